@@ -1,0 +1,389 @@
+"""Read an answer out of a text, bring it to one form, compare, and vote.
+
+Votes and grades never compare raw strings: they compare *canonical* answers. Numbers, quantities,
+lists, sets and intervals are read here, exactly; other mathematics by math-verify and sympy, which
+are imported only when such an answer turns up. Two answers are equal when their canonical forms
+are: equality is symmetric and transitive, and the whole answer counts, never a part of it.
+
+Whatever a model wrote, reading it takes bounded time, raises nothing, and is safe in any thread.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+import threading
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import replace
+from fractions import Fraction
+from functools import lru_cache
+from typing import Any
+
+_LONGEST = 20_000  # characters; nobody means a longer text as an answer
+_LONGEST_PARSED = 120  # characters; what is longer is a number of many digits, or words
+
+# -- extract ---------------------------------------------------------------------------------------
+
+_BRACE = re.compile(r"\\boxed\s*\{|\\.|[{}]", re.DOTALL)
+_STATED = re.compile(
+    r"(?:\banswers?\b[^.:\n]{0,40}?(?:\bis\b|\bare\b|:)|(?P<hashes>\#{4}))[\s*:]*", re.IGNORECASE
+)
+_NUMBER = re.compile(
+    r"""(?:(?<![\w)\]}.])-)?[$€£]?
+    (?:\\[dt]?frac\{-?[0-9]+\}\{[0-9]+\}
+     |(?<![\w.])(?:[0-9]+(?:,[0-9]{3}(?![0-9]))*(?:\.[0-9]+)?|\.[0-9]+)(?:/[0-9]+|e[+-]?[0-9]+)?%?)
+    """,
+    re.VERBOSE,
+)
+
+
+def extract(text: str) -> str | None:
+    r"""Return the answer that a text gives, as written, or None.
+
+    The last ``\boxed{…}`` that is not empty counts; without one, the last "answer is …" or
+    "#### …"; without one, the last number.
+    """
+    return _boxed(text) or _stated(text) or _last_number(text)
+
+
+def _boxed(text: str) -> str | None:
+    if "\\boxed" not in text:
+        return None
+    opened: list[int] = []  # for each open brace, where the content of its box begins, or -1
+    boxes: list[tuple[int, int]] = []
+    for match in _BRACE.finditer(text):
+        token = match[0]
+        if token == "{" or token.startswith("\\boxed"):
+            opened.append(match.end() if len(token) > 1 else -1)
+        elif token == "}" and opened and (start := opened.pop()) >= 0:
+            boxes.append((start, match.start()))
+    for start, end in sorted(boxes, reverse=True):
+        if end - start <= _LONGEST and (content := text[start:end].strip()):
+            return content
+    return None
+
+
+def _stated(text: str) -> str | None:
+    """What the last "answer is", "answer:" or "####" announces, if it is a number or short."""
+    last = deque(_STATED.finditer(text), maxlen=1)
+    if not last:
+        return None
+    line = text[last[0].end() :][:200].partition("\n")[0]
+    sentence = re.split(r"\.(?:\s|$)", line, maxsplit=1)[0]
+    said = sentence.rsplit("=", 1)[-1].strip(" *`:")
+    number = _NUMBER.match(said)
+    if len(said.split()) <= 3 and (number or not last[0]["hashes"]):
+        return said
+    return number[0] if number else None
+
+
+def _last_number(text: str) -> str | None:
+    last = deque(_NUMBER.finditer(text), maxlen=1)
+    return last[0][0] if last and len(last[0][0]) <= _LONGEST else None
+
+
+# -- canonical form --------------------------------------------------------------------------------
+
+_PLAIN = re.compile(r"([+-]?)([0-9]*)\.?([0-9]*)")
+_THOUSANDS = re.compile(r"(?<![0-9.,])[0-9]{1,3}(?:,[0-9]{3})+(?![0-9,])(?:\.[0-9]+)?")
+_SCIENTIFIC = re.compile(r"[+-]?[0-9]*\.?[0-9]+e[+-]?[0-9]{1,2}", re.IGNORECASE)
+_RATIO = re.compile(
+    r"""(?P<sign>[+-]?)\s*(?:(?P<whole>[0-9]+)(?:\s+|(?=\\)))?
+    (?:(?P<a>[0-9.]+)\s*/\s*(?P<b>[0-9.]+)
+     |\\frac\s*(?:\{\s*(?P<c>-?[0-9]+)\s*\}|(?P<c1>[0-9]))\s*(?:\{\s*(?P<d>[0-9]+)\s*\}|(?P<d1>[0-9])))
+    """,
+    re.VERBOSE,
+)
+_QUANTITY = re.compile(
+    r"""(?P<amount>.*[0-9.})])
+    (?P<unit>(?:\s+[a-z]{2,}|\s+[mgshL]|\s*[a-z]{3,}|cm|mm|km|kg|mg|ml|ft|lb|oz|hr|st|nd|rd|th)
+     (?:[\s/][a-z/\s.-]*)?(?:\^\{?[23]\}?)?)""",
+    re.VERBOSE | re.IGNORECASE,
+)
+_MAGNITUDES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
+_NOT_UNITS = re.compile(r"\b(?:and|or|to|of|plus|minus|times|over|pi|sin|cos|tan|log|ln|am|pm)\b")
+
+_SYMBOLS = str.maketrans(
+    {"−": "-", "–": "-", "⁄": "/", "÷": "/", "×": r"\times ", "·": r"\cdot ", "π": r"\pi ",
+     "∞": r"\infty ", "²": "^2", "³": "^3", "°": "", "½": " 1/2", "¼": " 1/4", "¾": " 3/4",
+     "\u00a0": " ", "\u202f": " "}
+)  # fmt: skip
+_SPACING = re.compile(r"\\(?:left|right|displaystyle|[,;:! ])|~|\^\{?\\circ\}?")
+_WRAPPED = re.compile(r"\\(?:text|mathrm|textbf|mathbf|mbox|operatorname)\s*\{([^{}]*)\}")
+_LEFT_SIDE = re.compile(
+    r"(?:[a-z]\w{0,9}(?:\([a-z]\))?|[-+*/^().0-9\s]+)\s*(?:=|≈|\\approx\b|\\in\b)\s*", re.IGNORECASE
+)
+_MARKUP = " \t\r\n$€£¥*`\"'"
+
+
+def canonical(answer: str) -> str:
+    r"""Return the one form that equal answers share: the key of a vote, fit to be shown.
+
+    - Numbers are exact: ``1,234`` → ``1234``, ``12.50`` → ``12.5``, ``\frac{2}{6}`` → ``1/3``.
+    - Units, currency and percent signs go: ``$5`` and ``5 apples`` are 5, ``50\%`` is 50, not 0.5.
+    - Lists and sets ignore order and keep repeats; pairs and intervals keep order and brackets.
+      ``840,840`` is a list: where all comma groups are the same, two answers were run together.
+    - ``x = 5`` and ``2 + 3 = 5`` are 5; ``x = 5, y = 3`` keeps its names.
+    - Expressions are expanded by sympy: ``(x+1)^2`` → ``x**2 + 2*x + 1``.
+    - Anything else is its words in lower case.
+    """
+    if len(answer) > _LONGEST_PARSED:
+        return _number(answer.strip(_MARKUP)) or _words(answer)
+    return _canonical(answer)
+
+
+@lru_cache(maxsize=65_536)
+def _canonical(answer: str) -> str:
+    text = _right_side(_tidy(answer))
+    return (
+        _number(text) or _quantity(text) or _collection(text) or _expression(text) or _words(text)
+    )
+
+
+def _item(answer: str) -> str:
+    """Canonical form of one of several items, where units and names carry meaning."""
+    text = _tidy(answer)
+    return _number(text) or _collection(text) or _expression(text) or _words(text)
+
+
+def _tidy(answer: str) -> str:
+    """Drop what only typesets."""
+    text = answer.translate(_SYMBOLS).replace("{,}", "").replace(r"\$", "$").replace(r"\%", "%")
+    text = _SPACING.sub("", text.replace("dfrac", "frac").replace("tfrac", "frac"))
+    text = _WRAPPED.sub(r" \1 ", text).strip(_MARKUP).rstrip(".,;:" + _MARKUP)
+    for left, right in ((r"\(", r"\)"), (r"\[", r"\]")):
+        if text.startswith(left) and text.endswith(right):
+            text = text[2:-2].strip(_MARKUP)
+    return text
+
+
+def _right_side(text: str) -> str:
+    """What an equation says its name or its arithmetic equals."""
+    if text.count("=") > 1 and ("," in text or ";" in text or " and " in text):
+        return text
+    while left := _LEFT_SIDE.match(text):
+        text = text[left.end() :]
+    return text
+
+
+def _number(text: str) -> str | None:
+    """Canonical form of a number, with or without currency and percent signs, of any length."""
+    text = re.sub(r"^([+-]?)\s*[$€£¥]\s*", r"\1", text).removesuffix("%").strip(_MARKUP)
+    if _THOUSANDS.fullmatch(text.lstrip("+-")):
+        text = _ungroup(text)
+    if (plain := _PLAIN.fullmatch(text)) and (plain[2] or plain[3]):
+        whole, decimals = plain[2].lstrip("0") or "0", plain[3].rstrip("0")
+        value = f"{whole}.{decimals}" if decimals else whole
+        return f"-{value}" if plain[1] == "-" and value != "0" else value
+    if len(text) > _LONGEST_PARSED:
+        return None
+    if _SCIENTIFIC.fullmatch(text):
+        return _decimal(Fraction(text))
+    ratio = _RATIO.fullmatch(text)
+    return _ratio(ratio) if ratio else None
+
+
+def _ungroup(number: str) -> str:
+    groups = number.lstrip("+-").split(",")
+    return number.replace(",", "") if len(set(groups)) > 1 else number
+
+
+def _ratio(match: re.Match[str]) -> str | None:
+    top, bottom = match["a"] or match["c"] or match["c1"], match["b"] or match["d"] or match["d1"]
+    try:
+        value = int(match["whole"] or 0) + Fraction(top) / Fraction(bottom)
+    except (ValueError, ZeroDivisionError):
+        return None
+    return _decimal(-value if match["sign"] == "-" else value)
+
+
+def _decimal(value: Fraction) -> str:
+    """A decimal number where that is exact, else a reduced fraction."""
+    twos = (value.denominator & -value.denominator).bit_length() - 1
+    fives = round(math.log(value.denominator >> twos, 5))
+    if value.denominator != 2**twos * 5**fives:
+        return str(value)
+    places = max(twos, fives)
+    digits = str(abs(value.numerator) * 10**places // value.denominator).zfill(places + 1)
+    cut = len(digits) - places
+    return ("-" if value < 0 else "") + digits[:cut] + ("." + digits[cut:] if places else "")
+
+
+def _quantity(text: str) -> str | None:
+    """Canonical form of an amount with a unit: the amount; ``2 million`` is a number too."""
+    match = _QUANTITY.fullmatch(text)
+    if not match or _NOT_UNITS.search(match["unit"].lower()):
+        return None
+    number = _number(match["amount"])
+    power = _MAGNITUDES.get(match["unit"].lower().split()[0])
+    if number and power:
+        return _decimal(Fraction(number) * 10**power)
+    return number or _expression(match["amount"])
+
+
+def _collection(text: str) -> str | None:
+    """Canonical form of a list, set, pair or interval: the canonical forms of its items."""
+    opened, closed, inner = text[:1], text[-1:], text[1:-1]
+    if text.startswith(r"\{") and text.endswith(r"\}"):
+        opened, closed, inner = "{", "}", text[2:-2]
+    items = _split(inner) if opened in "([{" and closed in ")]}" and len(text) > 1 else []
+    if not items:
+        opened = closed = ""
+        items = _split(_THOUSANDS.sub(lambda number: _ungroup(number[0]), text), words=True)
+    if not all(items) or (len(items) < 2 and opened in ("", "[")):
+        return None
+    if len(items) == 1 and opened == "(":
+        return _canonical(items[0]) if closed == ")" else None
+    keys = [_item(item) for item in items]
+    if opened in ("", "{"):
+        return "{" + ", ".join(sorted(keys)) + "}"
+    return opened + ", ".join(keys) + closed
+
+
+def _split(text: str, words: bool = False) -> list[str]:
+    """The items between commas (or "and", "or") outside brackets; none if brackets do not match."""
+    depth, start, items = 0, 0, []
+    for match in re.finditer(r"[(\[{]|[)\]}]|[,;]\s*(?:and\b|or\b)?|\b(?:and|or)\b", text):
+        token = match[0]
+        depth += (token in "([{") - (token in ")]}")
+        if depth < 0:
+            return []
+        if depth == 0 and token not in ")]}" and (words or token[0] in ",;"):
+            items.append(text[start : match.start()].strip())
+            start = match.end()
+    return [*items, text[start:].strip()] if depth == 0 else []
+
+
+def _words(text: str) -> str:
+    return ("" if "\\" in text else " ").join(text.casefold().split())
+
+
+# -- expressions -----------------------------------------------------------------------------------
+
+_COMMAND = re.compile(r"\\([A-Za-z]+)")
+_COMMANDS = frozenset(
+    re.findall(
+        r"\w+",
+        "frac sqrt pi cdot times div pm cup cap infty emptyset le leq ge geq lt gt ne neq "
+        "ln log sin cos tan alpha beta gamma theta lambda mu phi omega",
+    )
+)
+_SPELLED_OUT = re.compile(r"(?<![\\A-Za-z])(sqrt|pi|sin|cos|tan|ln|log)(?![A-Za-z])")
+_POWER = re.compile(
+    r"\^\{\s*(?:(-?[0-9]{1,2})[A-Za-z]?|-?[A-Za-z](?:\s*[+-]\s*[0-9])?|-?\\frac\{[0-9]\}\{[0-9]\})\s*\}"
+)
+_UNREADABLE = re.compile(
+    r"[^0-9A-Za-z\s+*/=<>()\[\]{}|.,-]|[A-Za-z]{3}|[A-Za-z][0-9]|[0-9]\s+[0-9]|\.[0-9]*\."
+)
+_sympy_lock = threading.Lock()  # neither math-verify nor the parser under it promises thread safety
+
+
+def _expression(text: str) -> str | None:
+    """Canonical form of an expression by math-verify and sympy, or None if it is not one."""
+    latex = _SPELLED_OUT.sub(r"\\\1", text).replace("**", "^")
+    latex = re.sub(r"\\sqrt\s*\(([^()]*)\)", r"\\sqrt{\1}", latex)
+    latex = re.sub(r"\^\s*(-?[0-9]+|[A-Za-z])", r"^{\1}", latex)
+    if not _harmless(latex):
+        return None
+    try:
+        with _sympy_lock:
+            return _simplified(latex)
+    except Exception:  # parsers raise errors of every kind on what they cannot read
+        return None
+
+
+def _harmless(latex: str) -> bool:
+    """Whether this is mathematics that cannot take long to evaluate: no parser has a time limit.
+
+    Small powers, few brackets, known commands, no words (a parser would multiply their letters).
+    """
+    if len(latex) > _LONGEST_PARSED or not _COMMANDS.issuperset(_COMMAND.findall(latex)):
+        return False
+    bare = _COMMAND.sub("+", _POWER.sub("", re.sub(r"\\log_\{?[0-9]+\}?", "+", latex)))
+    if _UNREADABLE.search(bare) or re.fullmatch(r"[A-Za-z\s]*", latex):
+        return False
+    powers = math.prod(abs(int(n)) or 1 for n in _POWER.findall(latex) if n)
+    return powers <= (6 if re.search(r"[)}\]]\s*\^", latex) else 1000) and _depth(latex) <= 4
+
+
+def _depth(text: str) -> float:
+    """How deep brackets nest; infinite if they do not match."""
+    depth = deepest = 0
+    for char in text:
+        depth += (char in "([{") - (char in ")]}")
+        deepest = max(deepest, depth)
+        if depth < 0:
+            return math.inf
+    return deepest if depth == 0 else math.inf
+
+
+def _simplified(latex: str) -> str | None:
+    import sympy
+    from math_verify import LatexExtractionConfig, parse
+
+    # Its time limit is a signal, which works in the main thread only; without, it logs a warning.
+    logging.getLogger("math_verify").setLevel(logging.ERROR)
+    config = LatexExtractionConfig(boxed_match_priority=0)
+    config = replace(config, normalization_config=replace(config.normalization_config, units=False))
+    boxed = f"\\boxed{{{latex}}}"
+    found = parse(boxed, [config], fallback_mode="no_fallback", parsing_timeout=None)
+    return _key(sympy, found[0]) if found else None
+
+
+def _key(sympy: Any, parsed: Any) -> str | None:
+    if isinstance(parsed, sympy.FiniteSet):  # what ± gives
+        return "{" + ", ".join(sorted(filter(None, (_key(sympy, item) for item in parsed)))) + "}"
+    value = parsed.doit()
+    if isinstance(value, sympy.Expr):
+        value = sympy.expand(sympy.nsimplify(value, rational=True))
+    if value.is_algebraic:
+        value = sympy.radsimp(value)
+    if value in (sympy.true, sympy.false) or value.has(sympy.zoo, sympy.nan):
+        return None
+    return _decimal(Fraction(int(value.p), int(value.q))) if value.is_Rational else str(value)
+
+
+# -- compare and vote ------------------------------------------------------------------------------
+
+
+def equal(a: str | None, b: str | None) -> bool:
+    """Whether two answers are the same as a whole. None equals nothing."""
+    return a is not None and b is not None and canonical(a) == canonical(b)
+
+
+def tally(
+    answers: Sequence[str | None], weights: Sequence[float] | None = None
+) -> dict[str, float]:
+    """Return the votes for each canonical answer, in the order in which answers first appear.
+
+    Args:
+        answers: one per sample; None abstains.
+        weights: one per sample, ≥ 0; by default 1 each. A sample weighted nan abstains.
+
+    Raises:
+        ValueError: a weight is negative, or there are not as many weights as answers.
+    """
+    votes: dict[str, float] = {}
+    weights = [1.0] * len(answers) if weights is None else weights
+    for answer, weight in zip(answers, weights, strict=True):
+        if weight < 0:
+            raise ValueError(f"weight={weight!r} is not valid: weights must be numbers ≥ 0")
+        if answer is not None and not math.isnan(weight):
+            key = canonical(answer)
+            votes[key] = votes.get(key, 0.0) + weight
+    return votes
+
+
+def vote(answers: Sequence[str | None], weights: Sequence[float] | None = None) -> int | None:
+    """Return the index of the first sample that gives the winning answer; None if all abstain.
+
+    The answer with the most weight wins; of equal ones, the one that appears first. Weights and
+    errors as in ``tally``.
+    """
+    votes = tally(answers, weights)
+    if not votes:
+        return None
+    winner = max(votes, key=votes.__getitem__)
+    return next(i for i, a in enumerate(answers) if a is not None and canonical(a) == winner)

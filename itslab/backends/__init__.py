@@ -1,0 +1,44 @@
+"""Where samples come from: a local model, a server, or a bank of samples drawn before."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from itslab.backends.bank import Bank
+
+if TYPE_CHECKING:
+    from itslab.backends.llama import Llama
+    from itslab.backends.remote import Remote
+
+__all__ = ["Bank", "Llama", "Remote", "load"]
+
+
+def load(model: str | Path = "qwen2.5-coder-0.5b", **options: Any) -> Llama:
+    """Return a local model, pulled first if need be.
+
+    Args:
+        model: a name of the catalogue, the path of a GGUF file, or ``hf:owner/repo/file.gguf``.
+        options: see ``Llama``.
+
+    Raises:
+        ModelError: the model is unknown, cannot be fetched, or its file is damaged.
+    """
+    from itslab.backends.llama import Llama
+    from itslab.models import resolve
+
+    file = resolve(model)
+    return Llama(file.path, file.name, file.digest, **options)
+
+
+def __getattr__(name: str) -> Any:
+    # A replay needs neither llama.cpp nor the client of a server.
+    if name == "Llama":
+        from itslab.backends.llama import Llama
+
+        return Llama
+    if name == "Remote":
+        from itslab.backends.remote import Remote
+
+        return Remote
+    raise AttributeError(f"module 'itslab.backends' has no attribute {name!r}")

@@ -1,0 +1,438 @@
+"""One thread, one context: samples become sequences, sequences become rows of ``llama_decode``.
+
+Continuous batching (Yu et al. 2022, Orca, OSDI, §3): between any two steps sequences join and
+leave, so the batch stays full while anybody waits. Each live sequence has tokens to evaluate: a
+fresh prompt many, a running sample exactly one. A step evaluates some of each, and whoever has none
+left draws its next token; prefill and decoding need no distinction.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import threading
+import time
+from array import array
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from queue import SimpleQueue
+from typing import NamedTuple
+
+import numpy as np
+
+from itslab.backends.kv import Cache, Reuse, Stream, Tokens
+from itslab.backends.native import Floats, Model, Sampler
+from itslab.backends.text import TextStream
+from itslab.core import BackendError, Completion, Cost, Finish, Sampling
+
+PREFILL_ROWS = 128  # prompt tokens a step: as fast as any larger chunk, and short enough to cancel
+
+
+@dataclass(eq=False)
+class Ticket:
+    """A caller's order: where its samples are delivered, and its way to call them off.
+
+    Items are (request, sample, new text | completion | exception).
+    """
+
+    wants_text: bool
+    cancel: threading.Event | None = None
+    items: SimpleQueue[tuple[int, int, str | Completion | Exception]] = field(
+        default_factory=SimpleQueue
+    )
+    abandoned: bool = False
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether nobody waits for the samples any more."""
+        return self.abandoned or (self.cancel is not None and self.cancel.is_set())
+
+
+class Sample:
+    """One sample under way: its tokens, its random stream, what it has cost.
+
+    Args:
+        ticket, request, position: where to deliver it.
+        prompt: token ids before it; at least one.
+        before: the bytes that the prompt's last tokens spell.
+        index, seed: name its random stream.
+    """
+
+    def __init__(
+        self,
+        ticket: Ticket,
+        request: int,
+        position: int,
+        prompt: Tokens,
+        before: bytes,
+        sampling: Sampling,
+        index: int,
+        seed: int,
+    ) -> None:
+        self.ticket, self.request, self.position = ticket, request, position
+        self.prompt, self.sampling, self.index = prompt, sampling, index
+        self.tokens = prompt
+        self.text = TextStream(sampling.stop, sampling.include_stop, before)
+        self.sampler = Sampler(sampling, _stream_seed(seed, index, prompt))
+        self.logprobs: list[float] = []
+        self.entropies: list[float] = []
+        self.stream: Stream | None = None
+        self.finish: Finish | None = None
+        self.failures = 0
+        self.drawn = self.prefilled = 0
+        self.seconds = self.flops = 0.0
+
+    @property
+    def pending(self) -> Tokens:
+        """Tokens not yet evaluated."""
+        return self.tokens[len(self.stream.tokens) :] if self.stream else self.tokens
+
+    def evaluated(self, tokens: Tokens, flops: Callable[[int, int], float]) -> None:
+        """Note that the next tokens have been evaluated."""
+        assert self.stream is not None
+        start = len(self.stream.tokens)
+        self.stream.tokens += tokens
+        self.flops += flops(start, start + len(tokens))
+        if not self.drawn:
+            self.prefilled += len(tokens)
+
+    def completion(self) -> Completion:
+        """What was drawn, as a completion."""
+        assert self.finish is not None
+        kept = len(self.text.tokens)
+        cost = Cost(
+            prefilled=self.prefilled,
+            reused=len(self.prompt) - self.prefilled if self.drawn else 0,
+            decoded=self.drawn,
+            calls=int(self.drawn > 0),
+            seconds=self.seconds,
+            flops=self.flops,
+        )
+        return Completion(
+            text=self.text.text,
+            tokens=tuple(self.text.tokens),
+            logprobs=tuple(self.logprobs[:kept]),
+            offsets=tuple(self.text.offsets),
+            finish=self.finish,
+            cost=cost,
+            index=self.index,
+            entropies=tuple(self.entropies[:kept]),
+        )
+
+
+def _stream_seed(seed: int, index: int, prompt: Tokens) -> int:
+    """31 bits: llama.cpp takes 2³² - 1 for "a random seed". Other prompts get other streams."""
+    key = f"{seed}/{index}/".encode() + array("i", prompt).tobytes()
+    return int.from_bytes(hashlib.blake2b(key, digest_size=4).digest(), "little") >> 1
+
+
+@dataclass
+class Stats:
+    """What the engine did since it was made.
+
+    Args:
+        steps: calls of ``llama_decode``.
+        evaluated: tokens evaluated.
+        drawn: tokens drawn.
+        live: sequences in the batch, summed over the steps.
+        busy: seconds of all steps.
+        native: seconds of these inside llama.cpp.
+    """
+
+    steps: int = 0
+    evaluated: int = 0
+    drawn: int = 0
+    live: int = 0
+    busy: float = 0.0
+    native: float = 0.0
+
+
+class Share(NamedTuple):
+    """A sequence's part of a step: some tokens from position ``start`` on, in a stream."""
+
+    stream: int
+    start: int
+    tokens: Tokens
+    output: bool  # whether logits are wanted after the last of them
+    sample: Sample | None  # None pads the batch
+
+    @classmethod
+    def of(cls, sample: Sample, take: int) -> Share:
+        """The next ``take`` tokens of a sample."""
+        assert sample.stream is not None  # it is live
+        pending = sample.pending
+        start = len(sample.stream.tokens)
+        return cls(sample.stream.index, start, pending[:take], take == len(pending), sample)
+
+
+class Engine:
+    """Draws samples for any number of threads.
+
+    Args:
+        model: the weights.
+        width: sequences at once.
+        context: tokens per sequence.
+        threads: of llama.cpp.
+        parking: bytes of host memory for evaluated tokens that no stream has room for.
+        deterministic: the same request gives the same samples whatever else is running. Steps are
+            padded to ``width`` rows, prompts are evaluated alone in fixed chunks, and only whole
+            prompts are reused. ``width`` must then be a multiple of 4, at least 8.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        *,
+        width: int,
+        context: int,
+        threads: int,
+        parking: int,
+        deterministic: bool = False,
+    ) -> None:
+        self.model, self.width, self.context_length = model, width, context
+        self.deterministic = deterministic
+        self.stats = Stats()
+        self._context = model.context(width, context, width + PREFILL_ROWS, threads)
+        reuse: Reuse = "exact" if deterministic else "whole" if model.recurrent else "prefix"
+        self._cache = Cache(self._context, reuse, parking)
+        self._waiting: deque[Sample] = deque()
+        self._live: list[Sample] = []
+        self._arrivals: list[Sample] = []
+        self._wake = threading.Condition()
+        self._closed = False
+        self._scratch = np.empty(model.n_vocab, np.float32)
+        self._thread = threading.Thread(target=self._serve, name="itslab-engine", daemon=True)
+        self._thread.start()
+
+    # -- for callers, from any thread --------------------------------------------------------------
+
+    def submit(self, samples: list[Sample]) -> None:
+        """Queue samples; they are delivered through their tickets."""
+        with self._wake:
+            if self._closed:
+                raise BackendError("this model is closed: load it again")
+            self._arrivals += samples
+            self._wake.notify()
+
+    def close(self) -> None:
+        """Stop after the current step, fail what is under way, free the memory."""
+        with self._wake:
+            if self._closed:
+                return
+            self._closed = True
+            self._wake.notify()
+        self._thread.join()
+
+    # -- the engine's thread -----------------------------------------------------------------------
+
+    def _serve(self) -> None:
+        while self._intake():
+            began = time.perf_counter()
+            try:
+                self._step()
+            except Exception as error:
+                self._recover(error)
+            self.stats.busy += time.perf_counter() - began
+        for sample in [*self._live, *self._waiting]:
+            self._deliver(sample, BackendError("this model was closed while it was drawing"))
+        self._context.close()
+        self.model.close()
+
+    def _intake(self) -> bool:
+        """Sleep until there is work; return False when there will be none."""
+        with self._wake:
+            while not (self._closed or self._arrivals or self._waiting or self._live):
+                self._wake.wait()
+            self._waiting += self._arrivals
+            self._arrivals = []
+            return not self._closed
+
+    def _step(self) -> None:
+        began = time.perf_counter()
+        self._drop_cancelled()
+        self._admit()
+        if not self._waiting:
+            self._close_gaps()
+        shares = self._plan()
+        if not shares:
+            return
+        self._evaluate(shares)
+        self._draw(shares)
+        seconds = time.perf_counter() - began
+        rows = sum(len(share.tokens) for share in shares if share.sample)
+        for share in shares:
+            if share.sample:
+                share.sample.seconds += seconds * len(share.tokens) / rows
+                if share.sample.finish:
+                    self._finish(share.sample)
+
+    def _drop_cancelled(self) -> None:
+        for sample in [s for s in [*self._live, *self._waiting] if s.ticket.cancelled]:
+            sample.finish = "cancelled"
+            self._finish(sample)
+
+    def _admit(self) -> None:
+        """Give streams to waiting samples, first come first served.
+
+        A sample whose prompt another one is just evaluating waits for it, so that a prompt is
+        evaluated once however many want it; its place stays reserved meanwhile.
+        """
+        places = self.width - len(self._live)
+        for sample in list(self._waiting)[:places]:
+            known = self._cache.reach(sample.tokens)
+            coming = (
+                self._cache.shareable(s.prompt, sample.tokens) for s in self._live if not s.drawn
+            )
+            if any(length > known for length in coming):
+                continue
+            self._waiting.remove(sample)
+            self._live.append(sample)
+            sample.stream = self._cache.acquire(sample.tokens)
+            if not sample.pending:
+                logits = self._cache.tips.get(sample.tokens)
+                assert logits is not None  # acquire leaves a token to evaluate otherwise
+                self._take(sample, sample.sampler.draw(logits), logits)
+                if sample.finish:
+                    self._finish(sample)
+
+    def _close_gaps(self) -> None:
+        """Move sequences so that their streams are neighbours; llama.cpp splits a batch at gaps."""
+        if self.deterministic:
+            return  # padding fills the gaps
+        while self._live:
+            by_index = {s.stream.index: s for s in self._live if s.stream}
+            holes = set(range(min(by_index), max(by_index))) - set(by_index)
+            if not holes:
+                return
+            last = by_index[max(by_index)]
+            assert last.stream is not None
+            last.stream = self._cache.move(last.stream, min(holes))
+
+    def _plan(self) -> list[Share]:
+        """Choose what each sequence evaluates in this step, streams ascending."""
+        if self.deterministic:
+            return self._plan_deterministic()
+        budget = PREFILL_ROWS
+        shares = []
+        for sample in self._live:
+            take = 1 if len(sample.pending) == 1 else min(len(sample.pending), budget)
+            budget -= take if take > 1 else 0
+            if take:
+                shares.append(Share.of(sample, take))
+        return sorted(shares)
+
+    def _plan_deterministic(self) -> list[Share]:
+        """One chunk of one prompt, or one token of everyone in a batch padded to the full width."""
+        for sample in self._live:
+            if not sample.drawn:
+                return [Share.of(sample, min(len(sample.pending), PREFILL_ROWS))]
+        shares = [Share.of(sample, 1) for sample in self._live]
+        padding = set(range(self.width)) - {share.stream for share in shares} if shares else set()
+        return sorted([*shares, *(Share(i, 0, (0,), True, None) for i in padding)])
+
+    def _evaluate(self, shares: list[Share]) -> None:
+        tokens: list[int] = []
+        positions: list[int] = []
+        streams: list[int] = []
+        outputs: list[bool] = []
+        for share in shares:
+            n = len(share.tokens)
+            tokens += share.tokens
+            positions += range(share.start, share.start + n)
+            streams += [share.stream] * n
+            outputs += [False] * (n - 1) + [share.output]
+        began = time.perf_counter()
+        self._context.decode(tokens, positions, streams, outputs)
+        self.stats.native += time.perf_counter() - began
+        self.stats.steps += 1
+        self.stats.live += len(self._live)
+        self.stats.evaluated += len(tokens)
+        for share in shares:
+            if share.sample:
+                share.sample.evaluated(share.tokens, self.model.shape.flops)
+            else:
+                self._context.cut(share.stream, 0)
+
+    def _draw(self, shares: list[Share]) -> None:
+        logits = self._context.logits()
+        row, rank = -1, -1
+        for share in shares:
+            row += len(share.tokens)
+            rank += share.output
+            sample = share.sample
+            if sample is None or not share.output:
+                continue
+            if not sample.drawn:
+                self._cache.remember(sample.stream, logits[rank])
+            began = time.perf_counter()
+            token = self._context.sample(sample.sampler, row)
+            self.stats.native += time.perf_counter() - began
+            self._take(sample, token, logits[rank])
+
+    def _take(self, sample: Sample, token: int, logits: Floats) -> None:
+        """Add a drawn token to a sample, and settle whether it ends there."""
+        self.stats.drawn += 1
+        sample.drawn += 1
+        sample.tokens += (token,)
+        if self.model.ends(token):
+            sample.finish = "end"
+            return
+        logprob, entropy = self._measure(logits, token, sample.sampling.entropy)
+        sample.logprobs.append(logprob)
+        sample.entropies += entropy
+        sample.text.push(token, self.model.piece(token))
+        if sample.text.stopped:
+            sample.finish = "stop"
+        elif (
+            sample.drawn == sample.sampling.max_tokens or len(sample.tokens) == self.context_length
+        ):
+            sample.finish = "length"
+        elif sample.ticket.wants_text and (new := sample.text.fresh(final=False)):
+            self._deliver(sample, new)
+
+    def _measure(
+        self, logits: Floats, token: int, entropy: bool
+    ) -> tuple[float, tuple[float, ...]]:
+        """Return the log-probability of a token, and the entropy of the distribution if asked for.
+
+        In float32 and in place: this is the largest part of Python's share of a step.
+        """
+        shifted = np.subtract(logits, logits.max(), out=self._scratch)
+        chosen = float(shifted[token])
+        if entropy:
+            weights = np.exp(shifted)
+            total = float(weights.sum())
+            return chosen - math.log(total), (math.log(total) - float(weights @ shifted) / total,)
+        return chosen - math.log(float(np.exp(shifted, out=shifted).sum())), ()
+
+    def _finish(self, sample: Sample) -> None:
+        """Deliver a sample that has come to its end and free its place."""
+        if sample.stream:
+            self._cache.release(sample.stream)
+            self._live.remove(sample)
+        else:
+            self._waiting.remove(sample)
+        if sample.ticket.wants_text and (new := sample.text.fresh(final=True)):
+            self._deliver(sample, new)
+        self._deliver(sample, sample.completion())
+
+    def _deliver(self, sample: Sample, item: str | Completion | Exception) -> None:
+        if not isinstance(item, str):
+            sample.sampler.close()
+        sample.ticket.items.put((sample.request, sample.position, item))
+
+    def _recover(self, error: Exception) -> None:
+        """After a failed step nothing in the context can be trusted: evaluate everything again.
+
+        A sample that was there when it failed twice is given up.
+        """
+        self._cache.clear()
+        for sample in reversed(self._live):
+            sample.stream = None
+            sample.failures += 1
+            if sample.failures > 1:
+                self._deliver(sample, error)
+            else:
+                self._waiting.appendleft(sample)
+        self._live = []

@@ -1,0 +1,231 @@
+"""A local model: chat template, token ids, and samples drawn by the engine."""
+
+from __future__ import annotations
+
+import threading
+import weakref
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+
+import psutil
+
+from itslab.backends.engine import Engine, Sample, Stats, Ticket
+from itslab.backends.native import Model, build
+from itslab.backends.text import spelled
+from itslab.core import (
+    Completion,
+    OnSample,
+    OnText,
+    Piece,
+    PromptTooLong,
+    Request,
+    require,
+)
+
+UTF8_REACH = 4  # tokens back within which a character may have begun
+
+
+class Llama:
+    """A GGUF model run in this process by llama.cpp; a ``Backend``.
+
+    Args:
+        path: the GGUF file.
+        name: a label for people; the file's name without ending by default.
+        digest: SHA-256 of the file, under which a bank keeps its samples.
+        width: samples drawn at once. 16 is best on most CPUs; ``itslab bench`` tells.
+        context: tokens per sample, prompt included; at most what the model was trained on.
+        threads: of llama.cpp; the number of physical cores by default.
+        device: ``auto``, ``cpu``, ``cuda``, ``metal`` or ``vulkan``.
+        parking: bytes of host memory for evaluated prefixes that are out of the batch.
+        deterministic: the same request gives the same samples whatever else is running, on this
+            machine and build. Somewhat slower; see ``Engine``.
+
+    Raises:
+        ModelError: llama.cpp cannot load the file.
+        OptionError: an option is out of range, or the build lacks the device.
+        BackendError: not enough memory for ``width`` × ``context``.
+    """
+
+    def __init__(
+        self,
+        path: str | Path,
+        name: str | None = None,
+        digest: str = "",
+        *,
+        width: int = 16,
+        context: int = 2048,
+        threads: int | None = None,
+        device: str = "auto",
+        parking: int = 2**30,
+        deterministic: bool = False,
+    ) -> None:
+        threads = threads or psutil.cpu_count(logical=False) or 1
+        require(width >= 1, "width", width, "a whole number ≥ 1")
+        require(threads >= 1, "threads", threads, "a whole number ≥ 1")
+        require(parking >= 0, "parking", parking, "a number of bytes ≥ 0")
+        require(
+            not deterministic or (width >= 8 and width % 4 == 0),
+            "width",
+            width,
+            "a multiple of 4 and at least 8 in deterministic mode",
+        )
+        self._model = Model(Path(path), device)
+        trained = self._model.context_length
+        require(2 <= context <= trained, "context", context, f"between 2 and {trained}")
+        self.name = name or Path(path).stem
+        self.digest = digest
+        self.context = context
+        self.width = width
+        self._engine = Engine(
+            self._model,
+            width=width,
+            context=context,
+            threads=threads,
+            parking=parking,
+            deterministic=deterministic,
+        )
+        self.provenance = (
+            f"{build()}; {threads} threads; width {width}"
+            f"{'; deterministic' if deterministic else ''}"
+        )
+        # The engine's thread keeps the engine alive, but must not keep this object.
+        self._closing = weakref.finalize(self, self._engine.close)
+
+    # -- drawing -----------------------------------------------------------------------------------
+
+    def generate(
+        self,
+        requests: Sequence[Request],
+        on_text: OnText | None = None,
+        on_sample: OnSample | None = None,
+        cancel: threading.Event | None = None,
+    ) -> list[list[Completion]]:
+        """Draw samples; see ``Backend.generate``."""
+        ticket = Ticket(wants_text=on_text is not None, cancel=cancel)
+        samples = [
+            s for i, request in enumerate(requests) for s in self._samples(ticket, i, request)
+        ]
+        drawn: dict[tuple[int, int], Completion] = {}
+        self._engine.submit(samples)
+        try:
+            while len(drawn) < len(samples):
+                i, j, item = ticket.items.get()
+                if isinstance(item, Exception):
+                    raise item
+                if isinstance(item, Completion):
+                    drawn[i, j] = item
+                    if on_sample:
+                        on_sample(i, j, item)
+                elif on_text:
+                    on_text(i, j, item)
+        finally:
+            ticket.abandoned = True  # by an error or Ctrl-C: the engine drops the rest
+        return [[drawn[i, j] for j in range(r.n)] for i, r in enumerate(requests)]
+
+    def stream(self, request: Request) -> Iterator[str]:
+        """Yield the text of one sample as it is drawn. Closing the iterator cancels the sample."""
+        require(request.n == 1, "n", request.n, "1 to stream")
+        ticket = Ticket(wants_text=True)
+        self._engine.submit(self._samples(ticket, 0, request))
+        try:
+            while not isinstance(item := ticket.items.get()[2], Completion):
+                if isinstance(item, Exception):
+                    raise item
+                yield item
+        finally:
+            ticket.abandoned = True
+
+    def _samples(self, ticket: Ticket, position: int, request: Request) -> list[Sample]:
+        prompt = self.tokens(request)
+        if len(prompt) >= self.context:
+            raise PromptTooLong(
+                f"the prompt has {len(prompt)} tokens, the context holds {self.context} with the "
+                f"answer: shorten it, or load the model with a larger context "
+                f"(up to {self._model.context_length})"
+            )
+        before = b"".join(map(self._model.piece, prompt[-UTF8_REACH:]))
+        return [
+            Sample(
+                ticket,
+                position,
+                j,
+                prompt,
+                before,
+                request.sampling,
+                request.first + j,
+                request.seed,
+            )
+            for j in range(request.n)
+        ]
+
+    # -- tokens ------------------------------------------------------------------------------------
+
+    def tokens(self, request: Request) -> tuple[int, ...]:
+        """Return the token ids of a request: template, messages, and the model's own prefix."""
+        text = self.render(request)
+        bos, bos_text = self._model.special("bos")
+        ids = self._model.tokenize(text)
+        if self._model.adds_bos and not (bos_text and text.startswith(bos_text)):
+            ids.insert(0, bos)
+        for piece in request.prefix:
+            ids += self._piece_tokens(piece)
+        return tuple(ids)
+
+    def render(self, request: Request) -> str:
+        """Return the conversation as text up to the model's open turn.
+
+        A base model has no chat template: it sees the messages' texts, parted by empty lines.
+        """
+        if self._formatter is None:
+            return "\n\n".join(message.content for message in request.messages)
+        messages = [{"role": m.role, "content": m.content} for m in request.messages]
+        return str(self._formatter(messages=messages).prompt)
+
+    def count(self, text: str) -> int:
+        """Return how many tokens a text has."""
+        return len(self._model.tokenize(text))
+
+    def _piece_tokens(self, piece: Piece) -> list[int]:
+        start = spelled(map(self._model.piece, piece.tokens))
+        return [*piece.tokens, *self._model.tokenize(piece.text[len(start) :])]
+
+    @cached_property
+    def _formatter(self):  # type: ignore[no-untyped-def]
+        from llama_cpp.llama_chat_format import Jinja2ChatFormatter
+
+        template = self._model.chat_template
+        if template is None:
+            return None
+        (_, bos), (_, eos) = self._model.special("bos"), self._model.special("eos")
+        return Jinja2ChatFormatter(template, eos_token=eos, bos_token=bos)
+
+    # -- facts -------------------------------------------------------------------------------------
+
+    @property
+    def is_chat(self) -> bool:
+        """Whether the file has a chat template; without one, give few-shot prompts."""
+        return self._model.chat_template is not None
+
+    @property
+    def params(self) -> int:
+        """Number of parameters."""
+        return self._model.shape.params
+
+    @property
+    def stats(self) -> Stats:
+        """What the engine did since the model was loaded."""
+        return self._engine.stats
+
+    def close(self) -> None:
+        """Free the model's memory; whatever is being drawn fails. May be called again."""
+        self._closing()
+
+    def __enter__(self) -> Llama:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Llama({self.name!r}, width={self.width}, context={self.context})"

@@ -1,0 +1,374 @@
+"""llama.cpp through numpy: a model, its vocabulary, a context of independent streams.
+
+Nothing here schedules. Each method is one native call made safe: llama.cpp aborts the process on
+several mistakes that Python cannot catch (a batch larger than n_batch, a sequence number out of
+range, sampling a row without logits, a partial copy across streams), so they are made impossible
+here rather than reported by it.
+
+Names follow llama.h. ``LLAMA_*`` constants and structures come from ``llama_cpp``.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import llama_cpp as lib
+import numpy as np
+import numpy.typing as npt
+import psutil
+
+from itslab.core import BackendError, ModelError, OptionError, Sampling, require
+
+Floats = npt.NDArray[np.float32]
+
+DEVICES = ("auto", "cpu", "cuda", "metal", "vulkan")
+BUILD_FLAGS = {"cuda": "-DGGML_CUDA=on", "metal": "-DGGML_METAL=on", "vulkan": "-DGGML_VULKAN=on"}
+
+
+@lib.llama_log_callback  # type: ignore[untyped-decorator]
+def _silence(level: int, text: bytes, user_data: ctypes.c_void_p) -> None:
+    """Drop llama.cpp's log; kept at module level because llama.cpp holds only a pointer to it."""
+
+
+@cache
+def start() -> None:
+    """Initialise llama.cpp once per process."""
+    os.environ.setdefault("GGML_NO_BACKTRACE", "1")  # an abort would start gdb otherwise
+    lib.llama_log_set(_silence, ctypes.c_void_p(0))
+    lib.llama_backend_init()
+
+
+def build() -> str:
+    """What this llama.cpp was built as, for provenance."""
+    start()
+    features = lib.llama_print_system_info().decode().strip().strip("|")
+    on = [part.split("=")[0].strip() for part in features.split("|") if part.strip().endswith("1")]
+    return f"llama-cpp-python {lib.__version__} ({', '.join(on) or 'generic'})"
+
+
+def built_devices() -> tuple[str, ...]:
+    """The devices this build of llama.cpp can use."""
+    start()
+    found = ["cpu"]
+    if lib.llama_supports_gpu_offload():
+        features = lib.llama_print_system_info().decode().lower()
+        found += [name for name in BUILD_FLAGS if name in features]
+    return tuple(found)
+
+
+def gpu_layers(device: str) -> int:
+    """Return how many layers to offload for a device: 0 none, -1 all.
+
+    Raises:
+        OptionError: the device is unknown, or this build lacks it; the text has the reinstall line.
+    """
+    require(device in DEVICES, "device", device, f"one of {', '.join(DEVICES)}")
+    if device == "cpu":
+        return 0
+    if device == "auto":
+        return -1 if len(built_devices()) > 1 else 0
+    if device not in built_devices():
+        raise OptionError(
+            f"device={device!r}: this build of llama-cpp-python has only "
+            f"{', '.join(built_devices())}. Reinstall it with:  "
+            f'CMAKE_ARGS="{BUILD_FLAGS[device]}" pip install --force-reinstall --no-cache-dir '
+            f"--no-binary llama-cpp-python llama-cpp-python=={lib.__version__}"
+        )
+    return -1
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """What determines a model's cost: 2 FLOPs per parameter and token, plus attention."""
+
+    params: int
+    layers: int
+    attention_width: int  # heads × head dimension
+    kv_bytes: int  # per token of context, at 16 bits
+
+    def flops(self, start: int, stop: int) -> float:
+        """FLOPs of evaluating the tokens at positions ``start`` to ``stop - 1``.
+
+        Each token takes 2 × parameters, and 4 × layers × width for each token it attends to, itself
+        included: QKᵀ and AV at 2 FLOPs a multiply-add (Kaplan et al. 2020, arXiv:2001.08361, §2.1).
+        """
+        attended = (stop * (stop + 1) - start * (start + 1)) / 2
+        dense = 2.0 * self.params * (stop - start)
+        return dense + 4.0 * self.layers * self.attention_width * attended
+
+
+class Model:
+    """The weights and the vocabulary of a GGUF file.
+
+    Raises:
+        ModelError: llama.cpp cannot load the file.
+    """
+
+    def __init__(self, path: Path, device: str = "auto") -> None:
+        start()
+        params = lib.llama_model_default_params()
+        params.n_gpu_layers = gpu_layers(device)
+        self._model = lib.llama_model_load_from_file(os.fsencode(path), params)
+        if not self._model:
+            raise ModelError(f"{path}: llama.cpp cannot load this file; is its architecture newer?")
+        self._vocab = lib.llama_model_get_vocab(self._model)
+        self.n_vocab: int = lib.llama_vocab_n_tokens(self._vocab)
+        self.context_length: int = lib.llama_model_n_ctx_train(self._model)
+        self.shape = self._shape()
+        # A recurrent state has no past: it can be copied where it stands, never cut shorter.
+        self.recurrent = bool(
+            lib.llama_model_is_recurrent(self._model) or lib.llama_model_is_hybrid(self._model)
+        )
+        self._pieces: dict[int, bytes] = {}
+
+    def _shape(self) -> Shape:
+        heads = lib.llama_model_n_head(self._model)
+        layers = lib.llama_model_n_layer(self._model)
+        arch = self.metadata("general.architecture") or ""
+        key = int(
+            self.metadata(f"{arch}.attention.key_length")
+            or lib.llama_model_n_embd(self._model) // max(heads, 1)
+        )
+        value = int(self.metadata(f"{arch}.attention.value_length") or key)
+        heads_kv = lib.llama_model_n_head_kv(self._model)
+        return Shape(
+            params=lib.llama_model_n_params(self._model),
+            layers=layers,
+            attention_width=heads * key,
+            kv_bytes=2 * layers * heads_kv * (key + value),
+        )
+
+    def metadata(self, key: str) -> str | None:
+        """Return a metadata entry of the GGUF file, or None."""
+        buffer = ctypes.create_string_buffer(4096)
+        n = lib.llama_model_meta_val_str(self._model, key.encode(), buffer, len(buffer))
+        return buffer.value.decode(errors="replace") if n >= 0 else None
+
+    @property
+    def chat_template(self) -> str | None:
+        """The Jinja chat template in the file, or None for a base model."""
+        template = lib.llama_model_chat_template(self._model, None)
+        return template.decode() if template else None
+
+    def special(self, kind: str) -> tuple[int, str]:
+        """Return id and text of the ``bos`` or ``eos`` token; -1 and '' if there is none."""
+        token = {"bos": lib.llama_vocab_bos, "eos": lib.llama_vocab_eos}[kind](self._vocab)
+        return token, self.piece(token).decode() if token >= 0 else ""
+
+    @property
+    def adds_bos(self) -> bool:
+        """Whether prompts of this model start with its ``bos`` token."""
+        return bool(lib.llama_vocab_get_add_bos(self._vocab))
+
+    def ends(self, token: int) -> bool:
+        """Whether a token closes the model's turn."""
+        return bool(lib.llama_vocab_is_eog(self._vocab, token))
+
+    def tokenize(self, text: str) -> list[int]:
+        """Return token ids; special tokens are read where their text stands, no ``bos`` added."""
+        data = text.encode()
+        room = len(data) + 8
+        tokens = (lib.llama_token * room)()
+        n = lib.llama_tokenize(self._vocab, data, len(data), tokens, room, False, True)
+        if n < 0:
+            raise BackendError(f"llama.cpp cannot tokenise {text[:40]!r}…")
+        return list(tokens[:n])
+
+    def piece(self, token: int) -> bytes:
+        """Return the bytes a token spells; they need not be whole UTF-8 characters."""
+        known = self._pieces.get(token)
+        if known is None:
+            buffer = ctypes.create_string_buffer(256)
+            n = lib.llama_token_to_piece(self._vocab, token, buffer, len(buffer), 0, True)
+            known = self._pieces[token] = buffer.raw[: max(n, 0)]
+        return known
+
+    def context(self, streams: int, length: int, batch: int, threads: int) -> Context:
+        """Allocate the memory for ``streams`` sequences of ``length`` tokens; see ``Context``."""
+        return Context(self, self._model, streams, length, batch, threads)
+
+    def close(self) -> None:
+        """Free the weights. Its contexts must be closed before."""
+        if self._model:
+            lib.llama_model_free(self._model)
+            self._model = None
+
+
+class Context:
+    """Key-value memory for several sequences, each in a stream of its own.
+
+    Args:
+        streams: sequences at once.
+        length: tokens per sequence.
+        batch: most rows in one ``decode``.
+        threads: for single rows and batches alike.
+
+    Raises:
+        BackendError: the memory would not fit into what is free.
+    """
+
+    def __init__(
+        self, model: Model, handle: object, streams: int, length: int, batch: int, threads: int
+    ) -> None:
+        limit = lib.llama_max_parallel_sequences()
+        require(1 <= streams <= limit, "width", streams, f"between 1 and {limit}")
+        batch = max(batch, streams)
+        needed, free = streams * length * model.shape.kv_bytes, psutil.virtual_memory().available
+        if needed > 0.9 * free:
+            raise BackendError(
+                f"a context of {streams} × {length} tokens takes {needed / 2**30:.1f} GiB, "
+                f"{free / 2**30:.1f} GiB are free: choose a smaller width or context"
+            )
+        params = lib.llama_context_default_params()
+        params.n_ctx = streams * length
+        params.n_seq_max = streams
+        params.n_batch = params.n_ubatch = batch
+        params.n_threads = params.n_threads_batch = threads
+        params.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_ENABLED
+        params.kv_unified = False
+        params.no_perf = True
+        self._context = lib.llama_init_from_model(handle, params)
+        if not self._context:
+            raise BackendError(f"llama.cpp cannot make a context of {streams} × {length} tokens")
+        self._memory = lib.llama_get_memory(self._context)
+        self._n_vocab = model.n_vocab
+        self.streams, self.length, self.batch = streams, length, batch
+        # numpy owns the batch, so that a step is written in four vector stores.
+        self._token = np.zeros(batch, np.int32)
+        self._pos = np.zeros(batch, np.int32)
+        self._stream = np.zeros(batch, np.int32)
+        self._one = np.ones(batch, np.int32)
+        self._output = np.zeros(batch, np.int8)
+        self._stream_rows = self._stream.ctypes.data + 4 * np.arange(batch, dtype=np.uintp)
+        self._batch = lib.llama_batch(
+            n_tokens=0,
+            token=_pointer(self._token, lib.llama_token),
+            embd=None,
+            pos=_pointer(self._pos, lib.llama_pos),
+            n_seq_id=_pointer(self._one, ctypes.c_int32),
+            seq_id=_pointer(self._stream_rows, ctypes.POINTER(lib.llama_seq_id)),
+            logits=_pointer(self._output, ctypes.c_int8),
+        )
+        self._outputs = 0
+
+    def decode(
+        self,
+        tokens: Sequence[int],
+        positions: Sequence[int],
+        streams: Sequence[int],
+        outputs: Sequence[bool],
+    ) -> None:
+        """Evaluate one row per token; rows of a stream in order, streams ascending.
+
+        Raises:
+            BackendError: llama.cpp failed. The memory of the streams concerned is then undefined.
+        """
+        n = len(tokens)
+        if not 0 < n <= self.batch or not 0 <= min(streams) <= max(streams) < self.streams:
+            raise BackendError(f"a batch of {n} rows for streams {min(streams)}–{max(streams)}")
+        self._token[:n], self._pos[:n] = tokens, positions
+        self._stream[:n], self._output[:n] = streams, outputs
+        self._batch.n_tokens = n
+        code = lib.llama_decode(self._context, self._batch)
+        if code != 0:
+            raise BackendError(f"llama_decode returned {code} for a batch of {n} rows")
+        self._outputs = int(sum(outputs))
+
+    def logits(self) -> Floats:
+        """The last decode's logits, (output rows, vocabulary); valid until the next decode."""
+        pointer = lib.llama_get_logits(self._context)
+        return np.ctypeslib.as_array(pointer, (self._outputs, self._n_vocab))
+
+    def sample(self, sampler: Sampler, row: int) -> int:
+        """Draw a token from a batch row that was flagged as an output of the last decode."""
+        if not self._output[row]:
+            raise BackendError(f"row {row} of the last batch has no logits to sample from")
+        return int(lib.llama_sampler_sample(sampler.chain, self._context, row))
+
+    def snapshot(self, stream: int) -> npt.NDArray[np.uint8]:
+        """Copy the memory of a stream to the host."""
+        data = np.empty(lib.llama_state_seq_get_size(self._context, stream), np.uint8)
+        lib.llama_state_seq_get_data(
+            self._context, _pointer(data, ctypes.c_uint8), data.size, stream
+        )
+        return data
+
+    def restore(self, stream: int, data: npt.NDArray[np.uint8]) -> None:
+        """Replace the memory of a stream by a snapshot, of this stream or of another."""
+        n = lib.llama_state_seq_set_data(
+            self._context, _pointer(data, ctypes.c_uint8), data.size, stream
+        )
+        if n != data.size:
+            raise BackendError(f"a snapshot of {data.size} bytes could not be restored")
+
+    def cut(self, stream: int, length: int) -> None:
+        """Forget a stream's tokens from position ``length`` on."""
+        if not lib.llama_memory_seq_rm(self._memory, stream, length, -1):
+            raise BackendError(f"stream {stream} cannot be cut to {length} tokens")
+
+    def clear(self) -> None:
+        """Forget everything."""
+        lib.llama_memory_clear(self._memory, False)
+
+    def close(self) -> None:
+        """Free the memory."""
+        if self._context:
+            lib.llama_free(self._context)
+            self._context = None
+
+
+class Sampler:
+    """A native chain: top-k, top-p, min-p, temperature, and a random stream of its own.
+
+    Args:
+        sampling: the distribution.
+        seed: 32 bits; the chain draws one number per token, so it belongs to one sample.
+    """
+
+    def __init__(self, sampling: Sampling, seed: int) -> None:
+        self.chain = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
+        for part in self._parts(sampling, seed):
+            lib.llama_sampler_chain_add(self.chain, part)
+
+    @staticmethod
+    def _parts(sampling: Sampling, seed: int) -> list[object]:
+        if sampling.temperature == 0:
+            return [lib.llama_sampler_init_greedy()]
+        parts: list[object] = []
+        if sampling.top_k > 0:
+            parts.append(lib.llama_sampler_init_top_k(sampling.top_k))
+        if sampling.top_p < 1:
+            parts.append(lib.llama_sampler_init_top_p(sampling.top_p, 1))
+        if sampling.min_p > 0:
+            parts.append(lib.llama_sampler_init_min_p(sampling.min_p, 1))
+        if sampling.temperature != 1:
+            parts.append(lib.llama_sampler_init_temp(sampling.temperature))
+        return [*parts, lib.llama_sampler_init_dist(seed)]
+
+    def draw(self, logits: Floats) -> int:
+        """Draw a token from logits that are no longer in the context, (vocabulary,)."""
+        n = len(logits)
+        candidates = np.empty(n, [("id", np.int32), ("logit", np.float32), ("p", np.float32)])
+        candidates["id"], candidates["logit"], candidates["p"] = np.arange(n), logits, 0
+        array = lib.llama_token_data_array(
+            data=_pointer(candidates, lib.llama_token_data), size=n, selected=-1, sorted=False
+        )
+        lib.llama_sampler_apply(self.chain, ctypes.byref(array))
+        token = int(array.data[array.selected].id)
+        lib.llama_sampler_accept(self.chain, token)
+        return token
+
+    def close(self) -> None:
+        """Free the chain."""
+        if self.chain:
+            lib.llama_sampler_free(self.chain)
+            self.chain = None
+
+
+def _pointer(array: npt.NDArray[np.generic], kind: type) -> object:
+    return array.ctypes.data_as(ctypes.POINTER(kind))

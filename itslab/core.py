@@ -1,0 +1,482 @@
+"""The vocabulary of the package: what is asked, what comes back, what it cost. Read first.
+
+Everything here is plain data. A *request* goes to a backend and returns *completions*; a run files
+them as *nodes* of a tree, a verifier attaches *verdicts*, and every token anyone buys becomes a
+*cost*. All types are frozen except ``Node`` and ``Tree``, which grow while a run is under way.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from typing import Any, Literal, Protocol
+
+# -- errors ----------------------------------------------------------------------------------------
+
+
+class ItslabError(Exception):
+    """Any error the package raises on purpose. The text names the bad value and the fix."""
+
+
+class OptionError(ItslabError, ValueError):
+    """An option is out of range or unknown."""
+
+
+class ModelError(ItslabError):
+    """A model is unknown, cannot be fetched, or its file is damaged."""
+
+
+class BackendError(ItslabError):
+    """A backend cannot serve a request: server down, wrong key, failed compute."""
+
+
+class PromptTooLong(BackendError, ValueError):
+    """A prompt does not fit into the model's context."""
+
+
+class MissingSample(BackendError, LookupError):
+    """A replayed bank lacks a sample. The text says which."""
+
+
+class TaskError(ItslabError, ValueError):
+    """A task is unknown or its data cannot be read."""
+
+
+def require(ok: bool, option: str, value: object, valid: str) -> None:
+    """Raise ``OptionError`` naming the option, its value and the valid ones, unless ``ok``."""
+    if not ok:
+        raise OptionError(f"{option}={value!r} is not valid: {option} must be {valid}")
+
+
+# -- what is asked ---------------------------------------------------------------------------------
+
+Role = Literal["system", "user", "assistant"]
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One finished turn of a conversation."""
+
+    role: Role
+    content: str
+
+
+Prompt = str | Message | Sequence[Message]
+
+
+def as_messages(prompt: Prompt) -> tuple[Message, ...]:
+    """Return a prompt as messages; a bare string is one user turn."""
+    if isinstance(prompt, str):
+        return (Message("user", prompt),)
+    return (prompt,) if isinstance(prompt, Message) else tuple(prompt)
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """The distribution that tokens are drawn from, and where drawing ends.
+
+    Args:
+        temperature: 0 is greedy decoding; 1 is the model's own distribution.
+        top_p: nucleus mass kept, in (0, 1] (Holtzman et al. 2019, arXiv:1904.09751).
+        top_k: most likely tokens kept; 0 keeps all of them.
+        min_p: smallest probability kept, relative to the most likely token, in [0, 1].
+        max_tokens: most tokens decoded per sample.
+        stop: strings that end a completion, also across token borders. They are cut off.
+        include_stop: keep the stop string, and its last token whole, so that the completion can be
+            continued on the very same token ids. Search over steps needs this.
+        entropy: also measure the entropy of the model's next-token distribution at each token.
+    """
+
+    temperature: float = 0.8
+    top_p: float = 0.95
+    top_k: int = 40
+    min_p: float = 0.0
+    max_tokens: int = 512
+    stop: tuple[str, ...] = ()
+    include_stop: bool = False
+    entropy: bool = False
+
+    def __post_init__(self) -> None:
+        require(self.temperature >= 0, "temperature", self.temperature, "a number ≥ 0")
+        require(0 < self.top_p <= 1, "top_p", self.top_p, "in (0, 1]")
+        require(self.top_k >= 0, "top_k", self.top_k, "a whole number ≥ 0 (0 keeps all)")
+        require(0 <= self.min_p <= 1, "min_p", self.min_p, "in [0, 1]")
+        require(self.max_tokens >= 1, "max_tokens", self.max_tokens, "a whole number ≥ 1")
+        require(
+            not isinstance(self.stop, str) and all(self.stop),
+            "stop",
+            self.stop,
+            "a tuple of non-empty strings",
+        )
+        object.__setattr__(self, "stop", tuple(self.stop))
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """A part of the model's own turn: sampled by it, or put into its mouth.
+
+    ``tokens`` spell the start of ``text``; what they do not spell is tokenised by the backend.
+    Sampled pieces carry their ids, so that a branch never re-tokenises its parent.
+    """
+
+    text: str
+    tokens: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """``n`` samples that continue one conversation.
+
+    Args:
+        messages: the finished turns. The model's own turn is open after them.
+        prefix: what the model's turn already holds.
+        sampling: how to draw.
+        n: number of samples.
+        seed: names the family of random streams; sample ``i`` draws from stream ``(seed, i)``.
+        first: index of the first sample, so that further samples of the same request are new ones.
+    """
+
+    messages: tuple[Message, ...]
+    prefix: tuple[Piece, ...] = ()
+    sampling: Sampling = Sampling()
+    n: int = 1
+    seed: int = 0
+    first: int = 0
+
+    def __post_init__(self) -> None:
+        require(self.n >= 1, "n", self.n, "a whole number ≥ 1")
+        require(self.first >= 0, "first", self.first, "a whole number ≥ 0")
+        require(len(self.messages) > 0, "messages", self.messages, "at least one message")
+
+    @property
+    def prefix_text(self) -> str:
+        """The model's turn so far, as text."""
+        return "".join(piece.text for piece in self.prefix)
+
+
+# -- what comes back -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What was paid. Costs add up with ``+`` and scale with ``sum``.
+
+    Args:
+        prefilled: prompt tokens evaluated.
+        reused: prompt tokens whose evaluation was shared with an earlier sequence.
+        decoded: tokens sampled, discarded ones included.
+        calls: completions (or scores) bought from a model.
+        seconds: compute time. A decoding step shared by 16 sequences charges each a sixteenth, so
+            the seconds of all samples add up to the time the engine was busy. For a remote server,
+            which does not tell, the latency of the call shared by its samples.
+        flops: 2 × parameters per evaluated token, plus attention over the tokens before it. The last
+            token of a completion is sampled but not evaluated. 0 where the model's shape is unknown.
+    """
+
+    prefilled: int = 0
+    reused: int = 0
+    decoded: int = 0
+    calls: int = 0
+    seconds: float = 0.0
+    flops: float = 0.0
+
+    def __add__(self, other: Cost | Literal[0]) -> Cost:
+        if other == 0:
+            return self
+        return Cost(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(Cost)))
+
+    __radd__ = __add__
+
+
+Finish = Literal["end", "stop", "length", "cancelled"]
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """One sample.
+
+    Args:
+        text: what was drawn, without the prefix of its request.
+        tokens: ids that spell the start of ``text`` (all of it, unless a stop string cut a token).
+            Empty where a server gives no ids.
+        logprobs: log-probability (nats) of each token under the model's own distribution, that is
+            at temperature 1 and before top-k, top-p and min-p.
+        offsets: ``offsets[i]`` characters of ``text`` are spelled once token ``i`` is there.
+        finish: ``end`` the model closed its turn; ``stop`` a stop string; ``length`` max_tokens or
+            the end of the context; ``cancelled`` someone asked for it.
+        cost: this sample's share.
+        index: which sample of its request.
+        entropies: entropy (nats) of the model's own distribution at each token, if asked for.
+    """
+
+    text: str
+    tokens: tuple[int, ...] = ()
+    logprobs: tuple[float, ...] = ()
+    offsets: tuple[int, ...] = ()
+    finish: Finish = "end"
+    cost: Cost = Cost()
+    index: int = 0
+    entropies: tuple[float, ...] = ()
+
+    def truncate(self, max_tokens: int) -> Completion:
+        """Return this sample as it would have been, had it been drawn with fewer tokens.
+
+        Its decoding cost is scaled to the tokens kept. Cancelled samples and those without token
+        ids cannot be shortened and are returned as they are.
+        """
+        if len(self.tokens) <= max_tokens or self.finish == "cancelled":
+            return self
+        share = max_tokens / max(self.cost.decoded, 1)
+        cost = replace(
+            self.cost,
+            decoded=max_tokens,
+            seconds=self.cost.seconds * share,
+            flops=self.cost.flops * share,
+        )
+        return replace(
+            self,
+            text=self.text[: self.offsets[max_tokens - 1]],
+            tokens=self.tokens[:max_tokens],
+            logprobs=self.logprobs[:max_tokens],
+            offsets=self.offsets[:max_tokens],
+            entropies=self.entropies[:max_tokens],
+            finish="length",
+            cost=cost,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """A verifier's opinion of a node: higher is better, ``nan`` means it could not be scored."""
+
+    score: float
+    cost: Cost = Cost()
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """The most a run may spend; ``None`` is no limit.
+
+    Args:
+        tokens: decoded by anyone, judges included.
+        samples: completions and scores bought (``Cost.calls``).
+        seconds: compute time (``Cost.seconds``).
+        flops: prefill included.
+
+    Tokens and samples are never exceeded by a strategy's samples. Seconds and flops are known only
+    after a purchase, so a run may pass them by at most one full batch; a verifier is charged when
+    it has spoken.
+    """
+
+    tokens: int | None = None
+    samples: int | None = None
+    seconds: float | None = None
+    flops: float | None = None
+
+    def __post_init__(self) -> None:
+        for f in fields(self):
+            value = getattr(self, f.name)
+            require(value is None or value > 0, f.name, value, "a number > 0, or None for no limit")
+
+    def exhausted(self, cost: Cost) -> str | None:
+        """Return the name of the first limit that ``cost`` has reached, or None."""
+        spent = {
+            "tokens": cost.decoded,
+            "samples": cost.calls,
+            "seconds": cost.seconds,
+            "flops": cost.flops,
+        }
+        for name, value in spent.items():
+            limit = getattr(self, name)
+            if limit is not None and value >= limit:
+                return name
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """A task's item. ``answer`` is the gold answer: graders and the oracle see it, strategies never."""
+
+    id: str
+    prompt: str
+    answer: str = field(repr=False)
+    meta: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+
+# -- the tree --------------------------------------------------------------------------------------
+
+Status = Literal["open", "done", "pruned", "failed"]
+
+
+@dataclass(eq=False, slots=True)
+class Node:
+    """One step of a run: a message, a completion, or text appended to the model's turn.
+
+    Its ``text`` grows while ``status`` is ``open``. Nodes are compared by identity.
+    """
+
+    id: int
+    parent: Node | None = field(repr=False)
+    role: Role
+    text: str = ""
+    completion: Completion | None = field(default=None, repr=False)
+    verdict: Verdict | None = None
+    status: Status = "done"
+
+    def path(self) -> list[Node]:
+        """The nodes from the root to this one."""
+        nodes: list[Node] = []
+        node: Node | None = self
+        while node is not None:
+            nodes.append(node)
+            node = node.parent
+        return nodes[::-1]
+
+    def turn(self) -> list[Node]:
+        """The nodes of the turn this one belongs to, up to it."""
+        nodes = self.path()
+        start = len(nodes)
+        while start and nodes[start - 1].role == self.role:
+            start -= 1
+        return nodes[start:]
+
+    @property
+    def turn_text(self) -> str:
+        """All that this node's turn says up to here: what an answer is read from."""
+        return "".join(node.text for node in self.turn())
+
+    @property
+    def ended(self) -> bool:
+        """Whether the model closed its turn here, so that there is nothing left to extend."""
+        return self.completion is not None and self.completion.finish == "end"
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """Something that happened to a node, ``time`` seconds after the run began."""
+
+    time: float
+    kind: Literal["node", "done", "verdict", "status", "best"]
+    node: int
+    data: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Tree:
+    """The nodes of a run and the timed events that made them. Any thread may read while it grows."""
+
+    def __init__(self) -> None:
+        self.nodes: list[Node] = []
+        self.events: list[Event] = []
+        self._began = time.monotonic()
+        self._lock = threading.Lock()
+
+    def add(self, parent: Node | None, role: Role, text: str = "", status: Status = "done") -> Node:
+        """Append a node."""
+        with self._lock:
+            node = Node(len(self.nodes), parent, role, text, status=status)
+            self.nodes.append(node)
+        self.log("node", node, parent=None if parent is None else parent.id, role=role)
+        return node
+
+    def log(self, kind: Any, node: Node, **data: Any) -> None:
+        """Append an event."""
+        self.events.append(Event(time.monotonic() - self._began, kind, node.id, data))
+
+    def children(self, node: Node | None) -> list[Node]:
+        """The children of a node in the order of their making; of None, the roots."""
+        return [child for child in self.nodes if child.parent is node]
+
+    def leaves(self) -> list[Node]:
+        """The nodes without children."""
+        parents = {id(node.parent) for node in self.nodes}
+        return [node for node in self.nodes if id(node) not in parents]
+
+    def __len__(self) -> int:
+        return len(self.nodes)
+
+    def __iter__(self) -> Iterator[Node]:
+        return iter(list(self.nodes))
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """How a run ended.
+
+    Args:
+        answer: extracted from ``node``; None if there is none.
+        node: where the answer was read.
+        tree: everything that was drawn.
+        cost: everything that was paid, discarded branches and verifiers included.
+        stopped_by: the limit or person that ended it early (``tokens``, ``samples``, ``seconds``,
+            ``flops``, ``stop``); None if the strategy came to its own end.
+        elapsed: wall-clock seconds.
+    """
+
+    answer: str | None
+    node: Node | None = field(repr=False)
+    tree: Tree = field(repr=False)
+    cost: Cost
+    stopped_by: str | None
+    elapsed: float
+
+
+# -- who takes part --------------------------------------------------------------------------------
+
+# Both are called in the thread that called generate, with positions in the call: request, sample.
+OnText = Callable[[int, int, str], None]  # a new bit of a sample's text
+OnSample = Callable[[int, int, Completion], None]  # a finished sample
+
+
+class Backend(Protocol):
+    """A model that draws samples.
+
+    Attributes:
+        name: a label for people.
+        digest: identifies the weights; a bank keeps its samples under it.
+        width: how many samples run at once at full speed.
+    """
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def digest(self) -> str: ...
+    @property
+    def width(self) -> int: ...
+
+    def generate(
+        self,
+        requests: Sequence[Request],
+        on_text: OnText | None = None,
+        on_sample: OnSample | None = None,
+        cancel: threading.Event | None = None,
+    ) -> list[list[Completion]]:
+        """Draw ``request.n`` samples for each request, batched; safe to call from any thread.
+
+        Args:
+            requests: what to draw.
+            on_text: called in this thread with each new bit of text.
+            on_sample: called in this thread with each sample as soon as it is finished.
+            cancel: once set, samples under way come back with ``finish == "cancelled"`` and what
+                they hold; what was decoded is still charged.
+
+        Returns:
+            One list per request with its ``n`` completions in the order of their index.
+
+        Raises:
+            PromptTooLong: a prompt leaves no room in the context.
+            MissingSample: a replay lacks a sample.
+            BackendError: the model cannot be reached or failed.
+        """
+        ...
+
+
+class Verifier(Protocol):
+    """Scores nodes; its repr is its name in plots."""
+
+    def __call__(self, prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]: ...
+
+
+Extractor = Callable[[str], str | None]  # the model's turn -> its answer

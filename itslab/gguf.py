@@ -1,0 +1,180 @@
+"""The header of a GGUF file: its metadata, and where its last tensor ends.
+
+Enough to tell a whole model from a damaged one before llama.cpp maps it. The format, by the GGUF
+specification (github.com/ggml-org/ggml, docs/gguf.md), versions 2 and 3, little-endian: counts,
+key-value pairs, one entry per tensor, then the data, aligned.
+"""
+
+from __future__ import annotations
+
+import mmap
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from itslab.core import ModelError
+
+_LARGEST_HEADER = 64 * 2**20  # bytes; a vocabulary of 256k tokens with merges takes 16 MiB
+_MOST_KEYS = 65_536
+_MOST_DIMENSIONS = 4
+
+# value type -> struct format; strings are 8, arrays are 9
+_SCALARS = dict(zip((0, 1, 2, 3, 4, 5, 6, 7, 10, 11, 12), "BbHhIif?Qqd", strict=True))
+_STRING, _ARRAY = 8, 9
+
+# ggml's tensor types: number -> (elements, bytes) of one block
+# fmt: off
+_BLOCKS = {
+    0: (1, 4), 1: (1, 2), 2: (32, 18), 3: (32, 20), 6: (32, 22), 7: (32, 24), 8: (32, 34),
+    9: (32, 36), 10: (256, 84), 11: (256, 110), 12: (256, 144), 13: (256, 176), 14: (256, 210),
+    15: (256, 292), 16: (256, 66), 17: (256, 74), 18: (256, 98), 19: (256, 50), 20: (32, 18),
+    21: (256, 110), 22: (256, 82), 23: (256, 136), 24: (1, 1), 25: (1, 2), 26: (1, 4), 27: (1, 8),
+    28: (1, 8), 29: (256, 56), 30: (1, 2), 34: (256, 54), 35: (256, 66), 39: (32, 17),
+    40: (64, 36), 41: (128, 18), 42: (64, 18),
+}
+# fmt: on
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """What a GGUF file says of itself.
+
+    Args:
+        version: of the format.
+        metadata: the scalar and string values by key, such as ``general.architecture``. Arrays
+            (vocabularies, merges) are left out.
+        end: bytes the file must have, so that its last tensor is whole. A lower bound where a
+            tensor is of a type newer than this reader.
+    """
+
+    version: int
+    metadata: Mapping[str, bool | int | float | str] = field(repr=False)
+    end: int
+
+
+def read_header(path: Path) -> Header:
+    """Read the header of a GGUF model and check that the file holds all of its tensors.
+
+    Raises:
+        ModelError: the file cannot be read, is not a GGUF model, or is damaged or truncated.
+    """
+    if not path.is_file():
+        raise ModelError(
+            f"{path} is {'a folder' if path.is_dir() else 'not there'}: name a GGUF file"
+        )
+    size = path.stat().st_size
+    try:
+        with path.open("rb") as file:
+            length = min(size, _LARGEST_HEADER)
+            with mmap.mmap(file.fileno(), length, access=mmap.ACCESS_READ) as data:
+                header = _parse(_Reader(data))
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror or error}") from error
+    except ValueError as error:
+        raise ModelError(f"{path} is not a whole GGUF model: {error}") from error
+    if size < header.end:
+        raise ModelError(
+            f"{path} is truncated: its tensors take {header.end:,} bytes, it has {size:,}; "
+            "fetch it again"
+        )
+    return header
+
+
+class _Reader:
+    """A cursor over the first bytes of a file.
+
+    It never moves past their end, so a hostile length costs neither memory nor time.
+    """
+
+    def __init__(self, data: mmap.mmap) -> None:
+        self.data = data
+        self.position = 0
+
+    def _broken(self, position: int) -> ValueError:
+        return ValueError(f"truncated or damaged, its header breaks off at byte {position:,}")
+
+    def skip(self, size: int) -> int:
+        """Move on, and return the position before."""
+        start = self.position
+        if size > len(self.data) - start:
+            raise self._broken(start)
+        self.position += size
+        return start
+
+    def numbers(self, form: str) -> tuple[Any, ...]:
+        """Read numbers, ``form`` in the letters of ``struct``."""
+        return struct.unpack_from(f"<{form}", self.data, self.skip(struct.calcsize(f"<{form}")))
+
+    def string(self) -> str:
+        """Read a string: its length in bytes, then UTF-8."""
+        start = self.skip(*self.numbers("Q"))
+        return self.data[start : self.position].decode(errors="replace")
+
+    def skip_array(self) -> None:
+        """Skip an array of scalars or strings: element type, count, elements."""
+        kind, count = self.numbers("IQ")
+        if kind in _SCALARS:
+            self.skip(count * struct.calcsize(f"<{_SCALARS[kind]}"))
+        elif kind == _STRING:
+            self._skip_strings(count)
+        else:
+            raise ValueError(f"an array of values of type {kind}")
+
+    def _skip_strings(self, count: int) -> None:
+        length_at = struct.Struct("<Q").unpack_from
+        position, last = self.position, len(self.data) - 8
+        for _ in range(count):  # a vocabulary: 300,000 rounds
+            if position > last:
+                raise self._broken(position)
+            position += 8 + length_at(self.data, position)[0]
+        self.skip(position - self.position)
+
+
+def _parse(reader: _Reader) -> Header:
+    if (magic := reader.data[:4]) != b"GGUF":
+        raise ValueError(f"it begins with {magic!r}, not with b'GGUF'")
+    reader.skip(4)
+    version, tensors, keys = reader.numbers("IQQ")
+    if version not in (2, 3):
+        raise ValueError(f"version {version} of the format, where 2 and 3 are known")
+    if keys > _MOST_KEYS:
+        raise ValueError(f"{keys:,} keys of metadata, where at most {_MOST_KEYS:,} are plausible")
+    metadata = _metadata(reader, keys)
+    ends = [_tensor_end(reader) for _ in range(tensors)]
+    if "general.architecture" not in metadata or not ends:
+        raise ValueError("it names no architecture or holds no tensors")
+    alignment = metadata.get("general.alignment", 32)
+    if not isinstance(alignment, int) or alignment < 1:
+        raise ValueError(f"an alignment of {alignment!r}")
+    start = -(-reader.position // alignment) * alignment
+    return Header(version, metadata, start + max(ends))
+
+
+def _metadata(reader: _Reader, keys: int) -> dict[str, bool | int | float | str]:
+    metadata: dict[str, bool | int | float | str] = {}
+    for _ in range(keys):
+        key = reader.string()
+        (kind,) = reader.numbers("I")
+        if kind in _SCALARS:
+            (metadata[key],) = reader.numbers(_SCALARS[kind])
+        elif kind == _STRING:
+            metadata[key] = reader.string()
+        elif kind == _ARRAY:
+            reader.skip_array()
+        else:
+            raise ValueError(f"{key!r} has a value of type {kind}")
+    return metadata
+
+
+def _tensor_end(reader: _Reader) -> int:
+    name = reader.string()
+    (rank,) = reader.numbers("I")
+    if rank > _MOST_DIMENSIONS:
+        raise ValueError(f"tensor {name!r} has {rank} dimensions")
+    shape = reader.numbers(f"{rank}Q")
+    kind, offset = reader.numbers("IQ")
+    elements, size = _BLOCKS.get(kind, (1, 0))
+    return int(offset + prod(shape) // elements * size)

@@ -1,0 +1,328 @@
+"""The one place where compute is bought.
+
+A strategy gets a ``Run`` and spends through four verbs: ``reply`` opens a turn, ``extend`` buys
+continuations, ``append`` writes into the model's own turn, ``score`` buys verdicts. Since there is
+no other till, discarded branches, truncated samples and a judge's tokens are all paid for, and a
+budget holds whatever the strategy does.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import replace
+from typing import Protocol
+
+import numpy as np
+
+from itslab import answers
+from itslab.core import (
+    Backend,
+    Budget,
+    Completion,
+    Cost,
+    Extractor,
+    Message,
+    Node,
+    Piece,
+    Prompt,
+    Request,
+    Result,
+    Sampling,
+    Tree,
+    Verdict,
+    Verifier,
+    as_messages,
+    require,
+)
+
+
+class Strategy(Protocol):
+    """A way to spend compute on a prompt. Frozen, with nothing but its own options."""
+
+    def __call__(self, run: Run, prompt: Prompt) -> Node | None:
+        """Return the node that holds the answer; None if there is none."""
+        ...
+
+
+class Halt(Exception):  # noqa: N818  (an ordinary ending, not an error)
+    """Nothing more can be bought; ``reason`` is the exhausted limit, or ``stop``."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__(reason)
+        self.reason = reason
+
+
+class Run:
+    """One strategy at work on one prompt.
+
+    Args:
+        backend: who draws the samples.
+        extract: reads an answer from the model's turn.
+        budget: the most that may be spent.
+        seed: of everything random in this run.
+
+    Attributes:
+        tree: the nodes and the events that made them.
+        cost: all that has been spent so far.
+        rng: the only randomness a strategy may use.
+        stopped_by: the limit that ended the run early, or ``stop``.
+    """
+
+    def __init__(
+        self, backend: Backend, extract: Extractor, budget: Budget = Budget(), seed: int = 0
+    ) -> None:
+        self.extract = extract
+        self.budget = budget
+        self.seed = seed
+        self.rng = np.random.default_rng(seed)
+        self.tree = Tree()
+        self.cost = Cost()
+        self.stopped_by: str | None = None
+        self._backend = backend
+        self._best: Node | None = None
+        self._bought: Counter[Request] = Counter()
+        self._stop = threading.Event()
+
+    # -- the four verbs ----------------------------------------------------------------------------
+
+    def reply(self, node: Node | None, message: Prompt) -> Node:
+        """Open a further turn after a node, or a conversation after None."""
+        for m in as_messages(message):
+            node = self.tree.add(node, m.role, m.content)
+        assert node is not None  # a prompt has at least one message
+        return node
+
+    def append(self, node: Node, text: str) -> Node:
+        """Write into the model's own turn, as if it had said it."""
+        return self.tree.add(node, "assistant", text)
+
+    def extend(
+        self, nodes: Node | Sequence[Node], sampling: Sampling = Sampling(), n: int = 1
+    ) -> list[Node]:
+        """Buy ``n`` continuations of each node, all in one batch.
+
+        A budget in tokens is never overdrawn: where it may not last for everyone at full length,
+        samples are bought while one of full length fits, then shorter ones while any token is left.
+        So fewer nodes than asked for may come back.
+
+        Returns:
+            The new nodes, those of the first parent first.
+
+        Raises:
+            Halt: nothing could be bought, or the run was stopped.
+        """
+        require(n >= 1, "n", n, "a whole number ≥ 1")
+        parents = [nodes] if isinstance(nodes, Node) else list(nodes)
+        wanted = [parent for parent in parents for _ in range(n)]
+        made: list[Node] = []
+        while len(made) < len(wanted):
+            self.stopped_by = "stop" if self._stop.is_set() else self.budget.exhausted(self.cost)
+            if self.stopped_by and made:
+                break
+            if self.stopped_by:
+                raise Halt(self.stopped_by)
+            made += self._buy(*self._affordable(wanted[len(made) :], sampling))
+        return [node for node in made if node.status == "done"]
+
+    def score(self, nodes: Sequence[Node], verifier: Verifier) -> list[float]:
+        """Buy a verdict on each node and return the scores.
+
+        A verifier that fails marks its nodes with ``nan`` and the reason; the run goes on.
+        """
+        if not nodes:
+            return []
+        messages, _ = _conversation(nodes[0])
+        try:
+            verdicts = verifier(messages, nodes)
+        except Exception as error:
+            verdicts = [Verdict(math.nan, note=f"{type(error).__name__}: {error}")] * len(nodes)
+        for node, verdict in zip(nodes, verdicts, strict=True):
+            node.verdict = verdict
+            self.cost += verdict.cost
+            self.tree.log("verdict", node, score=verdict.score, note=verdict.note)
+        return [verdict.score for verdict in verdicts]
+
+    # -- the ending --------------------------------------------------------------------------------
+
+    @property
+    def best(self) -> Node | None:
+        """The best answer so far: set by strategies as they go, returned if the run is stopped.
+
+        Until one is set, the latest completion from which an answer can be read.
+        """
+        if self._best is not None:
+            return self._best
+        drawn = (node for node in reversed(self.tree.nodes) if node.completion)
+        return next((node for node in drawn if self.extract(node.turn_text) is not None), None)
+
+    @best.setter
+    def best(self, node: Node) -> None:
+        self._best = node
+        self.tree.log("best", node)
+
+    def stop(self) -> None:
+        """End the run at once, from any thread; its best answer so far is its result."""
+        self._stop.set()
+
+    def prune(self, nodes: Sequence[Node]) -> None:
+        """Mark nodes that will not be followed further."""
+        for node in nodes:
+            node.status = "pruned"
+            self.tree.log("status", node, status="pruned")
+
+    # -- buying ------------------------------------------------------------------------------------
+
+    def _affordable(self, parents: list[Node], sampling: Sampling) -> tuple[list[Node], Sampling]:
+        """Return how many of these can be bought now, and how long each may become."""
+        budget, count = self.budget, len(parents)
+        if budget.samples is not None:
+            count = min(count, budget.samples - self.cost.calls)
+        if budget.seconds is not None or budget.flops is not None:
+            count = min(count, self._backend.width)  # their price is known only afterwards
+        if budget.tokens is not None:
+            left = budget.tokens - self.cost.decoded
+            count = min(count, max(left // sampling.max_tokens, 1))
+            sampling = replace(sampling, max_tokens=min(sampling.max_tokens, left))
+        return parents[:count], sampling
+
+    def _buy(self, parents: list[Node], sampling: Sampling) -> list[Node]:
+        """Draw one continuation for each of these nodes; equal neighbours share a request."""
+        requests, rows = [], []
+        for parent, same in itertools.groupby(parents):
+            count = len(list(same))
+            requests.append(self._request(parent, sampling, count))
+            rows.append([self.tree.add(parent, "assistant", "", "open") for _ in range(count)])
+
+        def grow(i: int, j: int, text: str) -> None:
+            rows[i][j].text += text
+
+        def close(i: int, j: int, completion: Completion) -> None:
+            node = rows[i][j]
+            node.completion, node.text = completion, completion.text
+            node.status = "failed" if completion.finish == "cancelled" else "done"
+            self.cost += completion.cost
+            self.tree.log("done", node, finish=completion.finish, cost=completion.cost)
+
+        self._backend.generate(requests, on_text=grow, on_sample=close, cancel=self._stop)
+        return [node for row in rows for node in row]
+
+    def _request(self, node: Node, sampling: Sampling, n: int) -> Request:
+        """Return the request that continues a node with samples not bought in this run before."""
+        messages, prefix = _conversation(node)
+        # A sample's length does not change which sample it is.
+        key = Request(messages, prefix, replace(sampling, max_tokens=1))
+        first = self._bought[key]
+        self._bought[key] += n
+        return Request(messages, prefix, sampling, n, self.seed, first)
+
+
+def _conversation(node: Node) -> tuple[tuple[Message, ...], tuple[Piece, ...]]:
+    """Return the finished turns up to a node, and the pieces of the model's own if it is open."""
+    messages: list[Message] = []
+    pieces: list[Piece] = []
+    for role, turn in itertools.groupby(node.path(), key=lambda step: step.role):
+        nodes = list(turn)
+        pieces = []
+        if role != "assistant":
+            messages += (Message(role, step.text) for step in nodes)
+        elif nodes[-1] is node:
+            pieces = [
+                Piece(step.text, step.completion.tokens if step.completion else ())
+                for step in nodes
+            ]
+        else:
+            messages.append(Message(role, "".join(step.text for step in nodes)))
+    return tuple(messages), tuple(pieces)
+
+
+# -- from the top ----------------------------------------------------------------------------------
+
+
+class Started:
+    """A run that goes on in a thread of its own: watch it, stop it, wait for its result."""
+
+    def __init__(self, run: Run, strategy: Strategy, prompt: Prompt) -> None:
+        self.run = run
+        self._outcome: Future[Result] = Future()
+        thread = threading.Thread(target=self._work, args=(strategy, prompt), daemon=True)
+        thread.start()
+
+    def _work(self, strategy: Strategy, prompt: Prompt) -> None:
+        try:
+            self._outcome.set_result(_execute(self.run, strategy, prompt))
+        except BaseException as error:
+            self._outcome.set_exception(error)
+
+    @property
+    def running(self) -> bool:
+        """Whether the strategy is still at work."""
+        return not self._outcome.done()
+
+    def stop(self) -> None:
+        """End the run; its result holds the best answer so far."""
+        self.run.stop()
+
+    def result(self, timeout: float | None = None) -> Result:
+        """Wait for the end, at most ``timeout`` seconds, and return the result.
+
+        Raises:
+            TimeoutError: it is not at its end yet.
+        """
+        return self._outcome.result(timeout)
+
+
+def solve(
+    prompt: Prompt,
+    strategy: Strategy,
+    backend: Backend,
+    *,
+    budget: Budget = Budget(),
+    extract: Extractor = answers.extract,
+    seed: int = 0,
+) -> Result:
+    """Let a strategy answer a prompt.
+
+    Args:
+        prompt: a question, or the messages of a conversation.
+        strategy: how to spend compute.
+        backend: the model.
+        budget: the most to spend; when it is exhausted, the best answer so far is returned.
+        extract: reads the answer from the model's turn.
+        seed: other seeds draw other samples.
+    """
+    return _execute(Run(backend, extract, budget, seed), strategy, prompt)
+
+
+def start(
+    prompt: Prompt,
+    strategy: Strategy,
+    backend: Backend,
+    *,
+    budget: Budget = Budget(),
+    extract: Extractor = answers.extract,
+    seed: int = 0,
+) -> Started:
+    """Begin to answer a prompt and return at once; see ``solve``."""
+    return Started(Run(backend, extract, budget, seed), strategy, prompt)
+
+
+def _execute(run: Run, strategy: Strategy, prompt: Prompt) -> Result:
+    began = time.perf_counter()
+    try:
+        node = strategy(run, prompt)
+    except Halt:
+        node = run.best
+    return Result(
+        answer=None if node is None else run.extract(node.turn_text),
+        node=node,
+        tree=run.tree,
+        cost=run.cost,
+        stopped_by=run.stopped_by,
+        elapsed=time.perf_counter() - began,
+    )

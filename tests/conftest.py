@@ -1,0 +1,82 @@
+"""What several test modules share: the smallest real model, and real servers on loopback."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from fake_vllm import FakeVLLM
+
+from itslab import models
+
+if TYPE_CHECKING:
+    from itslab.backends.llama import Llama
+
+pytest.register_assert_rewrite("contract_backend")
+
+
+@pytest.fixture(scope="session")
+def small_model() -> models.ModelFile:
+    """SmolLM2-135M: a real chat model of 98 MB."""
+    return models.resolve("smollm2-135m", progress=False)
+
+
+@pytest.fixture(scope="session")
+def llm(small_model: models.ModelFile) -> Iterator[Llama]:
+    """The small model in this process, shared by all tests: leave it as it was."""
+    from itslab.backends.llama import Llama
+
+    with Llama(
+        small_model.path, small_model.name, small_model.digest, width=8, context=512, threads=1
+    ) as llm:
+        yield llm
+
+
+@pytest.fixture(scope="session")
+def llama_cpp_server(small_model: models.ModelFile, tmp_path_factory: pytest.TempPathFactory):
+    """The address of a real OpenAI-compatible server with the small model."""
+    port = _free_port()
+    log = tmp_path_factory.mktemp("server") / "log"
+    command = [sys.executable, "-m", "llama_cpp.server", "--model", str(small_model.path)]
+    command += ["--model_alias", small_model.name, "--port", str(port), "--n_ctx", "512"]
+    command += ["--n_threads", "1", "--interrupt_requests", "false"]
+    url = f"http://127.0.0.1:{port}/v1"
+    with log.open("w") as output:
+        server = subprocess.Popen(command, stdout=output, stderr=output)
+    try:
+        _wait_for(f"{url}/models", server, log)
+        yield url
+    finally:
+        server.terminate()
+        server.wait()
+
+
+@pytest.fixture
+def vllm() -> Iterator[FakeVLLM]:
+    """A server that answers as vLLM does, and fails on demand."""
+    with FakeVLLM() as server:
+        yield server
+
+
+def _free_port() -> int:
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return int(s.getsockname()[1])
+
+
+def _wait_for(url: str, server: subprocess.Popen[bytes], log: Path, seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline and server.poll() is None:
+        try:
+            urllib.request.urlopen(url, timeout=1).close()
+            return
+        except OSError:
+            time.sleep(0.1)
+    raise RuntimeError(f"no server at {url}: {log.read_text()[-2000:]}")

@@ -1,0 +1,389 @@
+"""The engine with a real small model: batching, prefixes, cancelling, determinism, bad input."""
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from itslab import models
+from itslab.backends.engine import Engine
+from itslab.backends.llama import Llama
+from itslab.backends.native import Context
+from itslab.core import (
+    BackendError,
+    Completion,
+    Cost,
+    ModelError,
+    OptionError,
+    Piece,
+    PromptTooLong,
+    Request,
+    Sampling,
+    as_messages,
+)
+
+GREEDY = Sampling(temperature=0, max_tokens=12)
+WARM = Sampling(temperature=1, top_p=1, top_k=0, max_tokens=12)
+
+Load = Callable[..., Llama]
+
+
+@pytest.fixture
+def load(small_model: models.ModelFile) -> Iterator[Load]:
+    """Load the small model with some options; closed after the test."""
+    opened: list[Llama] = []
+
+    def load(**options: object) -> Llama:
+        options = {"width": 4, "context": 256, "threads": 1, **options}
+        opened.append(Llama(small_model.path, **options))  # type: ignore[arg-type]
+        return opened[-1]
+
+    yield load
+    for llm in opened:
+        llm.close()
+
+
+def ask(text: str, sampling: Sampling = WARM, n: int = 1, **more: object) -> Request:
+    return Request(as_messages(text), sampling=sampling, n=n, **more)  # type: ignore[arg-type]
+
+
+def total(rows: list[list[Completion]]) -> Cost:
+    return sum((c.cost for row in rows for c in row), Cost())
+
+
+# -- prefixes --------------------------------------------------------------------------------------
+
+
+def test_n_samples_evaluate_their_prompt_once(load: Load) -> None:
+    llm = load()
+    request = ask("Name a river in Africa.", n=10)  # more samples than streams
+    prompt = len(llm.tokens(request))
+    cost = total(llm.generate([request]))
+    assert (cost.prefilled, cost.reused, cost.calls) == (prompt, 9 * prompt, 10)
+    assert total(llm.generate([request])).prefilled == 0
+
+
+def test_every_fork_draws_its_own_first_token(load: Load) -> None:
+    [row] = load(width=16).generate([ask("Write any word.", n=16)])
+    assert len({c.tokens[0] for c in row}) > 3
+
+
+def test_requests_that_begin_alike_share_the_beginning(load: Load) -> None:
+    llm = load()
+    shared = "Here is a long introduction that both of the questions below have in common. " * 3
+    requests = [ask(shared + end, GREEDY) for end in ("What is it about?", "How long is it?")]
+    a, b = (llm.tokens(r) for r in requests)
+    common = next(i for i, (x, y) in enumerate(zip(a, b, strict=False)) if x != y)
+    assert total(llm.generate(requests)).prefilled == len(a) + len(b) - common
+
+
+def test_a_tree_of_200_nodes_evaluates_each_token_once(load: Load) -> None:
+    """Prefilled and decoded rows over the distinct tokens of the tree: at most 1.02."""
+    llm = load(width=8, context=512)
+    root = ask("Tell me a story about a fox.", Sampling(max_tokens=10, temperature=1))
+    rng = np.random.default_rng(0)
+    open_nodes: list[tuple[Piece, ...]] = [()]
+    distinct = {llm.tokens(root)[: i + 1] for i in range(len(llm.tokens(root)))}
+    nodes = 0
+    while nodes < 200:
+        parents = [open_nodes[i] for i in rng.choice(len(open_nodes), min(4, len(open_nodes)), False)]
+        requests = [
+            Request(root.messages, parent, root.sampling, n=2, seed=nodes + i)
+            for i, parent in enumerate(parents)
+        ]
+        for request, row in zip(requests, llm.generate(requests), strict=True):
+            for c in row:
+                nodes += 1
+                path = (*request.prefix, Piece(c.text, c.tokens))
+                tokens = llm.tokens(Request(root.messages, path))
+                distinct |= {tokens[: i + 1] for i in range(len(tokens))}
+                if c.finish == "length" and len(path) < 12:
+                    open_nodes.append(path)
+    assert llm.stats.evaluated / len(distinct) <= 1.02
+
+
+def test_a_continued_sample_is_on_its_own_token_ids(load: Load) -> None:
+    """Greedy text drawn in two parts is the text drawn at once, token by token."""
+    llm = load()
+    [[whole]] = llm.generate([ask("Count from one to ten.", GREEDY)])
+    [[start]] = llm.generate([ask("Count from one to ten.", Sampling(temperature=0, max_tokens=5))])
+    rest = ask("Count from one to ten.", GREEDY, prefix=(Piece(start.text, start.tokens),))
+    [[end]] = llm.generate([rest])
+    assert (start.tokens + end.tokens)[:12] == whole.tokens
+    assert (start.text + end.text).startswith(whole.text)
+    assert end.cost.prefilled <= 1  # the last token had been drawn, not evaluated
+
+
+def test_appended_text_is_continued(load: Load) -> None:
+    request = ask("What is the capital of France?", GREEDY, prefix=(Piece("The capital is Par"),))
+    [[completion]] = load().generate([request])
+    assert completion.text.startswith("is")
+
+
+def test_without_parking_everything_still_comes_out_the_same(load: Load) -> None:
+    requests = [ask(f"Say {word}.", GREEDY) for word in ("yes", "no", "perhaps", "never", "so")]
+    texts = [[c.text for [c] in load(parking=p).generate(requests)] for p in (0, 10**8)]
+    assert texts[0] == texts[1]
+
+
+# -- batching --------------------------------------------------------------------------------------
+
+
+def test_threads_share_one_batch(load: Load) -> None:
+    llm = load(width=8)
+    requests = [ask(f"Tell me something about the number {i}.") for i in range(8)]
+    threads = [threading.Thread(target=llm.generate, args=([r],)) for r in requests]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert llm.stats.live / llm.stats.steps > 4
+
+
+def test_same_seed_same_samples_other_seed_or_index_other_samples(load: Load) -> None:
+    llm = load()
+
+    def draw(**more: int) -> list[str]:
+        return [c.text for c in llm.generate([ask("Invent a name.", **more)])[0]]
+
+    four = draw(n=4)
+    assert draw(n=4) == four
+    assert draw(n=2, first=2) == four[2:]
+    assert draw(n=4, seed=1) != four
+
+
+def test_log_probabilities_are_those_of_the_model(load: Load) -> None:
+    """The same tokens, evaluated alone through the context, have the same log-probabilities."""
+    llm = load(width=1)
+    request = ask("Describe the sea.", Sampling(max_tokens=8, entropy=True))
+    [[drawn]] = llm.generate([request])
+    prompt = llm.tokens(request)
+    llm.close()
+
+    again = load(width=1)
+    engine = again._engine
+    context = engine.model.context(1, 256, 128, 1)
+    tokens = (*prompt, *drawn.tokens)
+    outputs = [False] * (len(prompt) - 1) + [True] * (len(drawn.tokens) + 1)
+    context.decode(tokens, range(len(tokens)), [0] * len(tokens), outputs)
+    logits = context.logits()[:-1].astype(np.float64)
+    context.close()
+    p = np.exp(logits - logits.max(1, keepdims=True))
+    p /= p.sum(1, keepdims=True)
+    chosen = np.log(p[np.arange(len(drawn.tokens)), list(drawn.tokens)])
+    assert drawn.logprobs == pytest.approx(chosen, abs=0.15)  # the batch shapes differ
+    assert drawn.entropies == pytest.approx(-(p * np.log(p)).sum(1), abs=0.15)
+
+
+def test_costs_add_up(load: Load) -> None:
+    llm = load()
+    rows = llm.generate([ask("Why is the sky blue?", n=3), ask("Why is grass green?", n=3)])
+    cost = total(rows)
+    assert cost.decoded == llm.stats.drawn
+    assert cost.seconds == pytest.approx(llm.stats.busy, rel=0.1)
+    shape = llm._model.shape
+    dense = 2 * shape.params * llm.stats.evaluated
+    assert dense < cost.flops < 1.2 * dense
+
+
+def test_flops_of_a_chunk_equal_the_sum_over_its_tokens(load: Load) -> None:
+    shape = load()._model.shape
+    one_by_one = sum(
+        2 * shape.params + 4 * shape.layers * shape.attention_width * (position + 1)
+        for position in range(7, 19)
+    )
+    assert shape.flops(7, 19) == pytest.approx(one_by_one)
+
+
+def test_streaming_ends_with_the_whole_text(load: Load) -> None:
+    llm = load()
+    pieces = list(llm.stream(ask("Tell me a joke.", GREEDY)))
+    [[completion]] = llm.generate([ask("Tell me a joke.", GREEDY)])
+    assert len(pieces) > 3
+    assert "".join(pieces) == completion.text
+
+
+def test_a_full_context_ends_a_sample(load: Load) -> None:
+    llm = load(context=64)
+    [[c]] = llm.generate([ask("Count as far as you can.", Sampling(max_tokens=500))])
+    assert c.finish in ("length", "end")
+    assert c.cost.decoded <= 64
+
+
+# -- determinism -----------------------------------------------------------------------------------
+
+
+def test_deterministic_mode_does_not_depend_on_what_else_runs(load: Load) -> None:
+    llm = load(width=8, deterministic=True)
+    request = ask("Tell me about rain.", Sampling(max_tokens=24), n=3)
+    others = [ask(f"Tell me about {x}.", n=2) for x in ("snow", "wind", "clouds and much more")]
+    [alone] = llm.generate([request])
+    [together, *_] = llm.generate([request, *others])
+    *_, last = llm.generate([*others, request])
+    for row in (together, last):
+        assert [c.tokens for c in row] == [c.tokens for c in alone]
+        assert [c.logprobs for c in row] == [c.logprobs for c in alone]
+
+
+# -- leaving early ---------------------------------------------------------------------------------
+
+
+def test_cancelling_takes_effect_within_a_step_and_charges_what_was_drawn(load: Load) -> None:
+    llm = load()
+    cancel, seen = threading.Event(), []
+
+    def stop_early(i: int, j: int, text: str) -> None:
+        seen.append(text)
+        if len(seen) == 6:
+            cancel.set()
+
+    long = Sampling(temperature=1, max_tokens=200)
+    [row] = llm.generate([ask("Write a long poem.", long, n=6)], on_text=stop_early, cancel=cancel)
+    assert {c.finish for c in row} == {"cancelled"}
+    assert 0 < total([row]).decoded < 40
+    assert [c.cost.calls for c in row][4:] == [0, 0]  # these two had no place yet
+
+
+def test_an_error_in_a_callback_drops_the_samples_and_the_engine_goes_on(load: Load) -> None:
+    llm = load()
+
+    def fail(i: int, j: int, text: str) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        llm.generate([ask("Write a long poem.", Sampling(max_tokens=200), n=4)], on_text=fail)
+    began = time.perf_counter()
+    llm.generate([ask("Hi.", GREEDY)])
+    assert time.perf_counter() - began < 10
+    assert llm.stats.drawn < 100
+
+
+def test_closing_fails_what_is_under_way_and_later_requests(load: Load) -> None:
+    llm = load()
+    threading.Timer(0.3, llm.close).start()
+    with pytest.raises(BackendError, match="closed"):
+        llm.generate([ask("Write a novel.", Sampling(max_tokens=240, temperature=1), n=4)])
+    with pytest.raises(BackendError, match="load it again"):
+        llm.generate([ask("Hi.")])
+
+
+def test_a_failed_step_is_repeated_from_the_tokens(
+    load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    llm, decode, calls = load(), Context.decode, []
+
+    def failing(self: Context, *args: object) -> None:
+        calls.append(args)
+        if len(calls) == 5:
+            raise BackendError("llama_decode returned -3")
+        decode(self, *args)  # type: ignore[arg-type]
+
+    [whole] = llm.generate([ask("Count to ten.", GREEDY, n=2)])
+    monkeypatch.setattr(Context, "decode", failing)
+    [row] = llm.generate([ask("Count to ten.", GREEDY, n=2)])
+    assert [c.text for c in row] == [c.text for c in whole]
+
+
+def test_a_step_that_always_fails_fails_its_samples_only(
+    load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    llm = load()
+
+    def failing(self: Context, *args: object) -> None:
+        raise BackendError("llama_decode returned -3")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Context, "decode", failing)
+        with pytest.raises(BackendError, match="-3"):
+            llm.generate([ask("Hi.", n=2)])
+    assert llm.generate([ask("Hi.", GREEDY)])[0][0].tokens
+
+
+# -- what llama.cpp would abort on -----------------------------------------------------------------
+
+
+def test_a_prompt_longer_than_the_context_is_refused(load: Load) -> None:
+    llm = load(context=64)
+    with pytest.raises(PromptTooLong, match=r"the context holds 64.*larger context"):
+        llm.generate([ask("word " * 100)])
+
+
+def test_a_prompt_longer_than_a_batch_is_evaluated_in_parts(load: Load) -> None:
+    llm = load(context=1024, width=2)
+    request = ask("many words " * 300, GREEDY, n=2)
+    assert len(llm.tokens(request)) > 600
+    assert all(c.cost.decoded for c in llm.generate([request])[0])
+
+
+def test_more_streams_than_rows_of_a_chunk_make_a_larger_batch(load: Load) -> None:
+    llm = load(width=200, context=32)
+    [row] = llm.generate([ask("Hi", Sampling(max_tokens=2), n=200)])
+    assert len(row) == 200
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("width", 0),
+        ("width", 257),
+        ("context", 1),
+        ("context", 10**7),
+        ("threads", -1),
+        ("parking", -1),
+        ("device", "gpu"),
+    ],
+)
+def test_bad_options_name_the_value_and_the_valid_ones(
+    load: Load, option: str, value: object
+) -> None:
+    with pytest.raises(OptionError, match=rf"{option}={value!r}.*must be"):
+        load(**{option: value})
+
+
+def test_a_device_the_build_lacks_is_refused_with_the_reinstall_line(load: Load) -> None:
+    with pytest.raises(OptionError, match="CMAKE_ARGS=.-DGGML_CUDA=on"):
+        load(device="cuda")
+
+
+def test_a_context_larger_than_memory_is_refused(load: Load) -> None:
+    with pytest.raises(BackendError, match="GiB are free: choose a smaller"):
+        load(width=256, context=8192)
+
+
+def test_a_file_that_llama_cpp_cannot_load_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "bad.gguf"
+    file.write_bytes(b"GGUF" + bytes(100))
+    with pytest.raises(ModelError, match=r"bad\.gguf"):
+        Llama(file)
+
+
+def test_impossible_batches_are_refused_before_llama_cpp_sees_them(load: Load) -> None:
+    engine: Engine = load()._engine
+    context = engine._context
+    too_many = context.batch + 1
+    with pytest.raises(BackendError):
+        context.decode([1] * too_many, range(too_many), [0] * too_many, [False] * too_many)
+    with pytest.raises(BackendError):
+        context.decode([1], [0], [context.streams], [True])
+    sampler = _sampler()
+    context.decode([1, 2], [0, 1], [0, 0], [False, True])
+    with pytest.raises(BackendError, match="row 0"):
+        context.sample(sampler, 0)
+    sampler.close()
+
+
+def _sampler():  # type: ignore[no-untyped-def]
+    from itslab.backends.native import Sampler
+
+    return Sampler(Sampling(), 1)
+
+
+@pytest.mark.parametrize(
+    "bad", [{"n": 0}, {"n": -1}, {"max_tokens": 0}, {"max_tokens": -1}, {"temperature": -1}]
+)
+def test_counts_below_one_are_refused(bad: dict[str, int]) -> None:
+    with pytest.raises(OptionError, match=f"{next(iter(bad))}="):
+        Request(as_messages("x"), n=bad["n"]) if "n" in bad else Sampling(**bad)  # type: ignore[arg-type]
