@@ -40,6 +40,40 @@ if TYPE_CHECKING:
     from itslab.strategies import BestOfN, ChainOfThought, Direct, SelfConsistency
     from itslab.verifiers import Confidence, Oracle
 
+__all__ = [
+    "Backend",
+    "Bank",
+    "BestOfN",
+    "Budget",
+    "ChainOfThought",
+    "Completion",
+    "Confidence",
+    "Cost",
+    "Direct",
+    "ItslabError",
+    "Llama",
+    "Message",
+    "Node",
+    "Oracle",
+    "Piece",
+    "Problem",
+    "Remote",
+    "Request",
+    "Result",
+    "Run",
+    "Sampling",
+    "SelfConsistency",
+    "Strategy",
+    "Tree",
+    "Verdict",
+    "Verifier",
+    "load",
+    "pull",
+    "quantize",
+    "solve",
+    "start",
+]
+
 _HOME = {
     "itslab.core": (
         "Backend Budget Completion Cost ItslabError Message Node Piece Problem Request Result "
@@ -53,8 +87,6 @@ _HOME = {
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names.split()}
 
-__all__ = sorted(_MODULE)
-
 
 def __getattr__(name: str) -> Any:
     if name not in _MODULE:
@@ -64,4 +96,4 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_MODULE})
+    return sorted({*globals(), *__all__})

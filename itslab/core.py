@@ -171,8 +171,9 @@ class Cost:
         seconds: compute time. A decoding step shared by 16 sequences charges each a sixteenth, so
             the seconds of all samples add up to the time the engine was busy. For a remote server,
             which does not tell, the latency of the call shared by its samples.
-        flops: 2 × parameters per evaluated token, plus attention over the tokens before it. The last
-            token of a completion is sampled but not evaluated. 0 where the model's shape is unknown.
+        flops: 2 × parameters per evaluated token, plus attention over the tokens before it. The
+            last token of a completion is sampled but not evaluated. 0 where the model's shape is
+            unknown.
     """
 
     prefilled: int = 0
@@ -223,12 +224,13 @@ class Completion:
     def truncate(self, max_tokens: int) -> Completion:
         """Return this sample as it would have been, had it been drawn with fewer tokens.
 
-        Its decoding cost is scaled to the tokens kept. Cancelled samples and those without token
-        ids cannot be shortened and are returned as they are.
+        Seconds and FLOPs shrink with the tokens evaluated. A cancelled sample, or one whose server
+        did not tell its tokens, cannot be shortened and is returned as it is.
         """
-        if len(self.tokens) <= max_tokens or self.finish == "cancelled":
+        if self.cost.decoded <= max_tokens or self.finish == "cancelled" or not self.offsets:
             return self
-        share = max_tokens / max(self.cost.decoded, 1)
+        kept = min(max_tokens, len(self.offsets))
+        share = (self.cost.prefilled + max_tokens) / (self.cost.prefilled + self.cost.decoded)
         cost = replace(
             self.cost,
             decoded=max_tokens,
@@ -237,11 +239,11 @@ class Completion:
         )
         return replace(
             self,
-            text=self.text[: self.offsets[max_tokens - 1]],
-            tokens=self.tokens[:max_tokens],
-            logprobs=self.logprobs[:max_tokens],
-            offsets=self.offsets[:max_tokens],
-            entropies=self.entropies[:max_tokens],
+            text=self.text[: self.offsets[kept - 1]],
+            tokens=self.tokens[:kept],
+            logprobs=self.logprobs[:kept],
+            offsets=self.offsets[:kept],
+            entropies=self.entropies[:kept],
             finish="length",
             cost=cost,
         )
@@ -298,7 +300,7 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """A task's item. ``answer`` is the gold answer: graders and the oracle see it, strategies never."""
+    """An item of a task. Graders and the oracle see its gold ``answer``, strategies never."""
 
     id: str
     prompt: str
@@ -365,7 +367,7 @@ class Event:
 
 
 class Tree:
-    """The nodes of a run and the timed events that made them. Any thread may read while it grows."""
+    """The nodes of a run and the timed events that made them; any thread may read as it grows."""
 
     def __init__(self) -> None:
         self.nodes: list[Node] = []
@@ -431,20 +433,22 @@ OnSample = Callable[[int, int, Completion], None]  # a finished sample
 
 
 class Backend(Protocol):
-    """A model that draws samples.
-
-    Attributes:
-        name: a label for people.
-        digest: identifies the weights; a bank keeps its samples under it.
-        width: how many samples run at once at full speed.
-    """
+    """A model that draws samples."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """A label for people."""
+        ...
+
     @property
-    def digest(self) -> str: ...
+    def digest(self) -> str:
+        """Identifies the weights; a bank keeps its samples under it."""
+        ...
+
     @property
-    def width(self) -> int: ...
+    def width(self) -> int:
+        """How many samples run at once at full speed."""
+        ...
 
     def generate(
         self,
@@ -476,7 +480,9 @@ class Backend(Protocol):
 class Verifier(Protocol):
     """Scores nodes; its repr is its name in plots."""
 
-    def __call__(self, prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]: ...
+    def __call__(self, prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
+        """Return one verdict for each node, in their order."""
+        ...
 
 
 Extractor = Callable[[str], str | None]  # the model's turn -> its answer

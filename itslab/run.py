@@ -50,7 +50,7 @@ class Strategy(Protocol):
         ...
 
 
-class Halt(Exception):  # noqa: N818  (an ordinary ending, not an error)
+class Halt(Exception):
     """Nothing more can be bought; ``reason`` is the exhausted limit, or ``stop``."""
 
     def __init__(self, reason: str) -> None:
@@ -128,7 +128,10 @@ class Run:
             if self.stopped_by:
                 raise Halt(self.stopped_by)
             made += self._buy(*self._affordable(wanted[len(made) :], sampling))
-        return [node for node in made if node.status == "done"]
+        whole = [node for node in made if node.status == "done"]
+        if not whole:
+            raise Halt("stop")  # all were cut short; they stay in the tree, and are paid for
+        return whole
 
     def score(self, nodes: Sequence[Node], verifier: Verifier) -> list[float]:
         """Buy a verdict on each node and return the scores.
@@ -316,8 +319,8 @@ def _execute(run: Run, strategy: Strategy, prompt: Prompt) -> Result:
     began = time.perf_counter()
     try:
         node = strategy(run, prompt)
-    except Halt:
-        node = run.best
+    except Halt as halt:
+        node, run.stopped_by = run.best, halt.reason
     return Result(
         answer=None if node is None else run.extract(node.turn_text),
         node=node,

@@ -89,7 +89,8 @@ def test_a_tree_of_200_nodes_evaluates_each_token_once(load: Load) -> None:
     distinct = {llm.tokens(root)[: i + 1] for i in range(len(llm.tokens(root)))}
     nodes = 0
     while nodes < 200:
-        parents = [open_nodes[i] for i in rng.choice(len(open_nodes), min(4, len(open_nodes)), False)]
+        chosen = rng.choice(len(open_nodes), min(4, len(open_nodes)), replace=False)
+        parents = [open_nodes[i] for i in chosen]
         requests = [
             Request(root.messages, parent, root.sampling, n=2, seed=nodes + i)
             for i, parent in enumerate(parents)
@@ -344,7 +345,7 @@ def test_bad_options_name_the_value_and_the_valid_ones(
 
 
 def test_a_device_the_build_lacks_is_refused_with_the_reinstall_line(load: Load) -> None:
-    with pytest.raises(OptionError, match="CMAKE_ARGS=.-DGGML_CUDA=on"):
+    with pytest.raises(OptionError, match=r"CMAKE_ARGS=.-DGGML_CUDA=on"):
         load(device="cuda")
 
 

@@ -1,5 +1,7 @@
 """Text of a sample: characters stay whole, stop strings hold across token borders."""
 
+from itertools import pairwise
+
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -18,7 +20,7 @@ def split(text: str, cuts: list[int]) -> list[bytes]:
     """The bytes of a text, cut anywhere, also within characters."""
     data = text.encode()
     borders = sorted({0, len(data), *(cut % (len(data) + 1) for cut in cuts)})
-    return [data[a:b] for a, b in zip(borders, borders[1:], strict=False)]
+    return [data[a:b] for a, b in pairwise(borders)]
 
 
 @given(st.text(), st.lists(st.integers(0, 200)))

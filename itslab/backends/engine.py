@@ -361,7 +361,7 @@ class Engine:
             row += len(share.tokens)
             rank += share.output
             sample = share.sample
-            if sample is None or not share.output:
+            if sample is None or sample.stream is None or not share.output:
                 continue
             if not sample.drawn:
                 self._cache.remember(sample.stream, logits[rank])
@@ -396,15 +396,17 @@ class Engine:
     ) -> tuple[float, tuple[float, ...]]:
         """Return the log-probability of a token, and the entropy of the distribution if asked for.
 
-        In float32 and in place: this is the largest part of Python's share of a step.
+        Passes over the vocabulary are most of Python's share of a step. So exp comes first, and
+        only logits too large or too small for it are shifted.
         """
-        shifted = np.subtract(logits, logits.max(), out=self._scratch)
-        chosen = float(shifted[token])
-        if entropy:
-            weights = np.exp(shifted)
-            total = float(weights.sum())
-            return chosen - math.log(total), (math.log(total) - float(weights @ shifted) / total,)
-        return chosen - math.log(float(np.exp(shifted, out=shifted).sum())), ()
+        with np.errstate(over="ignore"):
+            weights = np.exp(logits, out=self._scratch)
+        total = float(weights.sum())
+        if not 0 < total < math.inf:
+            return self._measure(logits - logits.max(), token, entropy)
+        normaliser = math.log(total)
+        spread = (normaliser - float(weights @ logits) / total,) if entropy else ()
+        return float(logits[token]) - normaliser, spread
 
     def _finish(self, sample: Sample) -> None:
         """Deliver a sample that has come to its end and free its place."""

@@ -1,0 +1,414 @@
+"""The sample bank: what a model drew once is kept in an SQLite file and can be replayed for ever.
+
+Recording, the bank stands before a backend, serves what it holds and buys only what it lacks.
+Replaying, it needs neither the model nor llama.cpp. Samples are found by a digest of the model, the
+exact request (``max_tokens`` apart) and their index; the prompt itself is never stored, so that a
+bank can be published without publishing other people's problems.
+
+Banks only grow. Any number of threads and processes may write to one at once: SQLite in WAL mode
+(https://sqlite.org/wal.html, not on network file systems), one short transaction per sample. Of two
+samples drawn for the same place the one stored first is the one that everybody gets.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import lzma
+import os
+import sqlite3
+import struct
+import tempfile
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager, suppress
+from dataclasses import astuple, dataclass, replace
+from itertools import groupby
+from pathlib import Path
+from typing import Any
+
+from itslab.core import (
+    Backend,
+    BackendError,
+    Completion,
+    Cost,
+    MissingSample,
+    OnSample,
+    OnText,
+    Request,
+    require,
+)
+from itslab.models import home
+
+SCHEMA = 1
+TABLES = f"""
+PRAGMA journal_mode = WAL;
+CREATE TABLE bank (schema INTEGER NOT NULL);
+INSERT INTO bank VALUES ({SCHEMA});
+CREATE TABLE sources (
+  id INTEGER PRIMARY KEY,
+  digest TEXT NOT NULL, name TEXT NOT NULL, width INTEGER NOT NULL, build TEXT NOT NULL,
+  UNIQUE (digest, name, width, build)
+);
+CREATE TABLE samples (
+  id INTEGER PRIMARY KEY,
+  request BLOB NOT NULL, sample INTEGER NOT NULL, max_tokens INTEGER NOT NULL,
+  text TEXT NOT NULL,
+  tokens BLOB NOT NULL, logprobs BLOB NOT NULL, offsets BLOB NOT NULL, entropies BLOB NOT NULL,
+  finish TEXT NOT NULL,
+  prefilled INTEGER NOT NULL, reused INTEGER NOT NULL, decoded INTEGER NOT NULL,
+  calls INTEGER NOT NULL, seconds REAL NOT NULL, flops REAL NOT NULL,
+  source INTEGER NOT NULL REFERENCES sources (id), created REAL NOT NULL,
+  UNIQUE (request, sample, max_tokens)
+);
+"""
+STORE = f"INSERT OR IGNORE INTO samples VALUES (NULL{', ?' * 17})"
+# The oldest row wins, so that a row added later never changes what an earlier lookup returned.
+LOOKUP = """
+SELECT text, tokens, logprobs, offsets, entropies, finish,
+  prefilled, reused, decoded, calls, seconds, flops
+FROM samples WHERE request = :request AND sample = :sample AND (
+  max_tokens = :wanted
+  OR (max_tokens > :wanted OR finish IN ('end', 'stop'))
+  AND (decoded <= :wanted OR length(offsets) > 0)  -- else it cannot be shortened
+) ORDER BY id LIMIT 1
+"""
+
+
+def request_digest(model: str, request: Request) -> bytes:
+    """Name the place in a bank where the samples of a request are kept.
+
+    ``max_tokens``, ``n`` and ``first`` do not matter; of the prefix only its text does.
+    """
+    sampling = request.sampling
+    exact = {
+        "model": model,
+        "messages": [[message.role, message.content] for message in request.messages],
+        "prefix": request.prefix_text,
+        "seed": int(request.seed),
+        "temperature": float(sampling.temperature),
+        "top_p": float(sampling.top_p),
+        "top_k": int(sampling.top_k),
+        "min_p": float(sampling.min_p),
+        "stop": list(sampling.stop),
+        "include_stop": bool(sampling.include_stop),
+        "entropy": bool(sampling.entropy),
+    }
+    return hashlib.blake2b(json.dumps(exact).encode(), digest_size=16).digest()
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A model whose samples a bank holds.
+
+    Args:
+        digest: of its weights.
+        name: its label.
+        width: how many samples it ran at once.
+        build: what drew the samples: program version, device, threads.
+        samples: how many of them the bank holds.
+    """
+
+    digest: str
+    name: str
+    width: int
+    build: str
+    samples: int
+
+
+class Bank:
+    """A file of samples.
+
+    Args:
+        path: an SQLite file, made if it is not there; or one written by :meth:`pack` (``….xz``),
+            which is unpacked once into the cache folder and can only be replayed.
+
+    Raises:
+        BackendError: the file is missing, damaged, no bank, or of another version of the package.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.packed = self.path.suffix == ".xz"
+        self._lock = threading.Lock()
+        with self._using():
+            if not self.packed and not self.path.exists():
+                _create(self.path)
+            self._db = _connect(_unpacked(self.path) if self.packed else self.path, self.packed)
+            if not self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'bank'").fetchone():
+                raise BackendError(f"{path} is an SQLite file but no sample bank: name another")
+            (schema,) = self._db.execute("SELECT schema FROM bank").fetchone()
+        if schema != SCHEMA:
+            raise BackendError(
+                f"the sample bank {path} has schema {schema}, this itslab reads {SCHEMA}: "
+                "install the version that wrote it, or record into a new file"
+            )
+
+    def __enter__(self) -> Bank:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Bank({str(self.path)!r})"
+
+    def close(self) -> None:
+        """Close the file. A bank that is never closed loses nothing."""
+        self._db.close()
+
+    @property
+    def samples(self) -> int:
+        """How many samples the bank holds."""
+        return sum(source.samples for source in self.models)
+
+    @property
+    def models(self) -> list[Source]:
+        """The models whose samples the bank holds, one entry for each build, oldest first."""
+        rows = self._query(
+            "SELECT digest, name, width, build, count(samples.id) FROM sources "
+            "JOIN samples ON samples.source = sources.id GROUP BY sources.id ORDER BY sources.id"
+        )
+        return [Source(*row) for row in rows]
+
+    def record(self, model: Backend) -> Banked:
+        """Stand before a model: serve what the bank holds, buy what it lacks and keep it."""
+        if self.packed:
+            raise BackendError(
+                f"{self.path} is packed and can only be replayed: "
+                "unpack it (xz --decompress --keep) and record into the unpacked file"
+            )
+        require(bool(model.digest), "digest", model.digest, "a name for the weights (itslab.load)")
+        build = str(getattr(model, "provenance", ""))
+        source = (model.digest, model.name, model.width, build)
+        self._query("INSERT OR IGNORE INTO sources VALUES (NULL, ?, ?, ?, ?)", source)
+        [(row,)] = self._query(
+            "SELECT id FROM sources WHERE (digest, name, width, build) = (?, ?, ?, ?)", source
+        )
+        return Banked(self, model.name, model.digest, model.width, model, row)
+
+    def replay(self, model: str | None = None) -> Banked:
+        """Serve the bank's samples and nothing else.
+
+        Args:
+            model: name or digest of the model to replay; None if the bank holds only one.
+        """
+        known = {source.digest: source for source in self.models}
+        if not known:
+            raise BackendError(f"the sample bank {self.path} is empty: record into it first")
+        found = [source for source in known.values() if model in (None, source.name, source.digest)]
+        valid = ", ".join(f"{source.name!r} ({source.digest})" for source in known.values())
+        require(len(found) == 1, "model", model, f"name or digest of one in the bank: {valid}")
+        return Banked(self, found[0].name, found[0].digest, found[0].width)
+
+    def pack(self, path: str | Path) -> Path:
+        """Write everything into one compressed file (``….xz``); packed again, the same bytes."""
+        target = Path(path)
+        require(target.suffix == ".xz", "path", str(path), "a file name that ends in .xz")
+        with self._using(), tempfile.TemporaryDirectory(dir=target.parent) as folder:
+            plain, packed = Path(folder, "bank.sqlite"), Path(folder, "bank.xz")
+            self._db.execute("VACUUM INTO ?", (str(plain),))
+            packed.write_bytes(lzma.compress(plain.read_bytes()))
+            os.replace(packed, target)
+        return target
+
+    def find(self, model: str, request: Request) -> list[Completion | None]:
+        """Look up the samples of a request to a model (its digest); None where one is lacking."""
+        place = request_digest(model, request)
+        wanted = request.sampling.max_tokens
+        return [self._find(place, request.first + j, wanted) for j in range(request.n)]
+
+    def stored(self, model: str, request: Request) -> dict[int, int]:
+        """Which samples of a request there are, and the most ``max_tokens`` each was drawn with."""
+        rows = self._query(
+            "SELECT sample, max(max_tokens) FROM samples WHERE request = ? GROUP BY sample",
+            (request_digest(model, request),),
+        )
+        return dict(rows)
+
+    def keep(self, source: int, model: str, request: Request, sample: Completion) -> Completion:
+        """Store a finished sample and return it as every later lookup will."""
+        place, wanted = request_digest(model, request), request.sampling.max_tokens
+        arrays = (
+            _blob(sample.tokens, "i"),
+            _blob(sample.logprobs, "f"),
+            _blob(sample.offsets, "i"),
+            _blob(sample.entropies, "f"),
+        )
+        paid = astuple(sample.cost)
+        row = (place, sample.index, wanted, sample.text, *arrays, sample.finish, *paid)
+        self._query(STORE, (*row, source, time.time()))
+        kept = self._find(place, sample.index, wanted)
+        assert kept is not None  # a row always serves the max_tokens it was drawn with
+        return kept
+
+    def _find(self, place: bytes, index: int, wanted: int) -> Completion | None:
+        values = {"request": place, "sample": index, "wanted": wanted}
+        for text, tokens, logprobs, offsets, entropies, finish, *cost in self._query(
+            LOOKUP, values
+        ):
+            return Completion(
+                text=text,
+                tokens=_numbers(tokens, "i"),
+                logprobs=_numbers(logprobs, "f"),
+                offsets=_numbers(offsets, "i"),
+                entropies=_numbers(entropies, "f"),
+                finish=finish,
+                cost=Cost(*cost),
+                index=index,
+            ).truncate(wanted)
+        return None
+
+    def _query(self, sql: str, values: Any = ()) -> list[Any]:
+        with self._using():
+            return self._db.execute(sql, values).fetchall()
+
+    @contextmanager
+    def _using(self) -> Iterator[None]:
+        # One connection for all threads: notebook callbacks run on any of them.
+        with self._lock:
+            try:
+                yield
+            except (sqlite3.Error, lzma.LZMAError, EOFError, OSError) as error:
+                raise BackendError(
+                    f"the sample bank {self.path} cannot be used: {error}"
+                ) from error
+
+
+@dataclass(frozen=True)
+class Banked:
+    """A bank as a backend; made by :meth:`Bank.record` and :meth:`Bank.replay`.
+
+    A sample is stored the moment it is finished; cancelled ones never are. Completions come back as
+    every later lookup returns them: log-probabilities in single precision, and with the cost they
+    had when they were drawn.
+
+    Args:
+        bank: where samples are looked up and kept.
+        name: of the model.
+        digest: of its weights.
+        width: how many samples the model runs at once.
+        model: where lacking samples are bought; None replays only.
+        source: the bank's number for this build of the model.
+    """
+
+    bank: Bank
+    name: str
+    digest: str
+    width: int
+    model: Backend | None = None
+    source: int = 0
+
+    def generate(
+        self,
+        requests: Sequence[Request],
+        on_text: OnText | None = None,
+        on_sample: OnSample | None = None,
+        cancel: threading.Event | None = None,
+    ) -> list[list[Completion]]:
+        """Serve what the bank holds, each text in one piece, and buy all the rest in one call.
+
+        Raises:
+            MissingSample: there is no model to buy from; nothing has been handed over then.
+        """
+        served = [self.bank.find(self.digest, request) for request in requests]
+        gaps = [(i, gap) for i, row in enumerate(served) for gap in _gaps(row)]
+        if gaps and self.model is None:
+            i, gap = gaps[0]
+            raise MissingSample(self._lack(requests[i], requests[i].first + gap[0]))
+        for i, row in enumerate(served):
+            for j, sample in enumerate(row):
+                if sample and on_text:
+                    on_text(i, j, sample.text)
+                if sample and on_sample:
+                    on_sample(i, j, sample)
+
+        def place(order: int, position: int) -> tuple[int, int]:
+            i, gap = gaps[order]
+            return i, gap[position]
+
+        def keep(order: int, position: int, sample: Completion) -> None:
+            i, j = place(order, position)
+            if sample.finish != "cancelled":
+                sample = self.bank.keep(self.source, self.digest, requests[i], sample)
+            served[i][j] = sample
+            if on_sample:
+                on_sample(i, j, sample)
+
+        if gaps and self.model is not None:
+            self.model.generate(
+                [replace(requests[i], first=requests[i].first + g[0], n=len(g)) for i, g in gaps],
+                on_text and (lambda order, position, text: on_text(*place(order, position), text)),
+                keep,
+                cancel,
+            )
+        return [[sample for sample in row if sample is not None] for row in served]
+
+    def _lack(self, request: Request, index: int) -> str:
+        stored = self.bank.stored(self.digest, request)
+        if index in stored:
+            held = f"that one only up to {stored[index]} tokens"
+        elif stored:
+            held = f"samples {_ranges(sorted(stored))} of this request"
+        else:
+            held = "none of this request: were its messages, turn, sampling or seed changed?"
+        return (
+            f"the bank {self.bank.path} lacks sample {index} of {self.name} ({self.digest[:12]}…) "
+            f"with {request.sampling}, seed={request.seed}. It holds {held}. "
+            "Record it with Bank(path).record(model)"
+        )
+
+
+def _gaps(row: Sequence[Completion | None]) -> list[list[int]]:
+    return _runs([j for j, sample in enumerate(row) if sample is None])
+
+
+def _runs(numbers: Sequence[int]) -> list[list[int]]:
+    """Consecutive numbers together: 0, 1, 2, 5 gives [0, 1, 2], [5]."""
+    runs = groupby(enumerate(numbers), lambda pair: pair[1] - pair[0])
+    return [[number for _, number in run] for _, run in runs]
+
+
+def _ranges(numbers: Sequence[int]) -> str:
+    return ", ".join(f"{r[0]}–{r[-1]}" if len(r) > 1 else f"{r[0]}" for r in _runs(numbers))
+
+
+def _blob(values: Sequence[float], code: str) -> bytes:
+    return struct.pack(f"<{len(values)}{code}", *values)
+
+
+def _numbers(blob: bytes, code: str) -> tuple[Any, ...]:
+    return struct.unpack(f"<{len(blob) // 4}{code}", blob)
+
+
+def _create(path: Path) -> None:
+    """Make an empty bank appear all at once: several processes may open it at the same moment."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=path.parent) as folder:
+        fresh = Path(folder, "bank.sqlite")
+        with closing(sqlite3.connect(fresh)) as db:
+            db.executescript(TABLES)
+        with suppress(FileExistsError):
+            os.link(fresh, path)
+
+
+def _connect(file: Path, packed: bool) -> sqlite3.Connection:
+    uri = file.absolute().as_uri() + ("?immutable=1" if packed else "?mode=rw")
+    db = sqlite3.connect(uri, uri=True, timeout=60, isolation_level=None, check_same_thread=False)
+    if not packed:
+        # A killed process loses nothing this way; only a power cut may cost the last rows.
+        db.execute("PRAGMA synchronous = NORMAL")
+    return db
+
+
+def _unpacked(path: Path) -> Path:
+    packed = path.read_bytes()
+    target = home() / "banks" / f"{hashlib.sha256(packed).hexdigest()}.sqlite"
+    if not target.exists():
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=target.parent) as folder:
+            plain = Path(folder, "bank.sqlite")
+            plain.write_bytes(lzma.decompress(packed))
+            os.replace(plain, target)
+    return target

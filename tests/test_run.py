@@ -1,0 +1,165 @@
+"""The till: budgets hold, costs are complete, runs can be stopped, trees are well formed."""
+
+import math
+import threading
+import time
+from collections.abc import Sequence
+
+import pytest
+
+from itslab.backends.llama import Llama
+from itslab.core import (
+    Budget,
+    Cost,
+    Message,
+    Node,
+    OptionError,
+    Prompt,
+    Sampling,
+    Verdict,
+)
+from itslab.run import Halt, Run, solve, start
+
+SHORT = Sampling(temperature=1, max_tokens=8)
+
+
+@pytest.fixture
+def run(llm: Llama) -> Run:
+    return Run(llm, str.strip)
+
+
+def test_extend_returns_the_children_of_each_node_in_order(run: Run) -> None:
+    a, b = run.reply(None, "Name a colour."), run.reply(None, "Name a bird.")
+    nodes = run.extend([a, b], SHORT, n=2)
+    assert [node.parent for node in nodes] == [a, a, b, b]
+    assert all(node.completion and node.text == node.completion.text for node in nodes)
+    assert run.cost.decoded == sum(n.completion.cost.decoded for n in nodes if n.completion)
+    assert run.cost.calls == 4
+
+
+def test_extending_again_draws_new_samples_and_another_run_draws_the_same(llm: Llama) -> None:
+    def draw(*counts: int) -> list[str]:
+        run = Run(llm, str.strip)
+        root = run.reply(None, "Invent a name.")
+        return [node.text for n in counts for node in run.extend(root, SHORT, n)]
+
+    four = draw(4)
+    assert draw(1, 3) == four
+    assert len(set(four)) > 1
+
+
+def test_a_turn_is_built_from_samples_and_appended_text(run: Run, llm: Llama) -> None:
+    question = run.reply(None, [Message("system", "Be brief."), Message("user", "Count.")])
+    [first] = run.extend(question, SHORT)
+    waited = run.append(first, "\nWait, 41, 42, 43,")
+    [second] = run.extend(waited, Sampling(temperature=0, max_tokens=4))
+    assert second.turn() == [first, waited, second]
+    assert second.turn_text == first.text + "\nWait, 41, 42, 43," + second.text
+    assert "44" in second.text
+    followed = run.reply(second, "Why?")
+    [answer] = run.extend(followed, SHORT)
+    assert answer.turn_text == answer.text
+    assert [n.role for n in answer.path()] == [
+        "system",
+        "user",
+        *["assistant"] * 3,
+        "user",
+        "assistant",
+    ]
+
+
+@pytest.mark.parametrize("tokens", [1, 5, 8, 19, 40])
+def test_a_budget_of_tokens_is_never_overdrawn(llm: Llama, tokens: int) -> None:
+    run = Run(llm, str.strip, Budget(tokens=tokens))
+    root = run.reply(None, "Write a long story about the sea.")
+    nodes = run.extend(root, SHORT, n=4)
+    assert run.cost.decoded == sum(n.completion.cost.decoded for n in nodes if n.completion)
+    assert run.cost.decoded <= tokens
+    assert run.stopped_by == (None if len(nodes) == 4 else "tokens")
+    if run.cost.decoded == tokens:
+        with pytest.raises(Halt, match="tokens"):
+            run.extend(root, SHORT)
+
+
+def test_a_budget_of_samples_clips_the_count(llm: Llama) -> None:
+    run = Run(llm, str.strip, Budget(samples=3))
+    assert len(run.extend(run.reply(None, "Hi"), SHORT, n=5)) == 3
+    assert run.stopped_by == "samples"
+
+
+@pytest.mark.parametrize("budget", [Budget(flops=1.0), Budget(seconds=1e-6)])
+def test_budgets_known_only_afterwards_end_after_one_batch(llm: Llama, budget: Budget) -> None:
+    run = Run(llm, str.strip, budget)
+    assert len(run.extend(run.reply(None, "Hi"), SHORT, n=20)) == llm.width
+
+
+def test_a_budget_must_be_positive() -> None:
+    with pytest.raises(OptionError, match="tokens=0"):
+        Budget(tokens=0)
+
+
+def test_a_stopped_run_returns_its_best_answer_so_far(llm: Llama) -> None:
+    def endless(run: Run, prompt: Prompt) -> Node:
+        root = run.reply(None, prompt)
+        while True:
+            [run.best] = run.extend(root, SHORT)
+
+    started = start("Name a colour.", endless, llm, extract=str.strip)
+    time.sleep(1)
+    assert started.running
+    started.stop()
+    result = started.result(timeout=5)
+    assert result.stopped_by == "stop"
+    assert result.node is started.run.best
+    assert result.answer == result.node.text.strip()  # type: ignore[union-attr]
+
+
+def test_an_interrupt_while_solving_leaves_the_model_usable(llm: Llama) -> None:
+    """Ctrl-C in a notebook is a KeyboardInterrupt in the main thread."""
+    import _thread
+
+    threading.Timer(0.7, _thread.interrupt_main).start()
+    began = time.perf_counter()
+    with pytest.raises(KeyboardInterrupt):
+        solve("Write a novel.", _long, llm)
+    assert time.perf_counter() - began < 2
+    assert solve("Hi", _brief, llm, extract=str.strip).node is not None
+
+
+def _long(run: Run, prompt: Prompt) -> Node:
+    root = run.reply(None, prompt)
+    return run.extend(root, Sampling(temperature=1, max_tokens=400), 8)[0]
+
+
+def _brief(run: Run, prompt: Prompt) -> Node:
+    return run.extend(run.reply(None, prompt), SHORT)[0]
+
+
+def test_a_verifier_is_charged_and_its_verdicts_kept(run: Run) -> None:
+    def by_length(prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
+        return [Verdict(len(n.text), Cost(decoded=3, calls=1)) for n in nodes]
+
+    nodes = run.extend(run.reply(None, "Hi"), SHORT, n=2)
+    before = run.cost
+    assert run.score(nodes, by_length) == [len(n.text) for n in nodes]
+    assert run.cost.decoded == before.decoded + 6
+    assert [n.verdict.score for n in nodes if n.verdict] == [len(n.text) for n in nodes]
+
+
+def test_a_verifier_that_raises_marks_its_nodes_and_the_run_goes_on(run: Run) -> None:
+    def broken(prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
+        raise ZeroDivisionError("no scale")
+
+    nodes = run.extend(run.reply(None, "Hi"), SHORT, n=2)
+    assert all(math.isnan(score) for score in run.score(nodes, broken))
+    assert nodes[0].verdict is not None
+    assert nodes[0].verdict.note == "ZeroDivisionError: no scale"
+
+
+def test_events_tell_the_tree_in_order(run: Run) -> None:
+    run.extend(run.reply(None, "Hi"), SHORT, n=2)
+    made = [event.node for event in run.tree.events if event.kind == "node"]
+    assert made == [node.id for node in run.tree]
+    times = [event.time for event in run.tree.events]
+    assert times == sorted(times)
+    assert sum(event.kind == "done" for event in run.tree.events) == 2
