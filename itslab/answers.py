@@ -21,6 +21,8 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
+from itslab.core import require
+
 _LONGEST = 20_000  # characters; nobody means a longer text as an answer
 _LONGEST_PARSED = 120  # characters; what is longer is a number of many digits, or words
 
@@ -70,13 +72,13 @@ def _stated(text: str) -> str | None:
     last = deque(_STATED.finditer(text), maxlen=1)
     if not last:
         return None
-    line = text[last[0].end() :][:200].partition("\n")[0]
+    line = text[last[0].end() :].partition("\n")[0]
     sentence = re.split(r"\.(?:\s|$)", line, maxsplit=1)[0]
     said = sentence.rsplit("=", 1)[-1].strip(" *`:")
     number = _NUMBER.match(said)
-    if len(said.split()) <= 3 and (number or not last[0]["hashes"]):
-        return said
-    return number[0] if number else None
+    short = len(said.split()) <= 3 and (number or not last[0]["hashes"])
+    answer = said if short else number[0] if number else ""
+    return answer if len(answer) <= _LONGEST else None
 
 
 def _last_number(text: str) -> str | None:
@@ -86,7 +88,7 @@ def _last_number(text: str) -> str | None:
 
 # -- canonical form --------------------------------------------------------------------------------
 
-_PLAIN = re.compile(r"([+-]?)([0-9]*)\.?([0-9]*)")
+_PLAIN = re.compile(r"([+-]?)([0-9]*)(?:\.([0-9]*))?")
 _THOUSANDS = re.compile(r"(?<![0-9.,])[0-9]{1,3}(?:,[0-9]{3})+(?![0-9,])(?:\.[0-9]+)?")
 _SCIENTIFIC = re.compile(r"[+-]?[0-9]*\.?[0-9]+e[+-]?[0-9]{1,2}", re.IGNORECASE)
 _RATIO = re.compile(
@@ -107,13 +109,15 @@ _NOT_UNITS = re.compile(r"\b(?:and|or|to|of|plus|minus|times|over|pi|sin|cos|tan
 
 _SYMBOLS = str.maketrans(
     {"−": "-", "–": "-", "⁄": "/", "÷": "/", "×": r"\times ", "·": r"\cdot ", "π": r"\pi ",
-     "∞": r"\infty ", "²": "^2", "³": "^3", "°": "", "½": " 1/2", "¼": " 1/4", "¾": " 3/4",
-     "\u00a0": " ", "\u202f": " "}
+     "∞": r"\infty ", "≤": r"\leq ", "≥": r"\geq ", "²": "^2", "³": "^3", "°": "",
+     "½": " 1/2", "¼": " 1/4", "¾": " 3/4", "\u00a0": " ", "\u202f": " "}
 )  # fmt: skip
-_SPACING = re.compile(r"\\(?:left|right|displaystyle|[,;:! ])|~|\^\{?\\circ\}?")
+_NOTHING = re.compile(r"\{,\}|\\[,!]|\^\{?\\circ\}?|\\displaystyle|\\(?=[$%])")
+_SPACE = re.compile(r"\\(?:left|right|[;: ])|~")
 _WRAPPED = re.compile(r"\\(?:text|mathrm|textbf|mathbf|mbox|operatorname)\s*\{([^{}]*)\}")
 _LEFT_SIDE = re.compile(
-    r"(?:[a-z]\w{0,9}(?:\([a-z]\))?|[-+*/^().0-9\s]+)\s*(?:=|≈|\\approx\b|\\in\b)\s*", re.IGNORECASE
+    r"(?:[a-z]\w{0,9}(?:\([a-z]\))?|[-+*/^().0-9\s]+)?\s*(?:=|≈|\\approx\b|\\in\b)\s*(?=\S)",
+    re.IGNORECASE,
 )
 _MARKUP = " \t\r\n$€£¥*`\"'"
 
@@ -150,8 +154,8 @@ def _item(answer: str) -> str:
 
 def _tidy(answer: str) -> str:
     """Drop what only typesets."""
-    text = answer.translate(_SYMBOLS).replace("{,}", "").replace(r"\$", "$").replace(r"\%", "%")
-    text = _SPACING.sub("", text.replace("dfrac", "frac").replace("tfrac", "frac"))
+    text = _SPACE.sub(" ", _NOTHING.sub("", answer.translate(_SYMBOLS)))
+    text = text.replace(r"\dfrac", r"\frac").replace(r"\tfrac", r"\frac")
     text = _WRAPPED.sub(r" \1 ", text).strip(_MARKUP).rstrip(".,;:" + _MARKUP)
     for left, right in ((r"\(", r"\)"), (r"\[", r"\]")):
         if text.startswith(left) and text.endswith(right):
@@ -161,7 +165,7 @@ def _tidy(answer: str) -> str:
 
 def _right_side(text: str) -> str:
     """What an equation says its name or its arithmetic equals."""
-    if text.count("=") > 1 and ("," in text or ";" in text or " and " in text):
+    if text.count("=") > 1 and re.search(r"[,;]|\b(?:and|or)\b", text):
         return text
     while left := _LEFT_SIDE.match(text):
         text = text[left.end() :]
@@ -174,7 +178,7 @@ def _number(text: str) -> str | None:
     if _THOUSANDS.fullmatch(text.lstrip("+-")):
         text = _ungroup(text)
     if (plain := _PLAIN.fullmatch(text)) and (plain[2] or plain[3]):
-        whole, decimals = plain[2].lstrip("0") or "0", plain[3].rstrip("0")
+        whole, decimals = plain[2].lstrip("0") or "0", (plain[3] or "").rstrip("0")
         value = f"{whole}.{decimals}" if decimals else whole
         return f"-{value}" if plain[1] == "-" and value != "0" else value
     if len(text) > _LONGEST_PARSED:
@@ -320,7 +324,7 @@ def _depth(text: str) -> float:
 
 
 def _simplified(latex: str) -> str | None:
-    import sympy
+    import sympy  # type: ignore[import-untyped]
     from math_verify import LatexExtractionConfig, parse
 
     # Its time limit is a signal, which works in the main thread only; without, it logs a warning.
@@ -335,11 +339,12 @@ def _simplified(latex: str) -> str | None:
 def _key(sympy: Any, parsed: Any) -> str | None:
     if isinstance(parsed, sympy.FiniteSet):  # what ± gives
         return "{" + ", ".join(sorted(filter(None, (_key(sympy, item) for item in parsed)))) + "}"
-    value = parsed.doit()
+    exact = sympy.nsimplify(parsed, rational=True) if isinstance(parsed, sympy.Expr) else parsed
+    value = exact.doit()
     if isinstance(value, sympy.Expr):
-        value = sympy.expand(sympy.nsimplify(value, rational=True))
-    if value.is_algebraic:
-        value = sympy.radsimp(value)
+        value = sympy.expand(value)
+    if value.is_algebraic:  # not known of symbols, of which radsimp may never end
+        value = sympy.expand(sympy.radsimp(value))
     if value in (sympy.true, sympy.false) or value.has(sympy.zoo, sympy.nan):
         return None
     return _decimal(Fraction(int(value.p), int(value.q))) if value.is_Rational else str(value)
@@ -363,13 +368,13 @@ def tally(
         weights: one per sample, ≥ 0; by default 1 each. A sample weighted nan abstains.
 
     Raises:
-        ValueError: a weight is negative, or there are not as many weights as answers.
+        OptionError: a weight is negative, or there are not as many weights as answers.
     """
     votes: dict[str, float] = {}
     weights = [1.0] * len(answers) if weights is None else weights
+    require(len(weights) == len(answers), "weights", weights, f"{len(answers)}, one per answer")
     for answer, weight in zip(answers, weights, strict=True):
-        if weight < 0:
-            raise ValueError(f"weight={weight!r} is not valid: weights must be numbers ≥ 0")
+        require(not weight < 0, "weight", weight, "a number ≥ 0, or nan to abstain")
         if answer is not None and not math.isnan(weight):
             key = canonical(answer)
             votes[key] = votes.get(key, 0.0) + weight

@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from itslab.backends.llama import Llama
+from itslab.backends.llama import Llama, default_threads
 from itslab.backends.native import build
 from itslab.core import BackendError, Request, Sampling, as_messages
 from itslab.models import ModelFile
@@ -37,6 +37,7 @@ PROMPT = (
 )
 SAMPLING = {"temperature": 0.8, "top_k": 40, "top_p": 0.95}
 WIDTHS = (1, 4, 8, 16, 32)
+WIDTH = 16  # at which uneven prompts are timed
 ENGINE, PLAIN, BATCHED, SERVER = "itslab", "Llama()", "llama-batched-bench", "llama-server"
 
 Timer = Callable[[], float]  # run once -> tokens per second
@@ -67,6 +68,32 @@ class Report:
         theirs = self.speed[other][1 if other == PLAIN else n]
         return [a / b for a, b in zip(self.speed[ENGINE][n], theirs, strict=True)]
 
+    def table(self) -> str:
+        """The medians as text, and what they mean."""
+        others = [who for who in self.speed if who != ENGINE]
+        heads = [f"{'sequences':>9}", f"{ENGINE:>10}"]
+        for other in others:
+            heads += [f"{other:>20}", f"{'ratio':>7}"]
+        lines = [
+            f"{self.model}, {self.tokens} tokens each, median tokens/s; {self.build}",
+            "  ".join([*heads, f"{'Python':>7}"]),
+        ]
+        for n, speeds in self.speed[ENGINE].items():
+            cells = [f"{n:>9}", f"{statistics.median(speeds):>10.1f}"]
+            for other in others:
+                theirs = self.speed[other].get(1 if other == PLAIN else n)
+                speed = f"{statistics.median(theirs):.1f}" if theirs else ""
+                ratio = f"{statistics.median(self.ratios(other, n)):.2f}×" if theirs else ""
+                cells += [f"{speed:>20}", f"{ratio:>7}"]
+            lines.append("  ".join([*cells, f"{self.python_share[n]:>7.1%}"]))
+        if PLAIN in self.speed:
+            lines.append(f"{PLAIN} draws one sequence after the other, whatever their number.")
+        for n, fractions in self.uneven.items():
+            share = statistics.median(fractions)
+            lines.append(f"50 uneven prompts, {n} at a time: {share:.0%} of the speed above.")
+        lines.append(f"best: {self.best_n} sequences at once (width={self.best_n})")
+        return "\n".join(lines)
+
     @property
     def best_n(self) -> int:
         """The number of sequences at which the engine is fastest."""
@@ -84,10 +111,9 @@ def run(
     widths: tuple[int, ...] = WIDTHS,
     tokens: int = 160,
     rounds: int = 3,
-    threads: int,
+    threads: int | None = None,
     server: Path | None = None,
     batched_bench: Path | None = None,
-    uneven: bool = False,
     say: Callable[[str], None] = lambda line: None,
 ) -> Report:
     """Time everyone.
@@ -97,15 +123,15 @@ def run(
         widths: numbers of sequences at once.
         tokens: decoded per sequence.
         rounds: repetitions.
-        threads: of llama.cpp, for everyone.
+        threads: of llama.cpp, for everyone; physical cores by default.
         server, batched_bench: llama.cpp's binaries, if they are to be timed too.
-        uneven: also time 50 different prompts of uneven lengths.
         say: gets a line on each measurement.
 
     Raises:
         BackendError: a binary failed.
     """
-    report = Report(file.name, build(), tokens)
+    threads = threads or default_threads()
+    report = Report(file.name, f"{build()}, {threads} threads", tokens)
     for n in widths:
         with ExitStack() as stack:
             llm = stack.enter_context(
@@ -125,7 +151,7 @@ def run(
                     say(f"{who} × {n}: {speed:.1f} tokens/s")
             stats = llm.stats
             report.python_share[n] = 1 - stats.native / stats.busy
-            if uneven and n > 1:
+            if n == WIDTH:
                 even = statistics.median(report.speed[ENGINE][n])
                 report.uneven[n] = [_uneven(llm, tokens) / even for _ in range(rounds)]
     return report

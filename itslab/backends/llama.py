@@ -26,6 +26,11 @@ from itslab.core import (
 UTF8_REACH = 4  # tokens back within which a character may have begun
 
 
+def default_threads() -> int:
+    """Physical cores: a second thread on one slows llama.cpp down."""
+    return psutil.cpu_count(logical=False) or 1
+
+
 class Llama:
     """A GGUF model run in this process by llama.cpp; a ``Backend``.
 
@@ -60,7 +65,7 @@ class Llama:
         parking: int = 2**30,
         deterministic: bool = False,
     ) -> None:
-        threads = threads or psutil.cpu_count(logical=False) or 1
+        threads = default_threads() if threads is None else threads
         require(width >= 1, "width", width, "a whole number ≥ 1")
         require(threads >= 1, "threads", threads, "a whole number ≥ 1")
         require(parking >= 0, "parking", parking, "a number of bytes ≥ 0")

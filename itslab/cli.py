@@ -1,0 +1,184 @@
+"""The command line: ``itslab --help``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from itslab.core import ItslabError
+
+START = "notebooks/00_start_here.ipynb"
+
+
+class _Commands(TyperGroup):
+    """An error of ours is one line, without a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ItslabError as error:
+            typer.secho(f"itslab: {error}", fg="red", err=True)
+            raise typer.Exit(1) from error
+
+
+app = typer.Typer(
+    cls=_Commands,
+    help="Inference-time scaling with real quantized language models.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+Parameters = Annotated[
+    list[str] | None,
+    typer.Option("--parameter", "-p", metavar="NAME=VALUE", help="Set a parameter. Repeatable."),
+]
+Folder = Annotated[Path, typer.Option(help="Where results go.")]
+
+
+# -- notebooks -------------------------------------------------------------------------------------
+
+
+@app.command()
+def quickstart(
+    model: Annotated[str, typer.Option(help="See `itslab models`.")] = "qwen2.5-coder-0.5b",
+    n_problems: Annotated[int, typer.Option(min=1, help="Problems to solve.")] = 6,
+    max_samples: Annotated[int, typer.Option(min=2, help="Chains of thought per problem.")] = 16,
+    runs: Folder = Path("runs"),
+) -> None:
+    """Pull a small model and watch it do better with more compute."""
+    from itslab import models
+    from itslab.notebooks import execute
+    from itslab.share import shared
+
+    models.pull(model)
+    chains = n_problems * (max_samples + 1)
+    typer.echo(
+        f"{model} now thinks {chains} times about {n_problems} problems. On two CPU cores that "
+        f"takes about {max(round(chains * 2.7 / 60), 1)} minutes."
+    )
+    values = {"model": model, "n_problems": n_problems, "max_samples": max_samples, "mode": "live"}
+    _report(execute(shared(START), values, runs))
+
+
+@app.command()
+def run(
+    notebook: Annotated[Path, typer.Argument(help="The notebook.")],
+    parameter: Parameters = None,
+    runs: Folder = Path("runs"),
+    keep_outputs: Annotated[
+        bool,
+        typer.Option("--keep-outputs", help="Write outputs tagged keep_output back into it."),
+    ] = False,
+) -> None:
+    """Execute a notebook with parameters; the result and its page get a folder of their own."""
+    from itslab import notebooks
+
+    executed = notebooks.execute(notebook, notebooks.parse(notebook, parameter or []), runs)
+    if keep_outputs:
+        notebooks.keep_outputs(executed, notebook)
+    _report(executed)
+
+
+@app.command()
+def record(
+    notebook: Annotated[Path, typer.Argument(help="A notebook with a parameter `mode`.")],
+    parameter: Parameters = None,
+    runs: Folder = Path("runs"),
+) -> None:
+    """Draw the samples that a notebook replays, and pack them into data/NAME.sqlite.xz."""
+    from itslab import notebooks, share
+    from itslab.backends import Bank
+
+    values = notebooks.parse(notebook, [*(parameter or []), "mode=record"])
+    _report(notebooks.execute(notebook, values, runs))
+    bank = share.root() / "data" / f"{notebook.stem}.sqlite"
+    typer.echo(f"recorded: {Bank(bank).pack(f'{bank}.xz')}")
+
+
+def _report(executed: Path) -> None:
+    from itslab.notebooks import summary
+
+    for table in summary(executed):
+        typer.echo(f"\n{table}")
+    jupyter = Path(sys.executable).with_name("jupyter-lab")
+    typer.echo(f"\nexecuted notebook: {_near(executed)}")
+    typer.echo(f"page with live plots: {_near(executed.with_suffix('.html'))}")
+    typer.echo(f"to change things yourself: {_near(jupyter)} {_near(executed)}")
+
+
+def _near(path: Path) -> str:
+    """A path as short as it can be from here."""
+    return min(str(path), os.path.relpath(path), key=len)
+
+
+# -- models ----------------------------------------------------------------------------------------
+
+
+@app.command()
+def pull(
+    model: Annotated[str, typer.Argument(help="A name of the catalogue, or hf:owner/repo/file.")],
+    accept_licence: Annotated[
+        bool, typer.Option("--accept-licence", help="I have read the model's terms and accept.")
+    ] = False,
+) -> None:
+    """Get a model on disk, verified."""
+    from itslab import models
+
+    typer.echo(models.pull(model, accept_licence=accept_licence))
+
+
+@app.command("models")
+def list_models() -> None:
+    """List the catalogue and what is on disk."""
+    from itslab import models
+    from itslab.sources import megabytes
+
+    cached = {item.name: item for item in models.cached()}
+    for model in models.CATALOGUE.values():
+        state = "on disk" if model.name in cached else "-"
+        size = megabytes(model.size) if model.size else ""
+        typer.echo(f"{model.name:<20} {size:>9}  {state:<8} {model.licence:<18} {model.note}")
+    for item in cached.values():
+        if item.name not in models.CATALOGUE:
+            typer.echo(f"{item.name}  {megabytes(item.size)}  on disk")
+    typer.echo(f"folder: {models.home() / 'models'} (ITSLAB_HOME moves it)")
+
+
+@app.command()
+def quantize(
+    model: Annotated[str, typer.Argument(help="A name of the catalogue, or a GGUF file.")],
+    type: Annotated[str, typer.Argument(help="Such as Q4_0 or Q8_0.")],
+) -> None:
+    """Quantize a model with llama.cpp."""
+    from itslab import models
+
+    typer.echo(models.quantize(model, type))
+
+
+# -- this machine ----------------------------------------------------------------------------------
+
+
+@app.command()
+def doctor() -> None:
+    """Say what this machine and this build of llama.cpp can do, and how to mend what is lacking."""
+    from itslab.doctor import examine
+
+    findings = list(examine())
+    for finding in findings:
+        colour = {"OK": "green", "lacking": "red", "optional": "yellow"}[finding.state]
+        typer.secho(f"{finding.state:<9}", fg=colour, nl=False)
+        typer.echo(f"{finding.part:<12} {finding.found}")
+        if finding.fix:
+            typer.echo(f"{'':<22}-> {finding.fix}")
+    if any(finding.state == "lacking" for finding in findings):
+        raise typer.Exit(1)
+
+
+if __name__ == "__main__":
+    app()

@@ -1,0 +1,106 @@
+"""What this machine can do, part by part, and how to mend what is lacking."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Iterator
+from importlib.metadata import version
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from itslab import models
+from itslab.sources import megabytes
+
+NEEDED_MEMORY = 2 * 2**30
+NEEDED_DISK = 2**30
+CHROMIUM = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+
+
+class Finding(NamedTuple):
+    """One part of the machine: what was found, and the fix where it is lacking."""
+
+    state: Literal["OK", "lacking", "optional"]
+    part: str
+    found: str
+    fix: str = ""
+
+
+def examine() -> Iterator[Finding]:
+    """Look at one part after the other."""
+    yield Finding("OK", "python", f"{platform.python_version()}, {sys.executable}")
+    yield _cores()
+    yield _memory()
+    yield from _llama()
+    yield _disk()
+    yield _models()
+    yield Finding("OK", "notebooks", f"JupyterLab {version('jupyterlab')}")
+    yield _program("bubblewrap", ["bwrap"], "runs programs that models write, shut in")
+    yield _program("chromium", [os.environ.get("CHROMIUM", ""), *CHROMIUM], "for the browser test")
+
+
+def _cores() -> Finding:
+    import psutil
+
+    physical, logical = psutil.cpu_count(logical=False), psutil.cpu_count()
+    return Finding("OK", "cores", f"{physical} physical, {logical} logical, {platform.machine()}")
+
+
+def _memory() -> Finding:
+    import psutil
+
+    memory = psutil.virtual_memory()
+    found = f"{megabytes(memory.available)} free of {megabytes(memory.total)}"
+    if memory.available >= NEEDED_MEMORY:
+        return Finding("OK", "memory", found)
+    return Finding("lacking", "memory", found, f"free some: {megabytes(NEEDED_MEMORY)} are needed")
+
+
+def _llama() -> Iterator[Finding]:
+    try:
+        from itslab.backends import native
+    except (ImportError, OSError, RuntimeError) as error:
+        fix = "install a C++ compiler and llama-cpp-python, or take conda-forge's binary"
+        yield Finding("lacking", "llama.cpp", f"{error}", f"{fix}; replay works without it")
+        return
+    yield Finding("OK", "llama.cpp", native.build())
+    devices = native.built_devices()
+    if len(devices) > 1:
+        yield Finding("OK", "devices", ", ".join(devices))
+    else:
+        flag, *others = native.BUILD_FLAGS.values()
+        yield Finding(
+            "optional",
+            "devices",
+            "cpu only, which is all there is without a graphics card",
+            f'CMAKE_ARGS="{flag}" pip install --force-reinstall --no-cache-dir --no-binary '
+            f"llama-cpp-python llama-cpp-python   (or {', '.join(others)})",
+        )
+
+
+def _disk() -> Finding:
+    home = models.home()
+    there = next(folder for folder in [home, *home.parents] if folder.exists())
+    free = shutil.disk_usage(there).free
+    found = f"{home}, {megabytes(free)} free"
+    if not os.access(there, os.W_OK):
+        return Finding("lacking", "cache", f"{home} cannot be written", "let ITSLAB_HOME move it")
+    if free < NEEDED_DISK:
+        return Finding("lacking", "cache", found, "free some space, or let ITSLAB_HOME move it")
+    return Finding("OK", "cache", found)
+
+
+def _models() -> Finding:
+    found = [f"{item.name} ({megabytes(item.size)})" for item in models.cached()]
+    if found:
+        return Finding("OK", "models", ", ".join(found))
+    return Finding("optional", "models", "none on disk", f"itslab pull {models.DEFAULT}")
+
+
+def _program(part: str, names: list[str], use: str) -> Finding:
+    path = next((path for name in names if name and (path := shutil.which(name))), None)
+    if path:
+        return Finding("OK", part, str(Path(path)))
+    return Finding("optional", part, f"not found ({use})", f"apt install {part}, or the like")

@@ -1,0 +1,60 @@
+"""What comes with the package: its notebooks, and the samples recorded for them.
+
+In a checkout they lie beside the package, in an installed wheel inside it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from itslab.backends import Bank, load
+from itslab.core import Backend, ItslabError, require
+
+MODES = ("replay", "live", "record")
+
+
+def root() -> Path:
+    """The folder that holds ``notebooks/`` and ``data/``."""
+    package = Path(__file__).parent
+    installed = package / "_share"
+    return installed if installed.is_dir() else package.parent
+
+
+def shared(name: str) -> Path:
+    """Return the path of a file that comes with the package.
+
+    Args:
+        name: such as ``notebooks/00_start_here.ipynb`` or ``data/00_start_here.sqlite.xz``.
+
+    Raises:
+        ItslabError: there is no such file.
+    """
+    path = root() / name
+    if not path.is_file():
+        there = sorted(file.name for file in path.parent.glob(f"*{path.suffix}"))
+        raise ItslabError(
+            f"there is no {path}: {path.parent} holds {', '.join(there) or 'nothing'}"
+        )
+    return path
+
+
+def backend(mode: str, model: str, bank: str) -> Backend:
+    """Return what a notebook draws its samples from.
+
+    Args:
+        mode: ``replay`` serves the samples in ``data/<bank>.sqlite.xz`` and needs neither the model
+            nor llama.cpp; ``live`` draws with the model; ``record`` does too, and keeps each sample
+            in ``data/<bank>.sqlite``, so that it can go on after an interruption.
+        model: for ``live`` and ``record`` see ``itslab.load``; for ``replay`` its name.
+        bank: name of the recorded samples, without folder or ending.
+
+    Raises:
+        OptionError: the mode is unknown, or the bank does not hold the model.
+        ItslabError: the bank is missing, or the model cannot be loaded.
+    """
+    require(mode in MODES, "mode", mode, f"one of {', '.join(MODES)}")
+    if mode == "live":
+        return load(model)
+    if mode == "record":
+        return Bank(root() / "data" / f"{bank}.sqlite").record(load(model))
+    return Bank(shared(f"data/{bank}.sqlite.xz")).replay(model)

@@ -1,0 +1,50 @@
+"""Tasks: problems with gold answers, an extractor and a grader.
+
+``load`` is the way in; a further source of problems is one line in ``LOADERS``.
+"""
+
+from __future__ import annotations
+
+import difflib
+import inspect
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+from itslab.core import TaskError, require
+from itslab.tasks.files import SUFFIXES, from_file, gsm8k
+from itslab.tasks.generated import gsm_symbolic
+from itslab.tasks.task import Grader, Task, grade
+
+__all__ = ["LOADERS", "Grader", "Task", "grade", "load"]
+
+LOADERS: dict[str, Callable[..., Task]] = {"gsm_symbolic": gsm_symbolic, "gsm8k": gsm8k}
+
+
+def load(name: str, n: int | None = None, seed: int | None = 0, **options: Any) -> Task:
+    """Return a task by its name, or from a JSONL or parquet file by its path.
+
+    Args:
+        name: one of ``LOADERS``, or a path.
+        n: how many problems; None takes all, which a generator does not have.
+        seed: names the problems of a generator; of a fixed set, which ones and in which order
+            (None keeps the set's own). Fewer problems of a seed are the first of more.
+        options: the loader's own, such as ``difficulty`` of ``gsm_symbolic`` and ``split`` of
+            ``gsm8k``.
+
+    Raises:
+        TaskError: the task is unknown, or its data cannot be had or read.
+        OptionError: an option is unknown or out of range.
+    """
+    require(n is None or n >= 1, "n", n, "a whole number ≥ 1, or None for all")
+    loader = partial(from_file, path=name) if name.endswith(SUFFIXES) else LOADERS.get(name)
+    if loader is None:
+        close = difflib.get_close_matches(name, LOADERS, n=3, cutoff=0.4) or list(LOADERS)
+        raise TaskError(
+            f"unknown task {name!r}: did you mean {' or '.join(map(repr, close))}? "
+            f"A file is named by its path, ending in {' or '.join(SUFFIXES)}"
+        )
+    valid = sorted(set(inspect.signature(loader).parameters) - {"n", "seed", "path", "name"})
+    for option in options:
+        require(option in valid, "option", option, " or ".join(valid) or "left out: there are none")
+    return loader(n, seed, **options)

@@ -1,0 +1,61 @@
+"""Tasks made from a seed at run time by reasoning-gym's generators (arXiv:2505.24760)."""
+
+from __future__ import annotations
+
+from itertools import islice
+from typing import Any
+
+from itslab.core import Problem, require
+from itslab.tasks.task import Task
+
+_STRIDE = 1_000_000
+"""reasoning-gym draws problem i of seed s from s + i, so that neighbouring seeds share problems."""
+
+_UNSOUND = frozenset({2, 3, 4, 27, 28, 36, 40, 46, 49, 52, 66, 73, 75, 81, 82, 94, 99})
+"""Templates of gsm_symbolic that are left out, at every difficulty. The gold answers of 2, 3, 4,
+40, 49, 75 and 99 are rounded down where the question asks for no rounding (half of 17 tubes is 8);
+46, 52 and 66 print float noise (0.6666666666666666 water); some answers of 27 are no whole numbers;
+the others stop making sense above difficulty 1 (8 days a week, a price cut of 130 %)."""
+
+
+def gsm_symbolic(n: int | None, seed: int | None, difficulty: float = 1.0) -> Task:
+    """Grade-school word problems with fresh numbers and names (Mirzadeh et al., arXiv:2410.05229).
+
+    Every gold answer is a whole number.
+
+    Args:
+        n: how many problems; fewer problems of a seed are the first of more.
+        seed: names the problems. Those of different seeds are the same by chance only.
+        difficulty: from 1 to 3: widens the range of the numbers; the steps stay the same. An id at
+            another difficulty is the same template.
+
+    Raises:
+        OptionError: difficulty out of range, or n or seed is None.
+    """
+    require(1 <= difficulty <= 3, "difficulty", difficulty, "a number from 1 to 3")
+    data = _dataset("gsm_symbolic", n, seed)
+    # The generators take any difficulty; only the configuration's check insists on 1.0.
+    data.config.difficulty = float(difficulty)
+    sound = (i for i, template in enumerate(data.task_indices) if template not in _UNSOUND)
+    name = f"gsm_symbolic/d{float(difficulty)}/s{seed}"
+    return Task(name, tuple(_word_problem(name, data, index) for index in islice(sound, n)))
+
+
+def _word_problem(name: str, data: Any, index: int) -> Problem:
+    item = data[index]
+    question = item["question"].removesuffix(
+        " Give the result as your final answer. Do not include units."
+    )
+    meta = {"template": data.task_indices[index], "difficulty": data.config.difficulty}
+    return Problem(f"{name}/{index}", question, item["answer"], meta)
+
+
+def _dataset(name: str, n: int | None, seed: int | None) -> Any:
+    """A reasoning-gym data set of at least n items, with some to leave out."""
+    require(n is not None and n <= _STRIDE // 4, "n", n, f"a whole number up to {_STRIDE // 4:,}")
+    require(seed is not None and seed >= 0, "seed", seed, "a whole number ≥ 0")
+    assert n is not None
+    assert seed is not None
+    import reasoning_gym  # takes two seconds
+
+    return reasoning_gym.create_dataset(name, size=2 * n + 100, seed=seed * _STRIDE)

@@ -1,0 +1,68 @@
+"""The model's own confidence in what it wrote: free, since sampling measured it already."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from itslab.core import Completion, Node, Prompt, Verdict, require
+
+Measure = Literal["mean_logprob", "min_logprob", "lowest_group", "entropy"]
+
+GROUP = 32
+"""Tokens in a group of ``lowest_group``."""
+
+
+@dataclass(frozen=True, slots=True)
+class Confidence:
+    """Score a node by how sure the model was of the tokens that it sampled in this turn.
+
+    Args:
+        measure: in nats per token, higher is surer.
+            ``mean_logprob`` mean log-probability of the sampled tokens.
+            ``min_logprob`` log-probability of the least likely one.
+            ``lowest_group`` the lowest mean over ``GROUP`` tokens in a row, or over all if there
+            are fewer: after the lowest group confidence of Fu et al. 2025 (arXiv:2508.15260,
+            sect. 3), which averages the most likely tokens where this has the sampled one.
+            ``entropy`` minus the mean entropy of the next-token distribution, which is measured
+            with ``Sampling(entropy=True)``.
+
+    Where a backend gave nothing to measure, the score is nan and the note says what is missing.
+    """
+
+    measure: Measure = "mean_logprob"
+
+    def __post_init__(self) -> None:
+        valid = get_args(Measure)
+        require(self.measure in valid, "measure", self.measure, " or ".join(map(repr, valid)))
+
+    def __call__(self, prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
+        """Score each node by all that was sampled in its turn, at no cost."""
+        return [self._score([n.completion for n in node.turn() if n.completion]) for node in nodes]
+
+    def _score(self, completions: Sequence[Completion]) -> Verdict:
+        entropy = self.measure == "entropy"
+        values: list[float] = []
+        for completion in completions:
+            measured = completion.entropies if entropy else completion.logprobs
+            if completion.text and not measured:
+                missing = "entropies: sample with entropy=True" if entropy else "log-probabilities"
+                return Verdict(math.nan, note=f"the samples carry no {missing}")
+            values += [-value for value in measured] if entropy else measured
+        if not values:
+            return Verdict(math.nan, note="nothing was sampled in this turn")
+        if self.measure == "min_logprob":
+            return Verdict(min(values))
+        return Verdict(_lowest_mean(values, GROUP if self.measure == "lowest_group" else None))
+
+
+def _lowest_mean(values: Sequence[float], group: int | None) -> float:
+    """Lowest mean over ``group`` values in a row, or over all if None or if there are fewer."""
+    size = min(group or len(values), len(values))
+    total = lowest = math.fsum(values[:size])
+    for new, old in zip(values[size:], values, strict=False):
+        total += new - old
+        lowest = min(lowest, total)
+    return lowest / size

@@ -1,0 +1,143 @@
+"""The command line: results on standard output, an error of ours in one red line."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from itslab import models, share
+from itslab.backends import Bank
+from itslab.cli import app
+from itslab.core import ItslabError, Sampling
+from itslab.doctor import examine
+from itslab.run import solve
+from itslab.strategies import ChainOfThought
+
+START = str(share.root() / "notebooks" / "00_start_here.ipynb")
+
+
+def itslab(*arguments: str) -> tuple[int, str, str]:
+    done = CliRunner().invoke(app, arguments)
+    return done.exit_code, done.stdout, done.stderr
+
+
+def test_help_names_every_command_and_starts_fast() -> None:
+    code, out, _ = itslab("--help")
+    assert code == 0
+    for command in ("quickstart", "run", "record", "pull", "models", "quantize", "doctor"):
+        assert command in out
+    loaded = subprocess.run(
+        [sys.executable, "-c", "import itslab.cli, sys; print(*sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout.split()
+    assert not {"llama_cpp", "pandas", "plotly", "papermill", "nbconvert"} & set(loaded)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("pull", "qwen2.5-coder-0.5"), "did you mean qwen2.5-coder-0.5b"),
+        (("quantize", "smollm2-135m", "Q9"), "type='Q9' is not valid"),
+        (("run", "nowhere.ipynb"), "there is no notebook nowhere.ipynb"),
+        (("run", START, "-p", "n_problem=3"), "unknown parameter 'n_problem'"),
+        (("run", START, "-p", "seed=one"), "seed='one' is not valid: seed must be a whole number"),
+    ],
+)
+def test_an_error_of_ours_is_one_line_and_exit_status_1(
+    arguments: tuple[str, ...], message: str
+) -> None:
+    code, out, err = itslab(*arguments)
+    assert (code, out) == (1, "")
+    assert err.startswith("itslab: ")
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_models_lists_the_catalogue_and_tells_what_is_on_disk(
+    small_model: models.ModelFile,
+) -> None:
+    _, out, _ = itslab("models")
+    lines = {line.split()[0]: line for line in out.splitlines()}
+    assert set(models.CATALOGUE) <= set(lines)
+    assert "on disk" in lines[small_model.name]
+    assert "98 MB" in lines[small_model.name]
+
+
+def test_models_lists_nothing_on_disk_in_an_empty_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ITSLAB_HOME", str(tmp_path))
+    assert "on disk" not in itslab("models")[1]
+
+
+def test_pull_prints_where_the_model_is(small_model: models.ModelFile) -> None:
+    assert itslab("pull", small_model.name)[1] == f"{small_model.path}\n"
+
+
+def test_doctor_finds_what_the_tests_run_on() -> None:
+    code, out, _ = itslab("doctor")
+    assert code == 0
+    for part in ("python", "cores", "memory", "llama.cpp", "devices", "cache", "models"):
+        assert part in out
+
+
+def test_doctor_tells_how_to_mend_a_cache_that_cannot_be_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("ITSLAB_HOME", str(tmp_path / "new"))
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    found = {finding.part: finding for finding in examine()}
+    assert found["cache"].state == "lacking"
+    assert "ITSLAB_HOME" in found["cache"].fix
+    assert found["models"].fix == f"itslab pull {models.DEFAULT}"
+
+
+def test_a_checkout_and_a_wheel_both_find_their_notebooks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checkout, wheel = tmp_path / "checkout", tmp_path / "site-packages"
+    for folder in (checkout / "notebooks", wheel / "itslab" / "_share" / "notebooks"):
+        folder.mkdir(parents=True)
+        (folder / "a.ipynb").touch()
+    for place, found in ((checkout, checkout), (wheel, wheel / "itslab" / "_share")):
+        monkeypatch.setattr(share, "__file__", str(place / "itslab" / "share.py"))
+        assert share.shared("notebooks/a.ipynb") == found / "notebooks" / "a.ipynb"
+        with pytest.raises(ItslabError, match=r"there is no .*b\.ipynb: .* holds a\.ipynb"):
+            share.shared("notebooks/b.ipynb")
+
+
+def test_what_is_recorded_is_replayed(
+    small_model: models.ModelFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(share, "root", lambda: tmp_path)
+    brief = ChainOfThought(sampling=Sampling(temperature=0, max_tokens=8))
+    recorded = solve("Hello?", brief, share.backend("record", small_model.name, "x"))
+    Bank(tmp_path / "data" / "x.sqlite").pack(tmp_path / "data" / "x.sqlite.xz")
+    replayed = solve("Hello?", brief, share.backend("replay", small_model.name, "x"))
+    assert replayed.node
+    assert recorded.node
+    assert replayed.node.text == recorded.node.text
+    assert replayed.cost == recorded.cost
+
+
+@pytest.mark.timeout(300)
+def test_quickstart_leaves_a_notebook_and_a_page_and_prints_the_table(
+    small_model: models.ModelFile, tmp_path: Path
+) -> None:
+    options = ("--model", small_model.name, "--n-problems", "2", "--max-samples", "2")
+    code, out, _ = itslab("quickstart", *options, "--runs", str(tmp_path))
+    assert code == 0
+    [executed] = tmp_path.rglob("*.ipynb")
+    assert executed.stat().st_size < 3_000_000
+    assert executed.with_suffix(".html").is_file()
+    for word in ("method", "answer", "right or wrong", "tokens", "seconds", "majority of 2"):
+        assert word in out
+    assert str(executed.name) in out
+    assert "jupyter-lab" in out

@@ -1,0 +1,66 @@
+"""What shows only over time: memory, and a kernel that is interrupted."""
+
+import time
+from pathlib import Path
+
+import psutil
+from jupyter_client.manager import start_new_kernel
+
+from itslab import models
+from itslab.backends.llama import Llama
+from itslab.core import Request, Sampling, as_messages
+
+
+def test_memory_does_not_grow_over_2000_requests(small_model: models.ModelFile) -> None:
+    """Once parking is full, that is: it is there to be filled."""
+    brief = Sampling(temperature=1, max_tokens=2, entropy=True)
+    process = psutil.Process()
+    with Llama(small_model.path, width=16, context=256, threads=1, parking=2**26) as llm:
+
+        def serve(first: int, count: int) -> None:
+            for seed in range(first, first + count, 50):
+                llm.generate(
+                    [Request(as_messages(f"{i}?"), (), brief, seed=seed) for i in range(50)]
+                )
+
+        serve(0, 500)
+        before = process.memory_info().rss
+        serve(500, 2000)
+        assert process.memory_info().rss < 1.02 * before
+
+
+def test_loading_again_takes_under_two_seconds() -> None:
+    file = models.resolve("qwen2.5-coder-0.5b", progress=False)
+    Llama(file.path).close()
+    began = time.perf_counter()
+    with Llama(models.resolve("qwen2.5-coder-0.5b", progress=False).path):
+        assert time.perf_counter() - began < 2
+
+
+def test_interrupting_a_cell_returns_promptly_and_the_next_cell_works(
+    small_model: models.ModelFile, tmp_path: Path
+) -> None:
+    """In a real kernel, with the interrupt that JupyterLab sends."""
+    manager, client = start_new_kernel(kernel_name="python3", cwd=str(tmp_path))
+    try:
+
+        def run(code: str) -> str:
+            client.execute(code)
+            reply = client.get_shell_msg(timeout=60)["content"]
+            return reply.get("ename", reply["status"])
+
+        load = f"import itslab as its; llm = its.load({str(small_model.path)!r}, threads=1)"
+        assert run(load) == "ok"
+        client.execute(
+            "its.solve('Write a novel.', its.SelfConsistency("
+            "n=16, sampling=its.Sampling(temperature=1, max_tokens=1500)), llm)"
+        )
+        time.sleep(2)
+        began = time.perf_counter()
+        manager.interrupt_kernel()
+        assert client.get_shell_msg(timeout=10)["content"]["ename"] == "KeyboardInterrupt"
+        assert time.perf_counter() - began < 2
+        assert run("assert its.solve('Hi', its.Direct(), llm).node.completion.tokens") == "ok"
+    finally:
+        client.stop_channels()
+        manager.shutdown_kernel(now=True)

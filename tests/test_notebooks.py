@@ -1,0 +1,253 @@
+"""Notebooks as people meet them: in a real JupyterLab, in a page, and as committed files."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import nbformat
+import pytest
+
+from itslab import notebooks, share
+from itslab.core import ItslabError, OptionError
+from itslab.doctor import CHROMIUM
+from itslab.page import write_page
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+NOTEBOOKS = sorted((share.root() / "notebooks").glob("*.ipynb"))
+BROWSER = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, CHROMIUM)), None)
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+
+needs_browser = pytest.mark.skipif(
+    BROWSER is None and "CI" not in os.environ, reason="no Chromium: apt install chromium"
+)
+
+
+# -- as committed ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_declares_typed_and_commented_parameters(path: Path) -> None:
+    declared = notebooks.parameters(path)
+    assert {"mode", "seed"} <= set(declared)
+    for name, parameter in declared.items():
+        assert parameter["inferred_type_name"] in ("int", "float", "str", "bool"), name
+        assert parameter["help"], f"{name} has no comment"
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_is_committed_with_small_outputs_and_no_widget(path: Path) -> None:
+    notebook = nbformat.read(path, as_version=4)
+    assert notebook.metadata.kernelspec.name == "python3"
+    assert "widgets" not in notebook.metadata
+    assert path.stat().st_size < 200_000
+    for cell in notebook.cells:
+        kept = "keep_output" in cell.metadata.get("tags", [])
+        assert kept or not cell.get("outputs"), f"{cell.id} keeps an output without the tag"
+        assert all(notebooks.WIDGET not in o.get("data", {}) for o in cell.get("outputs", []))
+
+
+# -- executed by our command -----------------------------------------------------------------------
+
+
+def write(path: Path, *cells: str) -> Path:
+    """A notebook of code cells; the first one holds the parameters."""
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    notebook.metadata.kernelspec = {"name": "python3", "display_name": "", "language": "python"}
+    notebook.cells[0].metadata["tags"] = ["parameters"]
+    notebook.cells[-1].metadata["tags"] = ["summary", "keep_output"]
+    nbformat.write(notebook, path)
+    return path
+
+
+PARAMETERS = "n: int = 1  # how many\nx: float = 0.5  # where\nname: str = 'a'  # who"
+PANEL = """
+import sys, ipywidgets, plotly.graph_objects as go
+from IPython.display import display
+
+class Shown:
+    def _repr_mimebundle_(self, **options):
+        slider = ipywidgets.IntSlider()._repr_mimebundle_()
+        return {**slider, "image/svg+xml": "<svg xmlns='http://www.w3.org/2000/svg'/>"}
+
+display(Shown(), go.Figure(go.Bar(y=[1, 2])))
+print("\\r1/2", end=""); print("\\r2/2")
+sys.executable"""
+
+
+@pytest.fixture(scope="module")
+def executed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A notebook with a widget, a figure, a progress bar and a result, executed."""
+    folder = tmp_path_factory.mktemp("notebook")
+    source = write(folder / "small.ipynb", PARAMETERS, PANEL, "n * 2")
+    return notebooks.execute(source, {"n": 21}, folder / "runs")
+
+
+def test_parameters_reach_the_notebook_and_the_summary_is_read_back(executed: Path) -> None:
+    assert notebooks.summary(executed) == ["42"]
+
+
+def test_the_kernel_is_this_very_python(executed: Path) -> None:
+    outputs = nbformat.read(executed, 4).cells[2].outputs
+    assert outputs[-1].data["text/plain"] == repr(sys.executable)
+
+
+def test_of_a_widget_only_its_picture_is_left_and_of_a_progress_bar_its_end(executed: Path) -> None:
+    shown, figure, progress, _ = nbformat.read(executed, 4).cells[2].outputs
+    assert "image/svg+xml" in shown.data
+    assert notebooks.WIDGET not in shown.data
+    assert "application/vnd.plotly.v1+json" in figure.data
+    assert progress.text == "2/2\n"
+
+
+def test_outputs_that_teach_are_written_back_and_nothing_else(
+    executed: Path, tmp_path: Path
+) -> None:
+    source = tmp_path / "small.ipynb"
+    shutil.copy(executed.parents[2] / "small.ipynb", source)
+    before = nbformat.read(source, 4)
+    notebooks.keep_outputs(executed, source)
+    after = nbformat.read(source, 4)
+    assert after.cells[-1].outputs[0].data["text/plain"] == "42"
+    after.cells[-1].outputs = []
+    assert after == before
+
+
+@needs_browser
+def test_the_page_is_alive_and_fetches_nothing(executed: Path) -> None:
+    with browser_page() as page:
+        fetched: list[str] = []
+        page.on("request", lambda request: fetched.append(request.url))
+        page.goto(executed.with_suffix(".html").as_uri())
+        page.wait_for_selector(".js-plotly-plot .bars path")
+        assert [url for url in fetched if not url.startswith(("file:", "data:"))] == []
+
+
+def test_a_page_holds_plotly_once_however_many_figures(tmp_path: Path) -> None:
+    figure = {"application/vnd.plotly.v1+json": {"data": [{"type": "bar", "y": [1]}], "layout": {}}}
+    output = nbformat.v4.new_output("display_data", figure)
+    cells = [nbformat.v4.new_code_cell("", outputs=[output]) for _ in range(3)]
+    page = write_page(nbformat.v4.new_notebook(cells=cells), tmp_path / "page.html").read_text()
+    assert page.count("plotly.js v") == 1
+    assert page.count("Plotly.newPlot(") == 3
+    assert "<script src=" not in page
+
+
+def test_a_failing_cell_is_named_and_the_notebook_kept(tmp_path: Path) -> None:
+    source = write(tmp_path / "bad.ipynb", PARAMETERS, "1 / 0")
+    with pytest.raises(ItslabError, match=r"cell 2 of bad\.ipynb failed with ZeroDivisionError"):
+        notebooks.execute(source, {}, tmp_path / "runs")
+    assert list((tmp_path / "runs").rglob("bad.ipynb"))
+
+
+def test_values_are_read_by_the_declared_types(tmp_path: Path) -> None:
+    source = write(tmp_path / "typed.ipynb", PARAMETERS + "\nflag: bool = False  # whether", "")
+    given = ["n=3", "x=2", "name=7", "flag=true"]
+    assert notebooks.parse(source, given) == {"n": 3, "x": 2.0, "name": "7", "flag": True}
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("nam=3", r"unknown parameter 'nam': did you mean name"),
+        ("n=three", r"n='three' is not valid: n must be a whole number"),
+        ("x=", r"x='' is not valid: x must be a number"),
+        ("n", r"parameter='n' is not valid: parameter must be written as name=value"),
+    ],
+)
+def test_a_bad_parameter_is_refused_by_name(tmp_path: Path, given: str, message: str) -> None:
+    source = write(tmp_path / "typed.ipynb", PARAMETERS, "")
+    with pytest.raises(ItslabError, match=message):
+        notebooks.parse(source, [given])
+
+
+def test_an_unknown_mode_names_the_valid_ones() -> None:
+    with pytest.raises(OptionError, match=r"mode='dead' is not valid.*replay, live, record"):
+        share.backend("dead", "qwen2.5-coder-0.5b", "00_start_here")
+
+
+# -- in the browser --------------------------------------------------------------------------------
+
+RUN_ALL = """async () => {
+    await window.jupyterapp.shell.currentWidget.sessionContext.ready;
+    await window.jupyterapp.commands.execute('notebook:run-all-cells');
+}"""
+
+
+@needs_browser
+@pytest.mark.timeout(180)
+def test_notebook_00_runs_in_jupyterlab_and_its_panel_votes(tmp_path: Path) -> None:
+    book = share.shared("notebooks/00_start_here.ipynb")
+    shutil.copy(book, tmp_path)  # JupyterLab saves what it opens
+    with jupyterlab(tmp_path) as url, browser_page(height=9000) as page:
+        page.goto(f"{url}/lab/tree/{book.name}?reset")
+        page.wait_for_selector(".jp-Notebook")
+        page.evaluate(RUN_ALL)  # returns when the last cell has run
+        page.get_by_text("exercise 2: not written yet", exact=True).wait_for()
+        assert (
+            page.locator("[data-mime-type$='jupyter.error'], [data-mime-type$='stderr']").count()
+            == 0
+        )
+        page.wait_for_function("document.querySelectorAll('.js-plotly-plot').length == 2")
+
+        panel = page.locator(".jupyter-widgets.widget-vbox")
+        assert "as drawn above" in panel.locator("svg").text_content()
+        panel.locator(".noUi-handle").nth(1).press("ArrowRight")  # a higher temperature
+        panel.get_by_role("button", name="Run").click()
+        panel.get_by_text("done").wait_for()
+        assert "16 samples" in panel.locator("svg").text_content()
+        if shot := os.environ.get("ITSLAB_SCREENSHOT"):
+            page.screenshot(path=shot, full_page=True)
+
+
+@contextlib.contextmanager
+def browser_page(height: int = 1000) -> Iterator[Page]:
+    """A page of a real browser; in JupyterLab only what is in view is drawn, so let it be tall."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=BROWSER, args=FLAGS)
+        page = browser.new_page(viewport={"width": 1300, "height": height})
+        page.set_default_timeout(90_000)
+        yield page
+        browser.close()
+
+
+@contextlib.contextmanager
+def jupyterlab(root: Path) -> Iterator[str]:
+    """A JupyterLab of this environment on loopback, without the user's settings and kernels."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    url, home = f"http://127.0.0.1:{port}", root / ".jupyter"
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"]
+    command += ["--ip=127.0.0.1", f"--port={port}", "--IdentityProvider.token="]
+    command += [f"--ServerApp.root_dir={root}", "--LabApp.expose_app_in_browser=True"]
+    folders = {"JUPYTER_CONFIG_DIR": f"{home}/config", "JUPYTER_DATA_DIR": f"{home}/data"}
+    log = root / "jupyterlab.log"
+    with log.open("w") as output:
+        server = subprocess.Popen(command, env=os.environ | folders, stdout=output, stderr=output)
+    try:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and server.poll() is None:
+            with contextlib.suppress(OSError):
+                urllib.request.urlopen(f"{url}/api", timeout=5).close()
+                break
+            time.sleep(0.2)
+        else:
+            raise RuntimeError(f"JupyterLab did not start: {log.read_text()[-2000:]}")
+        yield url
+    finally:
+        server.terminate()
+        server.wait(30)
