@@ -1,13 +1,15 @@
 """How fast is this machine: tokens per second through our engine and through its alternatives.
 
 Every contender decodes the same number of tokens after the same prompt, which is evaluated before
-the clock starts. Contenders take turns within each round, and their ratios are taken within rounds,
-so that a machine whose speed drifts still gives steady ratios.
+the clock starts; the model's end of turn does not end a sample. Contenders take turns within each
+round, and their ratios are taken within rounds, so that a machine whose speed drifts still gives
+steady ratios.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import random
 import re
 import socket
@@ -29,11 +31,10 @@ from itslab.core import BackendError, Request, Sampling, as_messages
 from itslab.models import ModelFile
 
 CONTEXT = 512  # tokens per sequence, the same for everyone
-# No model ends this before some hundred tokens, so that everyone decodes equally many.
 PROMPT = (
-    "You are a patient clerk who never stops early and never leaves anything out. Write down whole "
-    "numbers in words, one after the other, separated by commas, without any comment. Do not use "
-    "dots, and do not stop before you have reached two million. Begin with {start}."
+    "Write a very long and detailed story in at least twenty chapters, each of many paragraphs, "
+    "and do not summarise. Tell of every place and person at length, with all that they say. It "
+    "is about traveller number {start}."
 )
 SAMPLING = {"temperature": 0.8, "top_k": 40, "top_p": 0.95}
 WIDTHS = (1, 4, 8, 16, 32)
@@ -137,13 +138,16 @@ def run(
             llm = stack.enter_context(
                 Llama(file.path, file.name, file.digest, width=n, context=CONTEXT, threads=threads)
             )
+            prompt = llm.render(_request(n, tokens))
             timers = {ENGINE: _engine(llm, n, tokens)}
             if n == 1:
-                timers[PLAIN] = _plain(file.path, tokens, threads)
+                timers[PLAIN] = _plain(file.path, prompt, tokens, threads)
             if batched_bench:
                 timers[BATCHED] = _batched(batched_bench, file.path, n, tokens, threads)
             if server:
-                timers[SERVER] = stack.enter_context(_server(server, file.path, n, tokens, threads))
+                timers[SERVER] = stack.enter_context(
+                    _server(server, file.path, prompt, n, tokens, threads)
+                )
             for _ in range(rounds):
                 for who, timer in timers.items():
                     speed = timer()
@@ -163,6 +167,7 @@ def _request(n: int, tokens: int, start: int = 1) -> Request:
 
 
 def _engine(llm: Llama, n: int, tokens: int) -> Timer:
+    llm._model.ends = lambda token: False  # type: ignore[method-assign]
     llm.generate([_request(n, 1)])
 
     def timer() -> float:
@@ -173,16 +178,17 @@ def _engine(llm: Llama, n: int, tokens: int) -> Timer:
     return timer
 
 
-def _plain(path: Path, tokens: int, threads: int) -> Timer:
+def _plain(path: Path, prompt: str, tokens: int, threads: int) -> Timer:
     import llama_cpp
 
     llama = llama_cpp.Llama(
         str(path), n_ctx=CONTEXT, n_threads=threads, n_threads_batch=threads, verbose=False
     )
 
+    never = {llama.token_eos(): -math.inf}
+
     def ask(count: int) -> int:
-        messages = [{"role": "user", "content": PROMPT.format(start=1)}]
-        reply = llama.create_chat_completion(messages, max_tokens=count, **SAMPLING)
+        reply = llama.create_completion(prompt, max_tokens=count, logit_bias=never, **SAMPLING)
         return int(reply["usage"]["completion_tokens"])
 
     ask(1)
@@ -210,7 +216,9 @@ def _batched(binary: Path, model: Path, n: int, tokens: int, threads: int) -> Ti
 
 
 @contextmanager
-def _server(binary: Path, model: Path, n: int, tokens: int, threads: int) -> Iterator[Timer]:
+def _server(
+    binary: Path, model: Path, prompt: str, n: int, tokens: int, threads: int
+) -> Iterator[Timer]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -218,14 +226,9 @@ def _server(binary: Path, model: Path, n: int, tokens: int, threads: int) -> Ite
     command += ["-t", str(threads), "-tb", str(threads), "-fa", "on", "--port", str(port)]
 
     def ask(count: int) -> int:
-        body = {
-            "messages": [{"role": "user", "content": PROMPT.format(start=1)}],
-            "max_tokens": count,
-            "cache_prompt": True,
-            **SAMPLING,
-        }
-        reply = _post(f"http://127.0.0.1:{port}/v1/chat/completions", body)
-        return int(reply["usage"]["completion_tokens"])
+        body = {"prompt": prompt, "n_predict": count, "ignore_eos": True, **SAMPLING}
+        reply = _post(f"http://127.0.0.1:{port}/completion", body)
+        return int(reply["tokens_predicted"])
 
     def timer() -> float:
         began = time.perf_counter()
@@ -266,10 +269,7 @@ def _wait(url: str, process: subprocess.Popen[bytes], seconds: float = 120) -> N
 def _uneven(llm: Llama, tokens: int) -> float:
     """Tokens per second over 50 prompts that end differently, for ¼ to 1¾ of ``tokens`` each."""
     rng = random.Random(0)
-    first = rng.randrange(1000)
-    requests = [
-        _request(1, rng.randint(tokens // 4, 7 * tokens // 4), first + i) for i in range(50)
-    ]
+    requests = [_request(1, rng.randint(tokens // 4, 7 * tokens // 4), i + 10) for i in range(50)]
     began = time.perf_counter()
     rows = llm.generate(requests)
     return sum(c.cost.decoded for [c] in rows) / (time.perf_counter() - began)

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from itslab.core import ItslabError
+from itslab.core import ItslabError, require
 
 START = "notebooks/00_start_here.ipynb"
 
@@ -178,6 +178,35 @@ def doctor() -> None:
             typer.echo(f"{'':<22}-> {finding.fix}")
     if any(finding.state == "lacking" for finding in findings):
         raise typer.Exit(1)
+
+
+@app.command()
+def bench(
+    model: Annotated[str, typer.Argument(help="See `itslab models`.")] = "qwen2.5-coder-0.5b",
+    widths: Annotated[str, typer.Option(help="Numbers of sequences at once.")] = "1,4,8,16,32",
+    tokens: Annotated[int, typer.Option(min=2, help="Decoded per sequence.")] = 160,
+    rounds: Annotated[int, typer.Option(min=1, help="Repetitions.")] = 3,
+    threads: Annotated[int | None, typer.Option(min=1, help="Default: physical cores.")] = None,
+    server: Annotated[Path | None, typer.Option(help="A llama-server binary.")] = None,
+    batched_bench: Annotated[Path | None, typer.Option(help="A llama-batched-bench.")] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print all figures as JSON.")] = False,
+) -> None:
+    """Measure tokens per second here: our engine, plain Llama(), llama.cpp's own binaries."""
+    from itslab import bench, models
+
+    numbers = widths.split(",")
+    require(all(n.isdigit() for n in numbers), "widths", widths, "whole numbers with commas")
+    report = bench.run(
+        models.resolve(model),
+        widths=tuple(map(int, numbers)),
+        tokens=tokens,
+        rounds=rounds,
+        threads=threads,
+        server=server,
+        batched_bench=batched_bench,
+        say=lambda line: typer.echo(line, err=True),
+    )
+    typer.echo(report.json() if json else report.table())
 
 
 if __name__ == "__main__":

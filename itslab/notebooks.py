@@ -101,6 +101,7 @@ def execute(notebook: Path, values: Mapping[str, Any], folder: Path) -> Path:
             progress_bar={"desc": notebook.stem, "ncols": 96},
             stdout_file=_Bars(),
             store_widget_state=False,
+            coalesce_streams=True,  # of a progress bar, its last state
             extra_arguments=["--log-level=40"],  # the kernel warns of its loopback connection
         )
     except papermill.PapermillExecutionError as error:
@@ -132,13 +133,11 @@ class _Bars:
 
 
 def tidy(notebook: Any) -> None:
-    """Keep of a widget only the picture that stands in for it, of a progress bar its last state."""
+    """Drop widgets, which are dead without their kernel; a picture may stand in for one."""
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
             output.get("data", {}).pop(WIDGET, None)
-            if "text" in output:
-                output.text = re.sub(r"[^\n]*\r(?!\n)", "", output.text)
 
 
 def keep_outputs(executed: Path, notebook: Path) -> None:
@@ -146,13 +145,11 @@ def keep_outputs(executed: Path, notebook: Path) -> None:
     import nbformat
 
     source = nbformat.read(notebook, as_version=4)
-    outputs = {cell.id: cell.get("outputs", []) for cell in nbformat.read(executed, 4).cells}
+    ran = {cell.id: cell for cell in nbformat.read(executed, as_version=4).cells}
     for cell in source.cells:
         if "keep_output" in cell.metadata.get("tags", []):
-            cell.outputs = outputs[cell.id]
-            for output in cell.outputs:
-                if "execution_count" in output:
-                    output.execution_count = None
+            cell.outputs = ran[cell.id].outputs
+            cell.execution_count = ran[cell.id].execution_count
     nbformat.write(source, notebook)
 
 

@@ -131,7 +131,7 @@ def test_what_is_recorded_is_replayed(
 def test_quickstart_leaves_a_notebook_and_a_page_and_prints_the_table(
     small_model: models.ModelFile, tmp_path: Path
 ) -> None:
-    options = ("--model", small_model.name, "--n-problems", "2", "--max-samples", "2")
+    options = ("--model", small_model.name, "--n-problems", "1", "--max-samples", "2")
     code, out, _ = itslab("quickstart", *options, "--runs", str(tmp_path))
     assert code == 0
     [executed] = tmp_path.rglob("*.ipynb")

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import _thread
 import threading
+import time
 
 import pytest
 
 from itslab.backends.llama import Llama
 from itslab.core import BackendError, Node, Problem, Prompt, Sampling
 from itslab.run import Run, solve
-from itslab.strategies import ChainOfThought
+from itslab.strategies import ChainOfThought, SelfConsistency
 from itslab.study.runner import solve_all
 
 BRIEF = ChainOfThought(instruction="", sampling=Sampling(temperature=0, max_tokens=6))
@@ -60,6 +62,17 @@ def test_the_first_error_ends_all_runs(llm: Llama) -> None:
     with pytest.raises(BackendError, match="the model is gone"):
         solve_all(problems(2), one_fails, llm, progress=False)
     assert stopped.wait(10)
+
+
+def test_an_interrupt_returns_promptly_and_the_model_goes_on(llm: Llama) -> None:
+    endless = SelfConsistency(8, instruction="", sampling=Sampling(max_tokens=400))
+    threading.Timer(0.5, _thread.interrupt_main).start()
+    began = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        solve_all(problems(40), endless, llm, progress=False)
+    assert time.monotonic() - began < 5
+    [result] = solve_all(problems(1), BRIEF, llm, progress=False)
+    assert result.cost.calls == 1
 
 
 def test_progress_names_the_strategy_the_problems_and_the_tokens(

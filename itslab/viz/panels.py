@@ -59,14 +59,15 @@ def picture(rows: Sequence[Bar], caption: str) -> str:
             f'<text x="{_LABEL + length + 8:.0f}" y="{y + 17}">{row.votes:g}</text>'
         )
     text = html.escape(caption)
-    parts.append(f'<text x="{_LABEL}" y="{height - 12}" fill="{MUTED}">{text}</text></svg>')
+    parts.append(f'<text x="10" y="{height - 12}" fill="{MUTED}">{text}</text></svg>')
     return "".join(parts)
 
 
 def price(cost: Cost) -> str:
     """Say in one line what was paid."""
+    samples = "1 sample" if cost.calls == 1 else f"{cost.calls} samples"
     return (
-        f"{cost.calls} samples · {cost.decoded:,} tokens decoded · {cost.seconds:.1f} s · "
+        f"{samples} · {cost.decoded:,} tokens decoded · {cost.seconds:.1f} s · "
         f"{cost.flops / 1e9:,.0f} GFLOPs"
     )
 
@@ -101,6 +102,7 @@ class VotePanel:
         self._lock = threading.Lock()
         self._worker: threading.Thread | None = None
         self._started: Started | None = None
+        self._halt = threading.Event()
 
         def slider(label: str, choices: Sequence[float], value: float) -> Any:
             style = {"description_width": "90px"}
@@ -124,11 +126,13 @@ class VotePanel:
         with self._lock:
             if self._worker and self._worker.is_alive():
                 return
+            self._halt.clear()
             self._worker = threading.Thread(target=self._work, daemon=True)
             self._worker.start()
 
     def stop(self) -> None:
         """End the run that goes on; the votes given so far stay."""
+        self._halt.set()
         if self._started:
             self._started.stop()
 
@@ -142,6 +146,8 @@ class VotePanel:
         self.message.value = ""
         try:
             started = self._started = self._begin(self.n.value, self.temperature.value)
+            if self._halt.is_set():  # Stop was pressed before there was anything to stop
+                started.stop()
             run = started.run
             while started.running:
                 self._show(run.tree, run.cost, "drawing")
@@ -156,7 +162,7 @@ class VotePanel:
 
     def _show(self, tree: Tree, cost: Cost, state: str) -> None:
         rows = votes_so_far(tree, self._extract, self._gold)
-        self.view.value = picture(rows, f"{price(cost)} · {state}")
+        self.view.value = picture(rows, f"{state}: {price(cost)}")
 
     def _busy(self, busy: bool) -> None:
         self.run_button.disabled = busy

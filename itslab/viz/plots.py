@@ -17,7 +17,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 INK, MUTED, GRID = "#1b1b1b", "#6b6b6b", "#e6e6e6"
-GREEN, BLUE, ORANGE, PURPLE, GREY = "#009e73", "#0072b2", "#d55e00", "#cc79a7", "#b8bec4"
+GREEN, BLUE, ORANGE, PURPLE = "#009e73", "#0072b2", "#d55e00", "#cc79a7"
+SKY, GREY = "#a6d3f0", "#c4c8cc"
 
 _AXIS = {
     "gridcolor": GRID,
@@ -46,8 +47,8 @@ TEMPLATE = go.layout.Template(
 
 # -- votes -----------------------------------------------------------------------------------------
 
-SHOWN = 8
-"""Answers that a picture of votes names; the others share one bar."""
+SHOWN = 9
+"""Bars for answers in a picture of votes; rarer answers share the last one."""
 
 
 class Bar(NamedTuple):
@@ -71,13 +72,14 @@ def bars(
     """
     right = None if gold is None else canonical(gold)
     order = sorted(votes, key=lambda answer: -votes[answer])  # stable: first seen, first shown
+    cut = SHOWN if len(order) <= SHOWN else SHOWN - 1
     rows = [
         Bar(f"✓ {short(a)}" if a == right else short(a), votes[a], GREEN if a == right else BLUE)
-        for a in order[:SHOWN]
+        for a in order[:cut]
     ]
-    if rest := order[SHOWN:]:
+    if rest := order[cut:]:
         here = "with ✓ " if right in rest else ""
-        rows.append(Bar(f"{len(rest)} others {here}".strip(), sum(votes[a] for a in rest), BLUE))
+        rows.append(Bar(f"{len(rest)} others {here}".strip(), sum(votes[a] for a in rest), SKY))
     if silent:
         rows.append(Bar("no answer", silent, MUTED))
     if drawing:
