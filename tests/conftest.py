@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import subprocess
 import sys
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from itslab.backends.llama import Llama
 
 pytest.register_assert_rewrite("contract_backend")
+
+# Started in the background of a shell, the tests would be deaf to the interrupts that some of them
+# send, and so would the processes that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -127,7 +127,6 @@ def test_what_is_recorded_is_replayed(
     assert replayed.cost == recorded.cost
 
 
-@pytest.mark.timeout(300)
 def test_quickstart_leaves_a_notebook_and_a_page_and_prints_the_table(
     small_model: models.ModelFile, tmp_path: Path
 ) -> None:

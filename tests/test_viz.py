@@ -69,7 +69,7 @@ def test_accuracy_is_drawn_against_tokens_with_its_intervals() -> None:
     ]
     columns = ["method", "samples", "tokens", "accuracy", "low", "high"]
     figure = accuracy_against_tokens(pd.DataFrame(rows, columns=columns), "n = 40")
-    single, band, line = figure.data
+    band, single, line = figure.data
     assert single.name == "one greedy chain"
     assert (single.error_y.array[0], single.error_y.arrayminus[0]) == pytest.approx((0.1, 0.1))
     assert line.name == "majority"

@@ -1,1 +1,1 @@
-""""""
+"""Many runs at once, and what may be said of them."""

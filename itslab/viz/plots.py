@@ -7,6 +7,7 @@ Colours are those of Okabe and Ito, which people with any kind of colour vision 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from itertools import cycle
 from typing import TYPE_CHECKING, NamedTuple
 
 import plotly.graph_objects as go
@@ -145,21 +146,22 @@ def accuracy_against_tokens(
         title: should say how many problems there are and what the interval is.
     """
     figure = go.Figure()
-    for i, (method, rows) in enumerate(table.groupby("method", sort=False)):
-        colour, symbol, dash = _STYLE[i % len(_STYLE)]
+    methods = list(zip(table.groupby("method", sort=False), cycle(_STYLE), strict=False))
+    for (method, rows), (colour, _, _) in methods:  # bands lie below all lines
         if len(rows) > 1:
             figure.add_scatter(
                 x=[*rows.tokens, *rows.tokens[::-1]],
                 y=[*rows.high, *rows.low[::-1]],
                 fill="toself",
                 fillcolor=colour,
-                opacity=0.12,
+                opacity=0.1,
                 line_width=0,
                 mode="lines",
                 hoverinfo="skip",
                 legendgroup=method,
                 showlegend=False,
             )
+    for (method, rows), (colour, symbol, dash) in methods:
         figure.add_scatter(
             x=rows.tokens,
             y=rows.accuracy,
@@ -168,7 +170,7 @@ def accuracy_against_tokens(
             legendgroup=method,
             mode="lines+markers" if len(rows) > 1 else "markers",
             marker={"color": colour, "symbol": symbol, "size": 9},
-            line={"color": colour, "width": 2, "dash": dash},
+            line={"color": colour, "width": 2.5, "dash": dash},
             customdata=rows[["samples", "low", "high"]],
             hovertemplate=(
                 "%{customdata[0]} samples, %{x:,.0f} tokens<br>"
