@@ -387,10 +387,6 @@ class Tree:
         """Append an event."""
         self.events.append(Event(time.monotonic() - self._began, kind, node.id, data))
 
-    def children(self, node: Node | None) -> list[Node]:
-        """The children of a node in the order of their making; of None, the roots."""
-        return [child for child in self.nodes if child.parent is node]
-
     def leaves(self) -> list[Node]:
         """The nodes without children."""
         parents = {id(node.parent) for node in self.nodes}

@@ -173,12 +173,6 @@ class Run:
         """End the run at once, from any thread; its best answer so far is its result."""
         self._stop.set()
 
-    def prune(self, nodes: Sequence[Node]) -> None:
-        """Mark nodes that will not be followed further."""
-        for node in nodes:
-            node.status = "pruned"
-            self.tree.log("status", node, status="pruned")
-
     # -- buying ------------------------------------------------------------------------------------
 
     def _affordable(self, parents: list[Node], sampling: Sampling) -> tuple[list[Node], Sampling]:

@@ -16,6 +16,7 @@ from array import array
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import islice
 from queue import SimpleQueue
 from typing import NamedTuple
 
@@ -279,7 +280,7 @@ class Engine:
         evaluated once however many want it; its place stays reserved meanwhile.
         """
         places = self.width - len(self._live)
-        for sample in list(self._waiting)[:places]:
+        for sample in list(islice(self._waiting, places)):
             known = self._cache.reach(sample.tokens)
             coming = (
                 self._cache.shareable(s.prompt, sample.tokens) for s in self._live if not s.drawn

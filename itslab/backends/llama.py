@@ -187,10 +187,6 @@ class Llama:
         messages = [{"role": m.role, "content": m.content} for m in request.messages]
         return str(self._formatter(messages=messages).prompt)
 
-    def count(self, text: str) -> int:
-        """Return how many tokens a text has."""
-        return len(self._model.tokenize(text))
-
     def _piece_tokens(self, piece: Piece) -> list[int]:
         start = spelled(map(self._model.piece, piece.tokens))
         return [*piece.tokens, *self._model.tokenize(piece.text[len(start) :])]
@@ -206,16 +202,6 @@ class Llama:
         return Jinja2ChatFormatter(template, eos_token=eos, bos_token=bos)
 
     # -- facts -------------------------------------------------------------------------------------
-
-    @property
-    def is_chat(self) -> bool:
-        """Whether the file has a chat template; without one, give few-shot prompts."""
-        return self._model.chat_template is not None
-
-    @property
-    def params(self) -> int:
-        """Number of parameters."""
-        return self._model.shape.params
 
     @property
     def stats(self) -> Stats:
