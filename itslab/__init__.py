@@ -37,8 +37,15 @@ if TYPE_CHECKING:
     )
     from itslab.models import pull, quantize
     from itslab.run import Run, Strategy, solve, start
-    from itslab.strategies import BestOfN, ChainOfThought, Direct, SelfConsistency
-    from itslab.verifiers import Confidence, Oracle
+    from itslab.strategies import (
+        BestOfN,
+        ChainOfThought,
+        Direct,
+        ExtendedThinking,
+        Knockout,
+        SelfConsistency,
+    )
+    from itslab.verifiers import Checker, Confidence, Judge, Oracle, PairwiseJudge, Probe, Tests
 
 __all__ = [
     "Backend",
@@ -46,16 +53,22 @@ __all__ = [
     "BestOfN",
     "Budget",
     "ChainOfThought",
+    "Checker",
     "Completion",
     "Confidence",
     "Cost",
     "Direct",
+    "ExtendedThinking",
     "ItslabError",
+    "Judge",
+    "Knockout",
     "Llama",
     "Message",
     "Node",
     "Oracle",
+    "PairwiseJudge",
     "Piece",
+    "Probe",
     "Problem",
     "Remote",
     "Request",
@@ -64,6 +77,7 @@ __all__ = [
     "Sampling",
     "SelfConsistency",
     "Strategy",
+    "Tests",
     "Tree",
     "Verdict",
     "Verifier",
@@ -82,8 +96,10 @@ _HOME = {
     "itslab.models": "pull quantize",
     "itslab.backends": "Bank Llama Remote load",
     "itslab.run": "Run Strategy solve start",
-    "itslab.strategies": "BestOfN ChainOfThought Direct SelfConsistency",
-    "itslab.verifiers": "Confidence Oracle",
+    "itslab.strategies": (
+        "BestOfN ChainOfThought Direct ExtendedThinking Knockout SelfConsistency"
+    ),
+    "itslab.verifiers": "Checker Confidence Judge Oracle PairwiseJudge Probe Tests",
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names.split()}
 

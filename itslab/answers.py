@@ -19,7 +19,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal, get_args
 
 from itslab.core import require
 
@@ -324,7 +324,7 @@ def _depth(text: str) -> float:
 
 
 def _simplified(latex: str) -> str | None:
-    import sympy  # type: ignore[import-untyped]
+    import sympy
     from math_verify import LatexExtractionConfig, parse
 
     # Its time limit is a signal, which works in the main thread only; without, it logs a warning.
@@ -382,7 +382,7 @@ def tally(
 
 
 def vote(answers: Sequence[str | None], weights: Sequence[float] | None = None) -> int | None:
-    """Return the index of the first sample that gives the winning answer; None if all abstain.
+    """Return the index of the first sample that votes for the winner; None if all abstain.
 
     The answer with the most weight wins; of equal ones, the one that appears first. Weights and
     errors as in ``tally``.
@@ -391,4 +391,35 @@ def vote(answers: Sequence[str | None], weights: Sequence[float] | None = None) 
     if not votes:
         return None
     winner = max(votes, key=votes.__getitem__)
-    return next(i for i, a in enumerate(answers) if a is not None and canonical(a) == winner)
+    voting = (
+        (i, canonical(answer))
+        for i, answer in enumerate(answers)
+        if answer is not None and not (weights and math.isnan(weights[i]))
+    )
+    return next(i for i, key in voting if key == winner)
+
+
+Weigh = Literal["score", "exp", "rank"]
+
+
+def as_weights(scores: Sequence[float], how: Weigh = "score") -> list[float]:
+    """Turn a verifier's scores into the weights of votes; nan, for what has no score, stays.
+
+    Args:
+        scores: the higher the better.
+        how: ``score`` as they are, for scores ≥ 0 such as probabilities; ``exp`` in proportion to
+            their exponentials, for log-probabilities; ``rank`` from n for the best of n down to 1,
+            for scores on any other scale (Borda voting: Kang et al. 2025, arXiv:2502.18581, §4).
+            Of equal scores the first ranks higher.
+    """
+    require(how in get_args(Weigh), "weigh", how, " or ".join(map(repr, get_args(Weigh))))
+    scored = [i for i, score in enumerate(scores) if not math.isnan(score)]
+    if how == "score" or not scored:
+        return list(scores)
+    if how == "exp":
+        highest = max(scores[i] for i in scored)
+        return [math.exp(score - highest) for score in scores]
+    weights = [math.nan] * len(scores)
+    for place, i in enumerate(sorted(scored, key=lambda i: -scores[i])):
+        weights[i] = float(len(scored) - place)
+    return weights

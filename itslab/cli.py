@@ -91,14 +91,14 @@ def record(
     parameter: Parameters = None,
     runs: Folder = Path("runs"),
 ) -> None:
-    """Draw the samples that a notebook replays, and pack them into data/NAME.sqlite.xz."""
+    """Draw the samples that a notebook replays, and pack the banks that lie in data/."""
     from itslab import notebooks, share
     from itslab.backends import Bank
 
     values = notebooks.parse(notebook, [*(parameter or []), "mode=record"])
     _report(notebooks.execute(notebook, values, runs))
-    bank = share.root() / "data" / f"{notebook.stem}.sqlite"
-    typer.echo(f"recorded: {Bank(bank).pack(f'{bank}.xz')}")
+    for bank in sorted((share.root() / "data").glob("*.sqlite")):
+        typer.echo(f"packed: {Bank(bank).pack(f'{bank}.xz')}")
 
 
 def _report(executed: Path) -> None:
@@ -137,7 +137,7 @@ def pull(
 def list_models() -> None:
     """List the catalogue and what is on disk."""
     from itslab import models
-    from itslab.sources import megabytes
+    from itslab.models.sources import megabytes
 
     cached = {item.name: item for item in models.cached()}
     for model in models.CATALOGUE.values():

@@ -86,7 +86,8 @@ class Sampling:
         stop: strings that end a completion, also across token borders. They are cut off.
         include_stop: keep the stop string, and its last token whole, so that the completion can be
             continued on the very same token ids. Search over steps needs this.
-        entropy: also measure the entropy of the model's next-token distribution at each token.
+        signals: also measure what verifiers read besides the text: see ``Signals``.
+        choices: also measure how likely the completion is to begin with each of these strings.
     """
 
     temperature: float = 0.8
@@ -96,7 +97,8 @@ class Sampling:
     max_tokens: int = 512
     stop: tuple[str, ...] = ()
     include_stop: bool = False
-    entropy: bool = False
+    signals: bool = False
+    choices: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         require(self.temperature >= 0, "temperature", self.temperature, "a number ≥ 0")
@@ -104,13 +106,11 @@ class Sampling:
         require(self.top_k >= 0, "top_k", self.top_k, "a whole number ≥ 0 (0 keeps all)")
         require(0 <= self.min_p <= 1, "min_p", self.min_p, "in [0, 1]")
         require(self.max_tokens >= 1, "max_tokens", self.max_tokens, "a whole number ≥ 1")
-        require(
-            not isinstance(self.stop, str) and all(self.stop),
-            "stop",
-            self.stop,
-            "a tuple of non-empty strings",
-        )
-        object.__setattr__(self, "stop", tuple(self.stop))
+        for name in ("stop", "choices"):
+            strings = getattr(self, name)
+            valid = not isinstance(strings, str) and all(strings)
+            require(valid, name, strings, "a tuple of non-empty strings")
+            object.__setattr__(self, name, tuple(strings))
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,6 +195,33 @@ Finish = Literal["end", "stop", "length", "cancelled"]
 
 
 @dataclass(frozen=True, slots=True)
+class Signals:
+    """What a local model tells of a sample besides its text. All is of the model's own distribution
+    p over its vocabulary of size V, at each token; empty where it was not measured.
+
+    Args:
+        entropies: entropy of p (nats).
+        certainties: self-certainty, the divergence of p from the uniform distribution,
+            −(1/V) Σ log(V p) (nats; Kang et al. 2025, arXiv:2502.18581, §3).
+        confidences: minus the mean log-probability of the 20 likeliest tokens (nats; Fu et al.
+            2025, DeepConf, arXiv:2508.15260, §2).
+        state: (width of the model,) its last hidden state, normed, from which the sample's last
+            token was drawn. At 16 bits. Empty if that is also its first.
+    """
+
+    entropies: tuple[float, ...] = ()
+    certainties: tuple[float, ...] = ()
+    confidences: tuple[float, ...] = ()
+    state: tuple[float, ...] = field(default=(), repr=False)
+
+    def truncate(self, tokens: int) -> Signals:
+        """Return the signals of the first tokens; the state belongs to the last, and is dropped."""
+        return Signals(
+            self.entropies[:tokens], self.certainties[:tokens], self.confidences[:tokens]
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Completion:
     """One sample.
 
@@ -209,7 +236,8 @@ class Completion:
             the end of the context; ``cancelled`` someone asked for it.
         cost: this sample's share.
         index: which sample of its request.
-        entropies: entropy (nats) of the model's own distribution at each token, if asked for.
+        signals: of the model's own distribution, if asked for.
+        choices: log-probability (nats) that it begins with each of ``Sampling.choices``.
     """
 
     text: str
@@ -219,7 +247,8 @@ class Completion:
     finish: Finish = "end"
     cost: Cost = Cost()
     index: int = 0
-    entropies: tuple[float, ...] = ()
+    signals: Signals = Signals()
+    choices: tuple[float, ...] = ()
 
     def truncate(self, max_tokens: int) -> Completion:
         """Return this sample as it would have been, had it been drawn with fewer tokens.
@@ -243,7 +272,7 @@ class Completion:
             tokens=self.tokens[:kept],
             logprobs=self.logprobs[:kept],
             offsets=self.offsets[:kept],
-            entropies=self.entropies[:kept],
+            signals=self.signals.truncate(kept),
             finish="length",
             cost=cost,
         )

@@ -8,11 +8,11 @@ import shutil
 import sys
 from collections.abc import Iterator
 from importlib.metadata import version
-from pathlib import Path
 from typing import Literal, NamedTuple
 
-from itslab import models
-from itslab.sources import megabytes
+from itslab import models, sandbox
+from itslab.core import ItslabError
+from itslab.models.sources import megabytes
 
 NEEDED_MEMORY = 2 * 2**30
 NEEDED_DISK = 2**30
@@ -37,8 +37,8 @@ def examine() -> Iterator[Finding]:
     yield _disk()
     yield _models()
     yield Finding("OK", "notebooks", f"JupyterLab {version('jupyterlab')}")
-    yield _program("bubblewrap", ["bwrap"], "runs programs that models write, shut in")
-    yield _program("chromium", [os.environ.get("CHROMIUM", ""), *CHROMIUM], "for the browser test")
+    yield _sandbox()
+    yield _chromium()
 
 
 def _cores() -> Finding:
@@ -99,8 +99,17 @@ def _models() -> Finding:
     return Finding("optional", "models", "none on disk", f"itslab pull {models.DEFAULT}")
 
 
-def _program(part: str, names: list[str], use: str) -> Finding:
+def _sandbox() -> Finding:
+    try:
+        return Finding("OK", "sandbox", f"{sandbox.mechanism()}, for programs that models write")
+    except ItslabError as error:
+        what, _, fix = str(error).partition(": ")
+        return Finding("optional", "sandbox", what, fix)
+
+
+def _chromium() -> Finding:
+    names = [os.environ.get("CHROMIUM", ""), *CHROMIUM]
     path = next((path for name in names if name and (path := shutil.which(name))), None)
     if path:
-        return Finding("OK", part, str(Path(path)))
-    return Finding("optional", part, f"not found ({use})", f"apt install {part}, or the like")
+        return Finding("OK", "chromium", path)
+    return Finding("optional", "chromium", "not found (for the browser test)", "install chromium")

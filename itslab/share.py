@@ -24,7 +24,7 @@ def shared(name: str) -> Path:
     """Return the path of a file that comes with the package.
 
     Args:
-        name: such as ``notebooks/00_start_here.ipynb`` or ``data/00_start_here.sqlite.xz``.
+        name: such as ``notebooks/00_start_here.ipynb`` or ``data/gsm_symbolic.sqlite.xz``.
 
     Raises:
         ItslabError: there is no such file.

@@ -28,6 +28,7 @@ from itslab.core import (
     Piece,
     Request,
     Sampling,
+    Signals,
 )
 
 ASK = Request((Message("user", "2 + 2?"),), seed=3)
@@ -99,6 +100,7 @@ def completions(draw) -> Completion:
     ends = sorted(draw(st.lists(st.integers(0, len(text)), min_size=n, max_size=n)))
     floats = st.lists(st.floats(-1e3, 0), min_size=n, max_size=n)
     ids = st.lists(st.integers(0, 2**31 - 1), min_size=n, max_size=n)
+    halves = st.lists(st.floats(0, 100, width=16), min_size=n, max_size=n)
     return Completion(
         text=text,
         tokens=tuple(draw(st.one_of(st.just([]), ids))),
@@ -107,7 +109,8 @@ def completions(draw) -> Completion:
         finish=draw(st.sampled_from(["end", "stop", "length"])),
         cost=replace(draw(COSTS), decoded=draw(st.integers(n, 12))),
         index=draw(st.integers(0, 2**31)),
-        entropies=tuple(-x for x in draw(st.one_of(st.just([]), floats))),
+        signals=Signals(*(tuple(draw(halves)) for _ in range(3)), state=tuple(draw(halves))),
+        choices=tuple(draw(st.lists(st.floats(-30, 0, width=32), max_size=3))),
     )
 
 
@@ -128,9 +131,8 @@ def test_what_the_recorder_returns_is_what_every_replay_returns(long_lived_bank,
     [[recorded]] = long_lived_bank.record(One()).generate([request])
     [[replayed]] = long_lived_bank.replay().generate([request])
     assert replayed == recorded
-    assert replace(recorded, logprobs=sample.logprobs, entropies=sample.entropies) == sample
+    assert replace(recorded, logprobs=sample.logprobs) == sample
     assert recorded.logprobs == pytest.approx(sample.logprobs, rel=1e-6)
-    assert recorded.entropies == pytest.approx(sample.entropies, rel=1e-6)
 
 
 def test_only_lacking_samples_are_bought_and_all_in_one_call(bank):
@@ -194,16 +196,35 @@ CHANGED = {
     "min_p": 0.1,
     "stop": ("\n",),
     "include_stop": True,
-    "entropy": True,
+    "choices": ("yes",),
 }
 
 
-def test_every_option_of_sampling_but_max_tokens_is_part_of_the_key():
-    assert set(CHANGED) == {f.name for f in fields(Sampling)} - {"max_tokens"}
+def test_every_option_that_changes_a_sample_is_part_of_the_key():
+    assert set(CHANGED) == {f.name for f in fields(Sampling)} - {"max_tokens", "signals"}
     digests = [request_digest("m", asking(**{name: value})) for name, value in CHANGED.items()]
     digests.append(request_digest("m", ASK))
     assert len(set(digests)) == len(digests)
     assert request_digest("m", asking(max_tokens=1)) == request_digest("m", ASK)
+
+
+def test_a_sample_with_signals_serves_requests_without_and_not_the_reverse(bank):
+    class Sure(Parrot):
+        def draw(self, request, index, cancel):
+            told = Signals(entropies=(1.0,)) if request.sampling.signals else Signals()
+            return replace(super().draw(request, index, cancel), signals=told)
+
+    bare, full = asking(), asking(signals=True)
+    recorder = bank.record(Sure())
+    [[first]] = recorder.generate([bare])
+    with pytest.raises(MissingSample, match="without signals"):
+        bank.replay().generate([full])
+    [[second]] = recorder.generate([full])
+    assert (first.signals.entropies, second.signals.entropies) == ((), (1.0,))
+    assert bank.replay().generate([bare, full]) == [[first], [second]]
+
+    [[other]] = recorder.generate([replace(full, seed=9)])
+    assert bank.replay().generate([replace(bare, seed=9)]) == [[other]]
 
 
 def test_model_messages_prefix_and_seed_are_part_of_the_key():
@@ -415,7 +436,7 @@ def test_a_bank_of_another_schema_is_named(bank):
     bank.close()
     with sqlite3.connect(bank.path) as db:
         db.execute("UPDATE bank SET schema = 7")
-    with pytest.raises(BackendError, match="has schema 7, this itslab reads 1"):
+    with pytest.raises(BackendError, match="has schema 7, this itslab reads 2"):
         Bank(bank.path)
 
 

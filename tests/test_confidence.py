@@ -8,13 +8,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from itslab.core import Completion, Cost, Node, OptionError, Tree
+from itslab.core import Completion, Cost, Node, OptionError, Signals, Tree
 from itslab.verifiers.confidence import GROUP, Confidence
 
 
-def sampled(tree: Tree, parent: Node, *logprobs: float, entropies: tuple[float, ...] = ()) -> Node:
+def sampled(tree: Tree, parent: Node, *logprobs: float, **signals: tuple[float, ...]) -> Node:
     node = tree.add(parent, "assistant", "text")
-    node.completion = Completion("text", logprobs=logprobs, entropies=entropies)
+    node.completion = Completion("text", logprobs=logprobs, signals=Signals(**signals))
     return node
 
 
@@ -32,11 +32,14 @@ def score(node: Node, measure: str = "mean_logprob") -> float:
 
 
 def test_each_measure_by_hand(tree):
-    node = sampled(tree, tree.nodes[0], -1.0, -2.0, -6.0, entropies=(0.5, 1.0, 3.0))
-    assert score(node) == -3.0
-    assert score(node, "min_logprob") == -6.0
-    assert score(node, "lowest_group") == -3.0  # fewer tokens than a group
+    signals = {"entropies": (0.5, 1, 3), "certainties": (9, 6, 3), "confidences": (12, 9, 6)}
+    node = sampled(tree, tree.nodes[0], -1.0, -2.0, -6.0, **signals)
+    assert score(node) == -3
+    assert score(node, "min_logprob") == -6
     assert score(node, "entropy") == -1.5
+    assert score(node, "certainty") == 6
+    assert score(node, "deepconf") == 9
+    assert score(node, "lowest_group") == 9  # fewer tokens than a group
 
 
 def test_the_whole_turn_counts_and_nothing_else(tree):
@@ -49,22 +52,21 @@ def test_the_whole_turn_counts_and_nothing_else(tree):
 
 
 def test_the_lowest_group_finds_the_worst_stretch(tree):
-    calm, doubt = [-0.1] * 100, [-2.0] * GROUP
-    node = sampled(tree, tree.nodes[0], *calm, *doubt, *calm)
-    assert score(node, "lowest_group") == pytest.approx(-2.0)
-    assert score(node) > -0.5
+    calm, doubt = [20.0] * 100, [5.0] * GROUP
+    node = sampled(tree, tree.nodes[0], confidences=(*calm, *doubt, *calm))
+    assert score(node, "lowest_group") == pytest.approx(5)
+    assert score(node, "deepconf") > 15
 
 
 @settings(deadline=None)
-@given(st.lists(st.floats(-20, 0), min_size=1, max_size=120))
-def test_the_lowest_group_equals_the_definition(logprobs):
+@given(st.lists(st.floats(0, 20), min_size=1, max_size=120))
+def test_the_lowest_group_equals_the_definition(confidences):
     tree = Tree()
-    node = sampled(tree, tree.add(None, "user"), *logprobs)
-    size = min(GROUP, len(logprobs))
-    means = [sum(logprobs[i : i + size]) / size for i in range(len(logprobs) - size + 1)]
+    node = sampled(tree, tree.add(None, "user"), confidences=tuple(confidences))
+    size = min(GROUP, len(confidences))
+    means = [sum(confidences[i : i + size]) / size for i in range(len(confidences) - size + 1)]
     assert score(node, "lowest_group") == pytest.approx(min(means), abs=1e-9)
-    assert score(node, "min_logprob") <= score(node, "lowest_group") + 1e-9
-    assert score(node, "lowest_group") <= score(node) + 1e-9
+    assert score(node, "lowest_group") <= score(node, "deepconf") + 1e-9
 
 
 def test_a_node_that_cannot_be_scored_says_why(tree):
@@ -78,7 +80,7 @@ def test_a_node_that_cannot_be_scored_says_why(tree):
     assert unsampled.note == "nothing was sampled in this turn"
     (no_entropies,) = Confidence("entropy")("question", [sampled(tree, root, -1.0)])
     assert math.isnan(no_entropies.score)
-    assert "entropy=True" in no_entropies.note
+    assert "signals=True" in no_entropies.note
 
 
 def test_one_step_without_logprobs_spoils_the_turn(tree):

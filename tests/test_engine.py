@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from itslab.core import (
     PromptTooLong,
     Request,
     Sampling,
+    Signals,
     as_messages,
 )
 
@@ -159,24 +161,53 @@ def test_same_seed_same_samples_other_seed_or_index_other_samples(load: Load) ->
 def test_log_probabilities_are_those_of_the_model(load: Load) -> None:
     """The same tokens, evaluated alone through the context, have the same log-probabilities."""
     llm = load(width=1)
-    request = ask("Describe the sea.", Sampling(max_tokens=8, entropy=True))
+    choices = ("The", "A")
+    request = ask("Describe the sea.", Sampling(max_tokens=8, signals=True, choices=choices))
     [[drawn]] = llm.generate([request])
     prompt = llm.tokens(request)
     llm.close()
 
     again = load(width=1)
-    engine = again._engine
-    context = engine.model.context(1, 256, 128, 1)
+    model = again._model
+    context = model.context(1, 256, 128, 1)
     tokens = (*prompt, *drawn.tokens)
     outputs = [False] * (len(prompt) - 1) + [True] * (len(drawn.tokens) + 1)
     context.decode(tokens, range(len(tokens)), [0] * len(tokens), outputs)
-    logits = context.logits()[:-1].astype(np.float64)
+    rows = range(len(prompt) - 1, len(tokens) - 1)
+    logits = np.stack([context.logits(row) for row in rows]).astype(np.float64)
     context.close()
     p = np.exp(logits - logits.max(1, keepdims=True))
     p /= p.sum(1, keepdims=True)
     chosen = np.log(p[np.arange(len(drawn.tokens)), list(drawn.tokens)])
     assert drawn.logprobs == pytest.approx(chosen, abs=0.15)  # the batch shapes differ
-    assert drawn.entropies == pytest.approx(-(p * np.log(p)).sum(1), abs=0.15)
+    assert drawn.signals.entropies == pytest.approx(-(p * np.log(p)).sum(1), abs=0.15)
+    uniform = -np.log(p * p.shape[1])
+    assert drawn.signals.certainties == pytest.approx(uniform.mean(1), abs=0.15)
+    assert drawn.signals.confidences == pytest.approx(
+        -np.log(np.sort(p)[:, -20:]).mean(1), abs=0.15
+    )
+    first = [model.tokenize(text)[0] for text in choices]
+    assert drawn.choices == pytest.approx(np.log(p[0, first]), abs=0.15)
+
+
+def test_the_state_is_the_one_the_last_token_was_drawn_from(load: Load) -> None:
+    llm = load()
+    request = ask("Describe the sea.", Sampling(max_tokens=8, signals=True), n=2)
+    plain = replace(request, sampling=Sampling(max_tokens=8))
+    [drawn] = llm.generate([request])
+    [without] = llm.generate([plain])
+    assert [c.tokens for c in drawn] == [c.tokens for c in without]  # measuring changes nothing
+    assert without[0].signals == Signals()
+
+    model = llm._model
+    for sample in drawn:
+        assert len(sample.signals.entropies) == len(sample.tokens)
+        context = model.context(1, 256, 128, 1)
+        tokens = (*llm.tokens(request), *sample.tokens[:-1])
+        outputs = [False] * (len(tokens) - 1) + [True]
+        context.decode(tokens, range(len(tokens)), [0] * len(tokens), outputs, states=True)
+        assert sample.signals.state == pytest.approx(context.state(len(tokens) - 1), abs=0.3)
+        context.close()
 
 
 def test_costs_add_up(load: Load) -> None:
@@ -388,3 +419,28 @@ def _sampler():  # type: ignore[no-untyped-def]
 def test_counts_below_one_are_refused(bad: dict[str, int]) -> None:
     with pytest.raises(OptionError, match=f"{next(iter(bad))}="):
         Request(as_messages("x"), n=bad["n"]) if "n" in bad else Sampling(**bad)  # type: ignore[arg-type]
+
+
+def test_who_continues_what_is_at_hand_goes_before_who_is_new(load: Load) -> None:
+    llm = load(width=1)
+    story = ask("Tell a story about the sea and a ship. " * 3, Sampling(max_tokens=24))
+    [[told]] = llm.generate([story])
+    goes_on = replace(story, prefix=(Piece(told.text, told.tokens),), sampling=GREEDY)
+    new = [ask(f"{animal} and what they eat: write a poem. " * 4) for animal in ("Cats", "Owls")]
+    order: list[int] = []
+    llm.generate([*new, goes_on], on_sample=lambda i, j, sample: order.append(i))
+    assert order == [2, 0, 1]
+
+
+def test_prompts_beside_samples_with_signals_are_evaluated_in_steps_of_their_own(
+    load: Load,
+) -> None:
+    llm = load(width=4)
+    measured = ask("Describe the sea.", Sampling(max_tokens=40, signals=True), n=2)
+    late = [ask(f"{word} " * 60, GREEDY) for word in ("sea", "ship")]
+    together = llm.generate([measured, *late])
+    assert all(len(c.signals.state) == llm._model.n_embd for c in together[0])
+    assert all(len(c.signals.entropies) == len(c.tokens) for c in together[0])
+    for request, [sample] in zip(late, together[1:], strict=True):
+        assert sample.cost.prefilled + sample.cost.reused == len(llm.tokens(request))
+        assert sample.signals == Signals()

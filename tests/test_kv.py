@@ -74,7 +74,7 @@ def evaluate(context: Context, stream: Stream, tokens: Tokens) -> np.ndarray:
     outputs = [False] * (n - 1) + [True]
     context.decode(tokens[start:], range(start, len(tokens)), [stream.index] * n, outputs)
     stream.tokens = tokens
-    return context.logits()[0].copy()
+    return context.logits(n - 1).copy()
 
 
 def test_a_fork_continues_from_the_shared_prefix_as_if_evaluated_anew(

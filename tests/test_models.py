@@ -24,7 +24,7 @@ from tiny_model import CONTENT, DIGEST, HALVES, TWO_WHEELS, WHEEL_FILES, tiny, w
 from itslab import models
 from itslab.core import ModelError, OptionError
 from itslab.models import CATALOGUE, Model
-from itslab.sources import Hub, Wheels
+from itslab.models.sources import Hub, Wheels
 
 NOWHERE = "http://127.0.0.1:9"  # the discard port: connections are refused
 
@@ -138,7 +138,7 @@ import json, sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
 from itslab import models
 from itslab.core import ModelError
-from itslab.sources import Hub
+from itslab.models.sources import Hub
 from tiny_model import TWO_WHEELS, tiny
 """
     return subprocess.Popen(
@@ -294,7 +294,8 @@ def no(event, args):
     if event.startswith("socket.") or event == "subprocess.Popen":
         raise RuntimeError(event)
 sys.addaudithook(no)
-del models.hashlib.file_digest
+import hashlib
+del hashlib.file_digest
 file = models.resolve("smollm2-135m")
 print(json.dumps([file.digest, file.size, file.metadata["llama.block_count"]]))
 """

@@ -99,8 +99,8 @@ def test_a_server_that_cannot_continue_a_turn_is_not_asked_to(vllm, server):
 
 
 def test_what_no_server_tells_is_refused(vllm):
-    with pytest.raises(OptionError, match="entropy=True"):
-        draw(remote(vllm), Sampling(entropy=True))
+    with pytest.raises(OptionError, match="signals=True"):
+        draw(remote(vllm), Sampling(signals=True))
 
 
 # -- what comes back -------------------------------------------------------------------------------

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from itslab.answers import vote
+from itslab.answers import as_weights, vote
 from itslab.core import OptionError
-from itslab.study.statistics import best_at_k, difference, majority_at_k, mean, pass_at_k
+from itslab.study.selection import best_at_k, majority_at_k, pass_at_k, weighted_at_k
+from itslab.study.statistics import auroc, difference, mean
 
 
 def enumerate_orders(n, select):
@@ -108,6 +109,58 @@ def test_all_counts_of_a_hundred_problems_take_under_a_second():
     majority_at_k(keys, correct, (1, 2, 4, 8, 16))
     best_at_k(rng.random((100, 16)), correct, (1, 2, 4, 8, 16))
     assert time.thread_time() - began < 1
+
+
+# -- weighted majority -----------------------------------------------------------------------------
+
+
+def test_weighted_majority_by_hand():
+    # one sure right sample against two unsure wrong ones: it wins whenever it is drawn
+    keys, correct = [["a", "b", "b"]], [[1, 0, 0]]
+    chance = weighted_at_k(keys, [[0.9, 0.2, 0.2]], correct, (1, 2, 3))
+    assert np.allclose(chance, [[1 / 3, 2 / 3, 1]])
+
+
+def test_equal_weights_are_a_plain_vote():
+    rng = np.random.default_rng(3)
+    keys = [[str(k) for k in row] for row in rng.integers(0, 5, (20, 10))]
+    correct = [[key == "0" for key in row] for row in keys]
+    weighted = weighted_at_k(keys, np.full((20, 10), 0.7), correct, (1, 2, 5, 10))
+    assert np.allclose(weighted, majority_at_k(keys, correct, (1, 2, 5, 10)))
+
+
+@pytest.mark.parametrize("weigh", ["score", "exp", "rank"])
+@settings(max_examples=40, deadline=None)
+@given(
+    SAMPLES, st.permutations([0.125, 0.25, 0.375, 0.5, 0.625, 0.875]), st.sets(st.integers(0, 5))
+)
+def test_weighted_majority_equals_the_vote_over_all_orders(weigh, samples, scores, unscored):
+    n = len(samples)
+    keys, correct = [key for key, _ in samples], [mark for _, mark in samples]
+    scores = [math.nan if i in unscored else score for i, score in enumerate(scores[:n])]
+
+    def right(drawn):
+        # what has no answer has no rank either
+        said = [math.nan if keys[i] is None else scores[i] for i in drawn]
+        winner = vote([keys[i] for i in drawn], as_weights(said, weigh))
+        return winner is not None and correct[drawn[winner]]
+
+    chance = weighted_at_k([keys], [scores], [correct], range(1, n + 1), weigh)[0]
+    assert np.allclose(chance, enumerate_orders(n, right))
+
+
+def test_random_subsets_come_close_to_all_of_them():
+    rng = np.random.default_rng(4)
+    keys = [[str(k) for k in row] for row in rng.integers(0, 4, (30, 20))]
+    correct = [[key == "0" for key in row] for row in keys]
+    scores = np.full((30, 20), 1.0)
+    drawn = weighted_at_k(keys, scores, correct, (10,)).mean()
+    assert drawn == pytest.approx(majority_at_k(keys, correct, (10,)).mean(), abs=0.01)
+
+
+def test_a_negative_score_is_no_weight():
+    with pytest.raises(OptionError, match="'exp' or 'rank'"):
+        weighted_at_k([["a"]], [[-1.0]], [[1]], (1,))
 
 
 # -- best of k -------------------------------------------------------------------------------------
@@ -240,3 +293,13 @@ def test_the_difference_changes_sign_with_its_sides(pairs):
     one, other = difference(a, b), difference(b, a)
     assert one.value == pytest.approx(-other.value)
     assert (one.low, one.high) == pytest.approx((-other.high, -other.low), abs=1e-9)
+
+
+# -- discrimination --------------------------------------------------------------------------------
+
+
+def test_auroc_by_hand():
+    scores = [[0.9, 0.8, 0.1], [0.5, 0.5, 0.5], [0.3, 0.2, math.nan], [0.1, 0.2, 0.3]]
+    correct = [[1, 0, 0], [1, 0, 0], [0, 1, 1], [1, 1, 1]]
+    assert auroc(scores, correct)[:3].tolist() == [1.0, 0.5, 0.0]
+    assert math.isnan(auroc(scores, correct)[3])

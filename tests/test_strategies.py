@@ -25,7 +25,14 @@ from itslab.core import (
     Verdict,
 )
 from itslab.run import Run, Strategy, solve, start
-from itslab.strategies import BestOfN, ChainOfThought, Direct, SelfConsistency
+from itslab.strategies import (
+    BestOfN,
+    ChainOfThought,
+    Direct,
+    ExtendedThinking,
+    Knockout,
+    SelfConsistency,
+)
 
 SHORT = Sampling(temperature=1, max_tokens=16)
 PROMPT = "What is 2 + 3?"
@@ -39,7 +46,11 @@ EVERY: list[Strategy] = [
     Direct(sampling=SHORT),
     ChainOfThought(sampling=SHORT),
     SelfConsistency(n=5, sampling=SHORT),
+    SelfConsistency(n=5, verifier=by_length, sampling=SHORT),
     BestOfN(by_length, n=5, sampling=SHORT),
+    Knockout(by_length, n=5, sampling=SHORT),
+    ExtendedThinking(floor=20, ceiling=30, sampling=SHORT),
+    ExtendedThinking(ceiling=12, tags=("<think>", "</think>"), sampling=SHORT),
 ]
 every = pytest.mark.parametrize("strategy", EVERY, ids=lambda s: type(s).__name__)
 
@@ -102,6 +113,15 @@ def test_no_samples_are_refused(n: int) -> None:
         SelfConsistency(n=n)
     with pytest.raises(OptionError, match=f"n={n}"):
         BestOfN(by_length, n=n)
+    with pytest.raises(OptionError, match=f"n={n}"):
+        Knockout(by_length, n=n)
+
+
+def test_a_thinking_budget_out_of_range_is_refused() -> None:
+    with pytest.raises(OptionError, match="ceiling=0"):
+        ExtendedThinking(ceiling=0)
+    with pytest.raises(OptionError, match="≥ floor=200"):
+        ExtendedThinking(floor=200, ceiling=100)
 
 
 # -- by hand ---------------------------------------------------------------------------------------
@@ -159,6 +179,94 @@ def test_self_consistency_settles_a_tie_for_the_answer_seen_first() -> None:
 def test_self_consistency_without_any_answer_has_none() -> None:
     result = solve(PROMPT, SelfConsistency(n=2), FakeScript(["?", "!"]))
     assert (result.answer, result.node) == (None, None)
+
+
+def test_votes_weigh_what_a_verifier_says_of_their_chains() -> None:
+    def scores(prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
+        return [Verdict(s) for s in (0.9, 0.3, 0.4, math.nan)]
+
+    script = FakeScript(["1", "2", "2", "2"])
+    assert solve(PROMPT, SelfConsistency(n=4, verifier=scores), script).answer == "1"  # 0.9 : 0.7
+    # ranks are 3, 1 and 2: a tie, which the answer seen first wins
+    assert solve(PROMPT, SelfConsistency(4, scores, "rank"), script).answer == "1"
+    assert solve(PROMPT, SelfConsistency(n=4), script).answer == "2"
+
+
+def test_negative_scores_are_no_weights_until_they_are_made_so() -> None:
+    def scores(prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
+        return [Verdict(math.log(p)) for p in (0.9, 0.3, 0.4)]
+
+    script = FakeScript(["1", "2", "2"])
+    with pytest.raises(OptionError, match="weight"):
+        solve(PROMPT, SelfConsistency(n=3, verifier=scores), script)
+    assert solve(PROMPT, SelfConsistency(3, scores, "exp"), script).answer == "1"
+
+
+def test_a_knockout_by_hand() -> None:
+    """Five meet: 3 beats 1, 5 beats 2, 4 waits; then 5 beats 3; then 5 beats 4."""
+    met: list[list[str]] = []
+
+    def larger(prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
+        met.append([node.text for node in nodes])
+        return [Verdict(float(node.text)) for node in nodes]
+
+    script = FakeScript(["1", "3", "5", "2", "4"])
+    assert solve(PROMPT, Knockout(larger, n=5), script).answer == "5"
+    assert met == [["1", "3", "5", "2"], ["3", "5"], ["5", "4"]]
+
+
+def test_a_knockout_without_opinions_keeps_the_first() -> None:
+    def silent(prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
+        return [Verdict(math.nan)] * len(nodes)
+
+    assert solve(PROMPT, Knockout(silent, n=4), FakeScript(["1", "2", "3", "4"])).answer == "1"
+
+
+class FakeThinker(FakeScript):
+    """Says one text after the other, as long as asked or until it ends by itself."""
+
+    def __init__(self, *turns: tuple[str, str, int]) -> None:
+        super().__init__([text for text, _, _ in turns])
+        self.turns = list(turns)
+
+    def generate(self, requests, on_text=None, on_sample=None, cancel=None):  # type: ignore[no-untyped-def]
+        self.asked += requests
+        text, finish, decoded = self.turns.pop(0)
+        completion = Completion(text, finish=finish, cost=Cost(decoded=decoded))  # type: ignore[arg-type]
+        on_sample(0, 0, completion)
+        return [[completion]]
+
+
+def test_a_model_that_stops_too_early_is_made_to_wait() -> None:
+    thinker = FakeThinker(("It is 5.", "end", 4), ("No, \\boxed{6}", "end", 8))
+    result = solve(PROMPT, ExtendedThinking(floor=10, ceiling=50, wait=" Wait."), thinker)
+    assert result.answer == "6"
+    assert result.node is not None
+    assert result.node.turn_text == "It is 5. Wait.No, \\boxed{6}"
+    assert [request.sampling.max_tokens for request in thinker.asked] == [50, 46]
+    assert thinker.asked[1].prefix_text == "It is 5. Wait."
+
+
+def test_thinking_is_cut_at_the_ceiling_and_the_answer_forced() -> None:
+    thinker = FakeThinker(("Let me think", "length", 20), ("7}", "stop", 2))
+    result = solve(PROMPT, ExtendedThinking(ceiling=20), thinker)
+    assert result.answer == "7"
+    assert thinker.asked[1].prefix_text == "Let me think\n\nThe final answer is \\boxed{"
+    assert thinker.asked[1].sampling.stop == ("}",)
+
+
+def test_what_was_answered_before_the_ceiling_is_not_asked_again() -> None:
+    thinker = FakeThinker(("So \\boxed{7}. Also", "length", 20))
+    assert solve(PROMPT, ExtendedThinking(ceiling=20), thinker).answer == "7"
+
+
+def test_thinking_between_tags_ends_with_an_answer_outside_of_them() -> None:
+    thinker = FakeThinker(("Hm, 8.", "stop", 5), ("\\boxed{9}", "end", 4))
+    result = solve(PROMPT, ExtendedThinking(tags=("<think>", "</think>")), thinker)
+    assert result.answer == "9"
+    assert result.node is not None
+    assert result.node.turn_text == "<think>\nHm, 8.</think>\n\\boxed{9}"
+    assert thinker.asked[0].sampling.stop == ("</think>",)
 
 
 def test_best_of_n_takes_the_highest_score_among_those_with_an_answer() -> None:

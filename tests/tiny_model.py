@@ -6,7 +6,7 @@ import struct
 import zipfile
 
 from itslab.models import Model
-from itslab.sources import Wheels
+from itslab.models.sources import Wheels
 
 F32, Q4_0 = 0, 2
 

@@ -2,8 +2,8 @@
 
 Recording, the bank stands before a backend, serves what it holds and buys only what it lacks.
 Replaying, it needs neither the model nor llama.cpp. Samples are found by a digest of the model, the
-exact request (``max_tokens`` apart) and their index; the prompt itself is never stored, so that a
-bank can be published without publishing other people's problems.
+exact request (``max_tokens`` and signals apart) and their index; the prompt itself is never stored,
+so that a bank can be published without publishing other people's problems.
 
 Banks only grow. Any number of threads and processes may write to one at once: SQLite in WAL mode
 (https://sqlite.org/wal.html, not on network file systems), one short transaction per sample. Of two
@@ -37,11 +37,13 @@ from itslab.core import (
     OnSample,
     OnText,
     Request,
+    Sampling,
+    Signals,
     require,
 )
 from itslab.models import home
 
-SCHEMA = 1
+SCHEMA = 2
 TABLES = f"""
 PRAGMA journal_mode = WAL;
 CREATE TABLE bank (schema INTEGER NOT NULL);
@@ -54,21 +56,25 @@ CREATE TABLE sources (
 CREATE TABLE samples (
   id INTEGER PRIMARY KEY,
   request BLOB NOT NULL, sample INTEGER NOT NULL, max_tokens INTEGER NOT NULL,
+  signals INTEGER NOT NULL,  -- whether they were measured
   text TEXT NOT NULL,
-  tokens BLOB NOT NULL, logprobs BLOB NOT NULL, offsets BLOB NOT NULL, entropies BLOB NOT NULL,
+  tokens BLOB NOT NULL, logprobs BLOB NOT NULL, offsets BLOB NOT NULL,
+  entropies BLOB NOT NULL, certainties BLOB NOT NULL, confidences BLOB NOT NULL,
+  state BLOB NOT NULL, choices BLOB NOT NULL,
   finish TEXT NOT NULL,
   prefilled INTEGER NOT NULL, reused INTEGER NOT NULL, decoded INTEGER NOT NULL,
   calls INTEGER NOT NULL, seconds REAL NOT NULL, flops REAL NOT NULL,
   source INTEGER NOT NULL REFERENCES sources (id), created REAL NOT NULL,
-  UNIQUE (request, sample, max_tokens)
+  UNIQUE (request, sample, max_tokens, signals)
 );
 """
-STORE = f"INSERT OR IGNORE INTO samples VALUES (NULL{', ?' * 17})"
+STORE = f"INSERT OR IGNORE INTO samples VALUES (NULL{', ?' * 22})"
 # The oldest row wins, so that a row added later never changes what an earlier lookup returned.
 LOOKUP = """
-SELECT text, tokens, logprobs, offsets, entropies, finish,
+SELECT text, finish, tokens, logprobs, offsets, choices,
+  entropies, certainties, confidences, state,
   prefilled, reused, decoded, calls, seconds, flops
-FROM samples WHERE request = :request AND sample = :sample AND (
+FROM samples WHERE request = :request AND sample = :sample AND signals >= :signals AND (
   max_tokens = :wanted
   OR (max_tokens > :wanted OR finish IN ('end', 'stop'))
   AND (decoded <= :wanted OR length(offsets) > 0)  -- else it cannot be shortened
@@ -79,7 +85,8 @@ FROM samples WHERE request = :request AND sample = :sample AND (
 def request_digest(model: str, request: Request) -> bytes:
     """Name the place in a bank where the samples of a request are kept.
 
-    ``max_tokens``, ``n`` and ``first`` do not matter; of the prefix only its text does.
+    ``max_tokens``, ``n``, ``first`` and whether signals were measured do not matter; of the prefix
+    only its text does.
     """
     sampling = request.sampling
     exact = {
@@ -93,7 +100,7 @@ def request_digest(model: str, request: Request) -> bytes:
         "min_p": float(sampling.min_p),
         "stop": list(sampling.stop),
         "include_stop": bool(sampling.include_stop),
-        "entropy": bool(sampling.entropy),
+        "choices": list(sampling.choices),
     }
     return hashlib.blake2b(json.dumps(exact).encode(), digest_size=16).digest()
 
@@ -216,8 +223,7 @@ class Bank:
     def find(self, model: str, request: Request) -> list[Completion | None]:
         """Look up the samples of a request to a model (its digest); None where one is lacking."""
         place = request_digest(model, request)
-        wanted = request.sampling.max_tokens
-        return [self._find(place, request.first + j, wanted) for j in range(request.n)]
+        return [self._find(place, request.first + j, request.sampling) for j in range(request.n)]
 
     def stored(self, model: str, request: Request) -> dict[int, int]:
         """Which samples of a request there are, and the most ``max_tokens`` each was drawn with."""
@@ -229,34 +235,43 @@ class Bank:
 
     def keep(self, source: int, model: str, request: Request, sample: Completion) -> Completion:
         """Store a finished sample and return it as every later lookup will."""
-        place, wanted = request_digest(model, request), request.sampling.max_tokens
+        place, sampling = request_digest(model, request), request.sampling
         arrays = (
             _blob(sample.tokens, "i"),
             _blob(sample.logprobs, "f"),
             _blob(sample.offsets, "i"),
-            _blob(sample.entropies, "f"),
+            _blob(sample.signals.entropies, "e"),
+            _blob(sample.signals.certainties, "e"),
+            _blob(sample.signals.confidences, "e"),
+            _blob(sample.signals.state, "e"),
+            _blob(sample.choices, "f"),
         )
         paid = astuple(sample.cost)
-        row = (place, sample.index, wanted, sample.text, *arrays, sample.finish, *paid)
-        self._query(STORE, (*row, source, time.time()))
-        kept = self._find(place, sample.index, wanted)
-        assert kept is not None  # a row always serves the max_tokens it was drawn with
+        row = (place, sample.index, sampling.max_tokens, sampling.signals, sample.text, *arrays)
+        self._query(STORE, (*row, sample.finish, *paid, source, time.time()))
+        kept = self._find(place, sample.index, sampling)
+        assert kept is not None  # a row always serves the request it was drawn for
         return kept
 
-    def _find(self, place: bytes, index: int, wanted: int) -> Completion | None:
-        values = {"request": place, "sample": index, "wanted": wanted}
-        for text, tokens, logprobs, offsets, entropies, finish, *cost in self._query(
-            LOOKUP, values
-        ):
+    def _find(self, place: bytes, index: int, sampling: Sampling) -> Completion | None:
+        wanted = sampling.max_tokens
+        values = {
+            "request": place,
+            "sample": index,
+            "wanted": wanted,
+            "signals": sampling.signals,
+        }
+        for text, finish, tokens, logprobs, offsets, choices, *rest in self._query(LOOKUP, values):
             return Completion(
                 text=text,
                 tokens=_numbers(tokens, "i"),
                 logprobs=_numbers(logprobs, "f"),
                 offsets=_numbers(offsets, "i"),
-                entropies=_numbers(entropies, "f"),
                 finish=finish,
-                cost=Cost(*cost),
+                cost=Cost(*rest[4:]),
                 index=index,
+                signals=Signals(*(_numbers(blob, "e") for blob in rest[:4])),
+                choices=_numbers(choices, "f"),
             ).truncate(wanted)
         return None
 
@@ -348,7 +363,8 @@ class Banked:
     def _lack(self, request: Request, index: int) -> str:
         stored = self.bank.stored(self.digest, request)
         if index in stored:
-            held = f"that one only up to {stored[index]} tokens"
+            without = ", or without signals" if request.sampling.signals else ""
+            held = f"that one only up to {stored[index]} tokens{without}"
         elif stored:
             held = f"samples {_ranges(sorted(stored))} of this request"
         else:
@@ -379,7 +395,7 @@ def _blob(values: Sequence[float], code: str) -> bytes:
 
 
 def _numbers(blob: bytes, code: str) -> tuple[Any, ...]:
-    return struct.unpack(f"<{len(blob) // 4}{code}", blob)
+    return struct.unpack(f"<{len(blob) // struct.calcsize(code)}{code}", blob)
 
 
 def _create(path: Path) -> None:

@@ -9,23 +9,22 @@ left draws its next token; prefill and decoding need no distinction.
 from __future__ import annotations
 
 import hashlib
-import math
 import threading
 import time
 from array import array
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from itertools import islice
+from itertools import compress, islice
+from operator import not_
 from queue import SimpleQueue
 from typing import NamedTuple
 
-import numpy as np
-
+from itslab.backends.distribution import Distribution
 from itslab.backends.kv import Cache, Reuse, Stream, Tokens
 from itslab.backends.native import Floats, Model, Sampler
 from itslab.backends.text import TextStream
-from itslab.core import BackendError, Completion, Cost, Finish, Sampling
+from itslab.core import BackendError, Completion, Cost, Finish, Sampling, Signals
 
 PREFILL_ROWS = 128  # prompt tokens a step: as fast as any larger chunk, and short enough to cancel
 
@@ -58,6 +57,7 @@ class Sample:
         prompt: token ids before it; at least one.
         before: the bytes that the prompt's last tokens spell.
         index, seed: name its random stream.
+        choices: the tokens that its first one is compared with.
     """
 
     def __init__(
@@ -70,6 +70,7 @@ class Sample:
         sampling: Sampling,
         index: int,
         seed: int,
+        choices: Tokens = (),
     ) -> None:
         self.ticket, self.request, self.position = ticket, request, position
         self.prompt, self.sampling, self.index = prompt, sampling, index
@@ -77,7 +78,10 @@ class Sample:
         self.text = TextStream(sampling.stop, sampling.include_stop, before)
         self.sampler = Sampler(sampling, _stream_seed(seed, index, prompt))
         self.logprobs: list[float] = []
-        self.entropies: list[float] = []
+        self.signals: list[tuple[float, float, float]] = []  # as in Signals, by token
+        self.state: tuple[float, ...] = ()
+        self.choices = choices
+        self.choice_logprobs: tuple[float, ...] = ()
         self.stream: Stream | None = None
         self.finish: Finish | None = None
         self.failures = 0
@@ -102,6 +106,8 @@ class Sample:
         """What was drawn, as a completion."""
         assert self.finish is not None
         kept = len(self.text.tokens)
+        told = self.signals[:kept]
+        entropies, certainties, confidences = zip(*told, strict=True) if told else ((), (), ())
         cost = Cost(
             prefilled=self.prefilled,
             reused=len(self.prompt) - self.prefilled if self.drawn else 0,
@@ -118,7 +124,8 @@ class Sample:
             finish=self.finish,
             cost=cost,
             index=self.index,
-            entropies=tuple(self.entropies[:kept]),
+            signals=Signals(entropies, certainties, confidences, self.state),
+            choices=self.choice_logprobs,
         )
 
 
@@ -202,7 +209,8 @@ class Engine:
         self._arrivals: list[Sample] = []
         self._wake = threading.Condition()
         self._closed = False
-        self._scratch = np.empty(model.n_vocab, np.float32)
+        self._prompts_next = False
+        self._distribution = Distribution(model.n_vocab)
         self._thread = threading.Thread(target=self._serve, name="itslab-engine", daemon=True)
         self._thread.start()
 
@@ -245,9 +253,13 @@ class Engine:
         with self._wake:
             while not (self._closed or self._arrivals or self._waiting or self._live):
                 self._wake.wait()
-            self._waiting += self._arrivals
-            self._arrivals = []
-            return not self._closed
+            arrivals, self._arrivals = self._arrivals, []
+        # Who continues what was drawn goes first, as long as that is at hand (cf. cache-aware
+        # scheduling, Zheng et al. 2023, SGLang, arXiv:2312.07104, §3).
+        known = [2 * self._cache.reach(sample.tokens) > len(sample.tokens) for sample in arrivals]
+        self._waiting += compress(arrivals, map(not_, known))
+        self._waiting.extendleft(reversed(list(compress(arrivals, known))))
+        return not self._closed
 
     def _step(self) -> None:
         began = time.perf_counter()
@@ -321,7 +333,20 @@ class Engine:
             budget -= take if take > 1 else 0
             if take:
                 shares.append(Share.of(sample, take))
+        if any(sample.sampling.signals for sample in self._live):
+            shares = self._apart(shares)
         return sorted(shares)
+
+    def _apart(self, shares: list[Share]) -> list[Share]:
+        """Prompts and single tokens in turn, where hidden states are wanted of the latter.
+
+        llama.cpp computes logits for every row of a step that gives states, which would make
+        prompts twice as dear.
+        """
+        prompts = [share for share in shares if len(share.tokens) > 1]
+        singles = [share for share in shares if len(share.tokens) == 1]
+        self._prompts_next = not self._prompts_next
+        return (prompts or singles) if self._prompts_next else (singles or prompts)
 
     def _plan_deterministic(self) -> list[Share]:
         """One chunk of one prompt, or one token of everyone in a batch padded to the full width."""
@@ -344,7 +369,8 @@ class Engine:
             streams += [share.stream] * n
             outputs += [False] * (n - 1) + [share.output]
         began = time.perf_counter()
-        self._context.decode(tokens, positions, streams, outputs)
+        states = any(s.sample and s.sample.sampling.signals for s in shares if len(s.tokens) == 1)
+        self._context.decode(tokens, positions, streams, outputs, states)
         self.stats.native += time.perf_counter() - began
         self.stats.steps += 1
         self.stats.live += len(self._live)
@@ -356,32 +382,36 @@ class Engine:
                 self._context.cut(share.stream, 0)
 
     def _draw(self, shares: list[Share]) -> None:
-        logits = self._context.logits()
-        row, rank = -1, -1
+        row = -1
         for share in shares:
             row += len(share.tokens)
-            rank += share.output
             sample = share.sample
             if sample is None or sample.stream is None or not share.output:
                 continue
+            logits = self._context.logits(row)
             if not sample.drawn:
-                self._cache.remember(sample.stream, logits[rank])
+                self._cache.remember(sample.stream, logits)
             began = time.perf_counter()
             token = self._context.sample(sample.sampler, row)
             self.stats.native += time.perf_counter() - began
-            self._take(sample, token, logits[rank])
+            self._take(sample, token, logits)
+            if sample.finish and sample.sampling.signals and len(share.tokens) == 1:
+                sample.state = self._context.state(row)
 
     def _take(self, sample: Sample, token: int, logits: Floats) -> None:
         """Add a drawn token to a sample, and settle whether it ends there."""
         self.stats.drawn += 1
         sample.drawn += 1
         sample.tokens += (token,)
+        self._distribution.read(logits)
+        if sample.drawn == 1:
+            sample.choice_logprobs = tuple(map(self._distribution.logprob, sample.choices))
         if self.model.ends(token):
             sample.finish = "end"
             return
-        logprob, entropy = self._measure(logits, token, sample.sampling.entropy)
-        sample.logprobs.append(logprob)
-        sample.entropies += entropy
+        sample.logprobs.append(self._distribution.logprob(token))
+        if sample.sampling.signals:
+            sample.signals.append(self._distribution.signals())
         sample.text.push(token, self.model.piece(token))
         if sample.text.stopped:
             sample.finish = "stop"
@@ -391,23 +421,6 @@ class Engine:
             sample.finish = "length"
         elif sample.ticket.wants_text and (new := sample.text.fresh(final=False)):
             self._deliver(sample, new)
-
-    def _measure(
-        self, logits: Floats, token: int, entropy: bool
-    ) -> tuple[float, tuple[float, ...]]:
-        """Return the log-probability of a token, and the entropy of the distribution if asked for.
-
-        Passes over the vocabulary are most of Python's share of a step. So exp comes first, and
-        only logits too large or too small for it are shifted.
-        """
-        with np.errstate(over="ignore"):
-            weights = np.exp(logits, out=self._scratch)
-        total = float(weights.sum())
-        if not 0 < total < math.inf:
-            return self._measure(logits - logits.max(), token, entropy)
-        normaliser = math.log(total)
-        spread = (normaliser - float(weights @ logits) / total,) if entropy else ()
-        return float(logits[token]) - normaliser, spread
 
     def _finish(self, sample: Sample) -> None:
         """Deliver a sample that has come to its end and free its place."""

@@ -150,6 +150,7 @@ class Llama:
                 f"(up to {self._model.context_length})"
             )
         before = b"".join(map(self._model.piece, prompt[-UTF8_REACH:]))
+        choices = tuple(self._model.tokenize(text)[0] for text in request.sampling.choices)
         return [
             Sample(
                 ticket,
@@ -160,6 +161,7 @@ class Llama:
                 request.sampling,
                 request.first + j,
                 request.seed,
+                choices,
             )
             for j in range(request.n)
         ]

@@ -118,6 +118,7 @@ class Model:
             raise ModelError(f"{path}: llama.cpp cannot load this file; is its architecture newer?")
         self._vocab = lib.llama_model_get_vocab(self._model)
         self.n_vocab: int = lib.llama_vocab_n_tokens(self._vocab)
+        self.n_embd: int = lib.llama_model_n_embd_out(self._model)
         self.context_length: int = lib.llama_model_n_ctx_train(self._model)
         self.shape = self._shape()
         # A recurrent state has no past: it can be copied where it stands, never cut shorter.
@@ -236,7 +237,7 @@ class Context:
         if not self._context:
             raise BackendError(f"llama.cpp cannot make a context of {streams} × {length} tokens")
         self._memory = lib.llama_get_memory(self._context)
-        self._n_vocab = model.n_vocab
+        self._n_vocab, self._n_embd = model.n_vocab, model.n_embd
         self.streams, self.length, self.batch = streams, length, batch
         # numpy owns the batch, so that a step is written in four vector stores.
         self._token = np.zeros(batch, np.int32)
@@ -254,7 +255,6 @@ class Context:
             seq_id=_pointer(self._stream_rows, ctypes.POINTER(lib.llama_seq_id)),
             logits=_pointer(self._output, ctypes.c_int8),
         )
-        self._outputs = 0
 
     def decode(
         self,
@@ -262,8 +262,15 @@ class Context:
         positions: Sequence[int],
         streams: Sequence[int],
         outputs: Sequence[bool],
+        states: bool = False,
     ) -> None:
         """Evaluate one row per token; rows of a stream in order, streams ascending.
+
+        Args:
+            tokens, positions, streams: of each row.
+            outputs: which rows shall have logits.
+            states: give hidden states too. llama.cpp then computes logits for every row, which
+                makes evaluating a prompt dearer and a step of single tokens not.
 
         Raises:
             BackendError: llama.cpp failed. The memory of the streams concerned is then undefined.
@@ -274,20 +281,33 @@ class Context:
         self._token[:n], self._pos[:n] = tokens, positions
         self._stream[:n], self._output[:n] = streams, outputs
         self._batch.n_tokens = n
+        if states:
+            self._output[:n] = 1
+        lib.llama_set_embeddings(self._context, states)
         code = lib.llama_decode(self._context, self._batch)
         if code != 0:
             raise BackendError(f"llama_decode returned {code} for a batch of {n} rows")
-        self._outputs = int(sum(outputs))
 
-    def logits(self) -> Floats:
-        """The last decode's logits, (output rows, vocabulary); valid until the next decode."""
-        pointer = lib.llama_get_logits(self._context)
-        return np.ctypeslib.as_array(pointer, (self._outputs, self._n_vocab))
+    def logits(self, row: int) -> Floats:
+        """The logits of a row of the last decode, (vocabulary,); valid until the next decode."""
+        self._check(row)
+        pointer = lib.llama_get_logits_ith(self._context, row)
+        return np.ctypeslib.as_array(pointer, (self._n_vocab,))
+
+    def state(self, row: int) -> tuple[float, ...]:
+        """The hidden state of a row of the last decode, which must have been made with states."""
+        self._check(row)
+        pointer = lib.llama_get_embeddings_ith(self._context, row)
+        state = np.ctypeslib.as_array(pointer, (self._n_embd,))
+        return tuple(state.astype(np.float16).tolist())
+
+    def _check(self, row: int) -> None:
+        if not self._output[row]:
+            raise BackendError(f"row {row} of the last batch has no logits")
 
     def sample(self, sampler: Sampler, row: int) -> int:
         """Draw a token from a batch row that was flagged as an output of the last decode."""
-        if not self._output[row]:
-            raise BackendError(f"row {row} of the last batch has no logits to sample from")
+        self._check(row)
         return int(lib.llama_sampler_sample(sampler.chain, self._context, row))
 
     def snapshot(self, stream: int) -> npt.NDArray[np.uint8]:

@@ -16,6 +16,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import math
 import queue
 import re
 import threading
@@ -196,7 +197,7 @@ class Remote:
 
     def _body(self, request: Request, index: int) -> dict[str, Any]:
         sampling, kind = request.sampling, self._kind
-        require(not sampling.entropy, "entropy", True, "False: a server tells no distributions")
+        require(not sampling.signals, "signals", True, "False: a server tells no distributions")
         messages = [{"role": turn.role, "content": turn.content} for turn in request.messages]
         extra = dict(kind.options)
         if request.prefix_text:
@@ -216,8 +217,8 @@ class Remote:
             extra |= {"top_k": sampling.top_k or kind.all_tokens, "min_p": sampling.min_p}
         if kind.stops and sampling.stop:
             extra["stop"] = list(sampling.stop)
-        if self._logprobs:
-            extra |= {"logprobs": True, "top_logprobs": 1}  # llama-server sends none for 0
+        if self._logprobs or sampling.choices:  # llama-server sends none for 0
+            extra |= {"logprobs": True, "top_logprobs": 20 if sampling.choices else 1}
         return {
             "model": self.name,
             "messages": messages,
@@ -299,6 +300,7 @@ class Remote:
                 flops=2 * self._params * evaluated,
             ),
             index=call.index,
+            choices=call.choices,
         )
 
     def _ask(self) -> str:
@@ -367,6 +369,7 @@ class _Call:
         self.usage = Cost()
         self.text = TextStream(self._sampling.stop, self._sampling.include_stop)
         self.logprobs: list[float] = []
+        self.choices: tuple[float, ...] = ()
         self.finish: Finish | None = None
 
     def take(self, event: str, data: Any) -> str:
@@ -417,6 +420,8 @@ class _Call:
         self.usage = replace(self.usage, decoded=self.usage.decoded + 1)  # until the server tells
         if entry:
             self.logprobs.append(min(entry.logprob, 0.0))
+        if entry and not self.choices:
+            self.choices = tuple(_likelihood(text, entry) for text in self._sampling.choices)
 
 
 class _Clock:
@@ -448,6 +453,14 @@ def _stream_seed(seed: int, index: int, messages: object) -> int:
     """31 bits, which every server takes. Other prompts get other random streams."""
     key = json.dumps([seed, index, messages]).encode()
     return int.from_bytes(hashlib.blake2b(key, digest_size=4).digest(), "little") >> 1
+
+
+def _likelihood(text: str, entry: Any) -> float:
+    """Log-probability that a text begins with one of the likeliest tokens told; −inf if none."""
+    told = [
+        likely for likely in entry.top_logprobs if likely.token and text.startswith(likely.token)
+    ]
+    return max((likely.logprob for likely in told), default=-math.inf)
 
 
 def _finish(reason: str | None) -> Finish | None:

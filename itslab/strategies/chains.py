@@ -1,14 +1,14 @@
-"""One chain: answer directly, or think first.
+"""One chain: answer directly, think first, or think for as long as it is told to.
 
 Wei et al. 2022, Chain-of-Thought Prompting (arXiv:2201.11903); the zero-shot form is Kojima et al.
-2022 (arXiv:2205.11916, §2).
+2022 (arXiv:2205.11916, §2). Budget forcing is Muennighoff et al. 2025, s1 (arXiv:2501.19393, §3).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from itslab.core import Node, Prompt, Sampling, as_messages
+from itslab.core import Node, Prompt, Sampling, as_messages, require
 from itslab.run import Run
 
 STEP_BY_STEP = "Think step by step, then give the final answer within \\boxed{}."
@@ -44,4 +44,72 @@ class ChainOfThought:
 
     def __call__(self, run: Run, prompt: Prompt) -> Node:
         [node] = run.extend(pose(run, prompt, self.instruction), self.sampling)
+        return node
+
+
+@dataclass(frozen=True)
+class ExtendedThinking:
+    """One chain whose thinking is held between a floor and a ceiling: budget forcing.
+
+    A model that stops thinking before the floor is made to go on by words put into its mouth. At
+    the ceiling its thinking is cut and the final answer forced.
+
+    Args:
+        floor: tokens that are thought at least, unless the budget ends before.
+        ceiling: tokens that are thought at most.
+        wait: what it is made to say when it stops too early.
+        tags: what opens and closes the thinking of a model that was trained to think between tags,
+            such as ``("<think>", "</think>")``. None for any other: its whole chain is thinking,
+            and it stops where it closes its turn.
+        final: what it is made to say before a forced answer. Thinking without tags that has said
+            its last word (``\\boxed{``) already is not asked again.
+        close: what ends a forced answer.
+        instruction: as of ``ChainOfThought``.
+        sampling: ``max_tokens`` is for the answer after the thinking.
+    """
+
+    floor: int = 0
+    ceiling: int = 512
+    wait: str = "\n\nWait, let me check this again.\n"
+    tags: tuple[str, str] | None = None
+    final: str = "\n\nThe final answer is \\boxed{"
+    close: str = "}"
+    instruction: str = STEP_BY_STEP
+    sampling: Sampling = Sampling(temperature=0, max_tokens=48)
+
+    def __post_init__(self) -> None:
+        require(self.floor >= 0, "floor", self.floor, "a whole number ≥ 0")
+        valid = f"a whole number ≥ 1 and ≥ floor={self.floor}"
+        require(self.ceiling >= max(self.floor, 1), "ceiling", self.ceiling, valid)
+        require(bool(self.wait), "wait", self.wait, "some text")
+
+    def __call__(self, run: Run, prompt: Prompt) -> Node:
+        opening, closing = self.tags or ("", "")
+        node = pose(run, prompt, self.instruction)
+        if opening:
+            node = run.append(node, f"{opening}\n")
+        node, cut = self._think(run, node, closing)
+        if cut and (closing or self.final.split()[-1] not in node.turn_text):
+            return self._force(run, run.append(node, closing + self.final))
+        if closing:
+            [node] = run.extend(run.append(node, f"{closing}\n"), self.sampling)
+        return node
+
+    def _think(self, run: Run, node: Node, closing: str) -> tuple[Node, bool]:
+        """Think from the floor to the ceiling; return the end, and whether it was cut there."""
+        stop = (*self.sampling.stop, *([closing] if closing else []))
+        thought = 0
+        while True:
+            room = replace(self.sampling, max_tokens=self.ceiling - thought, stop=stop)
+            [node] = run.extend(node, room)
+            assert node.completion is not None  # it was drawn
+            thought += node.completion.cost.decoded
+            if thought >= self.floor:
+                return node, node.completion.finish == "length"
+            node = run.append(node, self.wait)
+
+    def _force(self, run: Run, node: Node) -> Node:
+        """Draw the answer that the turn now must begin with."""
+        stop = (*self.sampling.stop, self.close)
+        [node] = run.extend(node, replace(self.sampling, stop=stop, include_stop=True))
         return node

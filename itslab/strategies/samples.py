@@ -1,11 +1,11 @@
-"""Many chains, one answer: by majority, or by a verifier."""
+"""Many chains, one answer: by a vote, by a verifier, or by comparing them in pairs."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
 
-from itslab.answers import vote
+from itslab.answers import Weigh, as_weights, vote
 from itslab.core import Node, Prompt, Sampling, Verifier, require
 from itslab.run import Run
 from itslab.strategies.chains import STEP_BY_STEP, pose
@@ -15,20 +15,34 @@ from itslab.strategies.chains import STEP_BY_STEP, pose
 class SelfConsistency:
     """Sample ``n`` chains and return the answer that most of them reach.
 
-    Answers are compared in canonical form; chains without one abstain; of equally frequent answers
-    the one seen first wins. Wang et al. 2022 (arXiv:2203.11171, §2).
+    Answers are compared in canonical form; chains without one abstain; of answers with equally many
+    votes the one seen first wins. Wang et al. 2022 (arXiv:2203.11171, §2).
+
+    Args:
+        n: chains.
+        verifier: its scores weigh the votes, so that those of equal answers add up: weighted
+            majority, also known as weighted best-of-n (Li et al. 2022, DIVERSE, arXiv:2206.02336,
+            §3). None counts heads.
+        weigh: how a score becomes a weight; see ``answers.as_weights``.
     """
 
     n: int = 8
+    verifier: Verifier | None = None
+    weigh: Weigh = "score"
     instruction: str = STEP_BY_STEP
     sampling: Sampling = Sampling()
 
     def __post_init__(self) -> None:
         require(self.n >= 1, "n", self.n, "a whole number ≥ 1")
+        as_weights([], self.weigh)
 
     def __call__(self, run: Run, prompt: Prompt) -> Node | None:
         chains = run.extend(pose(run, prompt, self.instruction), self.sampling, self.n)
-        winner = vote([run.extract(chain.turn_text) for chain in chains])
+        said = [run.extract(chain.turn_text) for chain in chains]
+        weights = None
+        if self.verifier is not None:
+            weights = as_weights(run.score(chains, self.verifier), self.weigh)
+        winner = vote(said, weights)
         return None if winner is None else chains[winner]
 
 
@@ -57,3 +71,38 @@ class BestOfN:
             return answered, -math.inf if math.isnan(scores[i]) else scores[i]
 
         return chains[max(range(len(chains)), key=merit)]
+
+
+@dataclass(frozen=True)
+class Knockout:
+    """Sample ``n`` chains and let them meet in pairs until one is left.
+
+    Neighbours meet; of an odd number the last waits for the next round; on a draw, or where the
+    judge could not tell, the earlier one stays. Liu et al. 2025 (Pairwise RM with knockout
+    tournament, arXiv:2501.13007, §3).
+
+    Args:
+        judge: a verifier that scores nodes in pairs, such as ``PairwiseJudge``.
+        n: chains.
+    """
+
+    judge: Verifier
+    n: int = 8
+    instruction: str = STEP_BY_STEP
+    sampling: Sampling = Sampling()
+
+    def __post_init__(self) -> None:
+        require(self.n >= 1, "n", self.n, "a whole number ≥ 1")
+
+    def __call__(self, run: Run, prompt: Prompt) -> Node:
+        left = run.extend(pose(run, prompt, self.instruction), self.sampling, self.n)
+        while len(left) > 1:
+            *paired, rest = (left, []) if len(left) % 2 == 0 else (left[:-1], left[-1:])
+            left = self._round(run, paired[0]) + rest
+            run.best = left[0]
+        return left[0]
+
+    def _round(self, run: Run, nodes: list[Node]) -> list[Node]:
+        scores = run.score(nodes, self.judge)
+        pairs = zip(nodes[::2], nodes[1::2], scores[::2], scores[1::2], strict=True)
+        return [b if theirs > ours else a for a, b, ours, theirs in pairs]

@@ -74,6 +74,7 @@ def _bar(label: str, total: int, shown: bool) -> tqdm[NoReturn]:
         ncols=96,
         mininterval=0.5,
         miniters=0,  # redraw although no problem is finished: tokens are
+        smoothing=0,  # the remaining time follows from the average speed
         disable=not shown,
         file=sys.stdout,
     )

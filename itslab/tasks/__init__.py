@@ -13,30 +13,41 @@ from typing import Any
 
 from itslab.core import TaskError, require
 from itslab.tasks.files import SUFFIXES, from_file, gsm8k
-from itslab.tasks.generated import gsm_symbolic
+from itslab.tasks.generated import PREFIX, gsm_symbolic, reasoning_gym
+from itslab.tasks.programs import humaneval
+from itslab.tasks.puzzles import countdown, puzzle24
 from itslab.tasks.task import Grader, Task, grade
 
 __all__ = ["LOADERS", "Grader", "Task", "grade", "load"]
 
-LOADERS: dict[str, Callable[..., Task]] = {"gsm_symbolic": gsm_symbolic, "gsm8k": gsm8k}
+LOADERS: dict[str, Callable[..., Task]] = {
+    "gsm_symbolic": gsm_symbolic,
+    "gsm8k": gsm8k,
+    "countdown": countdown,
+    "puzzle24": puzzle24,
+    "humaneval": humaneval,
+}
 
 
 def load(name: str, n: int | None = None, seed: int | None = 0, **options: Any) -> Task:
     """Return a task by its name, or from a JSONL or parquet file by its path.
 
     Args:
-        name: one of ``LOADERS``, or a path.
+        name: one of ``LOADERS``, a path, or ``reasoning_gym/<name>`` for any of its data sets.
         n: how many problems; None takes all, which a generator does not have.
         seed: names the problems of a generator; of a fixed set, which ones and in which order
             (None keeps the set's own). Fewer problems of a seed are the first of more.
-        options: the loader's own, such as ``difficulty`` of ``gsm_symbolic`` and ``split`` of
-            ``gsm8k``.
+        options: the loader's own, such as ``difficulty`` of ``gsm_symbolic``, ``split`` of
+            ``gsm8k`` and ``numbers`` of ``countdown``.
 
     Raises:
         TaskError: the task is unknown, or its data cannot be had or read.
         OptionError: an option is unknown or out of range.
     """
     require(n is None or n >= 1, "n", n, "a whole number ≥ 1, or None for all")
+    if name.startswith(PREFIX):
+        require(not options, "options", options, "left out for a data set of reasoning-gym")
+        return reasoning_gym(name.removeprefix(PREFIX), n, seed)
     loader = partial(from_file, path=name) if name.endswith(SUFFIXES) else LOADERS.get(name)
     if loader is None:
         close = difflib.get_close_matches(name, LOADERS, n=3, cutoff=0.4) or list(LOADERS)

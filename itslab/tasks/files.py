@@ -100,7 +100,7 @@ def _parquet(path: Path) -> Sequence[Mapping[Any, Any]]:
 
         return pandas.read_parquet(path).to_dict("records")
     except ImportError as error:
-        raise TaskError(f"reading {path.name} takes pyarrow: pip install pyarrow") from error
+        raise TaskError(f"reading {path.name} takes pyarrow: pip install 'itslab[hub]'") from error
     except (OSError, ValueError) as error:
         raise TaskError(f"cannot read {path}: {error}") from error
 

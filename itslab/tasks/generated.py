@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import difflib
 from itertools import islice
 from typing import Any
 
-from itslab.core import Problem, require
+from itslab.core import Problem, TaskError, require
 from itslab.tasks.task import Task
 
+PREFIX = "reasoning_gym/"
 _STRIDE = 1_000_000
 """reasoning-gym draws problem i of seed s from s + i, so that neighbouring seeds share problems."""
 
@@ -33,7 +35,7 @@ def gsm_symbolic(n: int | None, seed: int | None, difficulty: float = 1.0) -> Ta
         OptionError: difficulty out of range, or n or seed is None.
     """
     require(1 <= difficulty <= 3, "difficulty", difficulty, "a number from 1 to 3")
-    data = _dataset("gsm_symbolic", n, seed)
+    data = dataset("gsm_symbolic", n, seed)
     # The generators take any difficulty; only the configuration's check insists on 1.0.
     data.config.difficulty = float(difficulty)
     sound = (i for i, template in enumerate(data.task_indices) if template not in _UNSOUND)
@@ -50,12 +52,44 @@ def _word_problem(name: str, data: Any, index: int) -> Problem:
     return Problem(f"{name}/{index}", question, item["answer"], meta)
 
 
-def _dataset(name: str, n: int | None, seed: int | None) -> Any:
-    """A reasoning-gym data set of at least n items, with some to leave out."""
+def reasoning_gym(name: str, n: int | None, seed: int | None) -> Task:
+    """Any data set of reasoning-gym by its name, with its own prompts and its own grader.
+
+    Args:
+        name: such as ``spell_backward``.
+        n: how many problems; fewer problems of a seed are the first of more.
+        seed: names the problems.
+
+    Raises:
+        TaskError: reasoning-gym has no such data set.
+    """
+    data = dataset(name, n, seed)
+    assert n is not None  # dataset has refused None
+    title = f"{PREFIX}{name}"
+    items = {f"{title}/s{seed}/{i}": data[i] for i in range(n)}
+    problems = (Problem(id, item["question"], item["answer"]) for id, item in items.items())
+
+    def grade(problem: Problem, answer: str | None) -> bool:
+        return answer is not None and data.score_answer(answer, items[problem.id]) >= 1
+
+    return Task(title, tuple(problems), grade=grade)
+
+
+def dataset(name: str, n: int | None, seed: int | None, **options: Any) -> Any:
+    """A reasoning-gym data set of at least n items, with some to leave out.
+
+    Raises:
+        OptionError: n or seed is out of range.
+        TaskError: reasoning-gym has no such data set.
+    """
     require(n is not None and n <= _STRIDE // 4, "n", n, f"a whole number up to {_STRIDE // 4:,}")
     require(seed is not None and seed >= 0, "seed", seed, "a whole number ≥ 0")
     assert n is not None
     assert seed is not None
-    import reasoning_gym  # takes two seconds
+    import reasoning_gym as gym  # takes two seconds
 
-    return reasoning_gym.create_dataset(name, size=2 * n + 100, seed=seed * _STRIDE)
+    if name not in gym.factory.DATASETS:
+        close = difflib.get_close_matches(name, gym.factory.DATASETS, n=3, cutoff=0.4)
+        hint = f"did you mean {' or '.join(close)}? " if close else ""
+        raise TaskError(f"reasoning-gym has no data set {name!r}: {hint}It names them in DATASETS")
+    return gym.create_dataset(name, size=2 * n + 100, seed=seed * _STRIDE, **options)

@@ -1,6 +1,10 @@
 """Verifiers: who scores a node, and by what."""
 
+from itslab.verifiers.checker import Checker
+from itslab.verifiers.code import Tests
 from itslab.verifiers.confidence import Confidence
+from itslab.verifiers.judge import Judge, PairwiseJudge
 from itslab.verifiers.oracle import Oracle
+from itslab.verifiers.probe import Probe
 
-__all__ = ["Confidence", "Oracle"]
+__all__ = ["Checker", "Confidence", "Judge", "Oracle", "PairwiseJudge", "Probe", "Tests"]

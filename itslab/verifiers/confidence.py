@@ -9,10 +9,10 @@ from typing import Literal, get_args
 
 from itslab.core import Completion, Node, Prompt, Verdict, require
 
-Measure = Literal["mean_logprob", "min_logprob", "lowest_group", "entropy"]
+Measure = Literal["mean_logprob", "min_logprob", "entropy", "certainty", "deepconf", "lowest_group"]
 
 GROUP = 32
-"""Tokens in a group of ``lowest_group``."""
+"""Tokens in a group of ``lowest_group``; Fu et al. take 2,048 of chains that are far longer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +23,14 @@ class Confidence:
         measure: in nats per token, higher is surer.
             ``mean_logprob`` mean log-probability of the sampled tokens.
             ``min_logprob`` log-probability of the least likely one.
-            ``lowest_group`` the lowest mean over ``GROUP`` tokens in a row, or over all if there
-            are fewer: after the lowest group confidence of Fu et al. 2025 (arXiv:2508.15260,
-            sect. 3), which averages the most likely tokens where this has the sampled one.
-            ``entropy`` minus the mean entropy of the next-token distribution, which is measured
-            with ``Sampling(entropy=True)``.
+            ``entropy`` minus the mean entropy.
+            ``certainty`` mean self-certainty (Kang et al. 2025, arXiv:2502.18581, §3).
+            ``deepconf`` mean token confidence (Fu et al. 2025, arXiv:2508.15260, §2).
+            ``lowest_group`` lowest mean token confidence over ``GROUP`` tokens in a row, or over
+            all if there are fewer (the same, §3).
 
-    Where a backend gave nothing to measure, the score is nan and the note says what is missing.
+    The last four read what ``Sampling(signals=True)`` measures. Where a backend gave nothing to
+    measure, the score is nan and the note says what is missing.
     """
 
     measure: Measure = "mean_logprob"
@@ -43,19 +44,31 @@ class Confidence:
         return [self._score([n.completion for n in node.turn() if n.completion]) for node in nodes]
 
     def _score(self, completions: Sequence[Completion]) -> Verdict:
-        entropy = self.measure == "entropy"
         values: list[float] = []
         for completion in completions:
-            measured = completion.entropies if entropy else completion.logprobs
+            measured = self._measured(completion)
             if completion.text and not measured:
-                missing = "entropies: sample with entropy=True" if entropy else "log-probabilities"
+                missing = "log-probabilities"
+                if measured is not completion.logprobs:
+                    missing = "signals: sample with signals=True"
                 return Verdict(math.nan, note=f"the samples carry no {missing}")
-            values += [-value for value in measured] if entropy else measured
+            values += measured
         if not values:
             return Verdict(math.nan, note="nothing was sampled in this turn")
         if self.measure == "min_logprob":
             return Verdict(min(values))
-        return Verdict(_lowest_mean(values, GROUP if self.measure == "lowest_group" else None))
+        mean = _lowest_mean(values, GROUP if self.measure == "lowest_group" else None)
+        return Verdict(-mean if self.measure == "entropy" else mean)
+
+    def _measured(self, completion: Completion) -> tuple[float, ...]:
+        signals = completion.signals
+        by_measure = {
+            "entropy": signals.entropies,
+            "certainty": signals.certainties,
+            "deepconf": signals.confidences,
+            "lowest_group": signals.confidences,
+        }
+        return by_measure.get(self.measure, completion.logprobs)
 
 
 def _lowest_mean(values: Sequence[float], group: int | None) -> float:

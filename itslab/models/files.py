@@ -1,0 +1,189 @@
+"""Get a GGUF file on disk: whole, verified, and once however many ask for it.
+
+A file gets its name when it is whole and its SHA-256 is right, by a rename. All files are kept in
+one folder, ``home()``::
+
+    models/<file>.gguf                         the catalogue's
+    models/hub/<owner>/<repo>/<file>.gguf      pulled as hf:owner/repo/file.gguf
+    models/quantized/<name>-<type>-<digest of the source>.gguf
+    models/….gguf.parts/, models/….gguf.lock   of a file in the making
+    digests/                                   of what was hashed before
+    banks/                                     packed banks, unpacked
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from itslab.core import ModelError
+from itslab.models.catalogue import Model, find
+from itslab.models.digests import digest, hash_file, remember
+from itslab.models.gguf import read_header
+from itslab.models.sources import megabytes, say
+
+_DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFile:
+    """A whole GGUF model on disk.
+
+    Args:
+        name: from the catalogue, the ``hf:`` reference, or the stem of the file.
+        path: absolute.
+        digest: SHA-256 of the file in hex.
+        size: bytes.
+        metadata: scalars and strings of its GGUF header, such as ``general.architecture``.
+    """
+
+    name: str
+    path: Path
+    digest: str
+    size: int
+    metadata: Mapping[str, bool | int | float | str] = field(repr=False)
+
+
+def resolve(ref: str | Path | Model, progress: bool = True) -> ModelFile:
+    """Return the model file that a reference names, pulled if it is not here, and checked.
+
+    The network is touched only by a pull; a file is hashed only if it changed since the last time.
+
+    Args:
+        ref: see ``find``.
+        progress: see ``pull``.
+
+    Raises:
+        ModelError: unknown, cannot be fetched, not a GGUF model, truncated, or of another digest.
+    """
+    model = find(ref)
+    path = pull(model, progress=progress)
+    header = read_header(path)
+    return ModelFile(model.name, path, digest(path), path.stat().st_size, header.metadata)
+
+
+def pull(ref: str | Path | Model, *, accept_licence: bool = False, progress: bool = True) -> Path:
+    """Get a model on disk, verified, and return its path. Does nothing if it is there.
+
+    Two processes that pull the same model fetch it once.
+
+    Args:
+        ref: see ``find``.
+        accept_licence: you have read the terms of a model that asks for it, and accept them.
+        progress: name the source that is used and show bytes and speed, on standard error.
+
+    Raises:
+        ModelError: unknown, terms not accepted, every source failed, or the disk is full.
+    """
+    model = find(ref)
+    if _ready(model):
+        return model.path
+    if not model.sources:  # a file of the user's own: absent, damaged, or another
+        read_header(model.path)
+        raise ModelError(f"{model.path} has SHA-256 {digest(model.path)}, not {model.digest}")
+    if model.terms and not accept_licence:
+        raise ModelError(
+            f"{model.name} comes under the {model.licence}, {model.terms} : read them, then pull "
+            "it once with accept_licence=True"
+        )
+    with making(model.path, progress) as parts:
+        if not _ready(model):  # another process may have pulled it meanwhile
+            _fetch(model, parts, progress)
+    return model.path
+
+
+def _ready(model: Model) -> bool:
+    return model.path.is_file() and model.digest in (None, digest(model.path))
+
+
+def _fetch(model: Model, parts: Path, progress: bool) -> None:
+    """Try the sources in order until one yields the right file."""
+    failures = []
+    if model.path.exists():
+        failures.append(f"{model.path}: its SHA-256 is {digest(model.path)}, not {model.digest}")
+        say(progress, f"{model.name}: {failures[-1]}")
+    start = time.monotonic()
+    for source in model.sources:
+        try:
+            found = source.fetch(model.name, model.size, parts, progress)
+            sha256 = _verify(found, model)
+            os.replace(found, model.path)
+        except Exception as error:
+            if isinstance(error, OSError) and error.errno in _DISK_FULL:
+                raise
+            failures.append(f"{source}: {_one_line(error)}")
+            say(progress, f"{model.name}: not from {failures[-1]}")
+        else:
+            remember(model.path, sha256)
+            size = model.path.stat().st_size
+            speed = megabytes(int(size / (time.monotonic() - start)))
+            done = f"{megabytes(size)} at {speed}/s, SHA-256 {sha256[:12]}… verified"
+            return say(progress, f"{model.name}: {done}")
+    raise ModelError(
+        "\n  ".join([f"{model.name} could not be fetched:", *failures])
+        + f"\nGo online, or put the file at {model.path} yourself"
+    )
+
+
+def _verify(found: Path, model: Model) -> str:
+    """Return the SHA-256 of a fetched file; a wrong one is removed."""
+    sha256 = hash_file(found)
+    if model.digest not in (None, sha256):
+        found.unlink()
+        raise ModelError(f"its SHA-256 is {sha256}, not {model.digest}: file removed")
+    read_header(found)
+    return sha256
+
+
+def _one_line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    return text if isinstance(error, ModelError) else f"{type(error).__name__}: {text}"
+
+
+@contextmanager
+def making(target: Path, progress: bool) -> Iterator[Path]:
+    """Hold the lock of a file while it is made. Yields a folder for its parts, on the same disk.
+
+    The folder goes once the file is there. After a failure it keeps the wheels that arrived whole.
+    """
+    from filelock import FileLock, Timeout
+
+    parts = target.with_name(f"{target.name}.parts")
+    lock = FileLock(f"{target}.lock")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            say(progress, f"{target.name}: another process is making it, waiting")
+            lock.acquire()
+        try:
+            _tidy(parts)
+            parts.mkdir(exist_ok=True)
+            yield parts
+            shutil.rmtree(parts)
+        finally:
+            _tidy(parts)
+            lock.release()
+    except OSError as error:
+        raise ModelError(
+            f"{target} cannot be written: {error.strerror or error}. Free some space, or let the "
+            "environment variable ITSLAB_HOME name another folder"
+        ) from error
+
+
+def _tidy(parts: Path) -> None:
+    """Remove what an interruption left, except for whole wheels."""
+    for stale in [path for path in parts.glob("*") if path.suffix != ".whl"]:
+        if stale.is_dir():
+            shutil.rmtree(stale, ignore_errors=True)
+        else:
+            stale.unlink(missing_ok=True)
+    with suppress(OSError):  # there are wheels in it, or it is gone
+        parts.rmdir()

@@ -1,0 +1,211 @@
+"""What a bank of samples says about any number of samples: who would have been selected.
+
+A bank holds n samples of each of p problems. The estimators return the chance that a selector,
+given k of a problem's samples, ends on a right answer: an array of shape (p, number of ks). It is
+averaged over all subsets of k samples and all their orders, so that nothing hangs on which samples
+came first. Ties fall as in ``answers.vote``: the earliest wins, and by symmetry that is each of the
+tied with equal chance.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from itertools import combinations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from itslab.answers import Weigh, as_weights
+from itslab.core import require
+
+Array = NDArray[np.float64]
+_MOST_SAMPLES = 1000  # beyond, binomial coefficients leave the range of a float
+
+
+def pass_at_k(correct: ArrayLike, ks: Sequence[int]) -> Array:
+    """Return the chance that at least one of k samples is right, per problem: coverage.
+
+    Chen et al. 2021, arXiv:2107.03374, eq. 1, in exact integers.
+
+    Args:
+        correct: (p, n) whether each sample is right.
+        ks: numbers of samples, each from 1 to n.
+    """
+    right = _samples(correct, ks)
+    wrong = right.shape[1] - right.sum(axis=1).astype(int)
+    return np.stack([1 - _chance(right.shape[1], k)[wrong] for k in ks], axis=1)
+
+
+def best_at_k(scores: ArrayLike, correct: ArrayLike, ks: Sequence[int]) -> Array:
+    """Return the chance that the best scored of k samples is right, per problem: best-of-k.
+
+    Args:
+        scores: (p, n) the higher the better; nan comes last, after −inf. Of equal scores the
+            earliest wins.
+        correct: (p, n) whether each sample is right.
+        ks: numbers of samples, each from 1 to n.
+    """
+    right = _samples(correct, ks)
+    score = np.asarray(scores, dtype=float)
+    require(score.shape == right.shape, "scores", score.shape, f"of shape {right.shape}")
+    score = np.where(np.isnan(score), -np.inf, np.maximum(score, np.finfo(float).min))
+    below = (score[:, None, :] < score[:, :, None]).sum(axis=2)
+    up_to = (score[:, None, :] <= score[:, :, None]).sum(axis=2)
+    chances = (_chance(right.shape[1], k) for k in ks)
+    chosen = ((chance[up_to] - chance[below]) / (up_to - below) for chance in chances)
+    return np.stack([(share * right).sum(axis=1) for share in chosen], axis=1)
+
+
+def majority_at_k(
+    keys: Sequence[Sequence[str | None]], correct: ArrayLike, ks: Sequence[int]
+) -> Array:
+    """Return the chance that the majority vote of k samples is right, per problem: maj@k.
+
+    For each right answer and each number of votes it may get, this counts the subsets in which no
+    other answer gets more, by the number of answers that get as many.
+
+    Args:
+        keys: (p, n) canonical answers; None abstains.
+        correct: (p, n) whether each sample is right.
+        ks: numbers of samples, each from 1 to n.
+    """
+    right = _samples(correct, ks)
+    n, most = right.shape[1], max(ks)
+    votes, credit, silent = _ballots(keys, right)
+    binomial = np.array([[float(math.comb(c, i)) for i in range(n + 1)] for c in range(n + 1)])
+    chance = np.zeros((len(right), len(ks)))
+    for target in np.flatnonzero(credit.any(axis=0)):
+        own, others = votes[:, target], np.delete(votes, target, axis=1)
+        for m in range(1, min(int(own.max()), most) + 1):
+            ways = _ways(others, silent, m, most - m, binomial)
+            shared = (ways / np.arange(1, ways.shape[1] + 1)[:, None]).sum(axis=1)
+            for column, k in enumerate(ks):
+                if m <= k:
+                    subsets = binomial[own, m] * shared[:, k - m]
+                    chance[:, column] += credit[:, target] * subsets / math.comb(n, k)
+    return chance
+
+
+def weighted_at_k(
+    keys: Sequence[Sequence[str | None]],
+    scores: ArrayLike,
+    correct: ArrayLike,
+    ks: Sequence[int],
+    weigh: Weigh = "score",
+    draws: int = 2000,
+    seed: int = 0,
+) -> Array:
+    """Return the chance that the weighted vote of k samples is right, per problem: weighted maj@k.
+
+    Every subset of k samples votes, or where there are more than ``draws`` of them and more than
+    2^14, that many drawn at random.
+
+    Args:
+        keys: (p, n) canonical answers; None abstains.
+        scores: (p, n) a verifier's; nan abstains.
+        correct: (p, n) whether each sample is right.
+        ks: numbers of samples, each from 1 to n.
+        weigh: how a score becomes a weight; see ``answers.as_weights``.
+        draws, seed: of random subsets.
+    """
+    right = _samples(correct, ks)
+    score = np.asarray(scores, dtype=float)
+    require(score.shape == right.shape, "scores", score.shape, f"of shape {right.shape}")
+    as_weights([], weigh)
+    lowest = np.nanmin(score, initial=0.0)
+    require(weigh != "score" or lowest >= 0, "scores", lowest, "≥ 0, or weigh 'exp' or 'rank'")
+    n = right.shape[1]
+    rng = np.random.default_rng(seed)
+    subsets = [_subsets(n, k, draws, rng) for k in ks]
+    chance = np.zeros((len(right), len(ks)))
+    for row, (answers, marks) in enumerate(zip(keys, right, strict=True)):
+        voting = np.array([a is not None for a in answers]) & ~np.isnan(score[row])
+        if not voting.any():
+            continue
+        order = np.flatnonzero(voting)[np.argsort(score[row][voting], kind="stable")]
+        names = {key: i for i, key in enumerate(dict.fromkeys(answers[i] for i in order))}
+        choice = np.zeros((len(order), len(names)))
+        choice[np.arange(len(order)), [names[answers[i]] for i in order]] = 1
+        for column, member in enumerate(subsets):
+            present = member[:, order].astype(float)
+            if weigh == "rank":
+                weight = present * present.cumsum(axis=1)
+            else:
+                weight = present * np.array(as_weights(score[row][order].tolist(), weigh))
+            heads = present @ choice
+            votes = np.where(heads > 0, weight @ choice, -1)
+            tied = (votes >= votes.max(axis=1, keepdims=True) * (1 - 1e-12)) & (heads > 0)
+            good = (present * marks[order]) @ choice
+            # The first sample of those that say a tied answer is chosen, in any order of them.
+            share = (tied * good).sum(axis=1) / np.maximum((tied * heads).sum(axis=1), 1)
+            chance[row, column] = share.mean()
+    return chance
+
+
+def _subsets(n: int, k: int, draws: int, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """Subsets of k out of n samples, (number of them, n): all, or some at random."""
+    if math.comb(n, k) <= max(draws, 2**14):
+        chosen = np.array(list(combinations(range(n), k)))
+    else:
+        chosen = rng.permuted(np.tile(np.arange(n), (draws, 1)), axis=1)[:, :k]
+    member = np.zeros((len(chosen), n), dtype=bool)
+    np.put_along_axis(member, chosen, True, axis=1)
+    return member
+
+
+def _ways(
+    others: NDArray[np.int64], silent: NDArray[np.int64], m: int, most: int, binomial: Array
+) -> Array:
+    """Ways to draw j samples of others so that t answers get m votes and none gets more: (p, t, j).
+
+    A generating function: one factor per answer, multiplied up to ``most`` samples.
+    """
+    ways = np.zeros((len(others), most // m + 1, most + 1))
+    ways[:, 0] = binomial[silent, : most + 1]
+    for count in others.T:
+        product = np.zeros_like(ways)
+        for i in range(min(m - 1, most, int(count.max())) + 1):
+            product[:, :, i:] += binomial[count, i, None, None] * ways[:, :, : most + 1 - i]
+        if m <= most:
+            product[:, 1:, m:] += binomial[count, m, None, None] * ways[:, :-1, : most + 1 - m]
+        ways = product
+    return ways
+
+
+def _ballots(
+    keys: Sequence[Sequence[str | None]], right: Array
+) -> tuple[NDArray[np.int64], Array, NDArray[np.int64]]:
+    """Votes per problem and answer, the share of them that is right, and abstentions.
+
+    The answers that are ever right come first, then those with most votes.
+    """
+    require(len(keys) == len(right), "keys", len(keys), f"of length {len(right)}")
+    votes = np.zeros(right.shape, dtype=np.int64)
+    credit = np.zeros(right.shape)
+    for row, (answers, marks) in enumerate(zip(keys, right, strict=True)):
+        require(len(answers) == len(marks), "keys", len(answers), f"{len(marks)} per problem")
+        marks_of: dict[str, list[float]] = {}
+        for answer, mark in zip(answers, marks, strict=True):
+            if answer is not None:
+                marks_of.setdefault(answer, []).append(mark)
+        ranked = sorted(marks_of.values(), key=lambda marks: (-np.mean(marks), -len(marks)))
+        votes[row, : len(ranked)] = [len(marks) for marks in ranked]
+        credit[row, : len(ranked)] = [np.mean(marks) for marks in ranked]
+    used = max(int((votes > 0).sum(axis=1).max()), 1)
+    return votes[:, :used], credit[:, :used], right.shape[1] - votes.sum(axis=1)
+
+
+def _samples(correct: ArrayLike, ks: Sequence[int]) -> Array:
+    right = np.asarray(correct, dtype=float)
+    require(right.ndim == 2 and right.size > 0, "correct", right.shape, "of shape (p, n)")
+    n = right.shape[1]
+    require(n <= _MOST_SAMPLES, "samples", n, f"at most {_MOST_SAMPLES} per problem")
+    for k in ks:
+        require(1 <= k <= n, "k", k, f"from 1 to the {n} samples there are")
+    return right
+
+
+def _chance(n: int, k: int) -> Array:
+    """Chance that k of n samples all fall among j given ones, for j = 0 … n."""
+    return np.array([math.comb(j, k) / math.comb(n, k) for j in range(n + 1)])

@@ -1,0 +1,109 @@
+"""Tasks whose answers prove themselves: an expression of given numbers that makes a target."""
+
+from __future__ import annotations
+
+import ast
+import operator
+import re
+from collections.abc import Callable, Mapping
+from fractions import Fraction
+from typing import Any
+
+from itslab import answers
+from itslab.core import Problem
+from itslab.tasks.generated import dataset
+from itslab.tasks.task import Task
+
+_LONGEST = 200  # characters of an expression
+_OPERATORS: dict[type[ast.operator], Callable[[Fraction, Fraction], Fraction]] = {
+    ast.Add: operator.add,
+    ast.Sub: operator.sub,
+    ast.Mult: operator.mul,
+    ast.Div: operator.truediv,
+}
+_FRACTION = re.compile(r"\\d?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
+_SIGNS = str.maketrans({"×": "*", "·": "*", "÷": "/", "−": "-", "–": "-", "{": "(", "}": ")"})
+
+
+def countdown(n: int | None, seed: int | None, numbers: int = 4) -> Task:
+    """Make a target out of all the given numbers by + - * / (Gandhi et al. 2024, arXiv:2404.03683).
+
+    Args:
+        n: how many problems; fewer problems of a seed are the first of more.
+        seed: names the problems.
+        numbers: how many numbers each has, from 3 to 6.
+    """
+    data = dataset("countdown", n, seed, min_numbers=numbers, max_numbers=numbers)
+    return Task("countdown", _problems("countdown", data, n, seed), extract_expression, grade)
+
+
+def puzzle24(n: int | None, seed: int | None) -> Task:
+    """The Game of 24: make 24 out of four numbers from 1 to 10, each used once, by + - * /.
+
+    Args:
+        n: how many problems; fewer problems of a seed are the first of more.
+        seed: names the problems.
+    """
+    data = dataset("puzzle24", n, seed)
+    return Task("puzzle24", _problems("puzzle24", data, n, seed), extract_expression, grade)
+
+
+def _problems(name: str, data: Any, n: int | None, seed: int | None) -> tuple[Problem, ...]:
+    assert n is not None  # dataset has refused None
+    return tuple(_problem(f"{name}/s{seed}/{i}", data[i]) for i in range(n))
+
+
+def _problem(id: str, item: Mapping[str, Any]) -> Problem:
+    numbers = [int(number) for number in item["metadata"]["numbers"]]
+    target = int(item["metadata"].get("target", 24))
+    prompt = (
+        f"Use each of the numbers {', '.join(map(str, numbers))} exactly once, with + - * / and "
+        f"brackets, to make {target}. The answer is the expression."
+    )
+    return Problem(id, prompt, str(target), {"numbers": numbers, "target": target})
+
+
+def grade(problem: Problem, answer: str | None) -> bool:
+    """Whether an expression makes the target: any right one counts."""
+    return reaches_target(problem.meta, answer)
+
+
+def reaches_target(facts: Mapping[str, Any], answer: str | None) -> bool:
+    """Whether an expression makes ``facts["target"]`` of exactly ``facts["numbers"]``.
+
+    Exact arithmetic; for ``Checker``, since it takes no gold answer.
+    """
+    if answer is None or len(answer) > _LONGEST:
+        return False
+    try:
+        used: list[int] = []
+        value = _value(ast.parse(_plain(answer), mode="eval").body, used)
+    except (SyntaxError, ValueError, ZeroDivisionError, RecursionError, MemoryError):
+        return False
+    return value == facts["target"] and sorted(used) == sorted(facts["numbers"])
+
+
+def extract_expression(text: str) -> str | None:
+    """Return the answer that a text gives, without ``= target`` after it."""
+    said = answers.extract(text)
+    return None if said is None else _plain(said) or None
+
+
+def _plain(answer: str) -> str:
+    """Python's spelling of an expression."""
+    text, found = answer, 1
+    while found:  # the innermost fractions first
+        text, found = _FRACTION.subn(r"((\1)/(\2))", text)
+    text = text.replace(r"\times", "*").replace(r"\cdot", "*").replace(r"\div", "/")
+    text = text.replace(r"\left", "").replace(r"\right", "").replace("$", "").translate(_SIGNS)
+    return text.split("=")[0].strip()
+
+
+def _value(node: ast.expr, used: list[int]) -> Fraction:
+    match node:
+        case ast.Constant(value=int(number)) if not isinstance(node.value, bool):
+            used.append(number)
+            return Fraction(number)
+        case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
+            return _OPERATORS[type(op)](_value(left, used), _value(right, used))
+    raise ValueError(f"no arithmetic: {ast.unparse(node)}")

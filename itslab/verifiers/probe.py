@@ -1,0 +1,141 @@
+"""A linear probe on the model's own hidden state: what it knows about its answer and does not say.
+
+Kadavath et al. 2022 (arXiv:2207.05221, §5: P(IK)) and Azaria & Mitchell 2023 (arXiv:2304.13734)
+read truth from hidden states; here it is logistic regression on the state from which the last token
+of a sample was drawn. Sampling computes that state anyway: a verdict costs no forward pass.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from itslab.core import ItslabError, Node, Prompt, Verdict, require
+
+FOLDS = 5
+_STRENGTHS = 10.0 ** np.arange(-5, 0)  # inverse regularisation, chosen by cross-validation
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Score a node by the probability that it is right, read from its last sample's hidden state.
+
+    Nodes are whole answers, or steps if it was trained on steps. Samples need
+    ``Sampling(signals=True)``; a probe fits the one model whose states it was trained on.
+
+    Args:
+        weights: (width of the model,) of the raw state.
+        bias: of the logit.
+    """
+
+    weights: NDArray[np.float64] = field(repr=False)
+    bias: float = field(repr=False)
+
+    def __call__(self, prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
+        """Read each node's state, at no cost."""
+        return [self._verdict(node) for node in nodes]
+
+    def _verdict(self, node: Node) -> Verdict:
+        state = node.completion.signals.state if node.completion else ()
+        if not state:
+            return Verdict(math.nan, note="the sample has no state: sample with signals=True")
+        require(
+            len(state) == len(self.weights),
+            "state",
+            f"{len(state)} wide",
+            f"{len(self.weights)} wide, as of the model that the probe was trained on",
+        )
+        return Verdict(float(_sigmoid(np.asarray(state) @ self.weights + self.bias)))
+
+    @classmethod
+    def fit(cls, states: ArrayLike, correct: ArrayLike, problems: ArrayLike) -> Probe:
+        """Train on samples whose gold answers are known, such as a recorded bank.
+
+        Args:
+            states: (n, width of the model).
+            correct: (n,) whether each sample is right.
+            problems: (n,) which problem each belongs to: the strength of the regularisation is
+                chosen by cross-validation over problems, not over samples.
+
+        Raises:
+            OptionError: all samples are right or all wrong, or there are fewer than 5 problems.
+        """
+        x, y, groups = _checked(states, correct, problems)
+        scaler, model = _regression(x, y, groups)
+        weights = model.coef_[0] / scaler.scale_
+        return cls(weights, float(model.intercept_[0] - weights @ scaler.mean_))
+
+    def save(self, path: str | Path) -> None:
+        """Write the probe to an .npz file."""
+        np.savez(path, weights=self.weights, bias=self.bias)
+
+    @classmethod
+    def load(cls, path: str | Path) -> Probe:
+        """Read a probe from an .npz file.
+
+        Raises:
+            ItslabError: the file cannot be read, or holds no probe.
+        """
+        try:
+            with np.load(path) as file:
+                return cls(file["weights"], float(file["bias"]))
+        except (OSError, KeyError, ValueError) as error:
+            raise ItslabError(
+                f"{path} holds no probe ({error}): write one by Probe.save"
+            ) from error
+
+
+def held_out(states: ArrayLike, correct: ArrayLike, problems: ArrayLike) -> NDArray[np.float64]:
+    """Return what probes say of samples of problems that they were not trained on, (n,).
+
+    One probe for each of 5 parts of the problems, trained on the other 4. This is how a probe is
+    compared with other verifiers on the samples that it is trained on.
+
+    Args and errors as of :meth:`Probe.fit`.
+    """
+    from sklearn.model_selection import GroupKFold
+
+    x, y, groups = _checked(states, correct, problems)
+    scores = np.empty(len(y))
+    for train, test in GroupKFold(FOLDS).split(x, y, groups):
+        probe = Probe.fit(x[train], y[train], groups[train])
+        scores[test] = _sigmoid(x[test] @ probe.weights + probe.bias)
+    return scores
+
+
+def _checked(states: ArrayLike, correct: ArrayLike, problems: ArrayLike) -> tuple[Any, Any, Any]:
+    x, y, groups = np.asarray(states, float), np.asarray(correct, bool), np.asarray(problems)
+    require(x.ndim == 2, "states", x.shape, "of shape (n, width of the model)")
+    require(y.shape == groups.shape == x.shape[:1], "correct", y.shape, f"of shape {x.shape[:1]}")
+    require(0 < y.sum() < len(y), "correct", f"{y.sum()} of {len(y)}", "right and wrong samples")
+    count = len(np.unique(groups))
+    require(count >= FOLDS, "problems", count, f"at least {FOLDS} different ones")
+    return x, y, groups
+
+
+def _regression(x: Any, y: Any, groups: Any) -> tuple[Any, Any]:
+    from sklearn.linear_model import LogisticRegressionCV
+    from sklearn.model_selection import GroupKFold
+    from sklearn.preprocessing import StandardScaler
+
+    scaler = StandardScaler().fit(x)
+    folds = list(GroupKFold(min(FOLDS, len(np.unique(groups)))).split(x, y, groups))
+    model = LogisticRegressionCV(
+        Cs=_STRENGTHS,
+        l1_ratios=(0,),
+        cv=folds,
+        scoring="neg_log_loss",
+        max_iter=1000,
+        use_legacy_attributes=False,
+    )
+    return scaler, model.fit(scaler.transform(x), y)
+
+
+def _sigmoid(logit: Any) -> Any:
+    return 1 / (1 + np.exp(-np.clip(logit, -500, 500)))

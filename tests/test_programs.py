@@ -1,0 +1,108 @@
+"""HumanEval: what is visible, what is hidden, and who says whether a program is right."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from itslab import tasks
+from itslab.core import OptionError, Tree
+from itslab.tasks.programs import complete, examples, extract_program, grade_program
+from itslab.verifiers.code import Tests
+
+pytestmark = pytest.mark.usefixtures("sandbox")
+
+STUB = '''from typing import List
+
+def double(x: int) -> int:
+    """ Return twice x.
+    >>> double(2)
+    4
+    double(3) == 6
+    double(4) => 8
+    double(5) -> 10.
+    double(6) returns 12, as it should
+    double(7) # => 14
+    double(n) == 2 * n
+    double(8) == 4 + 4 + 8
+    double([1]) should return [2]
+    """
+'''
+
+
+def test_examples_are_read_in_all_their_spellings_and_nothing_else_is():
+    assert list(examples(STUB, "double")) == [
+        f"assert double({n}) == {2 * n}" for n in (2, 3, 4, 5, 6, 7)
+    ] + ["assert double([1]) == [2]"]
+
+
+def test_examples_of_strings_truth_and_several_arguments():
+    stub = 'def f(a, b):\n    """f("a, b", [(1)]) ➞ "(x"\n    f(1, b=2) ==> true\n    """\n'
+    assert list(examples(stub, "f")) == [
+        'assert f("a, b", [(1)]) == "(x"',
+        "assert f(1, b=2) == True",
+    ]
+
+
+def test_a_program_is_the_last_code_block_with_a_function():
+    first, second = "```python\ndef f(): return 1\n```", "```\ndef f():\n    return 2\n```"
+    text = f"{first}\nor better\n{second}\n```sh\nls\n```"
+    assert extract_program(text) == "def f():\n    return 2"
+    assert extract_program("```python\ndef f():\n    return 2") == "def f():\n    return 2"
+    assert extract_program("def f(): return 1") is None
+
+
+@pytest.fixture(scope="module")
+def humaneval():
+    return tasks.load("humaneval", seed=None)
+
+
+def test_all_of_humaneval_is_there_and_its_hidden_tests_are_not_in_the_prompt(humaneval):
+    assert len(humaneval) == 164
+    assert sum(bool(problem.meta["tests"]) for problem in humaneval) >= 130
+    for problem in humaneval:
+        assert "check(candidate)" not in problem.prompt
+        assert problem.meta["function"] in problem.prompt
+    assert [p.id for p in tasks.load("humaneval", n=3, seed=1)] == [
+        p.id for p in list(tasks.load("humaneval", n=9, seed=1))[:3]
+    ]
+    with pytest.raises(OptionError, match="at most 164"):
+        tasks.load("humaneval", n=165)
+
+
+def test_hidden_tests_tell_right_from_wrong(humaneval):
+    problem = next(p for p in humaneval if p.meta["function"] == "add")
+    assert grade_program(problem, "def add(x, y):\n    return x + y")
+    assert not grade_program(problem, "def add(x, y):\n    return x - y")
+    assert not grade_program(problem, "def plus(x, y):\n    return x + y")
+    assert not grade_program(problem, "import os; os._exit(0)")
+    assert not grade_program(problem, "def add(:")
+    assert not grade_program(problem, None)
+
+
+def test_what_the_prompt_defines_need_not_be_repeated(humaneval):
+    problem = next(p for p in humaneval if p.meta["function"] == "decode_cyclic")
+    code = "def decode_cyclic(s):\n    return encode_cyclic(encode_cyclic(s))"
+    assert grade_program(problem, code)
+
+
+def test_visible_tests_score_a_program_by_the_share_it_passes():
+    tests = list(examples(STUB, "double"))
+    verifier = Tests("double", tests, extract_program, lambda code: complete(STUB, code))
+    tree = Tree()
+    root = tree.add(None, "user", "?")
+    bodies = ("return 2 * x", "return 4", "return x / 0", "return [2]")
+    nodes = [
+        tree.add(root, "assistant", f"```python\ndef double(x):\n    {body}\n```")
+        for body in bodies
+    ]
+    nodes.append(tree.add(root, "assistant", "I cannot."))
+    verdicts = verifier("?", nodes)
+    assert [v.score for v in verdicts] == pytest.approx([6 / 7, 1 / 7, 0, 1 / 7, 0])
+    assert verdicts[1].note == "double(3) returned 4, expected 6"
+    assert "ZeroDivisionError" in verdicts[2].note
+    assert verdicts[4].note == "there is no program"
+    [blind] = Tests("double", [], extract_program)("?", nodes[:1])
+    assert math.isnan(blind.score)
+    assert repr(verifier) == "Tests(function='double', seconds=3.0)"
