@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_model import Q4_0, tiny_gguf
 
-from itslab.models import gguf
 from itslab.core import ModelError
+from itslab.models import gguf
 
 
 @pytest.fixture
