@@ -394,7 +394,7 @@ def vote(answers: Sequence[str | None], weights: Sequence[float] | None = None) 
     voting = (
         (i, canonical(answer))
         for i, answer in enumerate(answers)
-        if answer is not None and not (weights and math.isnan(weights[i]))
+        if answer is not None and (weights is None or not math.isnan(weights[i]))
     )
     return next(i for i, key in voting if key == winner)
 

@@ -359,3 +359,9 @@ def test_importing_answers_imports_no_algebra():
     )
     printed = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
     assert printed.stdout.strip() == b"set()"
+
+
+def test_the_winner_is_a_sample_that_voted_and_weights_may_be_an_array():
+    import numpy as np
+
+    assert vote(["7", "7", "8"], np.array([np.nan, 0.9, 0.4])) == 1

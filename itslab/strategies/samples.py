@@ -97,8 +97,8 @@ class Knockout:
     def __call__(self, run: Run, prompt: Prompt) -> Node:
         left = run.extend(pose(run, prompt, self.instruction), self.sampling, self.n)
         while len(left) > 1:
-            *paired, rest = (left, []) if len(left) % 2 == 0 else (left[:-1], left[-1:])
-            left = self._round(run, paired[0]) + rest
+            paired = left[: len(left) // 2 * 2]
+            left = self._round(run, paired) + left[len(paired) :]
             run.best = left[0]
         return left[0]
 
