@@ -9,7 +9,7 @@ import numpy as np
 from itslab.backends.native import Floats
 
 TOP = 20
-"""Tokens whose mean makes the token confidence of DeepConf (arXiv:2508.15260, §4.1)."""
+"""Tokens whose mean makes the token confidence of DeepConf; see ``itslab.core.Signals``."""
 _FAR = 25.0  # nats below the likeliest token, where one of the TOP is hardly ever found
 
 
