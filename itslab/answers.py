@@ -15,13 +15,13 @@ import math
 import re
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache
 from typing import Any, Literal, get_args
 
-from itslab.core import require
+from itslab.core import Key, require
 
 _LONGEST = 20_000  # characters; nobody means a longer text as an answer
 _LONGEST_PARSED = 120  # characters; what is longer is a number of many digits, or words
@@ -50,9 +50,23 @@ def extract(text: str) -> str | None:
     return _boxed(text) or _stated(text) or _last_number(text)
 
 
+def readings(text: str) -> list[str]:
+    """Return every answer that one might read out of a text: all that it boxes, all that it states
+    as its answer, and its last number. To tell an answer misread from an answer never given.
+    """
+    stated = (_said(text, match) for match in _STATED.finditer(text))
+    found = [*_boxes(text), *stated, _last_number(text)]
+    return [answer for answer in dict.fromkeys(found) if answer]
+
+
 def _boxed(text: str) -> str | None:
+    return next(_boxes(text), None)
+
+
+def _boxes(text: str) -> Iterator[str]:
+    """The contents of the boxes that are not empty, the last one first."""
     if "\\boxed" not in text:
-        return None
+        return
     opened: list[int] = []  # for each open brace, where the content of its box begins, or -1
     boxes: list[tuple[int, int]] = []
     for match in _BRACE.finditer(text):
@@ -63,20 +77,21 @@ def _boxed(text: str) -> str | None:
             boxes.append((start, match.start()))
     for start, end in sorted(boxes, reverse=True):
         if end - start <= _LONGEST and (content := text[start:end].strip()):
-            return content
-    return None
+            yield content
 
 
 def _stated(text: str) -> str | None:
-    """What the last "answer is", "answer:" or "####" announces, if it is a number or short."""
     last = deque(_STATED.finditer(text), maxlen=1)
-    if not last:
-        return None
-    line = text[last[0].end() :].partition("\n")[0]
+    return _said(text, last[0]) if last else None
+
+
+def _said(text: str, announced: re.Match[str]) -> str | None:
+    """What follows "answer is", "answer:" or "####", if it is a number or short."""
+    line = text[announced.end() :].partition("\n")[0]
     sentence = re.split(r"\.(?:\s|$)", line, maxsplit=1)[0]
     said = sentence.rsplit("=", 1)[-1].strip(" *`:")
     number = _NUMBER.match(said)
-    short = len(said.split()) <= 3 and (number or not last[0]["hashes"])
+    short = len(said.split()) <= 3 and (number or not announced["hashes"])
     answer = said if short else number[0] if number else ""
     return answer if len(answer) <= _LONGEST else None
 
@@ -359,13 +374,14 @@ def equal(a: str | None, b: str | None) -> bool:
 
 
 def tally(
-    answers: Sequence[str | None], weights: Sequence[float] | None = None
+    answers: Sequence[str | None], weights: Sequence[float] | None = None, key: Key = canonical
 ) -> dict[str, float]:
     """Return the votes for each canonical answer, in the order in which answers first appear.
 
     Args:
         answers: one per sample; None abstains.
         weights: one per sample, ≥ 0; by default 1 each. A sample weighted nan abstains.
+        key: the form that equal answers share, where it is a task's own.
 
     Raises:
         OptionError: a weight is negative, or there are not as many weights as answers.
@@ -376,27 +392,29 @@ def tally(
     for answer, weight in zip(answers, weights, strict=True):
         require(not weight < 0, "weight", weight, "a number ≥ 0, or nan to abstain")
         if answer is not None and not math.isnan(weight):
-            key = canonical(answer)
-            votes[key] = votes.get(key, 0.0) + weight
+            form = key(answer)
+            votes[form] = votes.get(form, 0.0) + weight
     return votes
 
 
-def vote(answers: Sequence[str | None], weights: Sequence[float] | None = None) -> int | None:
+def vote(
+    answers: Sequence[str | None], weights: Sequence[float] | None = None, key: Key = canonical
+) -> int | None:
     """Return the index of the first sample that votes for the winner; None if all abstain.
 
-    The answer with the most weight wins; of equal ones, the one that appears first. Weights and
-    errors as in ``tally``.
+    The answer with the most weight wins; of equal ones, the one that appears first. Weights, key
+    and errors as in ``tally``.
     """
-    votes = tally(answers, weights)
+    votes = tally(answers, weights, key)
     if not votes:
         return None
     winner = max(votes, key=votes.__getitem__)
     voting = (
-        (i, canonical(answer))
+        (i, key(answer))
         for i, answer in enumerate(answers)
         if answer is not None and (weights is None or not math.isnan(weights[i]))
     )
-    return next(i for i, key in voting if key == winner)
+    return next(i for i, form in voting if form == winner)
 
 
 Weigh = Literal["score", "exp", "rank"]
@@ -410,16 +428,13 @@ def as_weights(scores: Sequence[float], how: Weigh = "score") -> list[float]:
         how: ``score`` as they are, for scores ≥ 0 such as probabilities; ``exp`` in proportion to
             their exponentials, for log-probabilities; ``rank`` from n for the best of n down to 1,
             for scores on any other scale (Borda voting: Kang et al. 2025, arXiv:2502.18581, §4).
-            Of equal scores the first ranks higher.
+            Equal scores share the higher rank.
     """
     require(how in get_args(Weigh), "weigh", how, " or ".join(map(repr, get_args(Weigh))))
-    scored = [i for i, score in enumerate(scores) if not math.isnan(score)]
-    if how == "score" or not scored:
+    known = [score for score in scores if not math.isnan(score)]
+    if how == "score" or not known:
         return list(scores)
     if how == "exp":
-        highest = max(scores[i] for i in scored)
-        return [math.exp(score - highest) for score in scores]
-    weights = [math.nan] * len(scores)
-    for place, i in enumerate(sorted(scored, key=lambda i: -scores[i])):
-        weights[i] = float(len(scored) - place)
-    return weights
+        return [math.exp(score - max(known)) for score in scores]
+    ranks = {score: float(place) for place, score in enumerate(sorted(known), start=1)}
+    return [ranks.get(score, math.nan) for score in scores]

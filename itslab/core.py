@@ -440,6 +440,7 @@ class Result:
         stopped_by: the limit or person that ended it early (``tokens``, ``samples``, ``seconds``,
             ``flops``, ``stop``); None if the strategy came to its own end.
         elapsed: wall-clock seconds.
+        unscored: why verdicts are missing, if any are -> how many.
     """
 
     answer: str | None
@@ -448,6 +449,7 @@ class Result:
     cost: Cost
     stopped_by: str | None
     elapsed: float
+    unscored: Mapping[str, int] = field(default_factory=dict)
 
 
 # -- who takes part --------------------------------------------------------------------------------
@@ -511,3 +513,4 @@ class Verifier(Protocol):
 
 
 Extractor = Callable[[str], str | None]  # the model's turn -> its answer
+Key = Callable[[str], str]  # an answer -> what equal answers share

@@ -27,6 +27,7 @@ from itslab.core import (
     Completion,
     Cost,
     Extractor,
+    Key,
     Message,
     Node,
     Piece,
@@ -66,24 +67,33 @@ class Run:
         extract: reads an answer from the model's turn.
         budget: the most that may be spent.
         seed: of everything random in this run.
+        key: the form that equal answers share, for votes.
 
     Attributes:
         tree: the nodes and the events that made them.
         cost: all that has been spent so far.
         rng: the only randomness a strategy may use.
         stopped_by: the limit that ended the run early, or ``stop``.
+        unscored: why verdicts are missing, if any are -> how many.
     """
 
     def __init__(
-        self, backend: Backend, extract: Extractor, budget: Budget = Budget(), seed: int = 0
+        self,
+        backend: Backend,
+        extract: Extractor,
+        budget: Budget = Budget(),
+        seed: int = 0,
+        key: Key = answers.canonical,
     ) -> None:
         self.extract = extract
+        self.key = key
         self.budget = budget
         self.seed = seed
         self.rng = np.random.default_rng(seed)
         self.tree = Tree()
         self.cost = Cost()
         self.stopped_by: str | None = None
+        self.unscored: Counter[str] = Counter()
         self._backend = backend
         self._best: Node | None = None
         self._bought: Counter[Request] = Counter()
@@ -136,11 +146,12 @@ class Run:
     def score(self, nodes: Sequence[Node], verifier: Verifier) -> list[float]:
         """Buy a verdict on each node and return the scores.
 
-        A verifier that fails marks its nodes with ``nan`` and the reason; the run goes on.
+        A verifier that fails marks its nodes with ``nan`` and the reason; the run goes on, and its
+        result tells what is missing.
         """
         if not nodes:
             return []
-        messages, _ = _conversation(nodes[0])
+        messages, _ = conversation(nodes[0])
         try:
             verdicts = verifier(messages, nodes)
         except Exception as error:
@@ -148,6 +159,8 @@ class Run:
         for node, verdict in zip(nodes, verdicts, strict=True):
             node.verdict = verdict
             self.cost += verdict.cost
+            if math.isnan(verdict.score):
+                self.unscored[f"{verifier!r}: {verdict.note or 'the score is nan'}"] += 1
             self.tree.log("verdict", node, score=verdict.score, note=verdict.note)
         return [verdict.score for verdict in verdicts]
 
@@ -211,7 +224,7 @@ class Run:
 
     def _request(self, node: Node, sampling: Sampling, n: int) -> Request:
         """Return the request that continues a node with samples not bought in this run before."""
-        messages, prefix = _conversation(node)
+        messages, prefix = conversation(node)
         # A sample's length does not change which sample it is.
         key = Request(messages, prefix, replace(sampling, max_tokens=1))
         first = self._bought[key]
@@ -219,7 +232,7 @@ class Run:
         return Request(messages, prefix, sampling, n, self.seed, first)
 
 
-def _conversation(node: Node) -> tuple[tuple[Message, ...], tuple[Piece, ...]]:
+def conversation(node: Node) -> tuple[tuple[Message, ...], tuple[Piece, ...]]:
     """Return the finished turns up to a node, and the pieces of the model's own if it is open."""
     messages: list[Message] = []
     pieces: list[Piece] = []
@@ -281,6 +294,7 @@ def solve(
     *,
     budget: Budget = Budget(),
     extract: Extractor = answers.extract,
+    key: Key = answers.canonical,
     seed: int = 0,
 ) -> Result:
     """Let a strategy answer a prompt.
@@ -291,9 +305,10 @@ def solve(
         backend: the model.
         budget: the most to spend; when it is exhausted, the best answer so far is returned.
         extract: reads the answer from the model's turn.
+        key: the form that equal answers share, for votes.
         seed: other seeds draw other samples.
     """
-    return _execute(Run(backend, extract, budget, seed), strategy, prompt)
+    return _execute(Run(backend, extract, budget, seed, key), strategy, prompt)
 
 
 def start(
@@ -303,10 +318,11 @@ def start(
     *,
     budget: Budget = Budget(),
     extract: Extractor = answers.extract,
+    key: Key = answers.canonical,
     seed: int = 0,
 ) -> Started:
     """Begin to answer a prompt and return at once; see ``solve``."""
-    return Started(Run(backend, extract, budget, seed), strategy, prompt)
+    return Started(Run(backend, extract, budget, seed, key), strategy, prompt)
 
 
 def _execute(run: Run, strategy: Strategy, prompt: Prompt) -> Result:
@@ -322,4 +338,5 @@ def _execute(run: Run, strategy: Strategy, prompt: Prompt) -> Result:
         cost=run.cost,
         stopped_by=run.stopped_by,
         elapsed=time.perf_counter() - began,
+        unscored=run.unscored,
     )

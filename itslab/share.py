@@ -5,8 +5,12 @@ In a checkout they lie beside the package, in an installed wheel inside it.
 
 from __future__ import annotations
 
+import hashlib
+import json
+from collections.abc import Sequence
 from pathlib import Path
 
+from itslab import sandbox
 from itslab.backends import Bank, load
 from itslab.core import Backend, ItslabError, require
 
@@ -56,5 +60,42 @@ def backend(mode: str, model: str, bank: str) -> Backend:
     if mode == "live":
         return load(model)
     if mode == "record":
-        return Bank(root() / "data" / f"{bank}.sqlite").record(load(model))
-    return Bank(shared(f"data/{bank}.sqlite.xz")).replay(model)
+        return _bank(mode, bank).record(load(model))
+    return _bank(mode, bank).replay(model)
+
+
+def examiner(mode: str, bank: str) -> sandbox.Examine:
+    """Return who runs tests of programs for a notebook.
+
+    Args:
+        mode: ``live`` runs them in the sandbox. ``record`` does too, and keeps what came of them
+            beside the samples. ``replay`` knows it from there, and runs what it does not know.
+        bank: name of the recorded samples, without folder or ending.
+
+    Raises:
+        OptionError: the mode is unknown.
+        ItslabError: the bank is missing.
+    """
+    require(mode in MODES, "mode", mode, f"one of {', '.join(MODES)}")
+    if mode == "live":
+        return sandbox.examine
+    kept = _bank(mode, bank)
+
+    def examine(
+        code: str, function: str, tests: Sequence[str], *, setup: str = "", seconds: float = 3.0
+    ) -> list[str]:
+        asked = json.dumps([code, function, list(tests), setup])
+
+        def run() -> str:
+            return json.dumps(sandbox.examine(code, function, tests, setup=setup, seconds=seconds))
+
+        outcomes: list[str] = json.loads(kept.memo(hashlib.sha256(asked.encode()).hexdigest(), run))
+        return outcomes
+
+    return examine
+
+
+def _bank(mode: str, name: str) -> Bank:
+    if mode == "record":
+        return Bank(root() / "data" / f"{name}.sqlite")
+    return Bank(shared(f"data/{name}.sqlite.xz"))

@@ -21,8 +21,8 @@ MAY_IMPORT = {
     "strategies": {"run", *BASE},
     "sandbox": {"core"},
     "verifiers": {"sandbox", *BASE},
-    "tasks": {"models", "sandbox", *BASE},
-    "study": {"run", *BASE},
+    "tasks": {"models", "sandbox", "verifiers", *BASE},
+    "study": {"run", "tasks", "verifiers", *BASE},
     "viz": {"run", "study", *BASE},
 }
 ANYTHING = {"bench", "cli", "doctor", "notebooks", "page", "share", "__init__", "__main__"}

@@ -432,11 +432,28 @@ def test_a_file_that_is_no_bank_is_named(tmp_path):
         Bank(tmp_path)
 
 
+def test_a_memo_is_made_once_and_goes_with_the_packed_bank(bank, tmp_path):
+    made = []
+
+    def make():
+        made.append("value")
+        return f"made {len(made)}"
+
+    assert [bank.memo("a", make), bank.memo("a", make), bank.memo("b", make)] == [
+        "made 1",
+        "made 1",
+        "made 2",
+    ]
+    packed = Bank(bank.pack(tmp_path / "memos.sqlite.xz"))
+    assert packed.memo("a", make) == "made 1"
+    assert [packed.memo("c", make), packed.memo("c", make)] == ["made 3", "made 4"]
+
+
 def test_a_bank_of_another_schema_is_named(bank):
     bank.close()
     with sqlite3.connect(bank.path) as db:
         db.execute("UPDATE bank SET schema = 7")
-    with pytest.raises(BackendError, match="has schema 7, this itslab reads 2"):
+    with pytest.raises(BackendError, match="has schema 7, this itslab reads 3"):
         Bank(bank.path)
 
 

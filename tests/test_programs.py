@@ -8,7 +8,14 @@ import pytest
 
 from itslab import tasks
 from itslab.core import OptionError, Tree
-from itslab.tasks.programs import complete, examples, extract_program, grade_program
+from itslab.tasks.programs import (
+    complete,
+    examples,
+    extract_program,
+    grade_program,
+    program_key,
+    program_readings,
+)
 from itslab.verifiers.code import Tests
 
 pytestmark = pytest.mark.usefixtures("sandbox")
@@ -85,6 +92,31 @@ def test_what_the_prompt_defines_need_not_be_repeated(humaneval):
     problem = next(p for p in humaneval if p.meta["function"] == "decode_cyclic")
     code = "def decode_cyclic(s):\n    return encode_cyclic(encode_cyclic(s))"
     assert grade_program(problem, code)
+
+
+def test_programs_are_equal_that_differ_in_what_does_not_run():
+    plain = "def f(x):\n    return x + 1"
+    dressed = 'def f(x: int) -> int:\n    """Add."""\n    # one\n    return (x+1)'
+    assert program_key(plain) == program_key(dressed)
+    assert program_key(plain) != program_key("def f(x):\n    return 1 + x")
+    assert program_key("def f(") == "def f("
+    assert program_key('def f():\n    """Only this."""') == "def f():\n    pass"
+
+
+def test_readings_are_all_programs_in_a_text():
+    two = "```python\ndef f(): pass\n```\nor\n```\ndef g(): pass\n```\n```\nno\n```"
+    assert program_readings(two) == ["def f(): pass", "def g(): pass"]
+    assert program_readings("Sure: def f(): pass") == ["def f(): pass"]
+    assert program_readings("I cannot.") == []
+
+
+def test_the_task_runs_each_problems_own_examples(humaneval):
+    problem = next(p for p in humaneval if p.meta["function"] == "truncate_number")
+    program = "```python\ndef truncate_number(number):\n    return number % 1.0\n```"
+    root = Tree().add(None, "user", problem.prompt)
+    node = Tree().add(root, "assistant", program)
+    [verdict] = humaneval.verifier(problem.prompt, [node])
+    assert (verdict.score, repr(humaneval.verifier)) == (1, "visible tests")
 
 
 def test_visible_tests_score_a_program_by_the_share_it_passes():

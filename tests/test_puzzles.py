@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from itslab import tasks
 from itslab.core import OptionError, TaskError, Tree
-from itslab.tasks.puzzles import extract_expression, reaches_target
+from itslab.tasks.puzzles import (
+    expression_key,
+    expression_readings,
+    extract_expression,
+    reaches_target,
+)
 from itslab.verifiers.checker import Checker
 
 FACTS = {"numbers": [3, 3, 8, 8], "target": 24}
@@ -68,6 +75,29 @@ def test_a_checker_needs_no_gold_answer():
     checker = Checker(reaches_target, ONES, extract_expression)
     assert [verdict.score for verdict in checker("?", nodes)] == [1, 0, 0]
     assert repr(checker) == "Checker(reaches_target)"
+
+
+def test_a_task_checks_each_problem_by_its_own_numbers():
+    from reasoning_gym import create_dataset
+
+    task = tasks.load("puzzle24", n=3, seed=2)
+    solutions = [item["answer"] for item in create_dataset("puzzle24", size=3, seed=2_000_000)]
+    tree = Tree()
+    nodes = [tree.add(None, "assistant", rf"\boxed{{{solution}}}") for solution in solutions]
+    for i, problem in enumerate(task):
+        posed = f"{problem.prompt}\n\nThink step by step."
+        assert [v.score for v in task.verifier(posed, nodes)] == [i == j for j in range(3)]
+    [stray] = task.verifier("What is 1 + 1?", nodes[:1])
+    assert math.isnan(stray.score)
+    assert "none of the task's problems" in stray.note
+    assert repr(task.verifier) == "checker"
+
+
+def test_expressions_are_equal_by_spelling_not_by_value():
+    assert expression_key("(3 * 4) + 2") == expression_key("3*4+2") == "3 * 4 + 2"
+    assert expression_key("2 + 3*4") != expression_key("3*4 + 2")  # although both are 14
+    assert expression_key("3 x (4") == "3x(4"
+    assert expression_readings(r"\boxed{1+2} or \boxed{3*4 = 12}") == ["3*4", "1+2", "12"]
 
 
 def test_any_data_set_of_reasoning_gym_by_its_name():

@@ -19,6 +19,7 @@ from itslab.core import (
     Verdict,
 )
 from itslab.run import Halt, Run, solve, start
+from itslab.strategies import BestOfN
 
 SHORT = Sampling(temperature=1, max_tokens=8)
 
@@ -154,6 +155,22 @@ def test_a_verifier_that_raises_marks_its_nodes_and_the_run_goes_on(run: Run) ->
     assert all(math.isnan(score) for score in run.score(nodes, broken))
     assert nodes[0].verdict is not None
     assert nodes[0].verdict.note == "ZeroDivisionError: no scale"
+    assert run.unscored == {f"{broken!r}: ZeroDivisionError: no scale": 2}
+
+
+def test_a_result_tells_which_verdicts_are_missing(llm: Llama) -> None:
+    class Half:
+        """Scores every other node."""
+
+        def __call__(self, prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
+            return [Verdict(1.0 if i % 2 else math.nan) for i in range(len(nodes))]
+
+        def __repr__(self) -> str:
+            return "Half()"
+
+    result = solve("Hi", BestOfN(Half(), n=4, sampling=SHORT), llm, extract=str.strip)
+    assert result.unscored == {"Half(): the score is nan": 2}
+    assert result.node in result.tree.leaves()[1::2]
 
 
 def test_events_tell_the_tree_in_order(run: Run) -> None:

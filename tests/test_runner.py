@@ -5,25 +5,31 @@ from __future__ import annotations
 import _thread
 import threading
 import time
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
+from itslab.backends.bank import Bank
 from itslab.backends.llama import Llama
-from itslab.core import BackendError, Node, Problem, Prompt, Sampling
+from itslab.core import BackendError, Cost, Node, Problem, Prompt, Result, Sampling, Tree
 from itslab.run import Run, solve
 from itslab.strategies import ChainOfThought, SelfConsistency
+from itslab.study.progress import Progress
 from itslab.study.runner import solve_all
+from itslab.tasks import Task
 
 BRIEF = ChainOfThought(instruction="", sampling=Sampling(temperature=0, max_tokens=6))
 
 
-def problems(count: int) -> list[Problem]:
-    return [Problem(str(i), f"Say the number {i}.", str(i)) for i in range(count)]
+def numbers(count: int) -> Task:
+    problems = (Problem(str(i), f"Say the number {i}.", str(i)) for i in range(count))
+    return Task("numbers", tuple(problems), extract=str.strip)
 
 
 def test_results_come_in_the_order_of_the_problems_and_as_if_each_ran_alone(llm: Llama) -> None:
-    asked = problems(2 * llm.width + 1)
-    results = solve_all(asked, BRIEF, llm, progress=False)
+    asked = numbers(2 * llm.width + 1)
+    results = solve_all(asked, {"brief": BRIEF}, llm, progress=False)["brief"]
     assert [r.tree.nodes[0].text for r in results] == [problem.prompt for problem in asked]
     assert all(result.cost.calls == 1 for result in results)
     assert results[3].tree.nodes[-1].text  # something was said
@@ -41,7 +47,7 @@ def test_no_more_runs_go_on_at_once_than_the_backend_is_wide(llm: Llama) -> None
             going[0] -= 1
         return node
 
-    solve_all(problems(3 * llm.width), counted, llm, progress=False)
+    solve_all(numbers(3 * llm.width), {"counted": counted}, llm, progress=False)
     assert 1 < most[0] <= llm.width
 
 
@@ -60,7 +66,7 @@ def test_the_first_error_ends_all_runs(llm: Llama) -> None:
                 stopped.set()
 
     with pytest.raises(BackendError, match="the model is gone"):
-        solve_all(problems(2), one_fails, llm, progress=False)
+        solve_all(numbers(2), {"one fails": one_fails}, llm, progress=False)
     assert stopped.wait(10)
 
 
@@ -69,22 +75,77 @@ def test_an_interrupt_returns_promptly_and_the_model_goes_on(llm: Llama) -> None
     threading.Timer(0.5, _thread.interrupt_main).start()
     began = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        solve_all(problems(40), endless, llm, progress=False)
+        solve_all(numbers(40), {"endless": endless}, llm, progress=False)
     assert time.monotonic() - began < 5
-    [result] = solve_all(problems(1), BRIEF, llm, progress=False)
+    [result] = solve_all(numbers(1), {"brief": BRIEF}, llm, progress=False)["brief"]
     assert result.cost.calls == 1
 
 
-def test_progress_names_the_strategy_the_problems_and_the_tokens(
+def test_strategies_and_problems_share_one_queue_and_keep_their_places(llm: Llama) -> None:
+    pair = {"one": BRIEF, "three": SelfConsistency(3, instruction="", sampling=BRIEF.sampling)}
+    results = solve_all(numbers(5), pair, llm, progress=False)
+    assert list(results) == ["one", "three"]
+    assert [r.cost.calls for r in results["one"]] == [1] * 5
+    assert [r.cost.calls for r in results["three"]] == [3] * 5
+
+
+def test_what_was_interrupted_goes_on_from_the_bank(llm: Llama, tmp_path: Path) -> None:
+    drawn: list[int] = []
+
+    class Weak:
+        """The model, until the third call."""
+
+        name, digest, width = llm.name, llm.digest, 1
+
+        def generate(self, requests, *args):
+            drawn.append(len(requests))
+            if len(drawn) == 3:
+                raise KeyboardInterrupt
+            return llm.generate(requests, *args)
+
+    task, bank = numbers(6), Bank(tmp_path / "bank.sqlite")
+    with pytest.raises(KeyboardInterrupt):
+        solve_all(task, {"brief": BRIEF}, bank.record(Weak()), progress=False)
+    assert bank.samples == 2
+    solve_all(task, {"brief": BRIEF}, bank.record(Weak()), progress=False)
+    assert (bank.samples, len(drawn)) == (6, 3 + 4)
+
+
+def test_a_task_brings_its_own_way_to_read_and_compare(llm: Llama) -> None:
+    task = replace(numbers(1), extract=lambda text: text, key=lambda answer: "the same")
+    many = {"many": SelfConsistency(4, instruction="", sampling=Sampling(max_tokens=6))}
+    [result] = solve_all(task, many, llm, progress=False)["many"]
+    assert result.node is result.tree.leaves()[0]  # all are the same, so the first wins
+    assert result.answer == result.node.turn_text
+
+
+def test_progress_names_the_task_the_runs_and_the_tokens(
     llm: Llama, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    [result] = solve_all(problems(1), BRIEF, llm)
+    [result] = solve_all(numbers(1), {"brief": BRIEF}, llm)["brief"]
     last = capsys.readouterr().out.rpartition("\r")[2]
-    assert last.startswith("ChainOfThought: ")
-    assert f"1/1 problems, 1 samples, {result.cost.decoded} tokens" in last
+    assert last.startswith("numbers: ")
+    assert f"1/1 runs, 1 samples, {result.cost.decoded} tokens, 00:00:00 left" in last
+
+
+def result_of(seconds: float, elapsed: float) -> Result:
+    return Result(None, None, Tree(), Cost(seconds=seconds), None, elapsed)
+
+
+def test_the_remaining_time_counts_what_is_drawn_and_not_what_is_replayed() -> None:
+    progress = Progress("by hand", {"cheap": 10, "dear": 10}, shown=False)
+    for _ in range(10):
+        progress.finish("cheap", result_of(seconds=1, elapsed=0.001))  # from a bank
+    assert progress.remaining(0, elapsed=0.1) is None  # nothing is known of the dear ones
+    progress.finish("dear", result_of(seconds=8, elapsed=0.001))
+    assert progress.remaining(0, elapsed=0.1) == 9 * 8
+    progress.finish("dear", result_of(seconds=8, elapsed=16))  # 16 s for 8 s of compute
+    assert progress.remaining(0, elapsed=16) == pytest.approx(8 * 8 * 2)
+    assert progress.remaining(8, elapsed=32) == pytest.approx(7 * 8 * 2)
 
 
 def test_the_results_equal_those_of_solve(llm: Llama) -> None:
-    [problem] = problems(1)
-    [result] = solve_all([problem], BRIEF, llm, progress=False, extract=str.strip)
-    assert result.answer == solve(problem.prompt, BRIEF, llm, extract=str.strip).answer
+    task = numbers(1)
+    [result] = solve_all(task, {"brief": BRIEF}, llm, progress=False)["brief"]
+    alone = solve(task.problems[0].prompt, BRIEF, llm, extract=task.extract)
+    assert result.answer == alone.answer

@@ -21,7 +21,7 @@ import struct
 import tempfile
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import astuple, dataclass, replace
 from itertools import groupby
@@ -43,7 +43,7 @@ from itslab.core import (
 )
 from itslab.models import home
 
-SCHEMA = 2
+SCHEMA = 3
 TABLES = f"""
 PRAGMA journal_mode = WAL;
 CREATE TABLE bank (schema INTEGER NOT NULL);
@@ -67,6 +67,7 @@ CREATE TABLE samples (
   source INTEGER NOT NULL REFERENCES sources (id), created REAL NOT NULL,
   UNIQUE (request, sample, max_tokens, signals)
 );
+CREATE TABLE memos (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
 STORE = f"INSERT OR IGNORE INTO samples VALUES (NULL{', ?' * 22})"
 # The oldest row wins, so that a row added later never changes what an earlier lookup returned.
@@ -219,6 +220,19 @@ class Bank:
             packed.write_bytes(lzma.compress(plain.read_bytes()))
             os.replace(packed, target)
         return target
+
+    def memo(self, key: str, make: Callable[[], str]) -> str:
+        """Return what is kept under a key; what is lacking is made, and kept unless it is packed.
+
+        For what is computed from samples, always comes out the same, and takes long or takes tools
+        that a reader may not have: what came of tests of a program.
+        """
+        for (value,) in self._query("SELECT value FROM memos WHERE key = ?", (key,)):
+            return str(value)
+        value = make()
+        if not self.packed:
+            self._query("INSERT OR IGNORE INTO memos VALUES (?, ?)", (key, value))
+        return value
 
     def find(self, model: str, request: Request) -> list[Completion | None]:
         """Look up the samples of a request to a model (its digest); None where one is lacking."""

@@ -4,12 +4,28 @@ from __future__ import annotations
 
 import ast
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from itslab.sandbox.confine import mechanism
 from itslab.sandbox.program import ProgramError, run
 
 SHOWN = 200  # characters of a value in a message
+
+
+class Examine(Protocol):
+    """Whoever runs tests of programs: see ``examine``."""
+
+    def __call__(
+        self,
+        code: str,
+        function: str,
+        tests: Sequence[str],
+        *,
+        setup: str = "",
+        seconds: float = 3.0,
+    ) -> list[str]:
+        """Return what went wrong in each test, ``""`` for nothing."""
+        ...
 
 
 def examine(

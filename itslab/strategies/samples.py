@@ -41,8 +41,10 @@ class SelfConsistency:
         said = [run.extract(chain.turn_text) for chain in chains]
         weights = None
         if self.verifier is not None:
-            weights = as_weights(run.score(chains, self.verifier), self.weigh)
-        winner = vote(said, weights)
+            scores = run.score(chains, self.verifier)
+            heard = [math.nan if a is None else s for a, s in zip(said, scores, strict=True)]
+            weights = as_weights(heard, self.weigh)
+        winner = vote(said, weights, run.key)
         return None if winner is None else chains[winner]
 
 

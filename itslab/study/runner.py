@@ -1,80 +1,62 @@
-"""Many problems at once, so that the model's batch stays full."""
+"""Strategies × problems, so many at once that the model's batch stays full."""
 
 from __future__ import annotations
 
-import sys
 import time
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NoReturn
+from collections.abc import Mapping
 
-from itslab import answers
-from itslab.core import Backend, Budget, Cost, Extractor, Problem, Result
+from itslab.core import Backend, Budget, Result
 from itslab.run import Started, Strategy, start
-
-if TYPE_CHECKING:
-    from tqdm import tqdm
+from itslab.study.progress import Progress
+from itslab.tasks import Task
 
 
 def solve_all(
-    problems: Sequence[Problem],
-    strategy: Strategy,
+    task: Task,
+    strategies: Mapping[str, Strategy],
     backend: Backend,
     *,
     budget: Budget = Budget(),
-    extract: Extractor = answers.extract,
     seed: int = 0,
     progress: bool = True,
-) -> list[Result]:
-    """Let a strategy answer many problems and return the results in their order.
+) -> dict[str, list[Result]]:
+    """Let each strategy answer each problem; return their results in the order of the problems.
 
     As many runs as the backend is wide go on at once. An error in one run ends them all, and so
-    does an interrupt; a backend that records has kept what was finished.
+    does an interrupt; a backend that records has kept every sample that was finished, so that the
+    same call goes on from there.
 
     Args:
-        problems: what to solve; the strategy sees their prompts only.
-        strategy: how to spend compute on each.
+        task: what to solve; a strategy sees a problem's prompt only.
+        strategies: how to spend compute on each, by the name that tables give them.
         backend: the model.
         budget: the most to spend on each problem.
-        extract: reads the answer from the model's turn.
         seed: of each run.
-        progress: show problems, samples and tokens so far, on standard output.
+        progress: show runs, samples, tokens and the time that is left, on standard output.
     """
-    waiting = list(enumerate(problems))[::-1]
-    running: dict[int, Started] = {}
-    results: dict[int, Result] = {}
-    with _bar(type(strategy).__name__, len(problems), progress) as bar:
+    waiting = [(name, i) for name in strategies for i in range(len(task))][::-1]
+    running: dict[tuple[str, int], Started] = {}
+    results: dict[tuple[str, int], Result] = {}
+    with Progress(task.name, dict.fromkeys(strategies, len(task)), progress) as bar:
         try:
             while waiting or running:
                 while waiting and len(running) < backend.width:
-                    i, problem = waiting.pop()
-                    running[i] = start(
-                        problem.prompt, strategy, backend, budget=budget, extract=extract, seed=seed
+                    name, i = waiting.pop()
+                    running[name, i] = start(
+                        task.problems[i].prompt,
+                        strategies[name],
+                        backend,
+                        budget=budget,
+                        extract=task.extract,
+                        key=task.key,
+                        seed=seed,
                     )
-                finished = [i for i, run in running.items() if not run.running]
-                for i in finished:
-                    results[i] = running.pop(i).result()
-                spent = [r.cost for r in results.values()] + [r.run.cost for r in running.values()]
-                cost = sum(spent, Cost())
-                bar.set_postfix_str(f"{cost.calls} samples, {cost.decoded:,} tokens", refresh=False)
-                bar.update(len(finished))
+                for place in [place for place, run in running.items() if not run.running]:
+                    results[place] = running.pop(place).result()
+                    bar.finish(place[0], results[place])
+                bar.show(started.run.cost for started in running.values())
                 time.sleep(0.02)
         finally:
-            for run in running.values():
-                run.stop()
-    return [results[i] for i in range(len(problems))]
-
-
-def _bar(label: str, total: int, shown: bool) -> tqdm[NoReturn]:
-    from tqdm import tqdm
-
-    return tqdm(
-        total=total,
-        desc=label,
-        bar_format="{desc}: |{bar}| {n_fmt}/{total_fmt} problems{postfix} [{elapsed}<{remaining}]",
-        ncols=96,
-        mininterval=0.5,
-        miniters=0,  # redraw although no problem is finished: tokens are
-        smoothing=0,  # the remaining time follows from the average speed
-        disable=not shown,
-        file=sys.stdout,
-    )
+            for started in running.values():
+                started.stop()
+    return {name: [results[name, i] for i in range(len(task))] for name in strategies}

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from itertools import combinations
 
 import numpy as np
@@ -115,42 +116,56 @@ def weighted_at_k(
     as_weights([], weigh)
     lowest = np.nanmin(score, initial=0.0)
     require(weigh != "score" or lowest >= 0, "scores", lowest, "≥ 0, or weigh 'exp' or 'rank'")
-    n = right.shape[1]
     rng = np.random.default_rng(seed)
-    subsets = [_subsets(n, k, draws, rng) for k in ks]
+    subsets = [_subsets(right.shape[1], k, draws, rng) for k in ks]
     chance = np.zeros((len(right), len(ks)))
-    for row, (answers, marks) in enumerate(zip(keys, right, strict=True)):
-        voting = np.array([a is not None for a in answers]) & ~np.isnan(score[row])
-        if not voting.any():
-            continue
-        order = np.flatnonzero(voting)[np.argsort(score[row][voting], kind="stable")]
-        names = {key: i for i, key in enumerate(dict.fromkeys(answers[i] for i in order))}
-        choice = np.zeros((len(order), len(names)))
-        choice[np.arange(len(order)), [names[answers[i]] for i in order]] = 1
-        for column, member in enumerate(subsets):
-            present = member[:, order].astype(float)
-            if weigh == "rank":
-                weight = present * present.cumsum(axis=1)
-            else:
-                weight = present * np.array(as_weights(score[row][order].tolist(), weigh))
-            heads = present @ choice
-            votes = np.where(heads > 0, weight @ choice, -1)
-            tied = (votes >= votes.max(axis=1, keepdims=True) * (1 - 1e-12)) & (heads > 0)
-            good = (present * marks[order]) @ choice
-            # The first sample of those that say a tied answer is chosen, in any order of them.
-            share = (tied * good).sum(axis=1) / np.maximum((tied * heads).sum(axis=1), 1)
-            chance[row, column] = share.mean()
+    for row, (said, marks) in enumerate(zip(keys, right, strict=True)):
+        silent = np.array([key is None for key in said]) | np.isnan(score[row])
+        if not (marks * ~silent).any():
+            continue  # whoever is chosen is wrong
+        points = np.where(silent, np.nan, score[row])
+        names = dict.fromkeys(key for key, mute in zip(said, silent, strict=True) if not mute)
+        choice = np.array([[key == name for key in said] for name in names], dtype=float) * ~silent
+        weights = None if weigh == "rank" else np.array(as_weights(points.tolist(), weigh))
+        elect = partial(_elect, choice=choice, marks=marks, points=points, weights=weights)
+        chance[row] = [elect(members) for members in subsets]
     return chance
 
 
-def _subsets(n: int, k: int, draws: int, rng: np.random.Generator) -> NDArray[np.bool_]:
-    """Subsets of k out of n samples, (number of them, n): all, or some at random."""
+def _elect(
+    members: Array, choice: Array, marks: Array, points: Array, weights: Array | None
+) -> float:
+    """How often the weighted vote of a subset is right.
+
+    Args:
+        members: (n, s) which samples each of s subsets holds.
+        choice: (a, n) which of a answers each sample votes for; abstaining ones vote for none.
+        marks: (n,) whether each is right.
+        points: (n,) scores, nan where a sample abstains.
+        weights: (n,) of the votes; None ranks the points within each subset.
+    """
+    heads = choice @ members
+    if weights is None:
+        below = points[None, :] <= points[:, None]  # nan is below nothing
+        votes = choice @ ((below.astype(float) @ members) * members)
+    else:
+        votes = (choice * np.nan_to_num(weights)) @ members
+    np.copyto(votes, -1, where=heads == 0)
+    tied = votes >= votes.max(axis=0) * (1 - 1e-12)
+    heads *= tied
+    # The first sample of those that say a tied answer is chosen, in any order of them.
+    right = ((choice * marks) @ members * (heads > 0)).sum(axis=0)
+    return float((right / np.maximum(heads.sum(axis=0), 1)).mean())
+
+
+def _subsets(n: int, k: int, draws: int, rng: np.random.Generator) -> Array:
+    """Subsets of k out of n samples, (n, number of them): all, or some at random."""
     if math.comb(n, k) <= max(draws, 2**14):
         chosen = np.array(list(combinations(range(n), k)))
     else:
         chosen = rng.permuted(np.tile(np.arange(n), (draws, 1)), axis=1)[:, :k]
-    member = np.zeros((len(chosen), n), dtype=bool)
-    np.put_along_axis(member, chosen, True, axis=1)
+    member = np.zeros((n, len(chosen)))
+    np.put_along_axis(member, chosen.T, 1.0, axis=0)
     return member
 
 

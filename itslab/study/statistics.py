@@ -42,14 +42,27 @@ def mean(values: ArrayLike, level: float = 0.95) -> Estimate:
         level: nominal coverage.
     """
     y = np.asarray(values, dtype=float)
+    return share(y, np.ones_like(y), level)
+
+
+def share(part: ArrayLike, whole: ArrayLike, level: float = 0.95) -> Estimate:
+    """Return Σ part ÷ Σ whole, such as the share of all samples that is right, as in ``mean``.
+
+    Args:
+        part: (p,) what counts in each problem, such as its right samples; from 0 to the whole.
+        whole: (p,) of what, such as its samples; at least one of them > 0.
+        level: nominal coverage.
+    """
+    y, w = np.asarray(part, dtype=float), np.asarray(whole, dtype=float)
     require(y.ndim == 1 and y.size > 0, "values", y.shape, "one number per problem")
-    require(bool(((y >= 0) & (y <= 1)).all()), "values", (y.min(), y.max()), "in [0, 1]")
-    n, m = len(y), float(y.mean())
+    require(y.shape == w.shape and w.sum() > 0, "whole", w, f"{len(y)} numbers, not all 0")
+    require(bool(((y >= 0) & (y <= w)).all()), "values", (y.min(), y.max()), "in [0, 1]")
+    n, m = int((w > 0).sum()), float(y.sum() / w.sum())
     if n == 1:
         return Estimate(m, 0.0, 1.0, 1)
-    if (variance := float(y.var(ddof=1))) == 0 < m < 1:
+    if (variance := float(((y - m * w) ** 2).sum() / w.sum() ** 2 * n / (n - 1))) == 0 < m < 1:
         return Estimate(m, m, m, n)
-    size = n * m * (1 - m) / variance if variance else n
+    size = m * (1 - m) / variance if variance else n
     t2 = _student(level, n - 1) ** 2 / size
     centre, half = (m + t2 / 2) / (1 + t2), math.sqrt(m * (1 - m) * t2 + t2 * t2 / 4) / (1 + t2)
     return Estimate(m, max(centre - half, 0.0), min(centre + half, 1.0), n)

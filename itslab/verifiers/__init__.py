@@ -1,5 +1,6 @@
 """Verifiers: who scores a node, and by what."""
 
+from itslab.verifiers.by_problem import ByProblem
 from itslab.verifiers.checker import Checker
 from itslab.verifiers.code import Tests
 from itslab.verifiers.confidence import Confidence
@@ -7,4 +8,13 @@ from itslab.verifiers.judge import Judge, PairwiseJudge
 from itslab.verifiers.oracle import Oracle
 from itslab.verifiers.probe import Probe
 
-__all__ = ["Checker", "Confidence", "Judge", "Oracle", "PairwiseJudge", "Probe", "Tests"]
+__all__ = [
+    "ByProblem",
+    "Checker",
+    "Confidence",
+    "Judge",
+    "Oracle",
+    "PairwiseJudge",
+    "Probe",
+    "Tests",
+]

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 from itslab.core import Extractor, Node, Prompt, Verdict
-from itslab.sandbox import examine
+from itslab.sandbox import Examine, examine
 
 
 @dataclass(frozen=True)
@@ -25,6 +25,7 @@ class Tests:
         extract: reads the program from the model's turn.
         complete: makes what was read into a program that runs.
         seconds: for all tests of a program.
+        examine: runs them: the sandbox, or a bank that remembers what came of them.
     """
 
     __test__ = False  # pytest collects classes of this name
@@ -34,6 +35,7 @@ class Tests:
     extract: Extractor = field(repr=False)
     complete: Callable[[str], str] = field(default=str, repr=False)
     seconds: float = 3.0
+    examine: Examine = field(default=examine, repr=False)
 
     def __call__(self, prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
         """Test what each node's turn says so far. Verdicts cost no tokens."""
@@ -47,6 +49,6 @@ class Tests:
         if program is None:
             return Verdict(0.0, note="there is no program")
         code = self.complete(program)
-        outcomes = examine(code, self.function, self.tests, seconds=self.seconds)
+        outcomes = self.examine(code, self.function, self.tests, seconds=self.seconds)
         failures = [outcome for outcome in outcomes if outcome]
         return Verdict(1 - len(failures) / len(outcomes), note=next(iter(failures), ""))

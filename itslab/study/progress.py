@@ -1,0 +1,93 @@
+"""How far many runs have come, and how long the rest will take."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, NoReturn
+
+from itslab.core import Cost, Result
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+
+class Progress:
+    """A bar of finished runs with their samples and tokens, and the time that is left.
+
+    A run will cost what finished runs of its strategy did on average, and a second of compute will
+    take what it took so far. Samples that were recorded earlier tell what theirs will cost, though
+    they took no time themselves.
+
+    Args:
+        label: what is solved.
+        runs: name of a strategy -> how many runs of it there will be.
+        shown: whether the bar is drawn, on standard output.
+    """
+
+    def __init__(self, label: str, runs: Mapping[str, int], shown: bool = True) -> None:
+        self._left = Counter(runs)
+        self._done: Counter[str] = Counter()
+        self._seconds = dict.fromkeys(runs, 0.0)
+        self._cost = Cost()
+        self._fresh = 0.0  # seconds of compute that were spent now, not replayed
+        self._began = time.monotonic()
+        self._bar = _bar(label, sum(runs.values()), shown)
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._bar.close()
+
+    def finish(self, name: str, result: Result) -> None:
+        """Count a finished run of a strategy."""
+        self._left[name] -= 1
+        self._done[name] += 1
+        self._cost += result.cost
+        self._seconds[name] += result.cost.seconds
+        if result.elapsed > result.cost.seconds / 2:
+            self._fresh += result.cost.seconds
+        self._bar.update()
+
+    def show(self, running: Iterable[Cost]) -> None:
+        """Draw the bar; ``running`` is what the runs under way have cost so far."""
+        now = sum(running, Cost())
+        cost, left = self._cost + now, self.remaining(now.seconds, time.monotonic() - self._began)
+        clock = "?" if left is None else time.strftime("%H:%M:%S", time.gmtime(left))
+        told = f"{cost.calls:,} samples, {cost.decoded:,} tokens, {clock} left"
+        self._bar.set_postfix_str(told, refresh=False)
+        self._bar.update(0)
+
+    def remaining(self, running: float, elapsed: float) -> float | None:
+        """Estimate the seconds until all runs are finished; None as long as nobody can know.
+
+        Args:
+            running: seconds of compute spent in runs that are not finished.
+            elapsed: seconds since the beginning.
+        """
+        ahead = 0.0
+        for name, left in self._left.items():
+            if left and not self._done[name]:
+                return None
+            ahead += left * self._seconds[name] / max(self._done[name], 1)
+        fresh = self._fresh + running
+        pace = max(elapsed / fresh, 1.0) if fresh else 1.0
+        return max(ahead - running, 0.0) * pace
+
+
+def _bar(label: str, total: int, shown: bool) -> tqdm[NoReturn]:
+    from tqdm import tqdm
+
+    return tqdm(
+        total=total,
+        desc=label,
+        bar_format="{desc}: |{bar}| {n_fmt}/{total_fmt} runs{postfix} [{elapsed}]",
+        ncols=110,
+        mininterval=0.5,
+        miniters=0,  # redraw although no run is finished: tokens are
+        disable=not shown,
+        file=sys.stdout,
+    )

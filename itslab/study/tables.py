@@ -1,0 +1,139 @@
+"""What a study reports: accuracy with intervals, and where the rest was lost."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from itslab.answers import Weigh
+from itslab.study.samples import Samples
+from itslab.study.selection import best_at_k, majority_at_k, pass_at_k, weighted_at_k
+from itslab.study.statistics import mean, share
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Array = NDArray[np.float64]
+
+
+def select(samples: Samples, scores: Mapping[str, Array], ks: Sequence[int]) -> dict[str, Array]:
+    """Return the chance that each selector ends on a right answer, (p, number of ks) by its name.
+
+    Beside ``majority`` and ``coverage`` there are two for each verifier: ``best by …`` takes the
+    sample with the highest score, ``vote by …`` adds up the scores of equal answers. Scores weigh
+    as they are if none of them is negative, else by rank.
+
+    Args:
+        samples: of p problems.
+        scores: name of a verifier -> (p, n) its scores; see ``Samples.scores``.
+        ks: numbers of samples.
+    """
+    keys, correct = samples.keys, samples.correct
+    chances = {"majority": majority_at_k(keys, correct, ks)}
+    for name, score in scores.items():
+        weigh: Weigh = "rank" if np.nanmin(score, initial=0) < 0 else "score"
+        chances[f"best by {name}"] = best_at_k(score, correct, ks)
+        chances[f"vote by {name}"] = weighted_at_k(keys, score, correct, ks, weigh)
+    return chances | {"coverage": pass_at_k(correct, ks)}
+
+
+def accuracy(
+    chances: Mapping[str, ArrayLike], ks: Sequence[int], tokens: Mapping[str, float] | float
+) -> pd.DataFrame:
+    """Return one row per method and number of samples: accuracy with its interval over problems.
+
+    Args:
+        chances: name of a method -> (p, number of ks) as ``select`` returns them, or (p,) for a
+            method that draws one sample.
+        ks: numbers of samples.
+        tokens: decoded per sample, on average; where methods differ, by the name of the method.
+
+    Returns:
+        Columns ``method``, ``samples``, ``tokens`` (per problem), ``accuracy``, ``low``, ``high``.
+    """
+    import pandas as pd
+
+    rows = []
+    for method, chance in chances.items():
+        each = tokens[method] if isinstance(tokens, Mapping) else tokens
+        columns = np.atleast_2d(np.asarray(chance, dtype=float).T)
+        for k, column in zip(ks, columns, strict=False):  # one sample has one column
+            estimate = mean(column)
+            rows.append((method, k, k * each, estimate.value, estimate.low, estimate.high))
+    names = ["method", "samples", "tokens", "accuracy", "low", "high"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def losses(samples: Samples, chance: ArrayLike, ks: Sequence[int]) -> pd.DataFrame:
+    """Split the problems into those solved and those lost, by what they were lost to.
+
+    - ``coverage``: no sample holds the right answer, however it is read;
+    - ``extraction``: one does, but it was read wrongly, and no other sample was read rightly;
+    - ``selection``: a right answer was read, and another one chosen.
+
+    Args:
+        samples: of p problems.
+        chance: (p, number of ks) that a selector ends on a right answer.
+        ks: numbers of samples.
+
+    Returns:
+        Columns ``samples``, ``solved``, ``selection``, ``extraction``, ``coverage``: shares of all
+        problems, which add up to 1.
+    """
+    import pandas as pd
+
+    solved = np.asarray(chance, dtype=float).mean(axis=0)
+    read = pass_at_k(samples.correct, ks).mean(axis=0)
+    there = pass_at_k(samples.readable, ks).mean(axis=0)
+    return pd.DataFrame(
+        {
+            "samples": ks,
+            "solved": solved,
+            "selection": read - solved,
+            "extraction": there - read,
+            "coverage": 1 - there,
+        }
+    )
+
+
+def reliability(scores: ArrayLike, correct: ArrayLike, bins: int = 10) -> pd.DataFrame:
+    """Return how often samples are right that a verifier gives the same chance: its calibration.
+
+    Samples are put into bins of about equally many, from the lowest scores to the highest; where
+    many have one score, there are fewer bins (Nguyen & O'Connor 2015, arXiv:1508.05154).
+
+    Args:
+        scores: (p, n) probabilities; nan is left out.
+        correct: (p, n) whether each sample is right.
+        bins: at most so many.
+
+    Returns:
+        Columns ``predicted`` (mean score), ``observed`` with ``low`` and ``high``, ``count``.
+    """
+    import pandas as pd
+
+    score, right = np.asarray(scores, dtype=float), np.asarray(correct, dtype=bool)
+    borders = np.unique(np.nanquantile(score, np.arange(1, bins) / bins))
+    place = np.digitize(score, borders)
+    rows = []
+    for number in range(len(borders) + 1):
+        inside = (place == number) & ~np.isnan(score)
+        if inside.any():
+            observed = share((inside & right).sum(axis=1), inside.sum(axis=1))
+            told = (float(score[inside].mean()), observed.value, observed.low, observed.high)
+            rows.append((*told, int(inside.sum())))
+    return pd.DataFrame(rows, columns=["predicted", "observed", "low", "high", "count"])
+
+
+def calibration_error(scores: ArrayLike, correct: ArrayLike, bins: int = 10) -> float:
+    """Return the mean distance between what is predicted and what is observed, over samples: ECE.
+
+    Naeini, Cooper & Hauskrecht 2015 (AAAI), here with bins of equally many samples; arguments as of
+    ``reliability``.
+    """
+    table = reliability(scores, correct, bins)
+    distance = (table["predicted"] - table["observed"]).abs()
+    return float((distance * table["count"]).sum() / table["count"].sum())

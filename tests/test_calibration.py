@@ -1,0 +1,85 @@
+"""Calibration: what is said to be likely happens that often."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from itslab.core import OptionError, Tree, Verdict
+from itslab.study.statistics import share
+from itslab.study.tables import calibration_error, reliability
+from itslab.verifiers.calibration import Calibrated, logits
+
+RNG = np.random.default_rng(0)
+TRUTH = RNG.beta(1, 2, (200, 16))
+CORRECT = RNG.random((200, 16)) < TRUTH
+OVERSURE = 1 / (1 + np.exp(-(3 * np.log(TRUTH / (1 - TRUTH)) + 2)))  # logits × 3 + 2
+
+
+def says(scores):
+    return lambda prompt, nodes: [Verdict(score, note="said") for score in scores]
+
+
+def test_a_fitted_curve_undoes_what_bent_the_probabilities():
+    fitted = Calibrated.fit(says([]), OVERSURE.ravel(), CORRECT.ravel())
+    assert fitted.slope == pytest.approx(1 / 3, abs=0.03)
+    assert fitted.intercept == pytest.approx(-2 / 3, abs=0.1)
+    node = Tree().add(None, "assistant", "?")
+    scores = OVERSURE[0, :4].tolist()
+    curve = Calibrated(says([*scores, math.nan]), fitted.slope, fitted.intercept)
+    verdicts = curve("?", [node] * 5)
+    assert [v.score for v in verdicts[:4]] == pytest.approx(TRUTH[0, :4].tolist(), abs=0.05)
+    assert math.isnan(verdicts[4].score)
+    assert verdicts[0].note == "said"
+
+
+def test_untouched_a_score_stays_as_it_is():
+    [verdict] = Calibrated(says([0.3]))("?", [Tree().add(None, "assistant", "?")])
+    assert verdict.score == pytest.approx(0.3)
+
+
+def test_calibration_shrinks_the_error_and_leaves_the_order():
+    fitted = Calibrated.fit(says([]), OVERSURE[:100].ravel(), CORRECT[:100].ravel())
+    tamed = 1 / (1 + np.exp(-(fitted.slope * logits(OVERSURE[100:].ravel()) + fitted.intercept)))
+    tamed = tamed.reshape(100, 16)
+    assert calibration_error(OVERSURE[100:], CORRECT[100:]) > 0.15
+    assert calibration_error(tamed, CORRECT[100:]) < 0.03
+    assert np.array_equal(np.argsort(tamed, axis=1), np.argsort(OVERSURE[100:], axis=1))
+
+
+def test_reliability_by_hand():
+    scores = [[0.1, 0.1, 0.9, 0.9], [0.1, 0.9, 0.9, math.nan]]
+    table = reliability(scores, [[0, 1, 1, 1], [0, 1, 0, 1]], bins=2)
+    assert table["count"].tolist() == [3, 4]
+    assert table["predicted"].tolist() == pytest.approx([0.1, 0.9])
+    assert table["observed"].tolist() == pytest.approx([1 / 3, 3 / 4])
+    low = share([1, 0], [2, 1])
+    assert (table["low"][0], table["high"][0]) == (low.low, low.high)
+
+
+def test_equal_scores_share_a_bin():
+    assert reliability([[0.5] * 10], [[1, 0] * 5])["count"].tolist() == [10]
+
+
+@pytest.mark.parametrize(
+    ("scores", "correct", "message"),
+    [
+        ([0.5, 1.5], [1, 0], "probabilities"),
+        ([0.5, 0.6], [1, 1], "right and wrong samples"),
+        ([0.5], [1, 0], "of shape"),
+    ],
+)
+def test_what_cannot_be_fitted_is_named(scores, correct, message):
+    with pytest.raises(OptionError, match=message):
+        Calibrated.fit(says([]), scores, correct)
+
+
+def test_a_share_is_a_ratio_of_sums_and_its_interval_counts_problems():
+    assert share([1, 3], [2, 10]).value == pytest.approx(4 / 12)
+    assert share([1, 0, 1], [1, 1, 1]) == share([1, 0, 1, 0], [1, 1, 1, 0])
+    rng = np.random.default_rng(1)
+    skill, whole = rng.beta(1, 1, (1000, 100)), rng.integers(1, 17, (1000, 100))
+    estimates = [share(y, w) for y, w in zip(rng.binomial(whole, skill), whole, strict=True)]
+    assert 0.93 <= np.mean([e.low <= 0.5 <= e.high for e in estimates]) <= 0.97
