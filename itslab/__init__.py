@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from itslab.backends import Bank, Llama, Remote, load
+    from itslab.backends import Bank, Llama, Remote, RewardModel, load
     from itslab.core import (
         Backend,
         Budget,
@@ -45,13 +45,25 @@ if TYPE_CHECKING:
         Knockout,
         SelfConsistency,
     )
-    from itslab.verifiers import Checker, Confidence, Judge, Oracle, PairwiseJudge, Probe, Tests
+    from itslab.verifiers import (
+        Calibrated,
+        Checker,
+        Confidence,
+        Judge,
+        Oracle,
+        PairwiseJudge,
+        Probe,
+        Reward,
+        StepReward,
+        Tests,
+    )
 
 __all__ = [
     "Backend",
     "Bank",
     "BestOfN",
     "Budget",
+    "Calibrated",
     "ChainOfThought",
     "Checker",
     "Completion",
@@ -73,9 +85,12 @@ __all__ = [
     "Remote",
     "Request",
     "Result",
+    "Reward",
+    "RewardModel",
     "Run",
     "Sampling",
     "SelfConsistency",
+    "StepReward",
     "Strategy",
     "Tests",
     "Tree",
@@ -94,12 +109,14 @@ _HOME = {
         "Sampling Tree Verdict Verifier"
     ),
     "itslab.models": "pull quantize",
-    "itslab.backends": "Bank Llama Remote load",
+    "itslab.backends": "Bank Llama Remote RewardModel load",
     "itslab.run": "Run Strategy solve start",
     "itslab.strategies": (
         "BestOfN ChainOfThought Direct ExtendedThinking Knockout SelfConsistency"
     ),
-    "itslab.verifiers": "Checker Confidence Judge Oracle PairwiseJudge Probe Tests",
+    "itslab.verifiers": (
+        "Calibrated Checker Confidence Judge Oracle PairwiseJudge Probe Reward StepReward Tests"
+    ),
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names.split()}
 

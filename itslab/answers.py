@@ -423,6 +423,8 @@ Weigh = Literal["score", "exp", "rank"]
 def as_weights(scores: Sequence[float], how: Weigh = "score") -> list[float]:
     """Turn a verifier's scores into the weights of votes; nan, for what has no score, stays.
 
+    Where nothing has a score, the verifier says nothing, and all weigh the same.
+
     Args:
         scores: the higher the better.
         how: ``score`` as they are, for scores ≥ 0 such as probabilities; ``exp`` in proportion to
@@ -432,7 +434,9 @@ def as_weights(scores: Sequence[float], how: Weigh = "score") -> list[float]:
     """
     require(how in get_args(Weigh), "weigh", how, " or ".join(map(repr, get_args(Weigh))))
     known = [score for score in scores if not math.isnan(score)]
-    if how == "score" or not known:
+    if not known:
+        return [1.0] * len(scores)
+    if how == "score":
         return list(scores)
     if how == "exp":
         return [math.exp(score - max(known)) for score in scores]

@@ -131,9 +131,7 @@ def test_equal_weights_are_a_plain_vote():
 
 @pytest.mark.parametrize("weigh", ["score", "exp", "rank"])
 @settings(max_examples=40, deadline=None)
-@given(
-    SAMPLES, st.permutations([0.125, 0.25, 0.375, 0.5, 0.5, 0.875]), st.sets(st.integers(0, 5))
-)
+@given(SAMPLES, st.permutations([0.125, 0.25, 0.375, 0.5, 0.5, 0.875]), st.sets(st.integers(0, 5)))
 def test_weighted_majority_equals_the_vote_over_all_orders(weigh, samples, scores, unscored):
     n = len(samples)
     keys, correct = [key for key, _ in samples], [mark for _, mark in samples]

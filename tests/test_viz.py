@@ -1,4 +1,4 @@
-"""Figures say what they are given; the panel votes, stops, and shows what goes wrong."""
+"""Figures say what they are given; panels run, stop, and show what goes wrong."""
 
 from __future__ import annotations
 
@@ -9,16 +9,32 @@ import time
 from xml.etree import ElementTree
 
 import ipywidgets
+import numpy as np
 import pandas as pd
 import pytest
+from plotly.colors import hex_to_rgb
 
 from itslab.backends.llama import Llama
-from itslab.core import Cost, MissingSample, Result, Sampling, Tree
+from itslab.core import Completion, Cost, MissingSample, Node, OptionError, Result, Sampling, Tree
 from itslab.run import Started, solve, start
-from itslab.strategies import SelfConsistency
-from itslab.viz import Transcript, VotePanel, accuracy_against_tokens, votes
-from itslab.viz.panels import picture, price, votes_so_far
-from itslab.viz.plots import GREEN, Bar, bars
+from itslab.strategies import ExtendedThinking, SelfConsistency
+from itslab.viz import (
+    SampleBrowser,
+    ThinkingPanel,
+    Transcript,
+    VotePanel,
+    accuracy_against_tokens,
+    forest,
+    losses,
+    reliability,
+    votes,
+)
+from itslab.viz.browser import SCALE, Sample, listing, shade
+from itslab.viz.panels import Panel, price
+from itslab.viz.style import GREEN, INK, MARKS
+from itslab.viz.thinking import said, thought
+from itslab.viz.vote_panel import votes_so_far
+from itslab.viz.voting import Bar, bars, picture
 
 # -- bars ------------------------------------------------------------------------------------------
 
@@ -80,6 +96,105 @@ def test_accuracy_is_drawn_against_tokens_with_its_intervals() -> None:
     assert "%" in figure.layout.yaxis.title.text
 
 
+def test_no_two_series_look_alike() -> None:
+    for looks in zip(*MARKS, strict=True):
+        assert len(set(looks)) >= len(MARKS) - 1  # the first is a point: its dash is never drawn
+    assert len(set(MARKS)) == len(MARKS)
+
+
+METHODS = pd.DataFrame(
+    [
+        ("greedy", "one chain", 0.2, 0.1, 0.3, ""),
+        ("majority", "16 chains", 0.31, 0.22, 0.41, ""),
+        ("probe", "16 chains", 0.36, 0.27, 0.5, "AUROC 0.71"),
+    ],
+    columns=["method", "group", "accuracy", "low", "high", "note"],
+)
+
+
+def test_a_forest_groups_methods_and_gives_each_its_interval_and_note() -> None:
+    figure = forest(METHODS, "n = 40", reference=(0.42, "1.5B, one chain"))
+    labels = ["<b>one chain</b>", "greedy", "<b>16 chains</b>", "majority", "probe"]
+    assert list(figure.layout.yaxis.ticktext) == labels
+    first, second = figure.data
+    assert [labels[y] for y in (*first.y, *second.y)] == ["greedy", "majority", "probe"]
+    assert list(second.x) == [0.31, 0.36]
+    assert list(second.error_x.array) == pytest.approx([0.1, 0.14])
+    assert list(second.error_x.arrayminus) == pytest.approx([0.09, 0.09])
+    assert first.marker.symbol != second.marker.symbol
+    texts = {note.text: note for note in figure.layout.annotations}
+    assert texts["AUROC 0.71"].y == labels.index("probe")
+    assert texts["1.5B, one chain"].x == figure.layout.shapes[0].x0 == 0.42
+    assert figure.layout.xaxis.title.text == "problems solved (%)"
+
+
+def test_a_forest_needs_neither_groups_nor_notes_nor_a_reference() -> None:
+    figure = forest(METHODS.drop(columns=["group", "note"]))
+    [points] = figure.data
+    assert list(figure.layout.yaxis.ticktext) == ["greedy", "majority", "probe"]
+    assert list(points.y) == [0, 1, 2]
+    assert not figure.layout.annotations
+    assert not figure.layout.shapes
+
+
+# -- losses ----------------------------------------------------------------------------------------
+
+LOSSES = pd.DataFrame(
+    [(1, 0.2, 0, 0.03, 0.77), (16, 0.3, 0.2, 0.05, 0.45)],
+    columns=["samples", "solved", "selection", "extraction", "coverage"],
+)
+
+
+def test_losses_are_stacked_on_what_is_solved_and_labelled_where_there_is_room() -> None:
+    figure = losses(LOSSES, "n = 40")
+    assert [bar.name.split(":")[0] for bar in figure.data] == [
+        "solved",
+        "lost in selection",
+        "lost in extraction",
+        "lost in coverage",
+    ]
+    assert [list(bar.text) for bar in figure.data] == [
+        ["20%", "30%"],
+        ["", "20%"],
+        ["", "5%"],
+        ["77%", "45%"],
+    ]
+    assert all(list(bar.x) == ["1", "16"] for bar in figure.data)
+    assert len({bar.marker.color for bar in figure.data}) == 4
+    assert len({bar.marker.pattern.shape for bar in figure.data}) == 4
+    assert figure.layout.barmode == "stack"
+    assert figure.layout.legend.traceorder == "reversed"
+    assert figure.layout.yaxis.title.text == "problems (%)"
+
+
+def test_losses_that_do_not_add_up_are_refused() -> None:
+    with pytest.raises(OptionError, match="fractions that add up to 1"):
+        losses(LOSSES.assign(solved=0.5))
+
+
+# -- reliability -----------------------------------------------------------------------------------
+
+
+def test_reliability_has_a_panel_a_method_with_points_intervals_and_counts() -> None:
+    rows = [
+        ("judge", 0.2, 0.1, 0.05, 0.2, 1530),
+        ("judge", 0.8, 0.5, 0.3, 0.7, 41),
+        ("probe", 0.5, 0.5, 0.4, 0.6, 90),
+    ]
+    columns = ["method", "predicted", "observed", "low", "high", "count"]
+    figure = reliability(pd.DataFrame(rows, columns=columns), "n = 40")
+    diagonal, points, counts, _, others, _ = figure.data
+    assert (list(diagonal.x), list(diagonal.y)) == ([0, 1], [0, 1])
+    assert (list(points.x), list(points.y)) == ([0.2, 0.8], [0.1, 0.5])
+    assert list(points.error_y.array) == pytest.approx([0.1, 0.2])
+    assert list(points.error_y.arrayminus) == pytest.approx([0.05, 0.2])
+    assert (list(counts.y), list(counts.text)) == ([1530, 41], ["1.5k", "41"])
+    assert counts.yaxis != points.yaxis
+    assert others.xaxis != points.xaxis
+    titles = {note.text for note in figure.layout.annotations}
+    assert {"<b>judge</b>", "<b>probe</b>"} < titles
+
+
 # -- transcript ------------------------------------------------------------------------------------
 
 
@@ -92,7 +207,7 @@ def test_a_transcript_joins_a_turn_and_escapes_what_was_said() -> None:
     assert "Is 1 &lt; 2?" in shown._repr_html_()
 
 
-# -- the panel -------------------------------------------------------------------------------------
+# -- votes as they come ----------------------------------------------------------------------------
 
 PROMPT = "How much is 2 + 3? Answer with a number."
 NOTHING = Result(None, None, Tree(), Cost(), None, 0)
@@ -103,7 +218,7 @@ def draw(llm: Llama, n: int, temperature: float, max_tokens: int = 12) -> Starte
     return start(PROMPT, SelfConsistency(n, sampling=sampling), llm)
 
 
-def shown(panel: VotePanel) -> str:
+def shown(panel: Panel) -> str:
     return re.sub(r"<[^>]*>", " ", panel.view.value)
 
 
@@ -189,3 +304,203 @@ def test_a_panel_weighs_little_and_a_picture_can_stand_in_for_it() -> None:
     bundle = panel._repr_mimebundle_()
     assert "application/vnd.jupyter.widget-view+json" in bundle
     assert bundle["image/svg+xml"].startswith("<svg")
+
+
+# -- thinking as it grows --------------------------------------------------------------------------
+
+
+def drawn(tree: Tree, parent: Node, text: str, tokens: int) -> Node:
+    node = tree.add(parent, "assistant", text)
+    node.completion = Completion(text, cost=Cost(decoded=tokens, calls=1))
+    return node
+
+
+def forced() -> Result:
+    """A model that stops after 20 tokens, is made to go on, is cut at 50, and then answers."""
+    tree = Tree()
+    early = drawn(tree, tree.add(None, "user", "1 < 2?"), "Say $1 < $2.", 20)
+    late = drawn(tree, tree.add(early, "assistant", "\n\nWait, <again>.\n"), "So it", 30)
+    node = drawn(tree, tree.add(late, "assistant", "\n\nIt is \\boxed{"), "1/2}", 4)
+    return Result("1/2", node, tree, Cost(decoded=54, calls=3), None, 1.0)
+
+
+def think(llm: Llama, floor: int, ceiling: int) -> Started:
+    sampling = Sampling(temperature=0, max_tokens=6)
+    return start(PROMPT, ExtendedThinking(floor, ceiling, sampling=sampling), llm)
+
+
+def test_what_was_put_into_the_mouth_is_marked_by_a_word_and_all_is_escaped() -> None:
+    turn = forced().node.turn()  # type: ignore[union-attr]
+    page = ElementTree.fromstring(f"<pre>{said(turn)}</pre>")
+    words = [span.text for span in page.iter("span")]
+    assert words == ["inserted", "Wait, <again>.", "inserted", "It is \\boxed{"]
+    text = "".join(page.itertext()).replace("inserted", "")
+    assert text == "".join(node.text for node in turn)
+
+
+def test_thinking_ends_where_the_floor_is_reached_and_the_answer_begins() -> None:
+    turn = forced().node.turn()  # type: ignore[union-attr]
+    assert thought(turn, floor=0) == (20, True)
+    assert thought(turn, floor=40) == (50, True)
+    turn[2].completion, turn[2].status, turn[2].text = None, "open", "x" * 35
+    assert thought(turn[:3], floor=40) == (30, False)  # about 3.5 characters per token
+
+
+@pytest.mark.parametrize(("floor", "ceiling"), [(0, 8), (24, 40), (40, 40)])
+def test_the_panel_counts_the_tokens_that_the_strategy_thought(
+    llm: Llama, floor: int, ceiling: int
+) -> None:
+    result = think(llm, floor, ceiling).result()
+    assert result.node is not None
+    tokens, counted = thought(result.node.turn(), floor)
+    assert counted
+    assert floor <= tokens <= ceiling
+    assert result.cost.decoded - tokens <= 6  # the answer
+
+
+def test_the_text_grows_while_the_model_thinks_and_stop_keeps_it(llm: Llama) -> None:
+    panel = ThinkingPanel(lambda a, b: think(llm, a, b), NOTHING, budgets=(400,), floors=(0,))
+    sizes: set[int] = set()
+    panel.view.observe(lambda change: sizes.add(len(change.new)), "value")
+    panel.run_button.click()
+    deadline = time.monotonic() + 20
+    while len(sizes) < 4 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    assert "drawing" in shown(panel)
+    assert "thought about" in " ".join(shown(panel).split())
+    panel.stop_button.click()
+    panel.wait(10)
+    assert len(sizes) >= 4
+    assert "stopped: 1 completion" in shown(panel)
+    assert re.search(r"<pre[^>]*>[^<]{10}", panel.view.value)
+
+
+def test_a_run_is_drawn_with_the_settings_that_it_was_begun_with(llm: Llama) -> None:
+    panel = ThinkingPanel(lambda a, b: think(llm, a, b), forced(), budgets=(8, 16), floors=(0, 8))
+    assert "at most 16" in shown(panel)
+    panel.floor.value = panel.ceiling.value = 8
+    assert "at most 16" in shown(panel)
+    panel.run_button.click()
+    panel.wait()
+    assert panel.message.value == ""
+    assert re.search(r"thought +8 +tokens of at most 8, at least 8", shown(panel))
+
+
+def test_the_sliders_never_ask_for_more_than_the_most() -> None:
+    panel = ThinkingPanel(lambda a, b: think(None, a, b), forced())  # type: ignore[arg-type]
+    panel.ceiling.value = 64
+    panel.floor.value = 256
+    assert (panel.floor.value, panel.ceiling.value) == (256, 256)
+    panel.ceiling.value = 128
+    assert (panel.floor.value, panel.ceiling.value) == (0, 128)
+    with pytest.raises(OptionError, match="from at most 32 to at most 64"):
+        ThinkingPanel(lambda a, b: think(None, a, b), forced(), budgets=(32, 64))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("gold", "verdict"), [("0.5", "✓ right"), ("2", "✗ wrong , the gold answer is 2"), (None, "")]
+)
+def test_the_answer_is_judged_by_a_word(gold: str | None, verdict: str) -> None:
+    panel = ThinkingPanel(lambda a, b: think(None, a, b), forced(), gold=gold)  # type: ignore[arg-type]
+    line = f"answer: 1/2 {verdict} as drawn above: {price(forced().cost, 'completion')}"
+    assert " ".join(line.split()) in " ".join(shown(panel).split())
+
+
+def test_the_thinking_stands_in_a_page_as_html_without_mathematics() -> None:
+    panel = ThinkingPanel(lambda a, b: think(None, a, b), forced())  # type: ignore[arg-type]
+    page = panel._repr_mimebundle_()["text/html"]
+    assert page == panel.view.value
+    root = ElementTree.fromstring(page)
+    [pre] = root.iter("pre")  # where no browser looks for formulas
+    assert "$1 < $2." in "".join(pre.itertext())
+    assert "".join(root.itertext()).count("$") == 2
+
+
+# -- samples to be read ----------------------------------------------------------------------------
+
+NAN = float("nan")
+
+
+def browser() -> SampleBrowser:
+    return SampleBrowser(
+        prompts=["Is 1 < 2?", "Write f."],
+        texts=[["Say <yes>.", "Say no.", "$"], ["f", "g", "h"]],
+        answers=[["yes", "no", None], ["def f():\n    return 1\n" * 9, "g", "h"]],
+        correct=[[True, False, False], [True, True, False]],
+        scores={"judge": [[0.1, 0.9, NAN], [1, 1, 1]], "length": [[3, 1, 2], [NAN, NAN, NAN]]},
+    )
+
+
+def rows(page: str) -> list[list[str]]:
+    """The cells of each row: rank, score, graded, answer."""
+    summaries = ElementTree.fromstring(page).iter("summary")
+    return [["".join(cell.itertext()) for cell in summary] for summary in summaries]
+
+
+def test_samples_are_ordered_by_the_chosen_score_and_those_without_one_come_last() -> None:
+    panel = browser()
+    assert rows(panel.view.value) == [
+        ["1", "0.900", "✗ wrong", "no"],
+        ["2", "0.100", "✓ right", "yes"],
+        ["3", "none", "✗ wrong", "no answer"],
+    ]
+    panel.selector.value = "length"
+    assert [row[3] for row in rows(panel.view.value)] == ["yes", "no answer", "no"]
+    assert "score by length: from this problem's lowest, 1.00" in shown(panel)
+
+
+def test_problems_tell_how_many_of_their_samples_are_right() -> None:
+    labels = [label for label, _ in browser().problem.options]
+    assert labels == ["1: 1 of 3 right", "2: 2 of 3 right"]
+
+
+def test_another_problem_shows_its_own_samples_and_a_long_answer_is_cut() -> None:
+    panel = browser()
+    panel.problem.value = 1
+    assert "Write f." in shown(panel)
+    assert "score by judge: all are 1.00" in shown(panel)
+    assert rows(panel.view.value)[0][3] == "def f(): return 1 def f(): return 1 def f(): re…"
+    panel.selector.value = "length"
+    assert "score by length: no sample has one" in shown(panel)
+
+
+def test_a_page_shows_the_first_problem_with_every_text_escaped_behind_its_fold() -> None:
+    root = ElementTree.fromstring(browser()._repr_mimebundle_()["text/html"])
+    prompt, *texts = ("".join(pre.itertext()) for pre in root.iter("pre"))
+    assert prompt == "Is 1 < 2?"
+    assert texts == ["Say no.", "Say <yes>.", "$"]
+    assert len(list(root.iter("details"))) == 3
+
+
+def test_a_negative_score_has_a_minus_and_three_digits() -> None:
+    samples = [Sample("", "7", False, score) for score in (-0.25, -12.3456, 100)]
+    assert [row[1] for row in rows(listing("", samples, "s"))] == ["100", "−0.250", "−12.3"]
+
+
+def test_shades_go_from_the_lowest_score_to_the_highest() -> None:
+    low, middle, high, none = shade([-3, -2, -1, NAN])
+    assert (low, high) == tuple(f"rgb{hex_to_rgb(c)}" for c in (SCALE[0], SCALE[-1]))
+    assert middle == f"rgb{hex_to_rgb(SCALE[2])}"
+    assert none == "white"
+    assert shade([5, 5, NAN]) == [middle, middle, "white"]
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance (WCAG 2.2)."""
+    c = np.array(hex_to_rgb(colour)) / 255
+    linear = np.where(c <= 0.04045, c / 12.92, ((c + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+def test_the_scale_has_equal_steps_of_lightness_and_text_on_it_is_readable() -> None:
+    light = [luminance(colour) for colour in SCALE]
+    steps = np.diff([116 * y ** (1 / 3) - 16 for y in light])  # CIELAB's L*
+    assert steps == pytest.approx(steps.mean(), rel=0.05)
+    assert min((y + 0.05) / (luminance(INK) + 0.05) for y in light) > 4.5
+
+
+def test_a_table_of_another_shape_is_refused_by_name() -> None:
+    with pytest.raises(OptionError, match=r"judge=\(1, 1\) is not valid: .*of shape \(1, 2\)"):
+        SampleBrowser(["?"], [["a", "b"]], [["1", "2"]], [[True, False]], {"judge": [[0.5]]})
+    with pytest.raises(OptionError, match="prompts=2 is not valid"):
+        SampleBrowser(["?", "!"], [["a"]], [["1"]], [[True]], {"judge": [[0.5]]})

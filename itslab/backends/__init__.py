@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +11,11 @@ from itslab.backends.bank import Bank
 if TYPE_CHECKING:
     from itslab.backends.llama import Llama
     from itslab.backends.remote import Remote
+    from itslab.backends.reward_model import RewardModel
 
-__all__ = ["Bank", "Llama", "Remote", "load"]
+__all__ = ["Bank", "Llama", "Remote", "RewardModel", "load"]
+
+_HOME = {"Llama": "llama", "Remote": "remote", "RewardModel": "reward_model"}
 
 
 def load(model: str | Path = "qwen2.5-coder-0.5b", **options: Any) -> Llama:
@@ -33,12 +37,6 @@ def load(model: str | Path = "qwen2.5-coder-0.5b", **options: Any) -> Llama:
 
 def __getattr__(name: str) -> Any:
     # A replay needs neither llama.cpp nor the client of a server.
-    if name == "Llama":
-        from itslab.backends.llama import Llama
-
-        return Llama
-    if name == "Remote":
-        from itslab.backends.remote import Remote
-
-        return Remote
-    raise AttributeError(f"module 'itslab.backends' has no attribute {name!r}")
+    if name not in _HOME:
+        raise AttributeError(f"module 'itslab.backends' has no attribute {name!r}")
+    return getattr(import_module(f"itslab.backends.{_HOME[name]}"), name)

@@ -12,6 +12,7 @@ import psutil
 
 from itslab.backends.engine import Engine, Sample, Stats, Ticket
 from itslab.backends.native import Model, build
+from itslab.backends.template import Template, chat_template, prompt_tokens
 from itslab.backends.text import spelled
 from itslab.core import (
     Completion,
@@ -170,11 +171,7 @@ class Llama:
 
     def tokens(self, request: Request) -> tuple[int, ...]:
         """Return the token ids of a request: template, messages, and the model's own prefix."""
-        text = self.render(request)
-        bos, bos_text = self._model.special("bos")
-        ids = self._model.tokenize(text)
-        if self._model.adds_bos and not (bos_text and text.startswith(bos_text)):
-            ids.insert(0, bos)
+        ids = prompt_tokens(self._model, self.render(request))
         for piece in request.prefix:
             ids += self._piece_tokens(piece)
         return tuple(ids)
@@ -184,24 +181,17 @@ class Llama:
 
         A base model has no chat template: it sees the messages' texts, parted by empty lines.
         """
-        if self._formatter is None:
+        if self._template is None:
             return "\n\n".join(message.content for message in request.messages)
-        messages = [{"role": m.role, "content": m.content} for m in request.messages]
-        return str(self._formatter(messages=messages).prompt)
+        return self._template(request.messages)
 
     def _piece_tokens(self, piece: Piece) -> list[int]:
         start = spelled(map(self._model.piece, piece.tokens))
         return [*piece.tokens, *self._model.tokenize(piece.text[len(start) :])]
 
     @cached_property
-    def _formatter(self):  # type: ignore[no-untyped-def]
-        from llama_cpp.llama_chat_format import Jinja2ChatFormatter
-
-        template = self._model.chat_template
-        if template is None:
-            return None
-        (_, bos), (_, eos) = self._model.special("bos"), self._model.special("eos")
-        return Jinja2ChatFormatter(template, eos_token=eos, bos_token=bos)
+    def _template(self) -> Template | None:
+        return chat_template(self._model, open_turn=True)
 
     # -- facts -------------------------------------------------------------------------------------
 

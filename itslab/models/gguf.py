@@ -1,4 +1,4 @@
-"""The header of a GGUF file: its metadata, and where its last tensor ends.
+"""The header of a GGUF file: its metadata, its tensors, and where the last of them ends.
 
 Enough to tell a whole model from a damaged one before llama.cpp maps it. The format, by the GGUF
 specification (github.com/ggml-org/ggml, docs/gguf.md), versions 2 and 3, little-endian: counts,
@@ -46,12 +46,14 @@ class Header:
         version: of the format.
         metadata: the scalar and string values by key, such as ``general.architecture``. Arrays
             (vocabularies, merges) are left out.
+        tensors: their names.
         end: bytes the file must have, so that its last tensor is whole. A lower bound where a
             tensor is of a type newer than this reader.
     """
 
     version: int
     metadata: Mapping[str, bool | int | float | str] = field(repr=False)
+    tensors: tuple[str, ...] = field(repr=False)
     end: int
 
 
@@ -143,14 +145,14 @@ def _parse(reader: _Reader) -> Header:
     if keys > _MOST_KEYS:
         raise ValueError(f"{keys:,} keys of metadata, where at most {_MOST_KEYS:,} are plausible")
     metadata = _metadata(reader, keys)
-    ends = [_tensor_end(reader) for _ in range(tensors)]
+    ends = dict(_tensor(reader) for _ in range(tensors))
     if "general.architecture" not in metadata or not ends:
         raise ValueError("it names no architecture or holds no tensors")
     alignment = metadata.get("general.alignment", 32)
     if not isinstance(alignment, int) or alignment < 1:
         raise ValueError(f"an alignment of {alignment!r}")
     start = -(-reader.position // alignment) * alignment
-    return Header(version, metadata, start + max(ends))
+    return Header(version, metadata, tuple(ends), start + max(ends.values()))
 
 
 def _metadata(reader: _Reader, keys: int) -> dict[str, bool | int | float | str]:
@@ -169,7 +171,8 @@ def _metadata(reader: _Reader, keys: int) -> dict[str, bool | int | float | str]
     return metadata
 
 
-def _tensor_end(reader: _Reader) -> int:
+def _tensor(reader: _Reader) -> tuple[str, int]:
+    """The name of the next tensor, and where its data ends."""
     name = reader.string()
     (rank,) = reader.numbers("I")
     if rank > _MOST_DIMENSIONS:
@@ -177,4 +180,4 @@ def _tensor_end(reader: _Reader) -> int:
     shape = reader.numbers(f"{rank}Q")
     kind, offset = reader.numbers("IQ")
     elements, size = _BLOCKS.get(kind, (1, 0))
-    return int(offset + prod(shape) // elements * size)
+    return name, int(offset + prod(shape) // elements * size)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from functools import partial
 from itertools import combinations
 
 import numpy as np
@@ -104,7 +103,7 @@ def weighted_at_k(
 
     Args:
         keys: (p, n) canonical answers; None abstains.
-        scores: (p, n) a verifier's; nan abstains.
+        scores: (p, n) a verifier's; nan abstains, unless all that vote are nan.
         correct: (p, n) whether each sample is right.
         ks: numbers of samples, each from 1 to n.
         weigh: how a score becomes a weight; see ``answers.as_weights``.
@@ -120,42 +119,50 @@ def weighted_at_k(
     subsets = [_subsets(right.shape[1], k, draws, rng) for k in ks]
     chance = np.zeros((len(right), len(ks)))
     for row, (said, marks) in enumerate(zip(keys, right, strict=True)):
-        silent = np.array([key is None for key in said]) | np.isnan(score[row])
+        silent = np.array([key is None for key in said])
         if not (marks * ~silent).any():
             continue  # whoever is chosen is wrong
+        names = dict.fromkeys(key for key in said if key is not None)
+        choice = np.array([[key == name for key in said] for name in names], dtype=float)
         points = np.where(silent, np.nan, score[row])
-        names = dict.fromkeys(key for key, mute in zip(said, silent, strict=True) if not mute)
-        choice = np.array([[key == name for key in said] for name in names], dtype=float) * ~silent
-        weights = None if weigh == "rank" else np.array(as_weights(points.tolist(), weigh))
-        elect = partial(_elect, choice=choice, marks=marks, points=points, weights=weights)
-        chance[row] = [elect(members) for members in subsets]
+        for column, members in enumerate(subsets):
+            chance[row, column] = _elect(members, choice, marks, points, weigh).mean()
     return chance
 
 
-def _elect(
-    members: Array, choice: Array, marks: Array, points: Array, weights: Array | None
-) -> float:
-    """How often the weighted vote of a subset is right.
+def _elect(members: Array, choice: Array, marks: Array, points: Array, weigh: Weigh) -> Array:
+    """The chance that the weighted vote of each of s subsets is right, (s,).
 
     Args:
-        members: (n, s) which samples each of s subsets holds.
-        choice: (a, n) which of a answers each sample votes for; abstaining ones vote for none.
+        members: (n, s) which samples each subset holds.
+        choice: (a, n) which of a answers each sample gives; silent ones give none.
         marks: (n,) whether each is right.
-        points: (n,) scores, nan where a sample abstains.
-        weights: (n,) of the votes; None ranks the points within each subset.
+        points: (n,) scores, nan where there is none.
+        weigh: how a score becomes a weight.
     """
+    scored = ~np.isnan(points)
+    blind = ~(scored @ members > 0)  # without any score in a subset, all weigh the same
+    if blind.any() and scored.any():
+        same = np.full_like(points, np.nan)
+        chance = np.empty(len(blind))
+        chance[blind] = _elect(members[:, blind], choice, marks, same, weigh)
+        chance[~blind] = _elect(members[:, ~blind], choice, marks, points, weigh)
+        return chance
+    if scored.any():
+        choice = choice * scored
     heads = choice @ members
-    if weights is None:
+    if weigh == "rank" and scored.any():
         below = points[None, :] <= points[:, None]  # nan is below nothing
         votes = choice @ ((below.astype(float) @ members) * members)
     else:
-        votes = (choice * np.nan_to_num(weights)) @ members
+        votes = (choice * np.nan_to_num(as_weights(points.tolist(), weigh))) @ members
     np.copyto(votes, -1, where=heads == 0)
     tied = votes >= votes.max(axis=0) * (1 - 1e-12)
     heads *= tied
     # The first sample of those that say a tied answer is chosen, in any order of them.
     right = ((choice * marks) @ members * (heads > 0)).sum(axis=0)
-    return float((right / np.maximum(heads.sum(axis=0), 1)).mean())
+    share: Array = right / np.maximum(heads.sum(axis=0), 1)
+    return share
 
 
 def _subsets(n: int, k: int, draws: int, rng: np.random.Generator) -> Array:

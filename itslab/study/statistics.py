@@ -56,7 +56,9 @@ def share(part: ArrayLike, whole: ArrayLike, level: float = 0.95) -> Estimate:
     y, w = np.asarray(part, dtype=float), np.asarray(whole, dtype=float)
     require(y.ndim == 1 and y.size > 0, "values", y.shape, "one number per problem")
     require(y.shape == w.shape and w.sum() > 0, "whole", w, f"{len(y)} numbers, not all 0")
-    require(bool(((y >= 0) & (y <= w)).all()), "values", (y.min(), y.max()), "in [0, 1]")
+    valid = bool(((y >= 0) & (y <= w * (1 + 1e-9))).all())  # a sum of chances may round above 1
+    require(valid, "values", (y.min(), y.max()), "in [0, 1]")
+    y = np.minimum(y, w)
     n, m = int((w > 0).sum()), float(y.sum() / w.sum())
     if n == 1:
         return Estimate(m, 0.0, 1.0, 1)

@@ -1,20 +1,25 @@
 """Verifiers: who scores a node, and by what."""
 
 from itslab.verifiers.by_problem import ByProblem
+from itslab.verifiers.calibration import Calibrated
 from itslab.verifiers.checker import Checker
 from itslab.verifiers.code import Tests
 from itslab.verifiers.confidence import Confidence
 from itslab.verifiers.judge import Judge, PairwiseJudge
 from itslab.verifiers.oracle import Oracle
 from itslab.verifiers.probe import Probe
+from itslab.verifiers.reward import Reward, StepReward
 
 __all__ = [
     "ByProblem",
+    "Calibrated",
     "Checker",
     "Confidence",
     "Judge",
     "Oracle",
     "PairwiseJudge",
     "Probe",
+    "Reward",
+    "StepReward",
     "Tests",
 ]

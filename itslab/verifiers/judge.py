@@ -2,22 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
-from itslab.core import (
-    Backend,
-    Completion,
-    Message,
-    Node,
-    Prompt,
-    Request,
-    Sampling,
-    Verdict,
-    as_messages,
-    require,
-)
+from itslab.core import Backend, Message, Node, Prompt, Request, Verdict, as_messages, require
+from itslab.verifiers.choice import choose
 
 IS_ANSWER_RIGHT = "Is this solution correct? Answer with one word, Yes or No."
 IS_STEP_RIGHT = "Is everything written so far correct? Answer with one word, Yes or No."
@@ -47,7 +36,7 @@ class Judge:
         """Ask about what each node's turn says so far, all in one batch."""
         asked, said = Message("user", self.question), [node.turn_text for node in nodes]
         talks = [(*as_messages(prompt), Message("assistant", text), asked) for text in said]
-        return _choose(self.backend, talks, ("Yes", "No"))
+        return choose(self.backend, [Request(talk) for talk in talks], ("Yes", "No"))
 
 
 @dataclass(frozen=True)
@@ -72,26 +61,6 @@ class PairwiseJudge:
         texts = [node.turn_text for node in nodes]
         pairs = [(texts[i], texts[i ^ 1]) for i in range(len(texts))]  # each node once as A
         asked = [self.question.format(problem=problem, a=a, b=b) for a, b in pairs]
-        firsts = _choose(self.backend, [as_messages(text) for text in asked], ("A", "B"))
+        firsts = choose(self.backend, [Request(as_messages(text)) for text in asked], ("A", "B"))
         scores = [(firsts[i].score + 1 - firsts[i ^ 1].score) / 2 for i in range(len(firsts))]
         return [replace(first, score=score) for first, score in zip(firsts, scores, strict=True)]
-
-
-def _choose(
-    backend: Backend, talks: Sequence[tuple[Message, ...]], choices: tuple[str, str]
-) -> list[Verdict]:
-    """P(first choice) ÷ P(either) for the next token of each conversation."""
-    brief = Sampling(temperature=0, max_tokens=1, choices=choices)
-    rows = backend.generate([Request(talk, sampling=brief) for talk in talks])
-    return [_verdict(reply, choices) for [reply] in rows]
-
-
-def _verdict(reply: Completion, choices: tuple[str, str]) -> Verdict:
-    if not reply.choices:
-        return Verdict(math.nan, reply.cost, "the judge's backend tells no log-probabilities")
-    this, other = reply.choices
-    unsaid = this == other == -math.inf
-    score = math.nan if unsaid else 1 / (1 + math.exp(min(other - this, 700.0)))
-    told = zip(choices, reply.choices, strict=True)
-    note = ", ".join(f"P({choice}) {math.exp(logprob):.3f}" for choice, logprob in told)
-    return Verdict(score, reply.cost, note)

@@ -1,7 +1,22 @@
-"""Figures, and panels that watch a run."""
+"""Figures, panels that watch a run, and samples to be read."""
 
-from itslab.viz.panels import VotePanel
-from itslab.viz.plots import accuracy_against_tokens, votes
+from itslab.viz.accuracy import accuracy_against_tokens, forest
+from itslab.viz.breakdown import losses
+from itslab.viz.browser import SampleBrowser
+from itslab.viz.calibration import reliability
+from itslab.viz.thinking import ThinkingPanel
 from itslab.viz.transcript import Transcript
+from itslab.viz.vote_panel import VotePanel
+from itslab.viz.voting import votes
 
-__all__ = ["Transcript", "VotePanel", "accuracy_against_tokens", "votes"]
+__all__ = [
+    "SampleBrowser",
+    "ThinkingPanel",
+    "Transcript",
+    "VotePanel",
+    "accuracy_against_tokens",
+    "forest",
+    "losses",
+    "reliability",
+    "votes",
+]

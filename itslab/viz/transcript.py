@@ -5,12 +5,9 @@ from __future__ import annotations
 import html
 
 from itslab.core import Node
+from itslab.viz.style import BLUE, BOX, MUTED, ORANGE
 
-_BOX = (
-    "font: 14px/1.45 Helvetica, Arial, sans-serif; white-space: pre-wrap; word-break: normal; "
-    "max-width: 46rem; margin: 0.5rem 0; padding: 0.3rem 0.9rem; border-left: 4px solid"
-)
-_COLOURS = {"system": "#6b6b6b", "user": "#0072b2", "assistant": "#d55e00"}
+_COLOURS = {"system": MUTED, "user": BLUE, "assistant": ORANGE}
 
 
 class Transcript:
@@ -34,8 +31,8 @@ class Transcript:
     __repr__ = __str__
 
     def _repr_html_(self) -> str:
-        # Mathematics is not typeset inside <pre>: a price in dollars would become a formula.
         return "".join(
-            f'<pre style="{_BOX} {_COLOURS[role]}"><b>{role}</b>\n{html.escape(text.strip())}</pre>'
+            f'<pre style="{BOX} {_COLOURS[role]}; margin: 0.5rem 0"><b>{role}</b>\n'
+            f"{html.escape(text.strip())}</pre>"
             for role, text in self.turns
         )

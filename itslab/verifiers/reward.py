@@ -1,0 +1,113 @@
+"""Reward models: trained to tell good solutions from bad, by the outcome or step by step."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal, Protocol, get_args
+
+from itslab.core import (
+    Backend,
+    Cost,
+    Message,
+    Node,
+    Piece,
+    Prompt,
+    Request,
+    Verdict,
+    as_messages,
+    require,
+)
+from itslab.verifiers.choice import choose
+
+Combine = Literal["min", "last", "product"]
+
+
+class Scorer(Protocol):
+    """Scores whole conversations: ``RewardModel``."""
+
+    def score(self, conversations: Sequence[Sequence[Message]]) -> list[Verdict]:
+        """Return one verdict for each conversation, in their order."""
+        ...
+
+
+@dataclass(frozen=True)
+class Reward:
+    """Score a node by what an outcome reward model says of the conversation up to it.
+
+    Outcome supervision: Cobbe et al. 2021 (arXiv:2110.14168).
+
+    Args:
+        model: the reward model, such as ``RewardModel("reward.gguf")``.
+    """
+
+    model: Scorer = field(repr=False)
+
+    def __call__(self, prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
+        """Score what each node's turn says so far, all in one batch."""
+        asked, said = as_messages(prompt), [node.turn_text for node in nodes]
+        return self.model.score([(*asked, Message("assistant", text)) for text in said])
+
+
+@dataclass(frozen=True)
+class StepReward:
+    """Score a node by what a process reward model says at the end of each step.
+
+    The model reads the solution with a tag after every step; its next token there would be the
+    first choice after a good step and the second after a bad one (Math-Shepherd, Wang et al. 2023,
+    arXiv:2312.08935). A step's score is P(first) ÷ P(either). Each tag is asked with the text
+    before it as prefix, which the engine evaluates once for all.
+
+    Math-Shepherd's own model was trained on ``tag=" ки"`` and ``split="\\n"``.
+
+    Args:
+        backend: the process reward model, which must be trained on such tags.
+        tag: what follows a step, and asks for its label.
+        choices: the labels of a good step and of a bad one; they must begin with different tokens.
+        split: what stands between steps.
+        combine: how steps make a solution's score.
+            ``min`` the worst step's (Wang et al. 2023).
+            ``product`` the chance that all are right (Lightman et al. 2023, arXiv:2305.20050).
+            ``last`` the last step's, asked alone (Snell et al. 2024, arXiv:2408.03314).
+    """
+
+    backend: Backend = field(repr=False)
+    tag: str
+    choices: tuple[str, str] = ("+", "-")
+    split: str = "\n\n"
+    combine: Combine = "min"
+
+    def __post_init__(self) -> None:
+        pair = not isinstance(self.choices, str) and len(self.choices) == 2
+        different = pair and all(self.choices) and self.choices[0] != self.choices[1]
+        require(different, "choices", self.choices, "two different, non-empty strings")
+        require(self.tag != "", "tag", self.tag, "a non-empty string")
+        require(self.split != "", "split", self.split, "a non-empty string")
+        valid = get_args(Combine)
+        require(self.combine in valid, "combine", self.combine, " or ".join(map(repr, valid)))
+
+    def __call__(self, prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
+        """Ask at the tags of each node's turn so far, all in one batch."""
+        asked = [self._requests(as_messages(prompt), node.turn_text) for node in nodes]
+        told = iter(choose(self.backend, [r for row in asked for r in row], self.choices))
+        return [self._combined([next(told) for _ in row]) for row in asked]
+
+    def _requests(self, messages: tuple[Message, ...], text: str) -> list[Request]:
+        """One request per tag; the text before it is its prefix, in one piece per step."""
+        steps = [step for step in text.split(self.split) if step.strip()]
+        parts = [step + self.tag for step in steps]
+        pieces = [Piece(part if i == 0 else self.split + part) for i, part in enumerate(parts)]
+        ends = range(1, len(pieces) + 1)
+        asked = ends[-1:] if self.combine == "last" else ends
+        return [Request(messages, tuple(pieces[:end])) for end in asked]
+
+    def _combined(self, steps: Sequence[Verdict]) -> Verdict:
+        if not steps:
+            return Verdict(math.nan, note="there are no steps")
+        cost = sum((step.cost for step in steps), Cost())
+        scores = [step.score for step in steps]
+        if any(map(math.isnan, scores)):
+            return Verdict(math.nan, cost, next(s.note for s in steps if math.isnan(s.score)))
+        score = math.prod(scores) if self.combine == "product" else min(scores)
+        return Verdict(score, cost, "steps " + ", ".join(f"{score:.2f}" for score in scores))

@@ -1,0 +1,79 @@
+"""The look that all figures and panels share.
+
+Colours of series are those of Okabe and Ito, which people with any kind of colour vision tell apart
+(https://jfly.uni-koeln.de/color/); no figure relies on colour alone.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import plotly.graph_objects as go
+
+INK, MUTED, GRID = "#1b1b1b", "#6b6b6b", "#e6e6e6"
+GREEN, BLUE, ORANGE, PURPLE = "#009e73", "#0072b2", "#d55e00", "#cc79a7"
+AMBER, CYAN, WINE, RED = "#e69f00", "#56b4e9", "#8a2a66", "#b00020"
+SKY, GREY = "#a6d3f0", "#c4c8cc"
+
+FONT = "Helvetica, Arial, sans-serif"
+
+VIEW = f"font: 14px/1.5 {FONT}; color: {INK}; background: white; max-width: 50rem; padding: 8px"
+"""Of a panel's view: the same in light and dark themes."""
+
+BOX = (
+    f"font: 14px/1.45 {FONT}; white-space: pre-wrap; word-break: normal; "
+    "overflow-wrap: anywhere; max-width: 46rem; padding: 0.3rem 0.9rem; border-left: 4px solid"
+)
+"""Of a ``<pre>`` with what someone said. In it, mathematics is not typeset: a price in dollars
+would become a formula."""
+
+_AXIS = {
+    "gridcolor": GRID,
+    "linecolor": MUTED,
+    "showline": True,
+    "ticks": "outside",
+    "tickcolor": MUTED,
+    "zeroline": False,
+    "automargin": True,
+}
+TEMPLATE = go.layout.Template(
+    layout={
+        "font": {"family": FONT, "size": 14, "color": INK},
+        "title": {"x": 0, "xref": "container", "pad": {"l": 16}, "font": {"size": 17}},
+        "colorway": [BLUE, ORANGE, GREEN, PURPLE],
+        "paper_bgcolor": "white",
+        "plot_bgcolor": "white",
+        "margin": {"l": 70, "r": 24, "t": 72, "b": 60},
+        "legend": {"bgcolor": "rgba(0,0,0,0)"},
+        "xaxis": _AXIS,
+        "yaxis": _AXIS,
+    }
+)
+"""Of every figure."""
+
+
+class Mark(NamedTuple):
+    """How the points and lines of one series are drawn."""
+
+    colour: str
+    symbol: str
+    dash: str
+
+
+MARKS = [
+    Mark(INK, "star", "solid"),
+    Mark(BLUE, "circle", "solid"),
+    Mark(ORANGE, "square", "dash"),
+    Mark(GREEN, "diamond", "dot"),
+    Mark(PURPLE, "triangle-up", "dashdot"),
+    Mark(CYAN, "triangle-down", "longdash"),
+    Mark(AMBER, "pentagon", "longdashdot"),
+    Mark(WINE, "hexagram", "12px 3px 3px 3px 3px 3px"),
+    Mark(MUTED, "x", "3px 5px"),
+]
+"""For one series after the other."""
+
+
+def short(answer: str, most: int = 16) -> str:
+    """An answer fit for an axis."""
+    return answer if len(answer) <= most else f"{answer[: most - 1]}…"
