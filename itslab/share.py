@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
+from functools import lru_cache
 from pathlib import Path
 
 from itslab import sandbox
@@ -58,9 +59,9 @@ def backend(mode: str, model: str, bank: str) -> Backend:
     """
     require(mode in MODES, "mode", mode, f"one of {', '.join(MODES)}")
     if mode == "live":
-        return load(model)
+        return _loaded(model)
     if mode == "record":
-        return _bank(mode, bank).record(load(model))
+        return _bank(mode, bank).record(_loaded(model))
     return _bank(mode, bank).replay(model)
 
 
@@ -93,6 +94,10 @@ def examiner(mode: str, bank: str) -> sandbox.Examine:
         return outcomes
 
     return examine
+
+
+# A notebook that draws from several banks has one model in memory.
+_loaded = lru_cache(load)
 
 
 def _bank(mode: str, name: str) -> Bank:

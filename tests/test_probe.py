@@ -32,8 +32,7 @@ def bank():
     correct = rng.random((PROBLEMS, SAMPLES)) < 0.4
     states = rng.normal(size=(PROBLEMS, SAMPLES, WIDTH)) + rng.normal(size=(PROBLEMS, 1, WIDTH))
     states[:, :, 3] += 3 * correct
-    problems = np.repeat(np.arange(PROBLEMS), SAMPLES)
-    return states.reshape(-1, WIDTH), correct.ravel(), problems
+    return states, correct
 
 
 def node(state):
@@ -44,24 +43,32 @@ def node(state):
 
 
 def test_what_is_there_is_found_on_problems_it_has_not_seen(bank):
-    states, correct, problems = bank
-    scores = held_out(states, correct, problems).reshape(PROBLEMS, SAMPLES)
-    assert np.nanmean(auroc(scores, correct.reshape(PROBLEMS, SAMPLES))) > 0.9
+    assert np.nanmean(auroc(held_out(*bank), bank[1])) > 0.9
 
 
 def test_what_is_not_there_is_not_found(bank):
-    states, correct, problems = bank
-    shuffled = np.random.default_rng(1).permutation(correct)
-    scores = held_out(states, shuffled, problems).reshape(PROBLEMS, SAMPLES)
-    area = np.nanmean(auroc(scores, shuffled.reshape(PROBLEMS, SAMPLES)))
-    assert 0.4 < area < 0.6
+    states, correct = bank
+    shuffled = np.random.default_rng(1).permutation(correct.ravel()).reshape(correct.shape)
+    assert 0.4 < np.nanmean(auroc(held_out(states, shuffled), shuffled)) < 0.6
+
+
+def test_samples_without_a_state_teach_nothing_and_get_no_score(bank):
+    states, correct = bank
+    lacking = states.copy()
+    lacking[2, 1:3] = math.nan
+    scores = held_out(lacking, correct)
+    assert np.argwhere(np.isnan(scores)).tolist() == [[2, 1], [2, 2]]
+    kept = np.delete(np.arange(PROBLEMS), 2)
+    without = Probe.fit(states[kept], correct[kept])
+    lacking[2] = math.nan
+    assert np.allclose(Probe.fit(lacking, correct).weights, without.weights)
 
 
 def test_a_saved_probe_says_the_same(bank, tmp_path):
-    states, correct, problems = bank
-    probe = Probe.fit(states, correct, problems)
+    states, correct = bank
+    probe = Probe.fit(states, correct)
     probe.save(tmp_path / "probe.npz")
-    nodes = [node(state) for state in states[:5]]
+    nodes = [node(state) for state in states[0, :5]]
     verdicts = probe("?", nodes)
     assert verdicts == Probe.load(tmp_path / "probe.npz")("?", nodes)
     assert all(0 < verdict.score < 1 for verdict in verdicts)
@@ -79,11 +86,13 @@ def test_a_sample_without_a_state_is_nan_and_one_of_another_model_an_error(bank)
 
 
 def test_samples_that_teach_nothing_are_refused(bank):
-    states, correct, problems = bank
+    states, correct = bank
     with pytest.raises(OptionError, match="right and wrong"):
-        Probe.fit(states, np.ones_like(correct), problems)
+        Probe.fit(states, np.ones_like(correct))
     with pytest.raises(OptionError, match="at least 5"):
-        Probe.fit(states, correct, problems % 3)
+        Probe.fit(states[:3], correct[:3])
+    with pytest.raises(OptionError, match=r"of shape \(40, 8\)"):
+        Probe.fit(states, correct[:5])
 
 
 def test_states_of_a_real_model_fit(llm: Llama):
@@ -92,9 +101,9 @@ def test_states_of_a_real_model_fit(llm: Llama):
         as_messages("Say a word."), sampling=Sampling(max_tokens=4, signals=True), n=10
     )
     [drawn] = llm.generate([request])
-    states = [sample.signals.state for sample in drawn]
-    probe = Probe.fit(states, [i % 2 for i in range(10)], range(10))
-    [verdict] = probe("Say a word.", [replace_state(states[0])])
+    states = [[sample.signals.state] for sample in drawn]
+    probe = Probe.fit(states, [[i % 2] for i in range(10)])
+    [verdict] = probe("Say a word.", [replace_state(states[0][0])])
     assert 0 < verdict.score < 1
     assert verdict.cost.decoded == 0
 

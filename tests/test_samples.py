@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import replace
 
 import numpy as np
@@ -80,6 +81,17 @@ def test_losses_add_up_and_say_what_was_lost_where(samples: Samples) -> None:
     assert row == pytest.approx({"samples": 3, **expected})
     [row] = losses(samples, chances["majority"], (3,)).to_dict("records")
     assert (row["solved"], row["selection"]) == pytest.approx((1 / 3, 0))
+
+
+def test_all_selectors_over_a_hundred_problems_take_under_five_seconds(samples: Samples) -> None:
+    rng, counts = np.random.default_rng(0), (1, 2, 4, 8, 16)
+    samples.keys = [[str(key) for key in row] for row in rng.integers(0, 8, (100, 16))]
+    samples.correct = np.array([[key == "0" for key in row] for row in samples.keys])
+    scores = {f"verifier {i}": rng.random((100, 16)) - i % 2 for i in range(10)}
+    began = time.thread_time()
+    table = accuracy(select(samples, scores, counts), counts, 200.0)
+    assert time.thread_time() - began < 5
+    assert len(table) == (2 + 2 * 10) * len(counts)
 
 
 def test_a_table_of_accuracy_has_a_row_per_method_and_count(samples: Samples) -> None:

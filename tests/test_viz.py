@@ -15,9 +15,21 @@ import pytest
 from plotly.colors import hex_to_rgb
 
 from itslab.backends.llama import Llama
-from itslab.core import Completion, Cost, MissingSample, Node, OptionError, Result, Sampling, Tree
+from itslab.core import (
+    Completion,
+    Cost,
+    MissingSample,
+    Node,
+    OptionError,
+    Problem,
+    Result,
+    Sampling,
+    Tree,
+)
 from itslab.run import Started, solve, start
 from itslab.strategies import ExtendedThinking, SelfConsistency
+from itslab.study.samples import Samples
+from itslab.tasks import Task
 from itslab.viz import (
     SampleBrowser,
     ThinkingPanel,
@@ -40,7 +52,7 @@ from itslab.viz.voting import Bar, bars, picture
 
 
 def test_bars_are_ordered_by_votes_and_the_gold_answer_is_marked() -> None:
-    rows = bars({"7": 1, "12": 5, "9": 1}, gold="12.0", silent=2, drawing=3)
+    rows = bars({"7": 1, "12": 5, "9": 1}, right={"12"}, silent=2, drawing=3)
     assert [(row.label, row.votes) for row in rows] == [
         ("✓ 12", 5),
         ("7", 1),
@@ -53,8 +65,8 @@ def test_bars_are_ordered_by_votes_and_the_gold_answer_is_marked() -> None:
 
 def test_rare_answers_share_a_bar_that_tells_whether_the_gold_one_is_among_them() -> None:
     many = {str(answer): 10 - answer for answer in range(10)}
-    assert bars(many, gold="9")[-1].label == "2 others with ✓"
-    assert bars(many, gold="0")[-1][:2] == ("2 others", 3)
+    assert bars(many, right={"9"})[-1].label == "2 others with ✓"
+    assert bars(many, right={"0"})[-1][:2] == ("2 others", 3)
     assert [len(bars({str(i): 1 for i in range(n)})) for n in (8, 9, 10)] == [8, 9, 9]
     assert sum(row.votes for row in bars(many)) == sum(many.values())
 
@@ -183,13 +195,12 @@ def test_reliability_has_a_panel_a_method_with_points_intervals_and_counts() -> 
     ]
     columns = ["method", "predicted", "observed", "low", "high", "count"]
     figure = reliability(pd.DataFrame(rows, columns=columns), "n = 40")
-    diagonal, points, counts, _, others, _ = figure.data
+    diagonal, points, _, others = figure.data
     assert (list(diagonal.x), list(diagonal.y)) == ([0, 1], [0, 1])
     assert (list(points.x), list(points.y)) == ([0.2, 0.8], [0.1, 0.5])
     assert list(points.error_y.array) == pytest.approx([0.1, 0.2])
     assert list(points.error_y.arrayminus) == pytest.approx([0.05, 0.2])
-    assert (list(counts.y), list(counts.text)) == ([1530, 41], ["1.5k", "41"])
-    assert counts.yaxis != points.yaxis
+    assert [row[0] for row in points.customdata] == [1530, 41]
     assert others.xaxis != points.xaxis
     titles = {note.text for note in figure.layout.annotations}
     assert {"<b>judge</b>", "<b>probe</b>"} < titles
@@ -421,14 +432,36 @@ def test_the_thinking_stands_in_a_page_as_html_without_mathematics() -> None:
 NAN = float("nan")
 
 
+SAID = {
+    "Say <yes>.": "yes",
+    "Say no.": "no",
+    "f": "def f():\n    return 1\n" * 9,
+    "g": "g",
+    "h": "h",
+}
+TEXTS = [["Say <yes>.", "Say no.", "$"], ["f", "g", "h"]]
+SCORES = {"judge": [[0.1, 0.9, NAN], [1, 1, 1]], "length": [[3, 1, 2], [NAN, NAN, NAN]]}
+TASK = Task(
+    "two",
+    (Problem("a", "Is 1 < 2?", "yes"), Problem("b", "Write f.", "")),
+    extract=SAID.get,
+    grade=lambda problem, answer: answer in ("yes", "g", SAID["f"]),
+    key=lambda answer: answer[:3],
+    readings=lambda text: [],
+)
+
+
+def result(problem: Problem, texts: list[str]) -> Result:
+    tree = Tree()
+    root = tree.add(None, "user", problem.prompt)
+    for text in texts:
+        tree.add(root, "assistant", text).completion = Completion(text)
+    return Result(None, None, tree, Cost(), None, 0)
+
+
 def browser() -> SampleBrowser:
-    return SampleBrowser(
-        prompts=["Is 1 < 2?", "Write f."],
-        texts=[["Say <yes>.", "Say no.", "$"], ["f", "g", "h"]],
-        answers=[["yes", "no", None], ["def f():\n    return 1\n" * 9, "g", "h"]],
-        correct=[[True, False, False], [True, True, False]],
-        scores={"judge": [[0.1, 0.9, NAN], [1, 1, 1]], "length": [[3, 1, 2], [NAN, NAN, NAN]]},
-    )
+    results = [result(problem, texts) for problem, texts in zip(TASK, TEXTS, strict=True)]
+    return SampleBrowser(Samples(TASK, results), SCORES)
 
 
 def rows(page: str) -> list[list[str]]:
@@ -474,7 +507,7 @@ def test_a_page_shows_the_first_problem_with_every_text_escaped_behind_its_fold(
 
 def test_a_negative_score_has_a_minus_and_three_digits() -> None:
     samples = [Sample("", "7", False, score) for score in (-0.25, -12.3456, 100)]
-    assert [row[1] for row in rows(listing("", samples, "s"))] == ["100", "−0.250", "−12.3"]
+    assert [row[1] for row in rows(f"<p>{listing(samples, 's')}</p>")] == ["100", "−0.250", "−12.3"]
 
 
 def test_shades_go_from_the_lowest_score_to_the_highest() -> None:
@@ -500,7 +533,21 @@ def test_the_scale_has_equal_steps_of_lightness_and_text_on_it_is_readable() -> 
 
 
 def test_a_table_of_another_shape_is_refused_by_name() -> None:
+    samples = Samples(Task("one", TASK.problems[:1]), [result(TASK.problems[0], ["1", "2"])])
     with pytest.raises(OptionError, match=r"judge=\(1, 1\) is not valid: .*of shape \(1, 2\)"):
-        SampleBrowser(["?"], [["a", "b"]], [["1", "2"]], [[True, False]], {"judge": [[0.5]]})
-    with pytest.raises(OptionError, match="prompts=2 is not valid"):
-        SampleBrowser(["?", "!"], [["a"]], [["1"]], [[True]], {"judge": [[0.5]]})
+        SampleBrowser(samples, {"judge": [[0.5]]})
+    with pytest.raises(OptionError, match="at least one"):
+        SampleBrowser(samples, {})
+
+
+def test_the_votes_of_the_problem_stand_above_its_samples() -> None:
+    panel = browser()
+    assert {"✓ yes", "no", "no answer"} <= set(pictured(panel))
+    panel.problem.value = 1
+    assert {"✓ def", "✓ g", "h"} <= set(pictured(panel))
+
+
+def pictured(panel: SampleBrowser) -> list[str]:
+    """The texts in the picture of votes."""
+    page = ElementTree.fromstring(panel.view.value)
+    return ["".join(text.itertext()) for text in page.iter("{http://www.w3.org/2000/svg}text")]

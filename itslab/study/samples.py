@@ -63,6 +63,12 @@ class Samples:
         none = (np.nan,) * max(len(state) for row in states for state in row)
         return np.array([[state or none for state in row] for row in states], dtype=float)
 
+    @property
+    def verdicts(self) -> NDArray[np.float64]:
+        """(p, n) scores that the strategy itself asked for; nan where there is no answer."""
+        given = [[n.verdict.score if n.verdict else np.nan for n in row] for row in self.nodes]
+        return np.where(self.silent, np.nan, given)
+
     def scores(self, verifier: Verifier) -> NDArray[np.float64]:
         """Let a verifier score all samples, (p, n); nan where there is no answer to choose."""
         rows = [verifier(conversation(row[0])[0], row) for row in self.nodes]

@@ -15,6 +15,7 @@ from itertools import combinations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from threadpoolctl import threadpool_limits
 
 from itslab.answers import Weigh, as_weights
 from itslab.core import require
@@ -118,15 +119,16 @@ def weighted_at_k(
     rng = np.random.default_rng(seed)
     subsets = [_subsets(right.shape[1], k, draws, rng) for k in ks]
     chance = np.zeros((len(right), len(ks)))
-    for row, (said, marks) in enumerate(zip(keys, right, strict=True)):
-        silent = np.array([key is None for key in said])
-        if not (marks * ~silent).any():
-            continue  # whoever is chosen is wrong
-        names = dict.fromkeys(key for key in said if key is not None)
-        choice = np.array([[key == name for key in said] for name in names], dtype=float)
-        points = np.where(silent, np.nan, score[row])
-        for column, members in enumerate(subsets):
-            chance[row, column] = _elect(members, choice, marks, points, weigh).mean()
+    with threadpool_limits(1):  # more threads would wait for each other, and for the model
+        for row, (said, marks) in enumerate(zip(keys, right, strict=True)):
+            silent = np.array([key is None for key in said])
+            if not (marks * ~silent).any():
+                continue  # whoever is chosen is wrong
+            names = dict.fromkeys(key for key in said if key is not None)
+            choice = np.array([[key == name for key in said] for name in names], dtype=float)
+            points = np.where(silent, np.nan, score[row])
+            for column, members in enumerate(subsets):
+                chance[row, column] = _elect(members, choice, marks, points, weigh).mean()
     return chance
 
 

@@ -24,6 +24,16 @@ class Estimate:
     high: float
     n: int
 
+    @property
+    def percent(self) -> str:
+        """As a share, in whole percent, for tables."""
+        return f"{self.value:.0%} [{self.low:.0%}, {self.high:.0%}]"
+
+    @property
+    def points(self) -> str:
+        """As a difference of shares, in percentage points, for tables."""
+        return f"{100 * self.value:+.0f} [{100 * self.low:+.0f}, {100 * self.high:+.0f}]"
+
     def __str__(self) -> str:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
 

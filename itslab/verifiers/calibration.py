@@ -50,8 +50,8 @@ class Calibrated:
     def fit(cls, verifier: Verifier, scores: ArrayLike, correct: ArrayLike) -> Calibrated:
         """Fit the curve to samples whose gold answers are known, such as a recorded bank.
 
-        To measure how well it does, fit and measure on different problems: the logits of the scores
-        are states of width 1 to ``probe.held_out``.
+        To measure how well it does, fit and measure on different problems: to ``probe.held_out``,
+        the logits of scores are states of width 1.
 
         Args:
             verifier: gave the scores.
@@ -73,14 +73,14 @@ class Calibrated:
 
 
 def logits(scores: ArrayLike) -> NDArray[np.float64]:
-    """Return the logits of probabilities, (n, 1).
+    """Return the logits of probabilities, with a last axis of length 1.
 
     Args:
-        scores: (n,) in [0, 1]; 0 and 1 count as one in a million.
+        scores: of any shape, in [0, 1]; 0 and 1 count as one in a million.
     """
     p = np.asarray(scores, dtype=float)
     valid = bool(((p >= 0) & (p <= 1) | np.isnan(p)).all())
     require(valid, "scores", (np.nanmin(p), np.nanmax(p)), "probabilities, in [0, 1]")
     p = np.clip(p, _LEAST, 1 - _LEAST)
     logit: NDArray[np.float64] = np.log(p / (1 - p))
-    return logit.reshape(-1, 1)
+    return logit[..., None]

@@ -54,19 +54,24 @@ class Probe:
         return Verdict(float(_sigmoid(np.asarray(state) @ self.weights + self.bias)))
 
     @classmethod
-    def fit(cls, states: ArrayLike, correct: ArrayLike, problems: ArrayLike) -> Probe:
+    def fit(cls, states: ArrayLike, correct: ArrayLike) -> Probe:
         """Train on samples whose gold answers are known, such as a recorded bank.
 
+        The strength of the regularisation is chosen by cross-validation over problems, not over
+        samples.
+
         Args:
-            states: (n, width of the model).
-            correct: (n,) whether each sample is right.
-            problems: (n,) which problem each belongs to: the strength of the regularisation is
-                chosen by cross-validation over problems, not over samples.
+            states: (p, n, width of the model) of n samples of each of p problems, or of n steps;
+                nan where there is none.
+            correct: (p, n) whether each is right, or leads to a right answer.
 
         Raises:
             OptionError: all samples are right or all wrong, or there are fewer than 5 problems.
         """
-        x, y, groups = _checked(states, correct, problems)
+        return cls._fitted(*_rows(states, correct))
+
+    @classmethod
+    def _fitted(cls, x: Any, y: Any, groups: Any) -> Probe:
         scaler, model = _regression(x, y, groups)
         weights = model.coef_[0] / scaler.scale_
         return cls(weights, float(model.intercept_[0] - weights @ scaler.mean_))
@@ -91,8 +96,8 @@ class Probe:
             ) from error
 
 
-def held_out(states: ArrayLike, correct: ArrayLike, problems: ArrayLike) -> NDArray[np.float64]:
-    """Return what probes say of samples of problems that they were not trained on, (n,).
+def held_out(states: ArrayLike, correct: ArrayLike) -> NDArray[np.float64]:
+    """Return what probes say of samples of problems that they were not trained on, (p, n).
 
     One probe for each of 5 parts of the problems, trained on the other 4. This is how a probe is
     compared with other verifiers on the samples that it is trained on.
@@ -101,18 +106,23 @@ def held_out(states: ArrayLike, correct: ArrayLike, problems: ArrayLike) -> NDAr
     """
     from sklearn.model_selection import GroupKFold
 
-    x, y, groups = _checked(states, correct, problems)
-    scores = np.empty(len(y))
+    x, y, groups = _rows(states, correct)
+    told = np.empty(len(y))
     for train, test in GroupKFold(FOLDS).split(x, y, groups):
-        probe = Probe.fit(x[train], y[train], groups[train])
-        scores[test] = _sigmoid(x[test] @ probe.weights + probe.bias)
+        probe = Probe._fitted(x[train], y[train], groups[train])
+        told[test] = _sigmoid(x[test] @ probe.weights + probe.bias)
+    scores = np.full(np.shape(correct), math.nan)
+    scores[~np.isnan(states).any(axis=2)] = told
     return scores
 
 
-def _checked(states: ArrayLike, correct: ArrayLike, problems: ArrayLike) -> tuple[Any, Any, Any]:
-    x, y, groups = np.asarray(states, float), np.asarray(correct, bool), np.asarray(problems)
-    require(x.ndim == 2, "states", x.shape, "of shape (n, width of the model)")
-    require(y.shape == groups.shape == x.shape[:1], "correct", y.shape, f"of shape {x.shape[:1]}")
+def _rows(states: ArrayLike, correct: ArrayLike) -> tuple[Any, Any, Any]:
+    """The samples that have a state, one per row: state, whether it is right, its problem."""
+    x, y = np.asarray(states, float), np.asarray(correct, bool)
+    require(x.ndim == 3, "states", x.shape, "of shape (p, n, width of the model)")
+    require(y.shape == x.shape[:2], "correct", y.shape, f"of shape {x.shape[:2]}")
+    there = ~np.isnan(x).any(axis=2)
+    x, y, groups = x[there], y[there], np.nonzero(there)[0]
     require(0 < y.sum() < len(y), "correct", f"{y.sum()} of {len(y)}", "right and wrong samples")
     count = len(np.unique(groups))
     require(count >= FOLDS, "problems", count, f"at least {FOLDS} different ones")
@@ -123,6 +133,7 @@ def _regression(x: Any, y: Any, groups: Any) -> tuple[Any, Any]:
     from sklearn.linear_model import LogisticRegressionCV
     from sklearn.model_selection import GroupKFold
     from sklearn.preprocessing import StandardScaler
+    from threadpoolctl import threadpool_limits
 
     scaler = StandardScaler().fit(x)
     folds = list(GroupKFold(min(FOLDS, len(np.unique(groups)))).split(x, y, groups))
@@ -134,7 +145,8 @@ def _regression(x: Any, y: Any, groups: Any) -> tuple[Any, Any]:
         max_iter=1000,
         use_legacy_attributes=False,
     )
-    return scaler, model.fit(scaler.transform(x), y)
+    with threadpool_limits(1):  # more threads would wait for each other, and for the model
+        return scaler, model.fit(scaler.transform(x), y)
 
 
 def _sigmoid(logit: Any) -> Any:

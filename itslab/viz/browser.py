@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -12,8 +13,10 @@ from numpy.typing import ArrayLike
 from plotly.colors import sample_colorscale
 
 from itslab.core import require
+from itslab.study.samples import Samples
 from itslab.viz.panels import Panel
 from itslab.viz.style import BLUE, BOX, INK, MUTED, VIEW, short
+from itslab.viz.voting import bars, picture
 
 SCALE = ("#f1f7fc", "#ccdbed", "#a6bfde", "#7fa5d0", "#538bc1")
 """From the lowest score to the highest: a straight line in CIELAB, so that equal steps look equal,
@@ -34,37 +37,21 @@ class Sample(NamedTuple):
 
 
 class SampleBrowser(Panel):
-    """All samples of the problem and in the order of the selector that one chooses.
+    """The votes and the samples of the problem that one chooses, in the order of a selector.
 
     Args:
-        prompts: (p,) of each problem.
-        texts: (p, n) of each sample.
-        answers: (p, n) read from it; None if there is none.
-        correct: (p, n) whether it is right.
+        samples: n of each of p problems.
         scores: for each name of a selector its scores (p, n), the higher the better; nan is none.
     """
 
-    def __init__(
-        self,
-        prompts: Sequence[str],
-        texts: Sequence[Sequence[str]],
-        answers: Sequence[Sequence[str | None]],
-        correct: ArrayLike,
-        scores: Mapping[str, ArrayLike],
-    ) -> None:
+    def __init__(self, samples: Samples, scores: Mapping[str, ArrayLike]) -> None:
         import ipywidgets as widgets
 
-        right = np.asarray(correct, dtype=bool)
-        require(right.ndim == 2 and right.size > 0, "correct", right.shape, "of shape (p, n)")
-        require(len(prompts) == len(right), "prompts", len(prompts), f"{len(right)} texts")
-        require(len(scores) > 0, "scores", scores, "at least one selector's")
-        self._prompts, self._right = prompts, right
-        self._texts = np.array(texts, dtype=object)
-        self._answers = np.array(answers, dtype=object)
+        require(len(scores) > 0, "scores", scores, "of at least one selector")
+        self._samples, right = samples, samples.correct
         self._scores = {name: np.asarray(each, dtype=float) for name, each in scores.items()}
-        for name, each in {"texts": self._texts, "answers": self._answers, **self._scores}.items():
+        for name, each in self._scores.items():
             require(each.shape == right.shape, name, each.shape, f"of shape {right.shape}")
-
         labels = [f"{i}: {row.sum()} of {len(row)} right" for i, row in enumerate(right, start=1)]
         pairs = [(label, i) for i, label in enumerate(labels)]
         self.problem = widgets.Dropdown(description="problem", options=pairs)
@@ -75,27 +62,30 @@ class SampleBrowser(Panel):
         self._show()
 
     def _show(self, _: Any = None) -> None:
-        problem, selector = self.problem.value, self.selector.value
-        each = zip(
-            self._texts[problem],
-            self._answers[problem],
-            self._right[problem],
-            self._scores[selector][problem],
-            strict=True,
+        i, selector, samples = self.problem.value, self.selector.value, self._samples
+        right, keys = samples.correct[i].tolist(), samples.keys[i]
+        votes = Counter(key for key in keys if key is not None)
+        marked = {key for key, mark in zip(keys, right, strict=True) if key is not None and mark}
+        chart = picture(bars(votes, marked, keys.count(None)), f"votes of {len(keys)} samples")
+        texts = [node.turn_text for node in samples.nodes[i]]
+        scores = self._scores[selector][i].tolist()
+        each = map(Sample, texts, samples.answers[i], right, scores)
+        prompt = html.escape(samples.task.problems[i].prompt.strip())
+        self.view.value = (
+            f'<div style="{VIEW}"><pre style="{BOX} {BLUE}; {_TEXT}">{prompt}</pre>'
+            f"{chart}{listing(list(each), selector)}</div>"
         )
-        self.view.value = listing(self._prompts[problem], [Sample(*s) for s in each], selector)
 
 
-def listing(prompt: str, samples: Sequence[Sample], selector: str) -> str:
-    """Return a problem and its samples, the best one by score first, as HTML."""
+def listing(samples: Sequence[Sample], selector: str) -> str:
+    """Return samples as HTML, the best one by score first."""
     order = sorted(samples, key=lambda s: math.inf if math.isnan(s.score) else -s.score)
     shades = shade([sample.score for sample in order])
     rows = (_row(i, s, c) for i, (s, c) in enumerate(zip(order, shades, strict=True), start=1))
     return (
-        f'<div style="{VIEW}"><pre style="{BOX} {BLUE}; {_TEXT}">{html.escape(prompt.strip())}'
-        f"</pre>{_legend(order, selector)}"
+        f"{_legend(order, selector)}"
         f'<div style="padding-left: 1.6em; font-weight: bold">'
-        f"{_cells('rank', 'score', 'graded', 'answer')}</div>{''.join(rows)}</div>"
+        f"{_cells('rank', 'score', 'graded', 'answer')}</div>{''.join(rows)}"
     )
 
 

@@ -8,38 +8,30 @@ from typing import TYPE_CHECKING
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from itslab.viz.style import GREY, MARKS, MUTED, TEMPLATE
+from itslab.viz.style import MARKS, MUTED, TEMPLATE
 
 if TYPE_CHECKING:
     import pandas as pd
-
-_BAR = 0.06  # width of a bar, as a probability
 
 
 def reliability(table: pd.DataFrame, title: str = "Reliability") -> go.Figure:
     """Draw how often samples are right against how likely they were judged to be, by each method.
 
-    On the diagonal, judgements mean what they say (DeGroot & Fienberg 1983). Below each panel is
-    shown how many samples its points stand for.
+    On the diagonal, judgements mean what they say (DeGroot & Fienberg 1983).
 
     Args:
         table: one row for each bin of a method's samples: columns ``method``, ``predicted`` (mean
             judged probability), ``observed``, ``low``, ``high`` (fraction of right answers and its
             interval) and ``count`` (samples).
-        title: should say how many problems there are and what the interval is.
+        title: should say how many problems and samples there are and what the interval is.
     """
     methods = list(table.groupby("method", sort=False))
-    wide = len(methods) < 3
     figure = make_subplots(
-        rows=2,
         cols=len(methods),
-        row_heights=[0.78, 0.22],
-        shared_xaxes=True,
         shared_yaxes=True,
         horizontal_spacing=0.04,
-        vertical_spacing=0.05,
         column_titles=[f"<b>{method}</b>" for method, _ in methods],
-        x_title="judged probability of being right<br>(dotted: right as often as judged)",
+        x_title="judged probability of being right (%; dotted: right as often as judged)",
     )
     for column, ((_, rows), mark) in enumerate(zip(methods, cycle(MARKS[1:]), strict=False), 1):
         diagonal = {"color": MUTED, "width": 1.5, "dash": "dot"}
@@ -65,32 +57,15 @@ def reliability(table: pd.DataFrame, title: str = "Reliability") -> go.Figure:
             row=1,
             col=column,
         )
-        figure.add_bar(
-            x=rows.predicted,
-            y=rows["count"],
-            width=_BAR,
-            marker_color=GREY,
-            text=[f"{n / 1000:.1f}k" if n >= 1000 else f"{n}" for n in rows["count"]],
-            textposition="outside",
-            textangle=0 if wide else -90,
-            textfont_size=10,
-            constraintext="none",
-            cliponaxis=False,
-            hovertemplate="%{y:,} samples<extra></extra>",
-            row=2,
-            col=column,
-        )
     figure.update_layout(
         template=TEMPLATE,
         title=title,
-        height=530,
-        width=160 + 320 * len(methods) if wide else None,
-        margin={"t": 96, "b": 84},
+        height=450,
+        width=160 + 320 * len(methods) if len(methods) < 3 else None,
+        margin={"t": 96, "b": 78},
         showlegend=False,
     )
-    figure.update_xaxes(range=[-0.04, 1.04], tickformat=".0%", tickvals=[0, 0.5, 1])
-    figure.update_yaxes(range=[-0.04, 1.04], tickformat=".0%", row=1)
-    figure.update_yaxes(title="right answers (%)", row=1, col=1)
-    figure.update_yaxes(range=[0, 1.5 * table["count"].max()], nticks=3, row=2)
-    figure.update_yaxes(title="samples", row=2, col=1)
+    figure.update_xaxes(range=[-0.04, 1.04], tickformat=".0%", tickvals=[0, 0.25, 0.5, 0.75, 1])
+    figure.update_yaxes(range=[-0.04, 1.04], tickformat=".0%")
+    figure.update_yaxes(title="right answers (%)", col=1)
     return figure

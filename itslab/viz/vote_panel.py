@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from itslab import answers
 from itslab.core import Cost, Extractor, Result, Tree
 from itslab.viz.panels import RunPanel, price, slider
-from itslab.viz.voting import Bar, bars, picture
+from itslab.viz.voting import Bar, bars, marked, picture
 
 if TYPE_CHECKING:
     from itslab.run import Started
@@ -57,4 +57,4 @@ def votes_so_far(tree: Tree, extract: Extractor, gold: str | None = None) -> lis
     done = [node for node in samples if node.status == "done"]
     said = [extract(node.turn_text) for node in done]
     drawing = sum(node.status == "open" for node in samples)
-    return bars(answers.tally(said), gold, said.count(None), drawing)
+    return bars(answers.tally(said), marked(gold), said.count(None), drawing)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 import plotly.graph_objects as go
@@ -26,25 +26,27 @@ class Bar(NamedTuple):
 
 
 def bars(
-    votes: Mapping[str, float], gold: str | None = None, silent: float = 0, drawing: float = 0
+    votes: Mapping[str, float],
+    right: Collection[str] = (),
+    silent: float = 0,
+    drawing: float = 0,
 ) -> list[Bar]:
     """Return the bars of a picture of votes, the most frequent answer first.
 
     Args:
         votes: for each canonical answer, as ``answers.tally`` counts them.
-        gold: the gold answer, whose bar is marked; None marks none.
+        right: canonical answers whose bars are marked.
         silent: samples without an answer.
         drawing: samples that are not finished yet.
     """
-    right = None if gold is None else canonical(gold)
     order = sorted(votes, key=lambda answer: -votes[answer])  # stable: first seen, first shown
     cut = SHOWN if len(order) <= SHOWN else SHOWN - 1
     rows = [
-        Bar(f"✓ {short(a)}" if a == right else short(a), votes[a], GREEN if a == right else BLUE)
+        Bar(f"✓ {short(a)}" if a in right else short(a), votes[a], GREEN if a in right else BLUE)
         for a in order[:cut]
     ]
     if rest := order[cut:]:
-        here = "with ✓ " if right in rest else ""
+        here = "with ✓ " if not set(rest).isdisjoint(right) else ""
         rows.append(Bar(f"{len(rest)} others {here}".strip(), sum(votes[a] for a in rest), SKY))
     if silent:
         rows.append(Bar("no answer", silent, MUTED))
@@ -56,8 +58,8 @@ def bars(
 def votes(
     votes: Mapping[str, float], gold: str | None = None, silent: float = 0, title: str = "Votes"
 ) -> go.Figure:
-    """Draw how many samples gave each answer; see ``bars``."""
-    rows = bars(votes, gold, silent)
+    """Draw how many samples gave each answer; that of ``gold`` is marked. See ``bars``."""
+    rows = bars(votes, marked(gold), silent)
     figure = go.Figure(
         go.Bar(
             x=[row.votes for row in rows],
@@ -81,6 +83,11 @@ def votes(
         showgrid=False,
     )
     return figure
+
+
+def marked(gold: str | None) -> tuple[str, ...]:
+    """The answers that a gold answer marks: its canonical form, or none."""
+    return () if gold is None else (canonical(gold),)
 
 
 def picture(rows: Sequence[Bar], caption: str) -> str:
