@@ -202,9 +202,9 @@ class Signals:
     Args:
         entropies: entropy of p (nats).
         certainties: self-certainty, the divergence of p from the uniform distribution,
-            −(1/V) Σ log(V p) (nats; Kang et al. 2025, arXiv:2502.18581, §3).
+            −(1/V) Σ log(V p) (nats; Kang et al. 2025, arXiv:2502.18581).
         confidences: minus the mean log-probability of the 20 likeliest tokens (nats; Fu et al.
-            2025, DeepConf, arXiv:2508.15260, §2).
+            2025, DeepConf, arXiv:2508.15260).
         state: (width of the model,) its last hidden state, normed, from which the sample's last
             token was drawn. At 16 bits. Empty if that is also its first.
     """

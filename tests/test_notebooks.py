@@ -60,22 +60,24 @@ def test_a_notebook_is_committed_with_small_outputs_and_no_widget(path: Path) ->
         assert all(notebooks.WIDGET not in o.get("data", {}) for o in cell.get("outputs", []))
 
 
-def test_notebook_00_stays_small_under_plain_papermill_and_its_solutions_solve(
-    tmp_path: Path,
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_runs_under_plain_papermill_stays_small_and_its_solutions_solve(
+    path: Path, tmp_path: Path
 ) -> None:
-    notebook = nbformat.read(share.shared("notebooks/00_start_here.ipynb"), as_version=4)
+    notebook = nbformat.read(path, as_version=4)
     prose = "".join(cell.source for cell in notebook.cells if cell.cell_type == "markdown")
-    solutions = iter(re.findall(r"```python\n(.*?)```", prose, re.DOTALL))
-    for cell in notebook.cells:
-        if "# your code" in cell.source:
-            cell.source = next(solutions)
+    solutions = iter(re.findall(r"<summary>Solution.*?```python\n(.*?)```", prose, re.DOTALL))
+    exercises = [cell for cell in notebook.cells if "# your code" in cell.source]
+    for cell in exercises:
+        cell.source = next(solutions)
     source, executed = tmp_path / "in.ipynb", tmp_path / "out.ipynb"
     nbformat.write(notebook, source)
     papermill.execute_notebook(str(source), str(executed), progress_bar=False)
     assert executed.stat().st_size < 3_000_000
     printed = executed.read_text()
-    assert "exercise 1: right" in printed
-    assert "exercise 2: right" in printed
+    assert exercises
+    for number in range(1, len(exercises) + 1):
+        assert f"exercise {number}: right" in printed
 
 
 # -- executed by our command -----------------------------------------------------------------------
@@ -207,25 +209,60 @@ RUN_ALL = """async () => {
 
 @needs_browser
 def test_notebook_00_runs_in_jupyterlab_and_its_panel_votes(tmp_path: Path) -> None:
-    book = share.shared("notebooks/00_start_here.ipynb")
-    shutil.copy(book, tmp_path)  # JupyterLab saves what it opens
-    with jupyterlab(tmp_path) as url, browser_page(height=9000) as page:
-        page.goto(f"{url}/lab/tree/{book.name}?reset")
-        page.wait_for_selector(".jp-Notebook")
-        page.evaluate(RUN_ALL)  # returns when the last cell has run
-        page.get_by_text("exercise 2: not written yet", exact=True).wait_for()
-        assert (
-            page.locator("[data-mime-type$='jupyter.error'], [data-mime-type$='stderr']").count()
-            == 0
-        )
+    with opened("00_start_here", tmp_path) as page:
         page.wait_for_function("document.querySelectorAll('.js-plotly-plot').length == 2")
-
         panel = page.locator(".jupyter-widgets.widget-vbox")
         assert "as drawn above:" in panel.locator("svg").text_content()
         panel.locator(".noUi-handle").nth(1).press("ArrowRight")  # a higher temperature
         panel.get_by_role("button", name="Run").click()
         panel.get_by_text("done").wait_for()
         assert "16 samples" in panel.locator("svg").text_content()
+
+
+@needs_browser
+def test_notebook_01_runs_in_jupyterlab_and_its_panel_thinks(tmp_path: Path) -> None:
+    with opened("01_chain_of_thought", tmp_path) as page:
+        page.wait_for_function("document.querySelectorAll('.js-plotly-plot').length == 1")
+        panel = page.locator(".jupyter-widgets.widget-vbox")
+        assert panel.get_by_text("inserted").count() == 0
+        budget = panel.locator(".noUi-handle").nth(1)
+        for _ in range(5):  # from 1,024 tokens to 32
+            budget.press("ArrowLeft")
+        panel.get_by_role("button", name="Run").click()
+        panel.get_by_text("done").wait_for()
+        assert "32 tokens of at most 32" in panel.text_content()
+        assert panel.get_by_text("inserted").count() == 1
+
+
+@needs_browser
+def test_notebook_02_runs_in_jupyterlab_and_its_samples_can_be_read(tmp_path: Path) -> None:
+    with opened("02_best_of_n", tmp_path) as page:
+        page.wait_for_function("document.querySelectorAll('.js-plotly-plot').length == 6")
+        panel = page.locator(".jupyter-widgets.widget-vbox")
+        problem, selector = panel.locator("select").nth(0), panel.locator("select").nth(1)
+        prompt = panel.locator("pre").first.text_content()
+        problem.select_option(index=1)
+        page.wait_for_function("old => !document.body.textContent.includes(old)", arg=prompt)
+        assert panel.locator("details").count() == 16
+        selector.select_option("length")
+        panel.get_by_text("score by length").wait_for()
+        panel.locator("summary").first.click()
+        assert panel.locator("details pre").first.is_visible()
+
+
+@contextlib.contextmanager
+def opened(name: str, folder: Path) -> Iterator[Page]:
+    """A committed notebook in JupyterLab, after all of its cells have run without any error."""
+    book = share.shared(f"notebooks/{name}.ipynb")
+    shutil.copy(book, folder)  # JupyterLab saves what it opens
+    with jupyterlab(folder) as url, browser_page(height=20_000) as page:
+        page.goto(f"{url}/lab/tree/{book.name}?reset")
+        page.wait_for_selector(".jp-Notebook")
+        page.evaluate(RUN_ALL)  # returns when the last cell has run
+        page.get_by_text(": not written yet").last.wait_for()
+        failed = page.locator("[data-mime-type$='jupyter.error'], [data-mime-type$='stderr']")
+        assert failed.count() == 0
+        yield page
         if shot := os.environ.get("ITSLAB_SCREENSHOT"):
             page.screenshot(path=shot, full_page=True)
 

@@ -19,6 +19,7 @@ from itslab.core import (
     Tree,
     as_messages,
 )
+from itslab.run import Run
 from itslab.study.statistics import auroc
 from itslab.verifiers.probe import Probe, held_out
 
@@ -113,3 +114,16 @@ def replace_state(state):
     assert made.completion is not None
     made.completion = replace(made.completion, signals=Signals(state=state))
     return made
+
+
+def test_each_step_of_a_chain_has_a_state_of_its_own_to_be_scored(llm: Llama):
+    run = Run(llm, extract=str.strip)
+    line = Sampling(max_tokens=12, stop=(" ",), include_stop=True, signals=True)
+    [first] = run.extend(run.reply(None, "Count from one to ten."), line)
+    [second] = run.extend(first, line)
+    states = [step.completion.signals.state for step in (first, second)]
+    assert states[0] != states[1]
+    width, before = len(states[0]), run.cost
+    run.score([first, second], Probe(np.arange(width) / width, 0.0))
+    assert first.verdict.score != second.verdict.score
+    assert run.cost == before

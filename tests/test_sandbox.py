@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import os
 import shutil
+import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
 
+import psutil
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -125,13 +127,73 @@ def test_what_went_wrong_is_told():
     assert examine("", "f", ["assert f(1) == 3"])[0].startswith("assert f(1) == 3\nKeyError")
 
 
+# -- the hostile dozen -----------------------------------------------------------------------------
+
+HOSTILE = {
+    "endless loop": "while True: pass",
+    "10 GB of memory": "hoard = bytearray(10 * 2**30)\ndef f(x): return x + 1",
+    "fork bomb": "import os\nwhile True: os.fork()",
+    "opens a socket": (
+        "import socket\ndef f(x):\n"
+        "  socket.create_connection(('127.0.0.1', PORT), 1)\n  return x + 1"
+    ),
+    "writes into the home folder": (
+        "import os\ndef f(x):\n"
+        "  open(os.path.join(HOME, 'itslab-was-here'), 'w').write('x')\n  return x + 1"
+    ),
+    "kills its parent": (
+        "import os, signal\ndef f(x):\n  os.kill(os.getppid(), signal.SIGKILL)\n"
+        "  os.kill(-1, signal.SIGKILL)\n  return x + 1"
+    ),
+    "deletes the folder above": (
+        "import os, shutil\ndef f(x):\n  shutil.rmtree(os.path.dirname(os.getcwd()))\n  return x + 1"
+    ),
+    "1 GB of output": "for _ in range(1024): print('x' * 2**20)\ndef f(x): return 0",
+    "ignores SIGTERM": (
+        "import signal\nfor n in range(1, 32):\n"
+        "  try: signal.signal(n, signal.SIG_IGN)\n  except (OSError, ValueError): pass\n"
+        "while True: pass"
+    ),
+    "deep recursion": ("import sys\nsys.setrecursionlimit(10**9)\ndef f(x): return f(x + 1) + 1\n"),
+    "leaves by os._exit": "import os\ndef f(x): os._exit(0)",
+    "patches assert": (
+        "import builtins\nclass AssertionError(Exception): pass\n"
+        "builtins.AssertionError = AssertionError\n__debug__ = False\ndef f(x): return 0"
+    ),
+    "reads the hidden tests": (
+        "import gc, os, sys\ndef f(x):\n"
+        "  seen = [repr(thing) for thing in gc.get_objects() if isinstance(thing, (str, list))]\n"
+        "  for folder, _, files in os.walk('/tmp'):\n"
+        "    seen += [open(os.path.join(folder, name)).read() for name in files]\n"
+        "  frames = sys._current_frames().values()\n"
+        "  seen += [repr(value) for frame in frames for value in frame.f_locals.values()]\n"
+        "  answer = [line for line in ' '.join(seen).split('f(1) == ')[1:]]\n"
+        "  return int(answer[0][:4])"
+    ),
+}
+
+
+@pytest.mark.parametrize("program", HOSTILE.values(), ids=HOSTILE.keys())
+def test_a_hostile_program_fails_in_bounded_time_and_leaves_nothing_behind(program):
+    """Had it got what it wants, it would pass: those that need it return the right value after."""
+    home, children = os.path.expanduser("~"), psutil.Process().children(recursive=True)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+        began = time.monotonic()
+        code = program.replace("HOME", repr(home)).replace("PORT", str(port))
+        assert examine(code, "f", TESTS[:1]) != [""]
+        assert time.monotonic() - began < 10
+    assert not os.path.exists(os.path.join(home, "itslab-was-here"))
+    time.sleep(0.1)
+    assert set(psutil.Process().children(recursive=True)) <= set(children)
+    assert examine("def f(x): return x + 1", "f", TESTS) == ["", ""]  # and nothing is hurt
+
+
 # -- walls -----------------------------------------------------------------------------------------
 
 
 def test_there_is_no_network():
     code = "import socket\ndef f():\n  socket.create_connection(('127.0.0.1', %d), 1)"
-    import socket
-
     with socket.create_server(("127.0.0.1", 0)) as server, pytest.raises((OSError, ProgramError)):
         result(code % server.getsockname()[1])
 

@@ -80,8 +80,8 @@ class Knockout:
     """Sample ``n`` chains and let them meet in pairs until one is left.
 
     Neighbours meet; of an odd number the last waits for the next round; on a draw, or where the
-    judge could not tell, the earlier one stays. Liu et al. 2025 (Pairwise RM with knockout
-    tournament, arXiv:2501.13007, §3).
+    judge could not tell, the earlier one stays. Liu et al. 2025, PairJudge RM
+    (arXiv:2501.13007).
 
     Args:
         judge: a verifier that scores nodes in pairs, such as ``PairwiseJudge``.

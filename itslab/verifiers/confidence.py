@@ -24,10 +24,10 @@ class Confidence:
             ``mean_logprob`` mean log-probability of the sampled tokens.
             ``min_logprob`` log-probability of the least likely one.
             ``entropy`` minus the mean entropy.
-            ``certainty`` mean self-certainty (Kang et al. 2025, arXiv:2502.18581, §3).
-            ``deepconf`` mean token confidence (Fu et al. 2025, arXiv:2508.15260, §2).
+            ``certainty`` mean self-certainty (Kang et al. 2025, arXiv:2502.18581).
+            ``deepconf`` mean token confidence (Fu et al. 2025, arXiv:2508.15260).
             ``lowest_group`` lowest mean token confidence over ``GROUP`` tokens in a row, or over
-            all if there are fewer (the same, §3).
+            all if there are fewer (the same).
 
     The last four read what ``Sampling(signals=True)`` measures. Where a backend gave nothing to
     measure, the score is nan and the note says what is missing.
