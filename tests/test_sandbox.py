@@ -146,7 +146,8 @@ HOSTILE = {
         "  os.kill(-1, signal.SIGKILL)\n  return x + 1"
     ),
     "deletes the folder above": (
-        "import os, shutil\ndef f(x):\n  shutil.rmtree(os.path.dirname(os.getcwd()))\n  return x + 1"
+        "import os, shutil\ndef f(x):\n"
+        "  shutil.rmtree(os.path.dirname(os.getcwd()))\n  return x + 1"
     ),
     "1 GB of output": "for _ in range(1024): print('x' * 2**20)\ndef f(x): return 0",
     "ignores SIGTERM": (
