@@ -13,6 +13,7 @@ from itslab.run import Run
 
 STEP_BY_STEP = "Think step by step, then give the final answer within \\boxed{}."
 ANSWER_ONLY = "Give the final answer within \\boxed{}, without any explanation."
+FINAL, CLOSE = "The final answer is \\boxed{", "}"
 
 
 def pose(run: Run, prompt: Prompt, instruction: str) -> Node:
@@ -23,16 +24,35 @@ def pose(run: Run, prompt: Prompt, instruction: str) -> Node:
     return run.reply(None, [*before, last])
 
 
+def force(run: Run, node: Node, final: str, close: str, sampling: Sampling) -> Node:
+    """Write the beginning of an answer into the model's turn, and draw the rest of it."""
+    stop = (*sampling.stop, *([close] if close else []))
+    begun = run.append(node, final)
+    [node] = run.extend(begun, replace(sampling, stop=stop, include_stop=True))
+    return node
+
+
 @dataclass(frozen=True)
 class Direct:
-    """One short answer without reasoning, the most likely one by default."""
+    """The answer at once, without reasoning, the most likely one by default.
+
+    Small models reason although they are told not to, so the reply is begun for them.
+
+    Args:
+        instruction: as of ``ChainOfThought``.
+        final: what its reply begins with.
+        close: what ends the answer; "" leaves that to the model.
+        sampling: of the answer.
+    """
 
     instruction: str = ANSWER_ONLY
+    final: str = FINAL
+    close: str = CLOSE
     sampling: Sampling = Sampling(temperature=0, max_tokens=48)
 
     def __call__(self, run: Run, prompt: Prompt) -> Node:
-        [node] = run.extend(pose(run, prompt, self.instruction), self.sampling)
-        return node
+        posed = pose(run, prompt, self.instruction)
+        return force(run, posed, self.final, self.close, self.sampling)
 
 
 @dataclass(frozen=True)
@@ -63,7 +83,7 @@ class ExtendedThinking:
             and it stops where it closes its turn.
         final: what it is made to say before a forced answer. Thinking without tags that has said
             its last word (``\\boxed{``) already is not asked again.
-        close: what ends a forced answer.
+        close: what ends a forced answer; "" leaves that to the model.
         instruction: as of ``ChainOfThought``.
         sampling: ``max_tokens`` is for the answer after the thinking.
     """
@@ -72,8 +92,8 @@ class ExtendedThinking:
     ceiling: int = 512
     wait: str = "\n\nWait, let me check this again.\n"
     tags: tuple[str, str] | None = None
-    final: str = "\n\nThe final answer is \\boxed{"
-    close: str = "}"
+    final: str = f"\n\n{FINAL}"
+    close: str = CLOSE
     instruction: str = STEP_BY_STEP
     sampling: Sampling = Sampling(temperature=0, max_tokens=48)
 
@@ -90,7 +110,7 @@ class ExtendedThinking:
             node = run.append(node, f"{opening}\n")
         node, cut = self._think(run, node, closing)
         if cut and (closing or self.final.split()[-1] not in node.turn_text):
-            return self._force(run, run.append(node, closing + self.final))
+            return force(run, node, closing + self.final, self.close, self.sampling)
         if closing:
             [node] = run.extend(run.append(node, f"{closing}\n"), self.sampling)
         return node
@@ -107,9 +127,3 @@ class ExtendedThinking:
             if thought >= self.floor:
                 return node, node.completion.finish == "length"
             node = run.append(node, self.wait)
-
-    def _force(self, run: Run, node: Node) -> Node:
-        """Draw the answer that the turn now must begin with."""
-        stop = (*self.sampling.stop, self.close)
-        [node] = run.extend(node, replace(self.sampling, stop=stop, include_stop=True))
-        return node

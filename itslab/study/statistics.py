@@ -84,7 +84,7 @@ def difference(a: ArrayLike, b: ArrayLike, level: float = 0.95) -> Estimate:
     """Return the mean of a − b over the same problems, with an interval as in ``mean``.
 
     Pairing removes what makes problems hard for both. Where the two agree on every problem, the
-    interval has no width.
+    interval is as wide as that of a share of which n problems show nothing.
 
     Args:
         a: (p,) per-problem chances in [0, 1].
@@ -93,6 +93,9 @@ def difference(a: ArrayLike, b: ArrayLike, level: float = 0.95) -> Estimate:
     """
     x, y = np.asarray(a, dtype=float), np.asarray(b, dtype=float)
     require(x.shape == y.shape, "b", y.shape, f"of the shape of a, {x.shape}")
+    if (x == y).all():
+        most = mean(np.zeros_like(x), level).high
+        return Estimate(0.0, -most, most, len(x))
     half = mean((x - y + 1) / 2, level)
     return Estimate(float((x - y).mean()), 2 * half.low - 1, 2 * half.high - 1, half.n)
 
