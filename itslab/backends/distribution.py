@@ -10,7 +10,7 @@ from itslab.backends.native import Floats
 
 TOP = 20
 """Tokens whose mean makes the token confidence of DeepConf; see ``itslab.core.Signals``."""
-_FAR = 25.0  # nats below the likeliest token, where one of the TOP is hardly ever found
+_NEAR = (7.0, 10.0, 14.0)  # nats below the likeliest token, within which the TOP are mostly found
 
 
 class Distribution:
@@ -45,8 +45,8 @@ class Distribution:
         logits = self._logits
         entropy = self._normaliser - float(self._weights @ logits) / self._total
         certainty = self._normaliser - float(logits.mean()) - math.log(len(logits))
-        likely = logits[logits > logits.max() - _FAR]
-        if len(likely) < TOP:
-            likely = logits
+        highest = logits.max()
+        near = (logits[logits > highest - nats] for nats in _NEAR)  # a few are sorted sooner
+        likely = next((some for some in near if len(some) >= TOP), logits)
         top = np.partition(likely, max(len(likely) - TOP, 0))[-TOP:]
         return entropy, certainty, self._normaliser - float(top.mean())
