@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from itslab.answers import as_weights, vote
 from itslab.core import OptionError
-from itslab.study.selection import best_at_k, majority_at_k, pass_at_k, weighted_at_k
+from itslab.study.selection import best_at_k, majority_at_k, pass_at_k, until, weighted_at_k
 from itslab.study.statistics import auroc, difference, mean
 
 
@@ -42,6 +42,27 @@ def test_pass_at_k_equals_enumeration(correct):
 def test_pass_at_k_stays_exact_where_a_float_product_overflows():
     correct = np.arange(1000) < 1
     assert np.allclose(pass_at_k([correct], (1, 500, 999))[0], [0.001, 0.5, 0.999], rtol=1e-12)
+
+
+# -- stopping early --------------------------------------------------------------------------------
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from([0.0, 0.5, 1.0, math.nan]), st.booleans()), min_size=1, max_size=5
+    )
+)
+def test_stopping_at_the_first_that_is_good_enough_equals_enumeration(samples):
+    scores, correct = zip(*samples, strict=True)
+    ended, drawn = [], []
+    for order in itertools.permutations(range(len(samples))):
+        stops = [place for place, i in enumerate(order) if scores[i] >= 1]
+        drawn.append(stops[0] + 1 if stops else len(order))
+        best = max(order, key=lambda i: -math.inf if math.isnan(scores[i]) else scores[i])
+        ended.append(correct[order[stops[0]] if stops else best])
+    chance, count = until([scores], [correct], 1.0)
+    assert (chance[0], count[0]) == pytest.approx((np.mean(ended), np.mean(drawn)))
 
 
 # -- majority --------------------------------------------------------------------------------------
@@ -303,3 +324,9 @@ def test_auroc_by_hand():
     correct = [[1, 0, 0], [1, 0, 0], [0, 1, 1], [1, 1, 1]]
     assert auroc(scores, correct)[:3].tolist() == [1.0, 0.5, 0.0]
     assert math.isnan(auroc(scores, correct)[3])
+
+
+def test_estimates_are_told_in_percent_and_in_points():
+    assert mean([1, 0, 1, 0]).percent.startswith("50% [")
+    assert difference([0.2, 0.4, 0.3], [0.2, 0.404, 0.3]).points.startswith("+0 [")
+    assert difference([0.1, 0.0], [0.4, 0.2]).points.startswith("-25 [")

@@ -58,6 +58,28 @@ def best_at_k(scores: ArrayLike, correct: ArrayLike, ks: Sequence[int]) -> Array
     return np.stack([(share * right).sum(axis=1) for share in chosen], axis=1)
 
 
+def until(scores: ArrayLike, correct: ArrayLike, enough: float) -> tuple[Array, Array]:
+    """Draw one sample after the other until one scores enough; the best scored if none of n does.
+
+    Returns:
+        The chance to end on a right answer, (p,), and the samples drawn on average, (p,): over all
+        orders of the samples.
+
+    Args:
+        scores: (p, n) the higher the better; nan is never enough.
+        correct: (p, n) whether each sample is right.
+        enough: the score at which drawing ends, such as 1 for all visible tests.
+    """
+    score, right = np.asarray(scores, dtype=float), np.asarray(correct, dtype=bool)
+    n = right.shape[1]
+    best = best_at_k(score, right, [n])[:, 0]
+    passing = score >= enough
+    count = passing.sum(axis=1)
+    chance = np.where(count, (passing & right).sum(axis=1) / np.maximum(count, 1), best)
+    # The first of r special ones among n in random order is expected at place (n + 1) ÷ (r + 1).
+    return chance, np.where(count, (n + 1) / (count + 1), n)
+
+
 def majority_at_k(
     keys: Sequence[Sequence[str | None]], correct: ArrayLike, ks: Sequence[int]
 ) -> Array:

@@ -32,7 +32,8 @@ class Estimate:
     @property
     def points(self) -> str:
         """As a difference of shares, in percentage points, for tables."""
-        return f"{100 * self.value:+.0f} [{100 * self.low:+.0f}, {100 * self.high:+.0f}]"
+        value, low, high = (round(100 * x) for x in (self.value, self.low, self.high))
+        return f"{value:+d} [{low:+d}, {high:+d}]"
 
     def __str__(self) -> str:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"

@@ -1,8 +1,9 @@
 """Scores made into probabilities: of samples judged 0.7, seven in ten should be right.
 
 Platt 1999, Probabilistic Outputs for Support Vector Machines: a logistic curve is fitted to the
-scores of samples whose gold answers are known. It never changes which of two samples is better, so
-best-of-n stays as it is; thresholds, and votes that add probabilities up, change.
+scores of samples whose gold answers are known. A rising curve leaves the order of samples, and so
+best-of-n, as it is; thresholds, and votes that add probabilities up, change. Where higher scores are
+worse, the curve falls and turns the order round.
 """
 
 from __future__ import annotations
