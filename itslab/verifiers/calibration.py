@@ -2,8 +2,8 @@
 
 Platt 1999, Probabilistic Outputs for Support Vector Machines: a logistic curve is fitted to the
 scores of samples whose gold answers are known. A rising curve leaves the order of samples, and so
-best-of-n, as it is; thresholds, and votes that add probabilities up, change. Where higher scores are
-worse, the curve falls and turns the order round.
+best-of-n, as it is; thresholds, and votes that add probabilities up, change. Where higher scores
+are worse, the curve falls and turns the order round.
 """
 
 from __future__ import annotations
