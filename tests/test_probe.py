@@ -94,6 +94,10 @@ def test_samples_that_teach_nothing_are_refused(bank):
         Probe.fit(states[:3], correct[:3])
     with pytest.raises(OptionError, match=r"of shape \(40, 8\)"):
         Probe.fit(states, correct[:5])
+    lucky = np.zeros_like(correct)
+    lucky[7] = True  # of all problems one is ever solved, and the probe tested on it saw none
+    with pytest.raises(OptionError, match=r"0 right of 256 in 32 problems.*record more problems"):
+        held_out(states, lucky)
 
 
 def test_states_of_a_real_model_fit(llm: Llama):

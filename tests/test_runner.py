@@ -138,7 +138,8 @@ def test_the_remaining_time_counts_what_is_drawn_and_not_what_is_replayed() -> N
         progress.finish("cheap", result_of(seconds=1, elapsed=0.001))  # from a bank
     assert progress.remaining(0, elapsed=0.1) is None  # nothing is known of the dear ones
     progress.finish("dear", result_of(seconds=8, elapsed=0.001))
-    assert progress.remaining(0, elapsed=0.1) == 9 * 8
+    assert progress.remaining(0, elapsed=0.1) is None  # the rest may be recorded as well
+    assert progress.remaining(2, elapsed=2) == 9 * 8 - 2  # it is not
     progress.finish("dear", result_of(seconds=8, elapsed=16))  # 16 s for 8 s of compute
     assert progress.remaining(0, elapsed=16) == pytest.approx(8 * 8 * 2)
     assert progress.remaining(8, elapsed=32) == pytest.approx(7 * 8 * 2)

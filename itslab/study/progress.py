@@ -74,6 +74,8 @@ class Progress:
                 return None
             ahead += left * self._seconds[name] / max(self._done[name], 1)
         fresh = self._fresh + running
+        if ahead and not fresh:
+            return None  # all was recorded so far, and nobody knows whether the rest is
         pace = max(elapsed / fresh, 1.0) if fresh else 1.0
         return max(ahead - running, 0.0) * pace
 

@@ -66,7 +66,8 @@ class Probe:
             correct: (p, n) whether each is right, or leads to a right answer.
 
         Raises:
-            OptionError: all samples are right or all wrong, or there are fewer than 5 problems.
+            OptionError: there are fewer than 5 problems, or so few with right or with wrong samples
+            that a part of the problems would be without.
         """
         return cls._fitted(*_rows(states, correct))
 
@@ -104,11 +105,9 @@ def held_out(states: ArrayLike, correct: ArrayLike) -> NDArray[np.float64]:
 
     Args and errors as of :meth:`Probe.fit`.
     """
-    from sklearn.model_selection import GroupKFold
-
     x, y, groups = _rows(states, correct)
     told = np.empty(len(y))
-    for train, test in GroupKFold(FOLDS).split(x, y, groups):
+    for train, test in _parts(x, y, groups):
         probe = Probe._fitted(x[train], y[train], groups[train])
         told[test] = _sigmoid(x[test] @ probe.weights + probe.bias)
     scores = np.full(np.shape(correct), math.nan)
@@ -129,18 +128,29 @@ def _rows(states: ArrayLike, correct: ArrayLike) -> tuple[Any, Any, Any]:
     return x, y, groups
 
 
+def _parts(x: Any, y: Any, groups: Any) -> list[tuple[Any, Any]]:
+    """Rows to train on and rows to test on, so that each problem is tested once."""
+    from sklearn.model_selection import GroupKFold
+
+    parts = list(GroupKFold(min(FOLDS, len(np.unique(groups)))).split(x, y, groups))
+    for train, _ in parts:
+        right, problems = int(y[train].sum()), len(np.unique(groups[train]))
+        found = f"{right} right of {len(train)} in {problems} problems"
+        enough = 0 < right < len(train)
+        require(enough, "samples", found, "right and wrong ones: record more problems")
+    return parts
+
+
 def _regression(x: Any, y: Any, groups: Any) -> tuple[Any, Any]:
     from sklearn.linear_model import LogisticRegressionCV
-    from sklearn.model_selection import GroupKFold
     from sklearn.preprocessing import StandardScaler
     from threadpoolctl import threadpool_limits
 
     scaler = StandardScaler().fit(x)
-    folds = list(GroupKFold(min(FOLDS, len(np.unique(groups)))).split(x, y, groups))
     model = LogisticRegressionCV(
         Cs=_STRENGTHS,
         l1_ratios=(0,),
-        cv=folds,
+        cv=_parts(x, y, groups),
         scoring="neg_log_loss",
         max_iter=1000,
         use_legacy_attributes=False,
