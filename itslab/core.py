@@ -7,6 +7,7 @@ them as *nodes* of a tree, a verifier attaches *verdicts*, and every token anyon
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -340,6 +341,7 @@ class Problem:
 # -- the tree --------------------------------------------------------------------------------------
 
 Status = Literal["open", "done", "pruned", "failed"]
+EventKind = Literal["node", "done", "verdict", "pruned", "value", "best", "iteration"]
 
 
 @dataclass(eq=False, slots=True)
@@ -374,6 +376,21 @@ class Node:
             start -= 1
         return nodes[start:]
 
+    def conversation(self) -> tuple[tuple[Message, ...], tuple[Piece, ...]]:
+        """The finished turns up to this node, and the pieces of the model's own if it is open."""
+        turn = self.turn() if self.role == "assistant" else []
+        messages: list[Message] = []
+        for role, nodes in itertools.groupby(
+            self.path()[: -len(turn) or None], key=lambda step: step.role
+        ):
+            if role == "assistant":
+                messages.append(Message(role, "".join(node.text for node in nodes)))
+            else:
+                messages += (Message(role, node.text) for node in nodes)
+        return tuple(messages), tuple(
+            Piece(node.text, node.completion.tokens if node.completion else ()) for node in turn
+        )
+
     @property
     def turn_text(self) -> str:
         """All that this node's turn says up to here: what an answer is read from."""
@@ -387,10 +404,17 @@ class Node:
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened to a node, ``time`` seconds after the run began."""
+    """Something that happened to a node, ``time`` seconds after the tree was begun.
+
+    ``node``: it was added, with its ``parent`` (id or None) and ``role``. ``done``: its completion
+    came, with ``finish`` and ``cost``. ``verdict``: ``score`` and ``note``. ``pruned``: the search
+    does not go on from it. ``value``: what the search thinks of it by now, such as its ``visits``
+    and ``value``. ``best``: it holds the best answer so far. ``iteration``: one more was finished,
+    this node its best.
+    """
 
     time: float
-    kind: Literal["node", "done", "verdict", "status", "best"]
+    kind: EventKind
     node: int
     data: Mapping[str, Any] = field(default_factory=dict)
 
@@ -412,8 +436,8 @@ class Tree:
         self.log("node", node, parent=None if parent is None else parent.id, role=role)
         return node
 
-    def log(self, kind: Any, node: Node, **data: Any) -> None:
-        """Append an event."""
+    def log(self, kind: EventKind, node: Node, **data: Any) -> None:
+        """Append an event; see ``Event`` for what it holds."""
         self.events.append(Event(time.monotonic() - self._began, kind, node.id, data))
 
     def leaves(self) -> list[Node]:

@@ -13,7 +13,7 @@ import math
 import threading
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future
 from dataclasses import replace
 from typing import Protocol
@@ -28,9 +28,7 @@ from itslab.core import (
     Cost,
     Extractor,
     Key,
-    Message,
     Node,
-    Piece,
     Prompt,
     Request,
     Result,
@@ -41,6 +39,7 @@ from itslab.core import (
     as_messages,
     require,
 )
+from itslab.gate import Gate
 
 
 class Strategy(Protocol):
@@ -68,6 +67,7 @@ class Run:
         budget: the most that may be spent.
         seed: of everything random in this run.
         key: the form that equal answers share, for votes.
+        opening: a node of an earlier run's tree from which this one goes on, in the same tree.
 
     Attributes:
         tree: the nodes and the events that made them.
@@ -84,17 +84,22 @@ class Run:
         budget: Budget = Budget(),
         seed: int = 0,
         key: Key = answers.canonical,
+        opening: tuple[Tree, Node] | None = None,
     ) -> None:
         self.extract = extract
         self.key = key
         self.budget = budget
         self.seed = seed
         self.rng = np.random.default_rng(seed)
-        self.tree = Tree()
+        self.tree: Tree
+        self.opening: Node | None
+        self.tree, self.opening = opening or (Tree(), None)
+        self._first = len(self.tree)
+        self.gate = Gate()
         self.cost = Cost()
         self.stopped_by: str | None = None
         self.unscored: Counter[str] = Counter()
-        self._backend = backend
+        self.backend = backend
         self._best: Node | None = None
         self._bought: Counter[Request] = Counter()
         self._stop = threading.Event()
@@ -143,17 +148,24 @@ class Run:
             raise Halt("stop")  # all were cut short; they stay in the tree, and are paid for
         return whole
 
-    def score(self, nodes: Sequence[Node], verifier: Verifier) -> list[float]:
+    def score(
+        self, nodes: Sequence[Node], verifier: Verifier, ends: Sequence[Node] | None = None
+    ) -> list[float]:
         """Buy a verdict on each node and return the scores.
 
         A verifier that fails marks its nodes with ``nan`` and the reason; the run goes on, and its
         result tells what is missing.
+
+        Args:
+            nodes: what to score.
+            verifier: who scores.
+            ends: where each node led to, if it is to be judged by that instead of by itself.
         """
         if not nodes:
             return []
-        messages, _ = conversation(nodes[0])
+        messages, _ = nodes[0].conversation()
         try:
-            verdicts = verifier(messages, nodes)
+            verdicts = verifier(messages, ends or nodes)
         except Exception as error:
             verdicts = [Verdict(math.nan, note=f"{type(error).__name__}: {error}")] * len(nodes)
         for node, verdict in zip(nodes, verdicts, strict=True):
@@ -163,6 +175,26 @@ class Run:
                 self.unscored[f"{verifier!r}: {verdict.note or 'the score is nan'}"] += 1
             self.tree.log("verdict", node, score=verdict.score, note=verdict.note)
         return [verdict.score for verdict in verdicts]
+
+    # -- the course of a search --------------------------------------------------------------------
+
+    def prune(self, nodes: Iterable[Node]) -> None:
+        """Note that the search does not go on from these nodes."""
+        for node in nodes:
+            node.status = "pruned"
+            self.tree.log("pruned", node)
+
+    def checkpoint(self, best: Node) -> None:
+        """End an iteration: note the best node so far, and wait here while the run is paused.
+
+        Raises:
+            Halt: the run was stopped.
+        """
+        self.best = best
+        self.tree.log("iteration", best)
+        self.gate.enter()
+        if self._stop.is_set():
+            raise Halt("stop")
 
     # -- the ending --------------------------------------------------------------------------------
 
@@ -174,7 +206,7 @@ class Run:
         """
         if self._best is not None:
             return self._best
-        drawn = (node for node in reversed(self.tree.nodes) if node.completion)
+        drawn = (node for node in reversed(self.tree.nodes[self._first :]) if node.completion)
         return next((node for node in drawn if self.extract(node.turn_text) is not None), None)
 
     @best.setter
@@ -185,6 +217,7 @@ class Run:
     def stop(self) -> None:
         """End the run at once, from any thread; its best answer so far is its result."""
         self._stop.set()
+        self.gate.let(math.inf)
 
     # -- buying ------------------------------------------------------------------------------------
 
@@ -194,7 +227,7 @@ class Run:
         if budget.samples is not None:
             count = min(count, budget.samples - self.cost.calls)
         if budget.seconds is not None or budget.flops is not None:
-            count = min(count, self._backend.width)  # their price is known only afterwards
+            count = min(count, self.backend.width)  # their price is known only afterwards
         if budget.tokens is not None:
             left = budget.tokens - self.cost.decoded
             count = min(count, max(left // sampling.max_tokens, 1))
@@ -219,12 +252,12 @@ class Run:
             self.cost += completion.cost
             self.tree.log("done", node, finish=completion.finish, cost=completion.cost)
 
-        self._backend.generate(requests, on_text=grow, on_sample=close, cancel=self._stop)
+        self.backend.generate(requests, on_text=grow, on_sample=close, cancel=self._stop)
         return [node for row in rows for node in row]
 
     def _request(self, node: Node, sampling: Sampling, n: int) -> Request:
         """Return the request that continues a node with samples not bought in this run before."""
-        messages, prefix = conversation(node)
+        messages, prefix = node.conversation()
         # A sample's length does not change which sample it is.
         key = Request(messages, prefix, replace(sampling, max_tokens=1))
         first = self._bought[key]
@@ -232,39 +265,28 @@ class Run:
         return Request(messages, prefix, sampling, n, self.seed, first)
 
 
-def conversation(node: Node) -> tuple[tuple[Message, ...], tuple[Piece, ...]]:
-    """Return the finished turns up to a node, and the pieces of the model's own if it is open."""
-    messages: list[Message] = []
-    pieces: list[Piece] = []
-    for role, turn in itertools.groupby(node.path(), key=lambda step: step.role):
-        nodes = list(turn)
-        pieces = []
-        if role != "assistant":
-            messages += (Message(role, step.text) for step in nodes)
-        elif nodes[-1] is node:
-            pieces = [
-                Piece(step.text, step.completion.tokens if step.completion else ())
-                for step in nodes
-            ]
-        else:
-            messages.append(Message(role, "".join(step.text for step in nodes)))
-    return tuple(messages), tuple(pieces)
-
-
 # -- from the top ----------------------------------------------------------------------------------
 
 
 class Started:
-    """A run that goes on in a thread of its own: watch it, stop it, wait for its result."""
+    """A run that goes on in a thread of its own: watch it, pause it, stop it, wait for its result.
 
-    def __init__(self, run: Run, strategy: Strategy, prompt: Prompt) -> None:
+    To take it in steps, iterate over it: each ``next`` lets one iteration of the strategy happen
+    and returns the best node so far.
+    """
+
+    def __init__(self, run: Run, strategy: Strategy, prompt: Prompt, paused: bool = False) -> None:
         self.run = run
+        self._prompt = prompt
         self._outcome: Future[Result] = Future()
+        if paused:
+            self.pause()
         thread = threading.Thread(target=self._work, args=(strategy, prompt), daemon=True)
         thread.start()
 
     def _work(self, strategy: Strategy, prompt: Prompt) -> None:
         try:
+            self.run.gate.enter()
             self._outcome.set_result(_execute(self.run, strategy, prompt))
         except BaseException as error:
             self._outcome.set_exception(error)
@@ -273,6 +295,55 @@ class Started:
     def running(self) -> bool:
         """Whether the strategy is still at work."""
         return not self._outcome.done()
+
+    @property
+    def paused(self) -> bool:
+        """Whether it waits to be let on."""
+        return self.run.gate.waiting
+
+    def pause(self) -> None:
+        """Let it finish the iteration under way, and wait."""
+        self.run.gate.let(0)
+
+    def resume(self) -> None:
+        """Let it go on."""
+        self.run.gate.let(math.inf)
+
+    def __iter__(self) -> Iterator[Node | None]:
+        return self
+
+    def __next__(self) -> Node | None:
+        """Let one iteration happen and wait for its end."""
+        self.pause()
+        self._arrive()
+        events = len(self.run.tree.events)
+        self.run.gate.let(1)
+        self._arrive()
+        if not self.running:
+            self.result()  # raises what went wrong
+            if len(self.run.tree.events) == events:
+                raise StopIteration
+        return self.run.best
+
+    def _arrive(self) -> None:
+        while self.running and not self.run.gate.arrived(timeout=0.05):
+            pass
+
+    def fork(
+        self, node: Node, strategy: Strategy, *, budget: Budget = Budget(), seed: int = 1
+    ) -> Started:
+        """Let a strategy go on from a node, in the same tree; at a cost of its own.
+
+        Args:
+            node: where to go on from: a step of the model's turn, or a message.
+            strategy: how; what it would say before the model's turn is not said again.
+            budget: the most to spend on this.
+            seed: with that of this run, the same samples would be drawn again.
+        """
+        run = self.run
+        opening = run.tree, node
+        forked = Run(run.backend, run.extract, budget, seed, run.key, opening)
+        return Started(forked, strategy, self._prompt)
 
     def stop(self) -> None:
         """End the run; its result holds the best answer so far."""
@@ -320,9 +391,15 @@ def start(
     extract: Extractor = answers.extract,
     key: Key = answers.canonical,
     seed: int = 0,
+    paused: bool = False,
 ) -> Started:
-    """Begin to answer a prompt and return at once; see ``solve``."""
-    return Started(Run(backend, extract, budget, seed, key), strategy, prompt)
+    """Begin to answer a prompt and return at once; see ``solve``.
+
+    Args:
+        prompt, strategy, backend, budget, extract, key, seed: as of ``solve``.
+        paused: wait before the first iteration; ``next`` takes them one by one.
+    """
+    return Started(Run(backend, extract, budget, seed, key), strategy, prompt, paused)
 
 
 def _execute(run: Run, strategy: Strategy, prompt: Prompt) -> Result:

@@ -9,6 +9,7 @@ import pytest
 
 from itslab.backends.llama import Llama
 from itslab.core import (
+    BackendError,
     Budget,
     Cost,
     Message,
@@ -19,7 +20,7 @@ from itslab.core import (
     Verdict,
 )
 from itslab.run import Halt, Run, solve, start
-from itslab.strategies import BestOfN
+from itslab.strategies import BestOfN, SelfConsistency
 
 SHORT = Sampling(temperature=1, max_tokens=8)
 
@@ -180,3 +181,77 @@ def test_events_tell_the_tree_in_order(run: Run) -> None:
     times = [event.time for event in run.tree.events]
     assert times == sorted(times)
     assert sum(event.kind == "done" for event in run.tree.events) == 2
+
+
+# -- iterations ------------------------------------------------------------------------------------
+
+
+def three_rounds(run: Run, prompt: Prompt) -> Node:
+    root = run.reply(None, prompt)
+    for _ in range(3):
+        [best, other] = run.extend(root, SHORT, n=2)
+        run.prune([other])
+        run.checkpoint(best)
+    return best
+
+
+def test_next_lets_one_iteration_happen(llm: Llama) -> None:
+    started = start("Name a colour.", three_rounds, llm, extract=str.strip, paused=True)
+    time.sleep(0.1)
+    assert len(started.run.tree) == 0
+    sizes = []
+    for best in started:
+        sizes.append(len(started.run.tree))
+        assert best is started.run.tree.nodes[-2]
+        assert started.paused
+    assert sizes == [3, 5, 7]
+    assert started.result(timeout=5).node is started.run.tree.nodes[-2]
+
+
+def test_a_run_is_paused_between_iterations_and_goes_on(llm: Llama) -> None:
+    started = start("Name a colour.", three_rounds, llm, extract=str.strip)
+    started.pause()
+    while not started.paused:
+        assert started.running
+        time.sleep(0.01)
+    size = len(started.run.tree)
+    time.sleep(0.2)
+    assert len(started.run.tree) == size
+    started.resume()
+    assert len(started.result(timeout=20).tree) == 7
+
+
+def test_a_paused_run_can_be_stopped(llm: Llama) -> None:
+    started = start("Name a colour.", three_rounds, llm, extract=str.strip, paused=True)
+    best = next(started)
+    started.stop()
+    result = started.result(timeout=5)
+    assert (result.stopped_by, result.node) == ("stop", best)
+
+
+def test_what_goes_wrong_in_an_iteration_is_raised_by_next(llm: Llama) -> None:
+    def broken(run: Run, prompt: Prompt) -> Node:
+        raise BackendError("the model is gone")
+
+    with pytest.raises(BackendError, match="the model is gone"):
+        next(start("Name a colour.", broken, llm, paused=True))
+
+
+def test_a_pruned_node_says_so_in_the_tree_and_in_its_events(llm: Llama) -> None:
+    tree = solve("Name a colour.", three_rounds, llm, extract=str.strip).tree
+    pruned = [node.id for node in tree if node.status == "pruned"]
+    assert pruned == [event.node for event in tree.events if event.kind == "pruned"]
+    assert len(pruned) == 3
+
+
+def test_a_fork_goes_on_from_a_node_in_the_same_tree_at_its_own_cost(llm: Llama) -> None:
+    started = start("Count to fifty.", SelfConsistency(2, sampling=SHORT), llm, extract=str.strip)
+    first = started.result(timeout=20)
+    assert first.node is not None
+    forked = started.fork(first.node, SelfConsistency(3, sampling=SHORT), seed=5)
+    second = forked.result(timeout=20)
+    assert second.tree is first.tree
+    assert second.node is not None
+    assert second.node.parent is first.node
+    assert len(first.tree) == 1 + 2 + 3
+    assert (first.cost.calls, second.cost.calls) == (2, 3)
