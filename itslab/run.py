@@ -202,12 +202,13 @@ class Run:
     def best(self) -> Node | None:
         """The best answer so far: set by strategies as they go, returned if the run is stopped.
 
-        Until one is set, the latest completion from which an answer can be read.
+        Until they set one that holds an answer, the latest completion from which one can be read.
         """
-        if self._best is not None:
+        if self._best is not None and self.extract(self._best.turn_text) is not None:
             return self._best
         drawn = (node for node in reversed(self.tree.nodes[self._first :]) if node.completion)
-        return next((node for node in drawn if self.extract(node.turn_text) is not None), None)
+        answered = (node for node in drawn if self.extract(node.turn_text) is not None)
+        return next(answered, self._best)
 
     @best.setter
     def best(self, node: Node) -> None:

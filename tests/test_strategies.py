@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import FrozenInstanceError, astuple, dataclass, field
+from dataclasses import FrozenInstanceError, astuple, dataclass, field, replace
 from pathlib import Path
 from threading import Event
 
@@ -26,12 +26,18 @@ from itslab.core import (
 )
 from itslab.run import Run, Strategy, solve, start
 from itslab.strategies import (
+    ABMCTS,
+    DVTS,
+    MCTS,
+    BeamSearch,
     BestOfN,
     ChainOfThought,
     Direct,
     ExtendedThinking,
     Knockout,
+    ParticleFilter,
     SelfConsistency,
+    TreeOfThoughts,
 )
 
 SHORT = Sampling(temperature=1, max_tokens=16)
@@ -42,6 +48,15 @@ def by_length(prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
     return [Verdict(float(len(node.text))) for node in nodes]
 
 
+def by_share(prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
+    """The share of vowels, in [0, 1]."""
+    said = [node.turn_text.lower() for node in nodes]
+    return [Verdict(sum(map(text.count, "aeiou")) / max(len(text), 1)) for text in said]
+
+
+STEP = replace(SHORT, stop=(" ",), include_stop=True, max_tokens=6, signals=True)
+BRIEF = replace(SHORT, max_tokens=8)
+
 EVERY: list[Strategy] = [
     Direct(sampling=SHORT),
     ChainOfThought(sampling=SHORT),
@@ -51,6 +66,14 @@ EVERY: list[Strategy] = [
     Knockout(by_length, n=5, sampling=SHORT),
     ExtendedThinking(floor=20, ceiling=30, sampling=SHORT),
     ExtendedThinking(ceiling=12, tags=("<think>", "</think>"), sampling=SHORT),
+    BeamSearch(by_share, width=2, expand=3, depth=3, lookahead=1, sampling=STEP),
+    DVTS(by_share, width=2, expand=3, depth=3, sampling=STEP),
+    ParticleFilter(by_share, n=4, depth=3, threshold=0.9, sampling=STEP),
+    TreeOfThoughts(by_share, width=2, expand=3, depth=3, sampling=STEP),
+    TreeOfThoughts(by_share, order="depth", expand=3, depth=3, sampling=STEP),
+    MCTS(by_share, iterations=3, width=2, expand=2, depth=3, sampling=STEP),
+    MCTS(by_share, iterations=3, width=2, expand=2, rollouts=1, sampling=STEP, rollout=BRIEF),
+    ABMCTS(by_share, iterations=3, width=2, depth=2, sampling=BRIEF),
 ]
 every = pytest.mark.parametrize("strategy", EVERY, ids=lambda s: type(s).__name__)
 

@@ -1,0 +1,154 @@
+"""Adaptive branching: at each answer, draw another one beside it, or go on from it.
+
+Inoue et al. 2025, AB-MCTS-A with Beta posteriors (arXiv:2503.04412, §4.2 and appendix A): wider or
+deeper is decided by Thompson sampling, with no width or depth fixed beforehand.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from itslab.core import Node, OptionError, Prompt, Sampling, Verifier
+from itslab.run import Run
+from itslab.strategies.bandits import thompson
+from itslab.strategies.chains import STEP_BY_STEP, pose
+from itslab.strategies.steps import check, chosen
+
+IMPROVE = "That may be wrong. Look for a mistake, then give the whole corrected answer."
+
+
+@dataclass(frozen=True)
+class ABMCTS:
+    """Adaptive-branching tree search over whole answers, or over steps.
+
+    Going deeper, a finished answer is revised in a further turn, and an unfinished one continued.
+
+    Args:
+        verifier: scores an answer in [0, 1]; what cannot be scored counts as 0. What it notes of an
+            answer goes into the request to revise it.
+        iterations: at most.
+        width: answers drawn in an iteration, each where Thompson sampling says by itself.
+        depth: revisions of an answer at most.
+        enough: an answer that scores this ends the search.
+        improve: asks for a revision.
+        instruction: as of ``ChainOfThought``.
+        sampling: of an answer; with stop strings, of a step.
+    """
+
+    verifier: Verifier
+    iterations: int = 8
+    width: int = 4
+    depth: int = 4
+    enough: float = math.inf
+    improve: str = IMPROVE
+    instruction: str = STEP_BY_STEP
+    sampling: Sampling = Sampling(signals=True)
+
+    def __post_init__(self) -> None:
+        check(self, "iterations", "width", "depth")
+
+    def __call__(self, run: Run, prompt: Prompt) -> Node:
+        root = Attempt(pose(run, prompt, self.instruction))
+        for _ in range(self.iterations):
+            grown = [self._walk(root, run.rng) for _ in range(self.width)]
+            nodes = run.extend([self._open(run, attempt) for attempt in grown], self.sampling)
+            scores = run.score(nodes, self.verifier)
+            for parent, node, score in zip(grown, nodes, scores, strict=False):
+                parent.add(Attempt(node, parent, _unit(score)))
+            _tell(run, root)
+            best = chosen(run, [attempt.node for attempt in root.all()])
+            run.checkpoint(best)
+            if best.verdict is not None and best.verdict.score >= self.enough:
+                break
+        return best
+
+    def _walk(self, attempt: Attempt, rng: np.random.Generator) -> Attempt:
+        """Return the attempt below which the next one is drawn."""
+        while True:
+            deeper = [child for child in attempt.children if child.depth < self.depth]
+            if not deeper or attempt.wider(rng) > attempt.deeper(rng):
+                return attempt
+            attempt = max(deeper, key=lambda child: thompson(child.total, child.count, rng))
+
+    def _open(self, run: Run, attempt: Attempt) -> Node:
+        """The node after which an attempt goes on: itself, or a request to revise it."""
+        node = attempt.node
+        if node.completion is None or not node.ended:
+            return node
+        if attempt.request is None:
+            note = node.verdict.note if node.verdict else ""
+            attempt.request = run.reply(node, f"{note}\n\n{self.improve}".strip())
+        return attempt.request
+
+
+@dataclass(eq=False)
+class Attempt:
+    """An answer in the search.
+
+    Args:
+        node: the answer; the root's is the question.
+        parent: what it is a revision of.
+        score: of itself, in [0, 1].
+        request: asks for its revision, once that was asked for.
+        children: its revisions.
+        total, count: sum and number of the scores of itself and all below it.
+    """
+
+    node: Node
+    parent: Attempt | None = None
+    score: float = 0.0
+    request: Node | None = None
+    children: list[Attempt] = field(default_factory=list)
+    total: float = 0.0
+    count: int = 0
+
+    @property
+    def depth(self) -> int:
+        """Of an answer drawn first 0, of its revision 1."""
+        return self.parent.depth + 1 if self.parent else -1
+
+    def add(self, child: Attempt) -> None:
+        """Append a child, and its score to everything above it."""
+        self.children.append(child)
+        above: Attempt | None = child
+        while above is not None:
+            above.total += child.score
+            above.count += 1
+            above = above.parent
+
+    def wider(self, rng: np.random.Generator) -> float:
+        """Draw what another child would score, from what the children scored."""
+        return thompson(sum(child.score for child in self.children), len(self.children), rng)
+
+    def deeper(self, rng: np.random.Generator) -> float:
+        """Draw what an answer below a child would score, from what those below them scored."""
+        total = sum(child.total - child.score for child in self.children)
+        return thompson(total, sum(child.count - 1 for child in self.children), rng)
+
+    def all(self) -> Iterator[Attempt]:
+        """This attempt and all below it."""
+        yield self
+        for child in self.children:
+            yield from child.all()
+
+
+def _unit(score: float) -> float:
+    if math.isnan(score):
+        return 0.0
+    if not 0 <= score <= 1:
+        raise OptionError(
+            f"score={score!r} is not valid: ABMCTS needs scores in [0, 1], such as those of Tests, "
+            "Judge, Probe, or Calibrated over any other verifier"
+        )
+    return score
+
+
+def _tell(run: Run, root: Attempt) -> None:
+    for attempt in root.all():
+        if attempt.count:
+            mean = attempt.total / attempt.count
+            run.tree.log("value", attempt.node, visits=attempt.count, value=mean)

@@ -1,0 +1,45 @@
+"""Rules that choose what to try next from what was won so far.
+
+UCT: Kocsis & Szepesvári 2006, Bandit based Monte-Carlo planning (§2.2). PUCT: Silver et al. 2017,
+Mastering the game of Go without human knowledge (Methods, Search algorithm). Thompson sampling with
+Beta posteriors: Chapelle & Li 2011, An empirical evaluation of Thompson sampling (§2).
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+
+def uct(value: float, visits: int, parent: int, c: float) -> float:
+    """Return value + c √(ln parent ÷ visits); what was never visited comes first.
+
+    Args:
+        value: mean of what it brought, in [0, 1].
+        visits: how often it was tried.
+        parent: how often any of its rivals was, ≥ 1.
+        c: how much exploring is worth; √2 in the paper.
+    """
+    return value + c * math.sqrt(math.log(parent) / visits) if visits else math.inf
+
+
+def puct(value: float, visits: int, parent: int, c: float, prior: float) -> float:
+    """Return value + c · prior · √parent ÷ (1 + visits).
+
+    Args:
+        value, visits, parent, c: as of ``uct``.
+        prior: how likely it was held to be the best at first, in [0, 1].
+    """
+    return value + c * prior * math.sqrt(parent) / (1 + visits)
+
+
+def thompson(total: float, count: int, rng: np.random.Generator) -> float:
+    """Draw a mean from its posterior, Beta(½ + total, ½ + count − total): Jeffreys' prior.
+
+    Args:
+        total: of the values seen, each in [0, 1].
+        count: of the values seen.
+        rng: what to draw with.
+    """
+    return float(rng.beta(0.5 + total, 0.5 + count - total))

@@ -1,0 +1,278 @@
+"""Monte Carlo tree search over steps: select, expand, simulate, back up.
+
+Browne et al. 2012, A survey of Monte Carlo tree search methods (§3.1); over the steps of a language
+model Hao et al. 2023, RAP (arXiv:2305.14992, §3.3). Leaves are selected in batches, with virtual
+loss (Chaslot et al. 2008, Parallel Monte-Carlo tree search, §3.3), so that many are drawn at once.
+Values are scaled to [0, 1] by the least and the greatest so far (Schrittwieser et al. 2020, MuZero,
+arXiv:1911.08265, appendix B), so that exploring is worth the same with any verifier.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, get_args
+
+from itslab.core import Node, Prompt, Sampling, Verifier, require
+from itslab.run import Run
+from itslab.strategies.bandits import puct, uct
+from itslab.strategies.chains import STEP_BY_STEP, pose
+from itslab.strategies.steps import PARAGRAPH, check, check_final, chosen, distinct, merit
+
+Rule = Literal["uct", "puct"]
+Choice = Literal["visits", "value", "vote"]
+
+
+@dataclass(frozen=True)
+class MCTS:
+    """Monte Carlo tree search.
+
+    An iteration selects up to ``width`` leaves, draws ``expand`` steps after each, values every new
+    step, and adds its value to all steps before it.
+
+    Args:
+        verifier: values a step by itself or, with rollouts, the finished chains that it leads to.
+            What cannot be scored is worth as little as the least so far.
+        iterations: at most.
+        width: leaves in an iteration.
+        expand: steps drawn after a leaf.
+        rollouts: chains drawn to their end after each new step, whose mean score is its value; 0
+            scores the step itself.
+        c: how much exploring is worth.
+        rule: ``uct``, or ``puct`` with priors in proportion to the steps' likelihood per token.
+        widening: a step visited N times has up to ``expand`` · N^widening steps after it
+            (progressive widening: Couëtoux et al. 2011, Continuous upper confidence trees, §3); 0
+            keeps to ``expand``.
+        depth: steps in a chain at most.
+        enough: a finished chain that scores this ends the search.
+        final: go down along the most ``visits`` to a finished chain, take the one with the best
+            ``value``, or let all finished ones ``vote``.
+        instruction: as of ``ChainOfThought``.
+        sampling: of one step, and where it ends.
+        rollout: of the rest of a chain.
+    """
+
+    verifier: Verifier
+    iterations: int = 16
+    width: int = 4
+    expand: int = 4
+    rollouts: int = 0
+    c: float = 1.0
+    rule: Rule = "uct"
+    widening: float = 0.0
+    depth: int = 16
+    enough: float = math.inf
+    final: Choice = "visits"
+    instruction: str = STEP_BY_STEP
+    sampling: Sampling = PARAGRAPH
+    rollout: Sampling = Sampling(signals=True)
+
+    def __post_init__(self) -> None:
+        check(self, "iterations", "width", "expand", "depth")
+        check_final(self.final, get_args(Choice))
+        require(self.rollouts >= 0, "rollouts", self.rollouts, "a whole number ≥ 0")
+        require(self.c >= 0, "c", self.c, "a number ≥ 0")
+        require(0 <= self.widening < 1, "widening", self.widening, "in [0, 1)")
+        require(self.rule in get_args(Rule), "rule", self.rule, "'uct' or 'puct'")
+
+    def __call__(self, run: Run, prompt: Prompt) -> Node:
+        search = Search(self, run, Branch(pose(run, prompt, self.instruction)))
+        for _ in range(self.iterations):
+            leaves = search.select()
+            if not leaves:
+                break
+            fresh = search.expand(leaves)
+            search.back_up(fresh, search.simulate(fresh))
+            best = search.choose()
+            run.checkpoint(best)
+            if best.ended and merit(best) >= self.enough:
+                break
+        return search.choose()
+
+
+@dataclass(eq=False)
+class Branch:
+    """A step of the search.
+
+    Args:
+        node: the step.
+        parent: the step before it; None of the root.
+        prior: its likelihood per token, as a share of its siblings'.
+        children: steps after it.
+        drawn: how many were drawn, repetitions included.
+        ends: chains that its rollouts led to.
+        visits, total: how many values it and the steps after it brought, and their sum.
+        pending: walks through it in the batch under way.
+    """
+
+    node: Node
+    parent: Branch | None = None
+    prior: float = 1.0
+    children: list[Branch] = field(default_factory=list)
+    drawn: int = 0
+    ends: list[Node] = field(default_factory=list)
+    visits: int = 0
+    total: float = 0.0
+    pending: int = 0
+
+    @property
+    def depth(self) -> int:
+        """Steps from the root."""
+        return sum(1 for _ in self.lineage()) - 1
+
+    @property
+    def value(self) -> float:
+        """Mean value; nan of what brought none."""
+        return self.total / self.visits if self.visits else math.nan
+
+    def lineage(self) -> Iterator[Branch]:
+        """This branch, its parent, and so on up to the root."""
+        branch: Branch | None = self
+        while branch is not None:
+            yield branch
+            branch = branch.parent
+
+    def chains(self) -> Iterator[Node]:
+        """All chains in this branch: steps, and where rollouts led."""
+        yield self.node
+        yield from self.ends
+        for child in self.children:
+            yield from child.chains()
+
+
+class Search:
+    """The state of a search, and the four phases of an iteration."""
+
+    def __init__(self, options: MCTS, run: Run, root: Branch) -> None:
+        self.options, self.run, self.root = options, run, root
+        self.least, self.greatest = math.inf, -math.inf  # values so far
+
+    # -- select ------------------------------------------------------------------------------------
+
+    def select(self) -> list[Branch]:
+        """Return leaves to expand. A walk to one counts as a loss for the walks that follow."""
+        leaves: list[Branch] = []
+        while len(leaves) < self.options.width and self._open(self.root, leaves):
+            leaf = self.root
+            while not self._room(leaf):
+                leaf = max((c for c in leaf.children if self._open(c, leaves)), key=self.promise)
+            leaves.append(leaf)
+            for branch in leaf.lineage():
+                branch.pending += 1
+        for branch in {branch for leaf in leaves for branch in leaf.lineage()}:
+            branch.pending = 0
+        return leaves
+
+    def promise(self, branch: Branch) -> float:
+        """What the rule says of a branch, with values scaled and walks under way worth nothing."""
+        assert branch.parent is not None  # the root has no rivals
+        visits, rivals = (b.visits + b.pending for b in (branch, branch.parent))
+        span = self.greatest - self.least
+        won = (branch.total - branch.visits * self.least) / span if span > 0 else 0.0
+        value = won / max(visits, 1)
+        if self.options.rule == "uct":
+            return uct(value, visits, rivals, self.options.c)
+        return puct(value, visits, rivals, self.options.c, branch.prior)
+
+    def _open(self, branch: Branch, taken: Sequence[Branch]) -> bool:
+        """Whether anything in a branch is left to expand."""
+        if branch in taken:
+            return False
+        return self._room(branch) > 0 or any(self._open(c, taken) for c in branch.children)
+
+    def _room(self, branch: Branch) -> int:
+        """How many steps may be drawn after a branch now."""
+        if branch.node.ended or branch.depth == self.options.depth:
+            return 0
+        grown = math.pow(max(branch.visits, 1), self.options.widening)
+        return max(math.floor(self.options.expand * grown) - branch.drawn, 0)
+
+    # -- expand ------------------------------------------------------------------------------------
+
+    def expand(self, leaves: Sequence[Branch]) -> list[Branch]:
+        """Draw steps after each leaf, all in one batch, and return those that are new."""
+        wanted = [leaf for leaf in leaves for _ in range(self._room(leaf))]
+        for leaf in wanted:
+            leaf.drawn += 1
+        steps = self.run.extend([leaf.node for leaf in wanted], self.options.sampling)
+        by_node = {leaf.node: leaf for leaf in leaves}
+        fresh = []
+        for step in distinct(self.run, steps):
+            assert step.parent is not None  # it continues a leaf
+            branch = Branch(step, by_node[step.parent])
+            by_node[step.parent].children.append(branch)
+            fresh.append(branch)
+        for leaf in leaves:
+            _set_priors(leaf.children)
+        return fresh
+
+    # -- simulate ----------------------------------------------------------------------------------
+
+    def simulate(self, fresh: Sequence[Branch]) -> list[float]:
+        """Value each new branch; nan of what cannot be valued."""
+        going = [b for b in fresh if not b.node.ended] if self.options.rollouts else []
+        if going:
+            starts = [branch.node for branch in going]
+            ends = self.run.extend(starts, self.options.rollout, self.options.rollouts)
+            for branch in going:
+                branch.ends = [end for end in ends if end.parent is branch.node]
+        judged = {branch: branch.ends if branch in going else [branch.node] for branch in fresh}
+        self.run.score([node for nodes in judged.values() for node in nodes], self.options.verifier)
+        return [_mean([merit(node) for node in judged[branch]]) for branch in fresh]
+
+    # -- back up -----------------------------------------------------------------------------------
+
+    def back_up(self, fresh: Sequence[Branch], values: Sequence[float]) -> None:
+        """Add the value of each new branch to all branches that it continues."""
+        known = [value for value in values if not math.isnan(value)]
+        self.least = min([self.least, *known])
+        self.greatest = max([self.greatest, *known])
+        worst = self.least if math.isfinite(self.least) else 0.0
+        for branch, value in zip(fresh, values, strict=True):
+            for above in branch.lineage():
+                above.visits += 1
+                above.total += worst if math.isnan(value) else value
+        for changed in {above: None for branch in fresh for above in branch.lineage()}:
+            self._tell(changed)
+
+    def _tell(self, branch: Branch) -> None:
+        terms = {"visits": branch.visits, "value": branch.value}
+        if branch.parent is not None:
+            terms[self.options.rule] = self.promise(branch)
+        if self.options.rule == "puct":
+            terms["prior"] = branch.prior
+        self.run.tree.log("value", branch.node, **terms)
+
+    # -- the answer --------------------------------------------------------------------------------
+
+    def choose(self) -> Node:
+        """Return the chain that answers for the search so far."""
+        if self.options.final == "value":
+            return chosen(self.run, list(self.root.chains()))
+        if self.options.final == "vote":
+            return chosen(self.run, list(self.root.chains()), "vote")
+        branch = self.root
+        while branch.children:
+            branch = max(branch.children, key=lambda child: child.visits)
+        for above in branch.lineage():
+            best = chosen(self.run, list(above.chains()))
+            if self.run.extract(best.turn_text) is not None:
+                return best
+        return best
+
+
+def _set_priors(children: Sequence[Branch]) -> None:
+    """Share a prior of 1 among siblings in proportion to their likelihood per token."""
+    likely = []
+    for child in children:
+        assert child.node.completion is not None  # it was drawn
+        logprobs = child.node.completion.logprobs
+        likely.append(math.exp(sum(logprobs) / len(logprobs)) if logprobs else 1.0)
+    for child, share in zip(children, likely, strict=True):
+        child.prior = share / sum(likely)
+
+
+def _mean(scores: Sequence[float]) -> float:
+    known = [score for score in scores if math.isfinite(score)]
+    return sum(known) / len(known) if known else math.nan

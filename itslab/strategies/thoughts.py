@@ -1,0 +1,96 @@
+"""Tree of thoughts: the model judges its partial thoughts, and the search goes on from the best.
+
+Yao et al. 2023 (arXiv:2305.10601, §3). Its value prompt is a verifier that asks about one thought
+(``Judge``), its vote prompt one that shows all of them (``Ballot``).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from itslab.core import Node, Prompt, Sampling, Verifier, require
+from itslab.run import Run
+from itslab.strategies.beams import BeamSearch
+from itslab.strategies.chains import STEP_BY_STEP, pose
+from itslab.strategies.steps import (
+    PARAGRAPH,
+    Final,
+    check,
+    check_final,
+    chosen,
+    distinct,
+    judge,
+    merit,
+)
+
+
+@dataclass(frozen=True)
+class TreeOfThoughts:
+    """Search over thoughts, breadth first or depth first.
+
+    Breadth first is beam search. Depth first goes on from the most promising thought, leaves those
+    below a threshold, and turns back at a dead end.
+
+    Args:
+        verifier: a value prompt or a vote prompt; any other step verifier will do.
+        order: ``breadth`` (Algorithm 1) or ``depth`` (Algorithm 2).
+        width: thoughts kept at each level, breadth first.
+        expand: thoughts drawn after each.
+        depth: thoughts in a chain at most.
+        threshold: thoughts scored below are pruned, depth first.
+        solutions: finished chains after which depth first ends.
+        final, instruction, sampling: as of ``BeamSearch``.
+    """
+
+    verifier: Verifier
+    order: Literal["breadth", "depth"] = "breadth"
+    width: int = 4
+    expand: int = 4
+    depth: int = 16
+    threshold: float = -math.inf
+    solutions: int = 1
+    final: Final = "score"
+    instruction: str = STEP_BY_STEP
+    sampling: Sampling = PARAGRAPH
+
+    def __post_init__(self) -> None:
+        check(self, "width", "expand", "depth", "solutions")
+        check_final(self.final)
+        require(self.order in ("breadth", "depth"), "order", self.order, "'breadth' or 'depth'")
+
+    def __call__(self, run: Run, prompt: Prompt) -> Node:
+        if self.order == "depth":
+            return self._depth_first(run, pose(run, prompt, self.instruction))
+        breadth_first = BeamSearch(
+            self.verifier,
+            self.width,
+            self.expand,
+            self.depth,
+            final=self.final,
+            instruction=self.instruction,
+            sampling=self.sampling,
+        )
+        return breadth_first(run, prompt)
+
+    def _depth_first(self, run: Run, root: Node) -> Node:
+        waiting = [(root, 0)]  # with their depths; the most promising one last
+        finished: list[Node] = []
+        seen = [root]
+        while waiting and len(finished) < self.solutions:
+            node, depth = waiting.pop()
+            if node.ended:
+                finished.append(node)
+                continue
+            if depth == self.depth:
+                run.prune([node])
+                continue
+            thoughts = distinct(run, run.extend(node, self.sampling, self.expand))
+            judge(run, thoughts, self.verifier, self.sampling, lookahead=0)
+            run.prune(thought for thought in thoughts if merit(thought) < self.threshold)
+            kept = [thought for thought in thoughts if thought.status != "pruned"]
+            waiting += [(thought, depth + 1) for thought in sorted(kept, key=merit)]
+            seen += thoughts
+            run.checkpoint(chosen(run, finished or seen, self.final))
+        return chosen(run, finished or seen, self.final)

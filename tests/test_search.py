@@ -1,0 +1,569 @@
+"""Search over steps and trees: each followed on paper, then on bad input and on a real model."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from threading import Event
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from itslab.backends.llama import Llama
+from itslab.core import (
+    Budget,
+    Completion,
+    Cost,
+    Node,
+    OnSample,
+    OnText,
+    OptionError,
+    Prompt,
+    Request,
+    Result,
+    Sampling,
+    Verdict,
+)
+from itslab.run import Run, Strategy, solve, start
+from itslab.strategies import ABMCTS, DVTS, MCTS, BeamSearch, ParticleFilter, TreeOfThoughts
+from itslab.strategies.abmcts import Attempt
+from itslab.strategies.bandits import puct, thompson, uct
+from itslab.strategies.mcts import Branch, Search
+from itslab.strategies.resampling import effective_size, multinomial, systematic, tempered
+
+LETTER = Sampling(max_tokens=1)
+
+
+@dataclass
+class FakeLetters:
+    """A model that writes a letter a step: the next one of an order, round and round.
+
+    Args:
+        order: of the letters, the same everywhere or by what was written before.
+        ends: letters that close the turn.
+    """
+
+    order: str | dict[str, str]
+    ends: str = ".x"
+    name: str = "letters"
+    digest: str = "letters"
+    width: int = 8
+    drawn: dict[str, int] = field(default_factory=dict)
+
+    def generate(
+        self,
+        requests: Sequence[Request],
+        on_text: OnText | None = None,
+        on_sample: OnSample | None = None,
+        cancel: Event | None = None,
+    ) -> list[list[Completion]]:
+        rows = [[self._next(r.prefix_text) for _ in range(r.n)] for r in requests]
+        for i, row in enumerate(rows):
+            for j, completion in enumerate(row):
+                if on_sample:
+                    on_sample(i, j, completion)
+        return rows
+
+    def _next(self, written: str) -> Completion:
+        order = self.order if isinstance(self.order, str) else self.order[written]
+        place = self.drawn[written] = self.drawn.get(written, -1) + 1
+        letter = order[place % len(order)]
+        likely = -1.0 - ord(letter) % 2  # b and d are likelier than a and c
+        return Completion(
+            letter,
+            (ord(letter),),
+            (likely,),
+            (1,),
+            "end" if letter in self.ends else "stop",
+            Cost(decoded=1, calls=1),
+        )
+
+
+@dataclass(frozen=True)
+class Points:
+    """Scores what was written so far by a table; what is not in it gets 0."""
+
+    table: dict[str, float]
+
+    def __call__(self, prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
+        return [Verdict(self.table.get(node.turn_text, 0.0)) for node in nodes]
+
+
+def search(strategy: Strategy, order: str | dict[str, str]) -> Result:
+    return solve("?", strategy, FakeLetters(order), extract=lambda text: text or None)
+
+
+def alive(result: Result, depth: int) -> set[str]:
+    """What the chains say that go on at a depth."""
+    chains = (node for node in result.tree if node.completion and node.status == "done")
+    return {node.turn_text for node in chains if len(node.turn_text) == depth}
+
+
+# -- beams -----------------------------------------------------------------------------------------
+
+POINTS = Points(
+    {"a": 0.9, "b": 0.8, "c": 0.1, "d": 0.7, "ae": 0.3, "af": 0.2, "be": 0.6, "bf": 0.5, "de": 0.4}
+)
+TWO_LEVELS = {"": "abcd", "a": "ef", "b": "ef", "c": "ef", "d": "ef"}
+
+
+def test_beam_search_keeps_the_best_wherever_they_come_from() -> None:
+    result = search(BeamSearch(POINTS, width=2, expand=2, depth=2, sampling=LETTER), TWO_LEVELS)
+    assert alive(result, 1) == {"a", "b"}  # of a, b, c, d
+    assert alive(result, 2) == {"be", "bf"}  # of ae, af, be, bf: both of one parent
+    assert result.answer == "be"
+
+
+def test_dvts_keeps_the_best_of_each_subtree() -> None:
+    result = search(DVTS(POINTS, width=2, expand=2, depth=2, sampling=LETTER), TWO_LEVELS)
+    assert alive(result, 1) == {"a", "d"}  # the best of a, b and the best of c, d
+    assert alive(result, 2) == {"ae", "de"}
+    assert result.answer == "de"
+
+
+def test_a_finished_chain_keeps_its_place_until_something_better_takes_it() -> None:
+    beam, script = BeamSearch(Points({}), width=2, expand=2, depth=2), {"": "a.", "a": "c."}
+    kept = Points({"a": 0.5, ".": 0.6, "ac": 0.3, "a.": 0.4})
+    assert search(replace(beam, verifier=kept), script).answer == "."
+    ousted = Points({"a": 0.5, ".": 0.1, "ac": 0.3, "a.": 0.4})
+    result = search(replace(beam, verifier=ousted), script)
+    assert result.answer == "a."
+    assert [n.turn_text for n in result.tree if n.status == "pruned" and n.ended] == [".", "."]
+
+
+def test_a_lookahead_judges_a_step_by_where_it_leads() -> None:
+    points = Points({"a": 0.9, "b": 0.1, "ac": 0.2, "bc": 0.7})
+    beam = BeamSearch(points, width=1, expand=2, depth=1, sampling=LETTER)
+    script = {"": "ab", "a": "c", "b": "c"}
+    assert search(beam, script).answer == "a"
+    ahead = search(replace(beam, lookahead=1), script)
+    assert ahead.answer == "b"
+    assert ahead.cost.decoded == 4  # the looks ahead are paid for
+
+
+def test_equal_steps_of_one_parent_are_one() -> None:
+    result = search(BeamSearch(POINTS, width=2, expand=2, depth=1, sampling=LETTER), "aab")
+    statuses = [node.status for node in result.tree if node.completion]
+    assert statuses == ["done", "pruned", "done", "pruned"]
+
+
+@pytest.mark.parametrize(("final", "answer"), [("score", "."), ("vote", "x")])
+def test_a_final_vote_outweighs_the_best_score(final: str, answer: str) -> None:
+    points = Points({"a.": 0.9, "bx": 0.8, "cx": 0.8})
+    beam = BeamSearch(points, width=3, expand=1, depth=2, final=final, sampling=LETTER)  # type: ignore[arg-type]
+    script = FakeLetters({"": "abc", "a": ".", "b": "x", "c": "x"})
+    assert solve("?", beam, script, extract=lambda text: text[1:] or None).answer == answer
+
+
+# -- thoughts --------------------------------------------------------------------------------------
+
+
+def test_breadth_first_is_beam_search() -> None:
+    result = search(TreeOfThoughts(POINTS, width=2, expand=2, depth=1, sampling=LETTER), "abcd")
+    assert alive(result, 1) == {"a", "b"}
+
+
+def test_depth_first_goes_on_from_the_best_thought_and_turns_back_at_a_dead_end() -> None:
+    script = {"": "ab", "a": "cd", "ac": "e", "b": "."}
+    points = Points({"a": 0.9, "b": 0.5, "ac": 0.6, "ad": 0.1, "ace": 0.0, "b.": 0.7})
+    strategy = TreeOfThoughts(points, "depth", expand=2, depth=3, threshold=0.2, sampling=LETTER)
+    result = search(strategy, script)
+    order = [node.turn_text for node in result.tree if node.completion]
+    assert order == ["a", "b", "ac", "ad", "ace", "ace", "b.", "b."]
+    assert result.answer == "b."
+
+
+# -- particles -------------------------------------------------------------------------------------
+
+
+def test_the_effective_number_of_particles() -> None:
+    assert effective_size(np.array([0.25] * 4)) == pytest.approx(4)
+    assert effective_size(np.array([1.0, 0, 0, 0])) == 1
+    assert effective_size(np.array([0.5, 0.5, 0, 0])) == pytest.approx(2)
+
+
+class FakeRandom:
+    """Draws numbers that were written down."""
+
+    def __init__(self, *numbers: float) -> None:
+        self.numbers = list(numbers)
+
+    def random(self, size: int | None = None) -> object:
+        if size is None:
+            return self.numbers.pop(0)
+        return np.array([self.numbers.pop(0) for _ in range(size)])
+
+
+def test_systematic_resampling_by_hand() -> None:
+    weights = np.array([0.1, 0.5, 0.4])
+    # u = 0.6: points 0.2, 0.533, 0.867; cumulated weights 0.1, 0.6, 1
+    assert systematic(weights, FakeRandom(0.6)) == [1, 1, 2]  # type: ignore[arg-type]
+    # u = 0.15: points 0.05, 0.383, 0.717
+    assert systematic(weights, FakeRandom(0.15)) == [0, 1, 2]  # type: ignore[arg-type]
+
+
+def test_multinomial_resampling_by_hand() -> None:
+    weights = np.array([0.1, 0.5, 0.4])
+    assert multinomial(weights, FakeRandom(0.95, 0.05, 0.61)) == [0, 2, 2]  # type: ignore[arg-type]
+
+
+@given(st.lists(st.floats(0, 10), min_size=1, max_size=20), st.integers(0, 2**32 - 1))
+def test_systematic_resampling_rounds_up_or_down(scores: list[float], seed: int) -> None:
+    weights = tempered(scores, 1.0)
+    counts = np.bincount(systematic(weights, np.random.default_rng(seed)), minlength=len(weights))
+    assert counts.sum() == len(weights)
+    assert np.all(np.abs(counts - len(weights) * weights) < 1 + 1e-9)
+
+
+def test_both_schemes_draw_in_proportion() -> None:
+    weights, rng = tempered([1, 2, 5], 1.0), np.random.default_rng(0)
+    for scheme in (systematic, multinomial):
+        drawn = np.bincount([i for _ in range(20_000) for i in scheme(weights, rng)])
+        assert drawn / drawn.sum() == pytest.approx(weights, abs=0.01)
+
+
+def test_temperature_sharpens_and_flattens_weights() -> None:
+    assert tempered([1, 3], 1.0) == pytest.approx([0.25, 0.75])
+    assert tempered([1, 3], 0.5) == pytest.approx([0.1, 0.9])
+    assert tempered([1, 3, 3], 0.0) == pytest.approx([0, 0.5, 0.5])
+    assert tempered([0, 0], 1.0) == pytest.approx([0.5, 0.5])
+    assert tempered([math.nan, 1], 1.0) == pytest.approx([0, 1])
+    with pytest.raises(OptionError, match="weigh='exp'"):
+        tempered([-1, 1], 1.0)
+
+
+def test_a_particle_without_weight_dies_and_another_takes_its_place() -> None:
+    points = Points({"a": 0.5, "b": 0.0, "ac": 0.2, "ad": 0.8})
+    strategy = ParticleFilter(points, n=2, depth=2, sampling=LETTER)
+    result = search(strategy, {"": "ab", "a": "cd"})
+    assert [node.turn_text for node in result.tree if node.completion] == ["a", "b", "ac", "ad"]
+    weights = [e.data["weight"] for e in result.tree.events if e.kind == "value"]
+    assert weights == pytest.approx([1, 0, 0.2, 0.8])
+
+
+def test_particles_are_left_alone_while_enough_of_them_are_effective() -> None:
+    points = Points({"a": 0.5, "b": 0.4})
+    strategy = ParticleFilter(points, n=2, depth=1, threshold=0.5, sampling=LETTER)
+    assert alive(search(strategy, "ab"), 1) == {"a", "b"}
+
+
+def test_weights_are_annealed() -> None:
+    points = Points({"a": 0.1, "b": 0.3, "ac": 0.1, "bd": 0.3})
+    strategy = ParticleFilter(
+        points, n=2, depth=2, cooling=0.5, threshold=0, temperature=1.0, sampling=LETTER
+    )
+    result = search(strategy, {"": "ab", "a": "c", "b": "d"})
+    weights = [event.data["weight"] for event in result.tree.events if event.kind == "value"]
+    assert weights == pytest.approx([0.25, 0.75, 0.1, 0.9])
+
+
+# -- bandits ---------------------------------------------------------------------------------------
+
+
+def test_uct_by_hand() -> None:
+    assert uct(0.5, visits=4, parent=16, c=1.0) == pytest.approx(0.5 + math.sqrt(math.log(16) / 4))
+    assert uct(0.5, visits=4, parent=16, c=1.0) == pytest.approx(1.3326, abs=1e-4)
+    assert uct(0.0, visits=0, parent=16, c=1.0) == math.inf
+    assert uct(0.7, visits=9, parent=16, c=0.0) == 0.7
+
+
+def test_puct_by_hand() -> None:
+    assert puct(0.5, visits=3, parent=16, c=2.0, prior=0.25) == pytest.approx(0.5 + 2 * 0.25)
+    assert puct(0.0, visits=0, parent=16, c=2.0, prior=0.25) == pytest.approx(2.0)
+
+
+def test_thompson_sampling_draws_from_the_posterior() -> None:
+    rng = np.random.default_rng(0)
+    draws = [thompson(3.0, 4, rng) for _ in range(20_000)]
+    a, b = 3.5, 1.5
+    assert np.mean(draws) == pytest.approx(a / (a + b), abs=0.005)
+    assert np.var(draws) == pytest.approx(a * b / ((a + b) ** 2 * (a + b + 1)), abs=0.002)
+
+
+# -- Monte Carlo tree search -----------------------------------------------------------------------
+
+
+def branches(root: Branch) -> dict[str, tuple[int, float]]:
+    """What was written -> visits and sum of values."""
+    found = {root.node.turn_text if root.parent else "": (root.visits, root.total)}
+    for child in root.children:
+        found |= branches(child)
+    return found
+
+
+def test_two_iterations_by_hand() -> None:
+    """Values 0.2 and 0.8: b is selected; then UCT of a against b, at c = 1."""
+    points = Points({"a": 0.2, "b": 0.8, "bc": 0.3, "bd": 0.1})
+    options = MCTS(points, width=1, expand=2, depth=3, sampling=LETTER)
+    run = Run(FakeLetters({"": "ab", "b": "cd"}), lambda text: text or None)
+    tree = Search(options, run, Branch(run.reply(None, "?")))
+    for _ in range(2):
+        fresh = tree.expand(tree.select())
+        tree.back_up(fresh, tree.simulate(fresh))
+    totals = {"": (4, 1.4), "a": (1, 0.2), "b": (3, 1.2), "bc": (1, 0.3), "bd": (1, 0.1)}
+    found = branches(tree.root)
+    assert found.keys() == totals.keys()
+    for name, (visits, total) in totals.items():
+        assert found[name] == (visits, pytest.approx(total)), name
+    # Values are scaled from [0.1, 0.8] to [0, 1]: a (0.2 - 0.1) / 0.7, b (0.4 - 0.1) / 0.7.
+    a, b = tree.root.children
+    assert tree.promise(a) == pytest.approx(1 / 7 + math.sqrt(math.log(4) / 1))
+    assert tree.promise(b) == pytest.approx(3 / 7 + math.sqrt(math.log(4) / 3))
+    assert tree.select() == [a]
+
+
+def test_a_walk_under_way_counts_as_a_loss_so_that_the_next_one_goes_elsewhere() -> None:
+    points = Points({"a": 0.5, "b": 0.4, "c": 0.1})
+    options = MCTS(points, width=3, expand=3, c=0.1, sampling=LETTER)
+    run = Run(FakeLetters("abc"), lambda text: text or None)
+    tree = Search(options, run, Branch(run.reply(None, "?")))
+    assert tree.select() == [tree.root]  # one leaf is all there is
+    fresh = tree.expand([tree.root])
+    tree.back_up(fresh, tree.simulate(fresh))
+    assert [leaf.node.text for leaf in tree.select()] == ["a", "b", "c"]
+    assert all(branch.pending == 0 for branch in (tree.root, *tree.root.children))
+
+
+def test_priors_are_shares_of_the_likelihood_per_token() -> None:
+    options = MCTS(Points({}), rule="puct", expand=2, sampling=LETTER)
+    run = Run(FakeLetters("ab"), lambda text: text or None)
+    tree = Search(options, run, Branch(run.reply(None, "?")))
+    a, b = tree.expand(tree.select())  # log-probabilities -2 and -1
+    assert a.prior == pytest.approx(math.exp(-2) / (math.exp(-1) + math.exp(-2)))
+    assert a.prior + b.prior == pytest.approx(1)
+
+
+def test_with_rollouts_a_step_is_worth_what_its_chains_score_on_average() -> None:
+    points = Points({"a.": 1.0, "ax": 0.5, "b.": 0.2})
+    strategy = MCTS(
+        points, iterations=1, expand=2, rollouts=2, final="value", sampling=LETTER, rollout=LETTER
+    )
+    result = search(strategy, {"": "ab", "a": ".x", "b": ".."})
+    values = {e.node: e.data["value"] for e in result.tree.events if e.kind == "value"}
+    assert values == {0: pytest.approx(0.475), 1: pytest.approx(0.75), 2: pytest.approx(0.2)}
+    assert result.answer == "a."
+
+
+def test_a_step_gets_more_children_the_more_it_is_visited() -> None:
+    options = MCTS(Points({}), expand=2, widening=0.5, sampling=LETTER)
+    run = Run(FakeLetters("ab"), lambda text: text or None)
+    root = Branch(run.reply(None, "?"))
+    tree = Search(options, run, root)
+    rooms = []
+    for root.visits in (0, 1, 3, 4, 9):  # 2 · √visits: 2, 2, 3, 4, 6
+        rooms.append(tree._room(root))
+    assert rooms == [2, 2, 3, 4, 6]
+    root.drawn = 4
+    assert tree._room(root) == 2
+
+
+@pytest.mark.parametrize(("final", "answer"), [("visits", "b."), ("value", "a."), ("vote", "c.")])
+def test_the_answer_is_chosen_by_visits_by_value_or_by_vote(final: str, answer: str) -> None:
+    """b is visited most, a. scores best, and most chains end in c."""
+    run = Run(FakeLetters("abc"), extract=lambda text: text or None, key=lambda text: text[-2:])
+    root = Branch(run.reply(None, "?"))
+    tree = Search(MCTS(Points({}), final=final), run, root)  # type: ignore[arg-type]
+    for text, visits, score in [("a.", 1, 0.9), ("b.", 5, 0.3), ("c.", 1, 0.1), ("xc.", 1, 0.1)]:
+        node = run.append(root.node, text)
+        node.completion, node.verdict = Completion(text), Verdict(score)
+        root.children.append(Branch(node, root, visits=visits))
+    assert tree.choose().turn_text == answer
+
+
+def test_the_search_ends_with_an_answer_that_is_good_enough() -> None:
+    points = Points({"a": 0.5, ".": 1.0})
+    result = search(MCTS(points, iterations=50, enough=1.0, final="value", sampling=LETTER), "a.b")
+    assert result.answer == "."
+    assert sum(event.kind == "iteration" for event in result.tree.events) == 1
+
+
+def test_the_search_ends_when_nothing_is_left_to_try() -> None:
+    strategy = MCTS(Points({}), iterations=1000, expand=2, depth=3, sampling=LETTER)
+    result = search(
+        strategy, {"": "ab", "a": "cd", "b": "cd"} | dict.fromkeys(("ac", "ad", "bc", "bd"), "ef")
+    )
+    assert len(result.tree) == 1 + 2 + 4 + 8
+
+
+# -- adaptive branching ----------------------------------------------------------------------------
+
+
+class FakeBeta:
+    """Remembers the posteriors that were asked for, and draws their means."""
+
+    def __init__(self) -> None:
+        self.asked: list[tuple[float, float]] = []
+
+    def beta(self, a: float, b: float) -> float:
+        self.asked.append((a, b))
+        return a / (a + b)
+
+
+def grown(*scores: float, parent: Attempt) -> list[Attempt]:
+    for score in scores:
+        parent.add(Attempt(parent.node, parent, score))
+    return parent.children
+
+
+def test_wider_learns_from_the_children_and_deeper_from_those_below_them() -> None:
+    """Root with children 0.2 and 0.6; below the second, 1.0 and 0.5."""
+    root, rng = Attempt(Node(0, None, "user")), FakeBeta()
+    first, second = grown(0.2, 0.6, parent=root)
+    grown(1.0, 0.5, parent=second)
+    root.wider(rng)  # type: ignore[arg-type]
+    root.deeper(rng)  # type: ignore[arg-type]
+    assert rng.asked == [
+        (pytest.approx(0.5 + 0.8), pytest.approx(0.5 + 1.2)),
+        (pytest.approx(0.5 + 1.5), pytest.approx(0.5 + 0.5)),
+    ]
+    assert (second.total, second.count) == (pytest.approx(2.1), 3)  # itself and those below
+    assert (first.total, first.count) == (0.2, 1)
+    assert (first.depth, second.children[0].depth) == (0, 1)
+
+
+def test_thompson_sampling_walks_to_the_better_subtree() -> None:
+    strategy = ABMCTS(Points({}), depth=4)
+    root, rng = Attempt(Node(0, None, "user")), FakeBeta()
+    assert strategy._walk(root, rng) is root  # type: ignore[arg-type]
+    _, second = grown(0.2, 0.6, parent=root)
+    grown(1.0, 0.9, parent=second)
+    assert strategy._walk(root, rng) is second.children[0] or second  # type: ignore[arg-type]
+
+
+def test_a_finished_answer_is_revised_in_a_further_turn_and_told_what_the_verifier_noted() -> None:
+    def noted(prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
+        return [Verdict(0.5, note=f"saw {node.turn_text}") for node in nodes]
+
+    strategy = ABMCTS(noted, iterations=6, width=2, improve="Again.", sampling=LETTER)
+    result = search(strategy, ".")
+    asked = [node for node in result.tree if node.role == "user"][1:]
+    assert asked
+    assert all(node.text == "saw .\n\nAgain." for node in asked)
+    assert all(node.parent is not None and node.parent.role == "assistant" for node in asked)
+
+
+def test_scores_outside_the_unit_interval_are_refused() -> None:
+    with pytest.raises(OptionError, match=r"score=-3\.0.*Calibrated"):
+        search(ABMCTS(Points({".": -3.0}), sampling=LETTER), ".")
+
+
+# -- bad input -------------------------------------------------------------------------------------
+
+
+def every(verifier: object, sampling: Sampling = LETTER) -> list[Strategy]:
+    return [
+        BeamSearch(verifier, width=2, expand=2, depth=3, sampling=sampling),  # type: ignore[arg-type]
+        DVTS(verifier, width=2, expand=2, depth=3, sampling=sampling),  # type: ignore[arg-type]
+        ParticleFilter(verifier, n=3, depth=3, sampling=sampling),  # type: ignore[arg-type]
+        TreeOfThoughts(verifier, "depth", expand=2, depth=3, sampling=sampling),  # type: ignore[arg-type]
+        MCTS(verifier, iterations=4, expand=2, depth=3, sampling=sampling),  # type: ignore[arg-type]
+        ABMCTS(verifier, iterations=3, width=2, depth=2, sampling=sampling),  # type: ignore[arg-type]
+    ]
+
+
+def constant(score: float) -> object:
+    return lambda prompt, nodes: [Verdict(score)] * len(nodes)
+
+
+@pytest.mark.parametrize("score", [0.5, 0.0, math.nan])
+@pytest.mark.parametrize("index", range(6))
+def test_scores_that_say_nothing_still_give_an_answer(score: float, index: int) -> None:
+    result = search(every(constant(score))[index], "ab.")
+    assert result.answer is not None
+    assert result.stopped_by is None
+
+
+@pytest.mark.parametrize("index", range(6))
+@pytest.mark.parametrize("order", [".", "a"], ids=["ends at once", "repeats itself"])
+def test_a_model_that_ends_at_once_or_repeats_itself_is_no_endless_search(
+    order: str, index: int
+) -> None:
+    result = search(every(constant(0.5))[index], order)
+    assert result.answer is not None
+    assert len(result.tree) < 60
+
+
+@pytest.mark.parametrize("index", range(6))
+def test_a_model_without_step_breaks_makes_steps_of_so_many_tokens(llm: Llama, index: int) -> None:
+    unbroken = Sampling(stop=("\x00",), include_stop=True, max_tokens=5)
+    result = solve("Tell a story.", every(constant(0.5), unbroken)[index], llm, extract=str.strip)
+    lengths = [n.completion.cost.decoded for n in result.tree if n.completion]
+    assert 1 <= max(lengths) <= 5
+    assert result.answer
+
+
+@pytest.mark.parametrize("index", range(6))
+def test_a_budget_smaller_than_a_step_gives_what_it_could_buy(llm: Llama, index: int) -> None:
+    long = Sampling(max_tokens=20)
+    strategy = every(constant(0.5), long)[index]
+    result = solve("Tell a story.", strategy, llm, extract=str.strip, budget=Budget(tokens=3))
+    assert (result.stopped_by, result.cost.decoded) == ("tokens", 3)
+    assert result.answer
+
+
+@pytest.mark.parametrize(
+    ("strategy", "option"),
+    [
+        (BeamSearch, "width"),
+        (BeamSearch, "depth"),
+        (DVTS, "expand"),
+        (ParticleFilter, "n"),
+        (TreeOfThoughts, "solutions"),
+        (MCTS, "width"),
+        (MCTS, "depth"),
+        (ABMCTS, "iterations"),
+    ],
+)
+def test_nothing_to_search_is_refused(strategy: type, option: str) -> None:
+    with pytest.raises(OptionError, match=f"{option}=0.*≥ 1"):
+        strategy(constant(1.0), **{option: 0})
+
+
+def test_a_stop_during_a_rollout_returns_the_best_so_far(llm: Llama) -> None:
+    strategy = MCTS(
+        constant(0.5),  # type: ignore[arg-type]
+        rollouts=2,
+        expand=2,
+        sampling=Sampling(max_tokens=3),
+        rollout=Sampling(max_tokens=400),
+    )
+    started = start("Write a long story about the sea.", strategy, llm, extract=str.strip)
+    while not any(n.status == "open" and len(n.text) > 60 for n in started.run.tree):
+        assert started.running
+    started.stop()
+    result = started.result(timeout=5)
+    assert result.stopped_by == "stop"
+    assert result.answer
+
+
+# -- on a real model -------------------------------------------------------------------------------
+
+
+def test_the_text_of_a_tree_is_evaluated_once(llm: Llama) -> None:
+    line = Sampling(max_tokens=12, signals=True)
+    prompt = "Tell a long story about the sea. " * 8
+    strategy = MCTS(constant(0.5), iterations=6, expand=3, depth=8, sampling=line)  # type: ignore[arg-type]
+    result = solve(prompt, strategy, llm, extract=str.strip)
+    [first, *_] = [node.completion.cost for node in result.tree if node.completion]
+    once = first.prefilled + first.reused + result.cost.decoded  # the prompt and all text
+    evaluated = result.cost.prefilled + result.cost.decoded - result.cost.calls
+    assert evaluated <= 1.02 * once
+    assert result.cost.reused > 4 * result.cost.prefilled
+
+
+def test_going_on_from_a_chosen_node_with_another_search(llm: Llama) -> None:
+    step = Sampling(max_tokens=4)
+    started = start(
+        "Tell a story.",
+        BeamSearch(constant(0.5), width=2, expand=2, depth=2, sampling=step),  # type: ignore[arg-type]
+        llm,
+        extract=str.strip,
+    )
+    tree = started.result(timeout=30).tree
+    at = tree.nodes[2]
+    again = MCTS(constant(0.5), iterations=2, expand=2, sampling=replace(step, max_tokens=5))  # type: ignore[arg-type]
+    forked = started.fork(at, again).result(timeout=30)
+    assert forked.node is not None
+    assert at in forked.node.path()
+    assert forked.tree is tree
