@@ -38,14 +38,23 @@ if TYPE_CHECKING:
     from itslab.models import pull, quantize
     from itslab.run import Run, Strategy, solve, start
     from itslab.strategies import (
+        ABMCTS,
+        DVTS,
+        LINE,
+        MCTS,
+        PARAGRAPH,
+        BeamSearch,
         BestOfN,
         ChainOfThought,
         Direct,
         ExtendedThinking,
         Knockout,
+        ParticleFilter,
         SelfConsistency,
+        TreeOfThoughts,
     )
     from itslab.verifiers import (
+        Ballot,
         Calibrated,
         Checker,
         Confidence,
@@ -54,13 +63,21 @@ if TYPE_CHECKING:
         PairwiseJudge,
         Probe,
         Reward,
+        Rollouts,
         StepReward,
         Tests,
     )
 
 __all__ = [
+    "ABMCTS",
+    "DVTS",
+    "LINE",
+    "MCTS",
+    "PARAGRAPH",
     "Backend",
+    "Ballot",
     "Bank",
+    "BeamSearch",
     "BestOfN",
     "Budget",
     "Calibrated",
@@ -79,6 +96,7 @@ __all__ = [
     "Node",
     "Oracle",
     "PairwiseJudge",
+    "ParticleFilter",
     "Piece",
     "Probe",
     "Problem",
@@ -87,6 +105,7 @@ __all__ = [
     "Result",
     "Reward",
     "RewardModel",
+    "Rollouts",
     "Run",
     "Sampling",
     "SelfConsistency",
@@ -94,6 +113,7 @@ __all__ = [
     "Strategy",
     "Tests",
     "Tree",
+    "TreeOfThoughts",
     "Verdict",
     "Verifier",
     "load",
@@ -112,10 +132,12 @@ _HOME = {
     "itslab.backends": "Bank Llama Remote RewardModel load",
     "itslab.run": "Run Strategy solve start",
     "itslab.strategies": (
-        "BestOfN ChainOfThought Direct ExtendedThinking Knockout SelfConsistency"
+        "ABMCTS BeamSearch BestOfN ChainOfThought DVTS Direct ExtendedThinking Knockout LINE MCTS "
+        "PARAGRAPH ParticleFilter SelfConsistency TreeOfThoughts"
     ),
     "itslab.verifiers": (
-        "Calibrated Checker Confidence Judge Oracle PairwiseJudge Probe Reward StepReward Tests"
+        "Ballot Calibrated Checker Confidence Judge Oracle PairwiseJudge Probe Reward Rollouts "
+        "StepReward Tests"
     ),
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names.split()}

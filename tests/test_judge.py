@@ -1,4 +1,4 @@
-"""Judges read the probability of one token."""
+"""Judges read the probability of one token; rollouts look where a step leads."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from collections.abc import Sequence
 import pytest
 
 from itslab.backends.llama import Llama
-from itslab.core import Completion, Cost, Node, OptionError, Request, Tree
+from itslab.core import Completion, Cost, Node, OptionError, Request, Sampling, Tree, Verdict
+from itslab.run import Run
+from itslab.verifiers.ballot import Ballot
 from itslab.verifiers.judge import IS_ANSWER_RIGHT, Judge, PairwiseJudge
+from itslab.verifiers.rollouts import Rollouts
 
 
 class FakeOpinion:
@@ -84,3 +87,70 @@ def test_a_real_model_judges_at_the_cost_of_the_question(llm: Llama):
     assert 0 < first.score < 1
     assert first.cost.decoded == 1
     assert again.cost.prefilled < 0.3 * again.cost.reused
+
+
+# -- several at once -------------------------------------------------------------------------------
+
+
+def test_a_ballot_is_the_mean_of_two_votes_in_both_orders():
+    shown = tuple(map(math.log, (0.5, 0.2, 0.1)))  # A, B, C are the first, second and third
+    turned = tuple(map(math.log, (0.6, 0.2, 0.2)))  # and here the third, second and first
+    opinion = FakeOpinion(shown, turned)
+    verdicts = Ballot(opinion)("2 + 3?", said("5", "6", "7"))
+    assert [v.score for v in verdicts] == pytest.approx(
+        [(0.625 + 0.2) / 2, (0.25 + 0.2) / 2, (0.125 + 0.6) / 2]
+    )
+    assert sum((v.cost for v in verdicts), Cost()) == Cost(decoded=2, calls=2)
+    first, second = (request.messages[0].content for request in opinion.asked)
+    assert "Option A:\n5\n\nOption B:\n6\n\nOption C:\n7" in first
+    assert "Option A:\n7\n\nOption B:\n6\n\nOption C:\n5" in second
+    assert first.endswith("one letter, A, B or C.")
+
+
+def test_there_is_no_vote_on_one_and_none_on_more_than_there_are_letters():
+    [verdict] = Ballot(FakeOpinion())("2 + 3?", said("5"))
+    assert (verdict.score, verdict.cost) == (1.0, Cost())
+    with pytest.raises(OptionError, match="nodes=27"):
+        Ballot(FakeOpinion())("2 + 3?", said(*"abcdefghijklmnopqrstuvwxyz0"))
+
+
+def test_a_real_model_votes(llm: Llama):
+    verdicts = Ballot(llm)("Which is an animal?", said("a dog", "a stone", "a cup"))
+    assert sum(verdict.score for verdict in verdicts) == pytest.approx(1)
+    assert verdicts[0].cost.decoded == 2
+
+
+# -- rollouts --------------------------------------------------------------------------------------
+
+
+def test_a_step_is_worth_what_its_chains_score_on_average(llm: Llama):
+    """By length, so that the mean is known; each chain continues the very text of the step."""
+    ends: list[Node] = []
+
+    def by_length(prompt, nodes):
+        ends.extend(nodes)
+        return [Verdict(float(len(node.turn_text))) for node in nodes]
+
+    run = Run(llm, extract=str.strip)
+    root = run.reply(None, "Count from one to ten.")
+    steps = run.extend(root, Sampling(max_tokens=4), n=2)
+    before = run.cost
+    rollouts = Rollouts(llm, by_length, n=3, sampling=Sampling(max_tokens=8))
+    scores = run.score(steps, rollouts)
+    assert [end.parent for end in ends] == [steps[0]] * 3 + [steps[1]] * 3
+    lengths = [len(end.turn_text) for end in ends]
+    assert scores == pytest.approx([sum(lengths[:3]) / 3, sum(lengths[3:]) / 3])
+    spent = run.cost.decoded - before.decoded
+    assert spent == sum(end.completion.cost.decoded for end in ends)
+    assert len(run.tree) == 3  # rollouts are no part of the tree
+
+
+def test_a_finished_chain_is_scored_itself_and_what_cannot_be_scored_is_nan():
+    done, other = said("5", "6")
+    done.completion = other.completion = Completion("5", finish="end")
+    unknown = Verdict(math.nan, note="nobody knows")
+    rollouts = Rollouts(FakeOpinion(), lambda prompt, nodes: [Verdict(1.0), unknown])
+    first, second = rollouts("2 + 3?", [done, other])
+    assert (first.score, first.cost) == (1.0, Cost())
+    assert math.isnan(second.score)
+    assert second.note == "nobody knows"

@@ -1,5 +1,6 @@
 """Verifiers: who scores a node, and by what."""
 
+from itslab.verifiers.ballot import Ballot
 from itslab.verifiers.by_problem import ByProblem
 from itslab.verifiers.calibration import Calibrated
 from itslab.verifiers.checker import Checker
@@ -9,8 +10,10 @@ from itslab.verifiers.judge import Judge, PairwiseJudge
 from itslab.verifiers.oracle import Oracle
 from itslab.verifiers.probe import Probe
 from itslab.verifiers.reward import Reward, StepReward
+from itslab.verifiers.rollouts import Rollouts
 
 __all__ = [
+    "Ballot",
     "ByProblem",
     "Calibrated",
     "Checker",
@@ -20,6 +23,7 @@ __all__ = [
     "PairwiseJudge",
     "Probe",
     "Reward",
+    "Rollouts",
     "StepReward",
     "Tests",
 ]

@@ -1,33 +1,57 @@
-"""An opinion read from one token: which of two strings a model would say next."""
+"""An opinion read from one token: which of some strings a model would say next."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import NamedTuple
 
-from itslab.core import Backend, Completion, Request, Sampling, Verdict
+from itslab.core import Backend, Completion, Cost, Request, Sampling, Verdict
+
+
+class Opinion(NamedTuple):
+    """What a model would choose.
+
+    Args:
+        shares: of each choice in the probability of all; nan where none is ever said.
+        cost: of asking.
+        note: the probabilities, or why there are none.
+    """
+
+    shares: tuple[float, ...]
+    cost: Cost
+    note: str
+
+
+def opinions(
+    backend: Backend, requests: Sequence[Request], choices: Sequence[str]
+) -> list[Opinion]:
+    """Return which of the choices the model would say next, for each request, all in one batch.
+
+    One token is drawn per opinion, whose whole distribution is read; the requests' own sampling is
+    not.
+    """
+    brief = Sampling(temperature=0, max_tokens=1, choices=tuple(choices))
+    rows = backend.generate([replace(request, sampling=brief) for request in requests])
+    return [_opinion(reply, choices) for [reply] in rows]
 
 
 def choose(
     backend: Backend, requests: Sequence[Request], choices: tuple[str, str]
 ) -> list[Verdict]:
-    """Return P(first choice) ÷ P(either) for the next token of each request, all in one batch.
-
-    One token is drawn per verdict, whose whole distribution is read; the requests' own sampling is
-    not.
-    """
-    brief = Sampling(temperature=0, max_tokens=1, choices=choices)
-    rows = backend.generate([replace(request, sampling=brief) for request in requests])
-    return [_verdict(reply, choices) for [reply] in rows]
+    """Return P(first choice) ÷ P(either) for the next token of each request, all in one batch."""
+    told = opinions(backend, requests, choices)
+    return [Verdict(opinion.shares[0], opinion.cost, opinion.note) for opinion in told]
 
 
-def _verdict(reply: Completion, choices: tuple[str, str]) -> Verdict:
+def _opinion(reply: Completion, choices: Sequence[str]) -> Opinion:
     if not reply.choices:
-        return Verdict(math.nan, reply.cost, "the backend tells no log-probabilities")
-    this, other = reply.choices
-    unsaid = this == other == -math.inf
-    score = math.nan if unsaid else 1 / (1 + math.exp(min(other - this, 700.0)))
-    told = zip(choices, reply.choices, strict=True)
-    note = ", ".join(f"P({choice}) {math.exp(logprob):.3f}" for choice, logprob in told)
-    return Verdict(score, reply.cost, note)
+        unknown = (math.nan,) * len(choices)
+        return Opinion(unknown, reply.cost, "the backend tells no log-probabilities")
+    likeliest = max(reply.choices)
+    weights = [math.exp(logprob - likeliest) for logprob in reply.choices]
+    shares = tuple(weight / sum(weights) for weight in weights)
+    pairs = zip(choices, reply.choices, strict=True)
+    note = ", ".join(f"P({choice}) {math.exp(logprob):.3f}" for choice, logprob in pairs)
+    return Opinion(shares, reply.cost, note)

@@ -1,0 +1,52 @@
+"""Partial solutions side by side, and a model that votes for one: tree of thoughts' vote prompt."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from itslab.core import Backend, Cost, Node, Prompt, Request, Verdict, as_messages, require
+from itslab.verifiers.choice import opinions
+
+MOST_PROMISING = (
+    "{problem}\n\nSeveral solutions were begun.\n\n{options}\n\n"
+    "Which one is the most promising? Answer with one letter, {letters}."
+)
+
+
+@dataclass(frozen=True)
+class Ballot:
+    """Score nodes by their shares of a vote on which of them is the most promising.
+
+    Yao et al. 2023 (arXiv:2305.10601, §3, "Vote across states"), who let a model vote five times;
+    here the probability of each letter is read from one token, which is the expectation of any
+    number of votes. The options are shown in both orders and the two opinions averaged.
+
+    Args:
+        backend: who votes.
+        question: with places for ``{problem}``, ``{options}`` and ``{letters}``.
+    """
+
+    backend: Backend = field(repr=False)
+    question: str = field(default=MOST_PROMISING, repr=False)
+
+    def __call__(self, prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
+        """Let the model vote on up to 26 nodes; the first verdict carries the cost of all."""
+        require(len(nodes) <= 26, "nodes", len(nodes), "at most 26, one per letter")
+        if len(nodes) == 1:
+            return [Verdict(1.0, note="the only one")]
+        problem, letters = as_messages(prompt)[-1].content, string.ascii_uppercase[: len(nodes)]
+        said = [node.turn_text for node in nodes]
+        asked = [self._ask(problem, order, letters) for order in (said, said[::-1])]
+        there, back = opinions(self.backend, asked, letters)
+        shares = [(a + b) / 2 for a, b in zip(there.shares, back.shares[::-1], strict=True)]
+        costs = [there.cost + back.cost] + [Cost()] * (len(nodes) - 1)
+        return [Verdict(share, cost) for share, cost in zip(shares, costs, strict=True)]
+
+    def _ask(self, problem: str, said: Sequence[str], letters: str) -> Request:
+        pairs = zip(letters, said, strict=True)
+        options = "\n\n".join(f"Option {letter}:\n{text}" for letter, text in pairs)
+        listed = f"{', '.join(letters[:-1])} or {letters[-1]}"
+        text = self.question.format(problem=problem, options=options, letters=listed)
+        return Request(as_messages(text))

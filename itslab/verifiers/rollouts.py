@@ -1,0 +1,67 @@
+"""A step is worth what becomes of it: chains are drawn from it to their end, and scored."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from itslab.core import (
+    Backend,
+    Completion,
+    Cost,
+    Node,
+    Prompt,
+    Request,
+    Sampling,
+    Verdict,
+    Verifier,
+)
+
+
+@dataclass(frozen=True)
+class Rollouts:
+    """Score a node by the mean score of ``n`` chains that go on from it to their end.
+
+    Monte Carlo estimation of a step's value, as Wang et al. 2023, Math-Shepherd (arXiv:2312.08935,
+    §3.3), label steps; there by the gold answer, here by a verifier. What is drawn stays out of the
+    tree, and is paid for.
+
+    Args:
+        backend: who draws, usually the model at work.
+        verifier: scores finished chains.
+        n: chains from each node; a finished one is scored itself.
+        sampling: of the rest of a chain.
+    """
+
+    backend: Backend = field(repr=False)
+    verifier: Verifier
+    n: int = 4
+    sampling: Sampling = field(default=Sampling(signals=True), repr=False)
+
+    def __call__(self, prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
+        """Draw from all nodes in one batch, and score all ends together."""
+        going = [node for node in nodes if not node.ended]
+        drawn = self.backend.generate([self._request(node) for node in going]) if going else []
+        ends = {node: [node] for node in nodes}
+        for node, row in zip(going, drawn, strict=True):
+            ends[node] = [_end(node, completion) for completion in row]
+        verdicts = iter(self.verifier(prompt, [end for node in nodes for end in ends[node]]))
+        return [_mean(node, ends[node], [next(verdicts) for _ in ends[node]]) for node in nodes]
+
+    def _request(self, node: Node) -> Request:
+        messages, pieces = node.conversation()
+        return Request(messages, pieces, self.sampling, self.n)
+
+
+def _end(node: Node, completion: Completion) -> Node:
+    return Node(node.id, node, "assistant", completion.text, completion)
+
+
+def _mean(node: Node, ends: Sequence[Node], verdicts: Sequence[Verdict]) -> Verdict:
+    known = [verdict.score for verdict in verdicts if not math.isnan(verdict.score)]
+    drawn = [end.completion.cost for end in ends if end is not node and end.completion]
+    cost = sum((verdict.cost for verdict in verdicts), sum(drawn, Cost()))
+    if not known:
+        return Verdict(math.nan, cost, verdicts[0].note)
+    return Verdict(sum(known) / len(known), cost, f"{len(known)} rollouts")
