@@ -91,14 +91,17 @@ def record(
     parameter: Parameters = None,
     runs: Folder = Path("runs"),
 ) -> None:
-    """Draw the samples that a notebook replays, and pack the banks that lie in data/."""
+    """Draw the samples and runs that a notebook replays, and pack them in data/."""
     from itslab import notebooks, share
     from itslab.backends import Bank
+    from itslab.study.archive import Archive
 
     values = notebooks.parse(notebook, [*(parameter or []), "mode=record"])
     _report(notebooks.execute(notebook, values, runs))
     for bank in sorted((share.root() / "data").glob("*.sqlite")):
         typer.echo(f"packed: {Bank(bank).pack(f'{bank}.xz')}")
+    for archive in sorted((share.root() / "data").glob("*.jsonl")):
+        typer.echo(f"packed: {Archive(archive).pack(f'{archive}.xz')}")
 
 
 def _report(executed: Path) -> None:
@@ -192,11 +195,12 @@ def bench(
     json: Annotated[bool, typer.Option("--json", help="Print all figures as JSON.")] = False,
 ) -> None:
     """Measure tokens per second here: our engine, plain Llama(), llama.cpp's own binaries."""
-    from itslab import bench, models
+    from itslab import models
+    from itslab.bench import speed
 
     numbers = widths.split(",")
     require(all(n.isdigit() for n in numbers), "widths", widths, "whole numbers with commas")
-    report = bench.run(
+    report = speed.run(
         models.resolve(model),
         widths=tuple(map(int, numbers)),
         tokens=tokens,
@@ -207,6 +211,33 @@ def bench(
         say=lambda line: typer.echo(line, err=True),
     )
     typer.echo(report.json() if json else report.table())
+
+
+@app.command()
+def bench_search(
+    model: Annotated[str, typer.Argument(help="See `itslab models`.")] = "qwen2.5-coder-0.5b",
+    width: Annotated[int, typer.Option(min=1, help="Beams kept.")] = 8,
+    expand: Annotated[int, typer.Option(min=1, help="Steps drawn after each.")] = 2,
+    depth: Annotated[int, typer.Option(min=1, help="Steps in a chain.")] = 24,
+    tokens: Annotated[int, typer.Option(min=1, help="Tokens in a step.")] = 16,
+    rounds: Annotated[int, typer.Option(min=1, help="Repetitions.")] = 3,
+    threads: Annotated[int | None, typer.Option(min=1, help="Default: physical cores.")] = None,
+) -> None:
+    """Measure what a search gains here from evaluating the text of its tree once."""
+    from itslab import models
+    from itslab.bench import search
+
+    report = search.run(
+        models.resolve(model),
+        width=width,
+        expand=expand,
+        depth=depth,
+        tokens=tokens,
+        rounds=rounds,
+        threads=threads,
+        say=lambda line: typer.echo(line, err=True),
+    )
+    typer.echo(report.table())
 
 
 if __name__ == "__main__":

@@ -1,0 +1,1 @@
+"""Benchmarks: of drawing (``speed``) and of searching (``search``) on this machine."""
