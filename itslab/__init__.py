@@ -67,6 +67,7 @@ if TYPE_CHECKING:
         StepReward,
         Tests,
     )
+    from itslab.viz.tree_view import view
 
 __all__ = [
     "ABMCTS",
@@ -121,6 +122,7 @@ __all__ = [
     "quantize",
     "solve",
     "start",
+    "view",
 ]
 
 _HOME = {
@@ -139,6 +141,7 @@ _HOME = {
         "Ballot Calibrated Checker Confidence Judge Oracle PairwiseJudge Probe Reward Rollouts "
         "StepReward Tests"
     ),
+    "itslab.viz.tree_view": "view",
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names.split()}
 

@@ -407,10 +407,10 @@ class Event:
     """Something that happened to a node, ``time`` seconds after the tree was begun.
 
     ``node``: it was added, with its ``parent`` (id or None) and ``role``. ``done``: its completion
-    came, with ``finish`` and ``cost``. ``verdict``: ``score`` and ``note``. ``pruned``: the search
-    does not go on from it. ``value``: what the search thinks of it by now, such as its ``visits``
-    and ``value``. ``best``: it holds the best answer so far. ``iteration``: one more was finished,
-    this node its best.
+    came, with ``finish`` and ``cost``. ``verdict``: ``score``, ``note`` and ``cost``. ``pruned``:
+    the search does not go on from it. ``value``: what the search thinks of it by now, such as its
+    ``visits`` and ``value``. ``best``: it holds the best answer so far. ``iteration``: one more was
+    finished, this node its best.
     """
 
     time: float

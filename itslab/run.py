@@ -28,6 +28,7 @@ from itslab.core import (
     Cost,
     Extractor,
     Key,
+    Message,
     Node,
     Prompt,
     Request,
@@ -157,15 +158,15 @@ class Run:
         result tells what is missing.
 
         Args:
-            nodes: what to score.
+            nodes: what to score, by what its own turn says: answers to one and the same prompt, the
+                first ones or their revisions.
             verifier: who scores.
             ends: where each node led to, if it is to be judged by that instead of by itself.
         """
         if not nodes:
             return []
-        messages, _ = nodes[0].conversation()
         try:
-            verdicts = verifier(messages, ends or nodes)
+            verdicts = verifier(_asked(nodes[0]), ends or nodes)
         except Exception as error:
             verdicts = [Verdict(math.nan, note=f"{type(error).__name__}: {error}")] * len(nodes)
         for node, verdict in zip(nodes, verdicts, strict=True):
@@ -173,7 +174,8 @@ class Run:
             self.cost += verdict.cost
             if math.isnan(verdict.score):
                 self.unscored[f"{verifier!r}: {verdict.note or 'the score is nan'}"] += 1
-            self.tree.log("verdict", node, score=verdict.score, note=verdict.note)
+            told = {"score": verdict.score, "note": verdict.note, "cost": verdict.cost}
+            self.tree.log("verdict", node, **told)
         return [verdict.score for verdict in verdicts]
 
     # -- the course of a search --------------------------------------------------------------------
@@ -264,6 +266,12 @@ class Run:
         first = self._bought[key]
         self._bought[key] += n
         return Request(messages, prefix, sampling, n, self.seed, first)
+
+
+def _asked(node: Node) -> tuple[Message, ...]:
+    """The messages before anything was drawn: what a node answers, first or in the end."""
+    first = next((step for step in node.path() if step.completion), node)
+    return first.conversation()[0]
 
 
 # -- from the top ----------------------------------------------------------------------------------

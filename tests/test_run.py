@@ -148,6 +148,21 @@ def test_a_verifier_is_charged_and_its_verdicts_kept(run: Run) -> None:
     assert [n.verdict.score for n in nodes if n.verdict] == [len(n.text) for n in nodes]
 
 
+def test_a_revision_is_scored_as_an_answer_to_the_first_prompt(run: Run) -> None:
+    asked: list[Prompt] = []
+
+    def remember(prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
+        asked.append(prompt)
+        return [Verdict(0.0)] * len(nodes)
+
+    example = (Message("user", "1 + 1"), Message("assistant", "2"), Message("user", "1 + 2"))
+    [first] = run.extend(run.append(run.reply(None, example), "It is"), SHORT)
+    [second] = run.extend(run.reply(first, "Are you sure?"), SHORT)
+    run.score([second, first], remember)
+    run.score([run.reply(None, example)], remember)
+    assert asked == [example, example]
+
+
 def test_a_verifier_that_raises_marks_its_nodes_and_the_run_goes_on(run: Run) -> None:
     def broken(prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
         raise ZeroDivisionError("no scale")

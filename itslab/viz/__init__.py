@@ -4,8 +4,10 @@ from itslab.viz.accuracy import accuracy_against_tokens, forest
 from itslab.viz.breakdown import losses
 from itslab.viz.browser import SampleBrowser
 from itslab.viz.calibration import reliability
+from itslab.viz.panels import slider
 from itslab.viz.thinking import ThinkingPanel
 from itslab.viz.transcript import Transcript
+from itslab.viz.tree_view import TreePanel, TreeView
 from itslab.viz.vote_panel import VotePanel
 from itslab.viz.voting import votes
 
@@ -13,10 +15,13 @@ __all__ = [
     "SampleBrowser",
     "ThinkingPanel",
     "Transcript",
+    "TreePanel",
+    "TreeView",
     "VotePanel",
     "accuracy_against_tokens",
     "forest",
     "losses",
     "reliability",
+    "slider",
     "votes",
 ]

@@ -27,21 +27,29 @@ REFRESH = 0.2
 class Panel:
     """Controls over a view; shows itself in a notebook.
 
+    Args:
+        controls: widgets, in a row.
+        view: a widget; by default one that shows a text as HTML.
+
     Attributes:
-        mime: what kind of text the view is.
+        mime: what kind of text stands for the panel in a page.
     """
 
     mime = "text/html"
 
-    def __init__(self, controls: Sequence[Any]) -> None:
+    def __init__(self, controls: Sequence[Any], view: Any = None) -> None:
         import ipywidgets as widgets
 
-        self.view = widgets.HTML()
+        self.view = widgets.HTML() if view is None else view
         row = widgets.HBox(controls, layout={"flex_flow": "row wrap"})
         self.box = widgets.VBox([row, self.view])
 
+    def picture(self) -> str:
+        """Return what stands for the panel in a page."""
+        return str(self.view.value)
+
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
-        return {**self.box._repr_mimebundle_(**options), self.mime: self.view.value}
+        return {**self.box._repr_mimebundle_(**options), self.mime: self.picture()}
 
 
 class RunPanel(Panel, ABC):
@@ -131,14 +139,19 @@ class RunPanel(Panel, ABC):
             state = "stopped" if run.stopped_by else "done"
             self.view.value = self.draw(run.tree, run.cost, state)
         except Exception as error:
-            kind = "" if isinstance(error, ItslabError) else f"{type(error).__name__}: "
-            self.message.value = f'<b style="color:{RED}">{html.escape(f"{kind}{error}")}</b>'
+            text = html.escape(complaint(error))
+            self.message.value = f'<b style="color:{RED}">{text}</b>'
         finally:
             self._busy(False)
 
     def _busy(self, busy: bool) -> None:
         self.run_button.disabled = busy
         self.stop_button.disabled = not busy
+
+
+def complaint(error: Exception) -> str:
+    """Say what went wrong; whose errors name themselves well enough, without their kind."""
+    return str(error) if isinstance(error, ItslabError) else f"{type(error).__name__}: {error}"
 
 
 def slider(label: str, choices: Sequence[Any], value: float) -> Any:

@@ -1,0 +1,502 @@
+"""The tree of a run is told completely and in order, drawn, replayed and steered."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import re
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import ipywidgets
+import nbformat
+import numpy as np
+import pytest
+from test_notebooks import browser_page, jupyterlab, needs_browser
+
+from itslab import models
+from itslab.backends.llama import Llama
+from itslab.core import Completion, Cost, Event, Node, OptionError, Result, Sampling, Tree
+from itslab.page import write_page
+from itslab.run import Started, solve, start
+from itslab.strategies import MCTS
+from itslab.verifiers import Confidence
+from itslab.viz.tree_events import Feed, plain
+from itslab.viz.tree_view import TreePanel, TreeView
+
+with contextlib.suppress(ImportError):  # then there is no browser either, and nothing is expected
+    from playwright.sync_api import expect
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Locator, Page
+
+QUESTION = "How much is 2 + 3?"
+STEP = Sampling(max_tokens=6, signals=True)
+
+
+def search(iterations: int = 3, c: float = 1.0) -> MCTS:
+    return MCTS(Confidence(), iterations=iterations, width=2, expand=2, depth=4, c=c, sampling=STEP)
+
+
+def read(tree: Tree) -> Feed:
+    feed = Feed(tree, str.strip, str.lower)
+    feed.read()
+    return feed
+
+
+@pytest.fixture(scope="module")
+def searched(llm: Llama) -> Result:
+    return solve(QUESTION, search(), llm)
+
+
+# -- events as rows --------------------------------------------------------------------------------
+
+
+def test_every_event_becomes_a_row_in_order_and_survives_json(searched: Result) -> None:
+    events, rows = searched.tree.events, read(searched.tree).rows
+    assert [(event.kind, event.node) for event in events] == [(row[1], row[2]) for row in rows]
+    assert [row[0] for row in rows] == sorted(row[0] for row in rows)
+    assert json.loads(json.dumps(rows, allow_nan=False)) == rows
+
+
+def test_each_text_is_told_once_and_costs_add_up(searched: Result) -> None:
+    rows = [row for row in read(searched.tree).rows if len(row) == 4]
+    texts = sorted((row[2], row[3]["text"]) for row in rows if "text" in row[3])
+    assert texts == [(node.id, node.text) for node in searched.tree]
+    paid = [row[3]["cost"] for row in rows if "cost" in row[3]]
+    assert [sum(column) for column in zip(*paid, strict=True)][:4] == [
+        searched.cost.prefilled,
+        searched.cost.reused,
+        searched.cost.decoded,
+        searched.cost.calls,
+    ]
+
+
+def test_rows_read_while_a_run_goes_on_are_those_read_at_its_end(llm: Llama) -> None:
+    started = start(QUESTION, search(), llm)
+    feed = Feed(started.run.tree, str.strip, str.lower)
+    while started.running:
+        feed.read()
+    feed.read()
+    assert feed.rows == read(started.result().tree).rows
+
+
+def test_numbers_that_json_lacks_are_told_by_name() -> None:
+    values = [math.nan, math.inf, -math.inf, np.float64(0.1234567), np.int64(3), None, "x", (1, 2)]
+    assert plain(values) == ["nan", "inf", "-inf", 0.123457, 3, None, "x", [1, 2]]
+    assert plain(Cost(1, 2, 3, 4, 5.0, 6e9)) == [1, 2, 3, 4, 5.0, 6.0]
+    assert plain({"weights": {1: math.nan}}) == {"weights": {"1": "nan"}}
+    assert plain(object).startswith("<class")
+
+
+def drawn(tree: Tree, parent: Node, text: str, finish: str = "end") -> Node:
+    node = tree.add(parent, "assistant", "", "open")
+    node.completion = Completion(text, finish=finish, cost=Cost(decoded=2, calls=1))
+    node.text, node.status = text, "done"
+    tree.log("done", node, finish=finish, cost=node.completion.cost)
+    return node
+
+
+def test_answers_are_read_where_a_chain_ends_or_is_the_best_and_only_once() -> None:
+    tree = Tree()
+    root = tree.add(None, "user", QUESTION)
+    step = drawn(tree, root, "Five", "stop")
+    end = drawn(tree, step, "!")
+    for best in (step, end, step):
+        tree.log("best", best)
+    told = [row[1:] for row in read(tree).rows if len(row) == 4 and "answer" in row[3]]
+    assert [(kind, node, data["answer"], data["key"]) for kind, node, data in told] == [
+        ("done", end.id, "Five!", "five!"),
+        ("best", step.id, "Five", "five"),
+    ]
+
+
+def test_what_a_strategy_chose_at_its_end_is_the_best() -> None:
+    tree = Tree()
+    answer = drawn(tree, tree.add(None, "user", QUESTION), "5")
+    feed = Feed(tree, str.strip, str.lower)
+    for _ in range(2):
+        feed.close(answer)
+    assert [row[1:3] for row in feed.rows].count(["best", answer.id]) == 1
+
+
+def test_a_node_that_is_drawn_is_told_bit_by_bit_and_whole_to_who_comes_late() -> None:
+    tree = Tree()
+    node = tree.add(None, "assistant", "", "open")
+    feed = read(tree)
+    node.text = "Fi"
+    assert feed.growth() == {0: (0, "Fi")}
+    node.text += "ve"
+    assert feed.growth() == {0: (2, "ve")}
+    assert feed.growth() == {}
+    assert feed.growth(whole=True) == {0: (0, "Five")}
+    node.completion = Completion("Five")
+    tree.log("done", node, finish="end")
+    feed.read()
+    assert feed.growth(whole=True) == {}
+    assert feed.rows[-1][3]["text"] == "Five"
+
+
+def test_waits_in_which_nothing_is_drawn_are_cut_short() -> None:
+    tree = Tree()
+    tree.nodes = [Node(0, None, "user", "?"), Node(1, None, "assistant", status="open")]
+    begun = {"parent": None, "role": "assistant"}
+    tree.events = [Event(0.5, "node", 0, begun), Event(60.0, "node", 1, begun)]
+    tree.events += [Event(90.0, "done", 1), Event(90.5, "best", 0), Event(90.4, "best", 0)]
+    assert [row[0] for row in read(tree).rows] == [0, 1, 31, 31.5, 31.5]
+
+
+# -- what browsers hear ----------------------------------------------------------------------------
+
+
+class Heard(TreeView):
+    """Keeps what is sent to browsers."""
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        self.heard: list[dict[str, Any]] = []
+        super().__init__(*args, **options)
+
+    def send(self, content: dict[str, Any], buffers: Any = None) -> None:
+        self.heard.append(json.loads(json.dumps(content, allow_nan=False)))
+
+    def press(self, verb: str, **more: Any) -> None:
+        """As a button in a browser does."""
+        self._handle_custom_msg({"do": verb, **more}, [])
+
+
+def until(happened: Any, seconds: float = 30) -> None:
+    deadline = time.monotonic() + seconds
+    while not happened():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_messages_of_a_live_run_hold_each_row_once_in_order(llm: Llama) -> None:
+    view = Heard(start(QUESTION, search(6), llm))
+    view.wait()
+    assert len(view.heard) > 2
+    rows: list[Any] = []
+    for message in view.heard:
+        assert message["first"] == len(rows)
+        rows += message["rows"]
+    assert rows == view.feed.rows
+    assert [view.heard[0]["state"], view.heard[-1]["state"]] == ["drawing", "done"]
+
+
+def test_a_browser_that_comes_late_is_told_everything_and_the_others_nothing_twice(
+    searched: Result,
+) -> None:
+    view = Heard(searched)
+    view.press("ask", first=0)
+    view.press("ask", first=7)
+    everything, rest = view.heard
+    assert everything["rows"][7:] == rest["rows"]
+    assert (everything["first"], rest["first"]) == (0, 7)
+    assert everything["rows"] == json.loads(json.dumps(view.feed.rows))
+
+
+def test_a_run_is_taken_in_steps_paused_let_on_and_stopped(llm: Llama) -> None:
+    view = Heard(start(QUESTION, search(10_000), llm, paused=True))
+
+    def iterations() -> int:
+        return sum(event.kind == "iteration" for event in view.feed.tree.events)
+
+    until(lambda: view.state == "paused")
+    for count in (1, 2):
+        view.press("step")
+        until(lambda: view.state == "paused")
+        assert iterations() == count
+    view.press("resume")
+    until(lambda: iterations() > 3)
+    view.press("pause")
+    until(lambda: view.state == "paused")
+    kept = iterations()
+    time.sleep(0.3)
+    assert iterations() == kept
+    view.press("stop")
+    view.wait(10)
+    assert view.heard[-1]["state"] == "stopped"
+
+
+def test_a_fork_goes_on_in_the_same_tree_from_the_chosen_node_and_ends_a_paused_run(
+    llm: Llama,
+) -> None:
+    def fork(started: Started, node: Node) -> Started:
+        return started.fork(node, search(2, c=2.0))
+
+    view = Heard(start(QUESTION, search(10_000), llm, paused=True), fork=fork)
+    until(lambda: view.state == "paused")
+    view.press("step")
+    until(lambda: view.state == "paused")
+    tree, before = view.feed.tree, len(view.feed.tree)
+    step = next(node for node in tree if node.completion)
+    view.press("select", node=step.id)
+    view.press("fork")
+    view.wait(30)
+    assert (view.state, view.error) == ("done", "")
+    assert view.feed.tree is tree
+    added = tree.nodes[before:]
+    assert added
+    assert all(step in node.path() for node in added)
+    told = [row for message in view.heard for row in message["rows"]]
+    assert told == json.loads(json.dumps(view.feed.rows))
+
+
+def test_what_cannot_be_done_is_said_and_what_goes_wrong_is_shown(llm: Llama) -> None:
+    view = Heard(start(QUESTION, search(1), llm))
+    view.wait()
+    view.press("fork")
+    assert "a node of a run that was begun here clicked" in view.heard[-1]["error"]
+    failing = Heard(view.feed.tree, begin=lambda: {}["no <such> key"])
+    failing.press("run")
+    failing.wait()
+    assert failing.heard[-1]["error"] == "KeyError: 'no <such> key'"
+    assert failing.state == "failed"
+
+
+def panel(llm: Llama, **options: Any) -> TreePanel:
+    sliders = [ipywidgets.IntSlider(2), ipywidgets.FloatSlider(1.5)]
+    first = Result(None, None, Tree(), Cost(), None, 0)
+    return TreePanel(lambda n, c: start(QUESTION, search(n, c), llm), first, sliders, **options)
+
+
+def test_a_panel_begins_runs_and_forks_with_the_values_of_its_sliders(llm: Llama) -> None:
+    given: list[Any] = []
+
+    def resume(started: Started, node: Node, n: int, c: float) -> Started:
+        given.append((n, c))
+        return started.fork(node, search(n, c))
+
+    shown = panel(llm, resume=resume)
+    shown.view.run()
+    shown.view.wait()
+    assert sum(row[1] == "iteration" for row in shown.view.feed.rows) == 2
+    first = shown.view.feed.tree
+    shown.box.children[0].children[0].value = 1
+    shown.view._handle_custom_msg({"do": "select", "node": 0}, [])
+    shown.view.fork()
+    shown.view.wait()
+    assert shown.view.error == ""
+    assert given == [(1, 1.5)]
+    shown.view.run()
+    shown.view.wait()
+    assert shown.view.feed.tree is not first
+    assert shown.view.node is None
+
+
+def test_clicks_from_many_threads_start_one_run(llm: Llama) -> None:
+    begun: list[Started] = []
+    view = TreeView(Tree(), begin=lambda: begun.append(start(QUESTION, search(), llm)) or begun[-1])
+    threads = [threading.Thread(target=view.run) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    view.wait()
+    assert len(begun) == 1
+    with pytest.raises(OptionError, match="given, to begin a run"):
+        TreeView(Tree()).run()
+
+
+def test_a_page_stands_for_a_panel_and_is_small(searched: Result) -> None:
+    bundle, _ = TreeView(searched)._repr_mimebundle_()
+    assert "application/vnd.jupyter.widget-view+json" in bundle
+    page, data = bundle["text/html"], len(json.dumps(read(searched.tree).rows))
+    source = sum(len(str(text)) for text in (TreeView._esm, TreeView._css))
+    assert len(page) < source + 1.2 * data + 1_000
+    assert "http" not in re.sub(r"http://www.w3.org/", "", page)
+
+
+# -- in a page -------------------------------------------------------------------------------------
+
+NASTY = "</script><b>$x$ &amp; 5"
+
+
+def told() -> Tree:
+    """A question, two steps with values, an ending below the better one, and a pruned one."""
+    tree = Tree()
+    root = tree.add(None, "user", f"Is it {NASTY}?")
+    good, bad = drawn(tree, root, "First, add.", "stop"), drawn(tree, root, "Guess.", "stop")
+    tree.log("value", good, visits=3, value=0.9, uct=math.inf)
+    tree.log("value", bad, visits=1, value=math.nan)
+    tree.log("verdict", bad, score=0.1, note="")
+    tree.log("best", good)
+    tree.log("iteration", good)
+    end = drawn(tree, good, " So it is 5.")
+    tree.log("pruned", bad)
+    tree.log("best", end)
+    tree.log("iteration", end)
+    tree.events = [Event(float(i), e.kind, e.node, e.data) for i, e in enumerate(tree.events)]
+    return tree
+
+
+@pytest.fixture
+def page() -> Iterator[Page]:
+    with browser_page() as page:
+        page.set_default_timeout(20_000)
+        yield page
+
+
+def dots(where: Locator | Page) -> Locator:
+    return where.locator(".node:visible")
+
+
+@needs_browser
+def test_a_saved_page_is_read_replayed_and_folded(page: Page, tmp_path: Path) -> None:
+    view = TreeView(told(), extract=lambda text: text[-2:-1], gold="5")
+    problems: list[Any] = []
+    page.on("pageerror", lambda error: problems.append(error))
+    page.goto(view.save(tmp_path / "tree.html").as_uri())
+    assert dots(page).count() == 4
+    assert page.locator(".side .best").text_content() == "5 ✓"
+    assert page.locator(".node.dim").count() == 1
+    assert page.locator(".edge.onPath").count() == 2
+    page.locator("[data-node='3'] circle").click()
+    expect(page.locator(".reader pre")).to_have_text("First, add. So it is 5.")
+    expect(page.locator(".reader mark")).to_have_text(" So it is 5.")
+    page.locator("[data-node='1'] circle").click()
+    expect(page.locator(".facts")).to_contain_text("uct∞")
+    page.locator("[data-node='0'] rect").click()
+    expect(page.locator(".reader mark")).to_have_text(f"Is it {NASTY}?")
+    slider = page.locator("input[type=range]")
+    slider.press("Home")
+    expect(dots(page)).to_have_count(1)
+    for count in (2, 2, 3):  # the second event says that the node is done
+        slider.press("ArrowRight")
+        expect(dots(page)).to_have_count(count)
+    slider.press("End")
+    expect(dots(page)).to_have_count(4)
+    page.locator("[data-node='1'] circle").dblclick()
+    expect(dots(page)).to_have_count(3)
+    expect(page.locator("[data-node='1'] text")).to_contain_text("+1")
+    assert page.get_by_role("button", name="Stop").count() == 0
+    assert problems == []
+
+
+@needs_browser
+def test_an_exported_notebook_shows_two_trees(page: Page, tmp_path: Path) -> None:
+    outputs = [
+        nbformat.v4.new_output("display_data", {"text/html": TreeView(told()).html()})
+        for _ in range(2)
+    ]
+    cell = nbformat.v4.new_code_cell("", outputs=outputs)
+    path = write_page(nbformat.v4.new_notebook(cells=[cell]), tmp_path / "page.html")
+    page.goto(path.as_uri())
+    page.wait_for_selector(".node")
+    assert dots(page).count() == 8
+    page.locator("[data-node='1'] circle").last.click()
+    expect(page.locator(".reader pre")).to_have_text("First, add.")
+
+
+@needs_browser
+def test_a_tree_of_2000_nodes_opens_and_is_moved(page: Page, tmp_path: Path) -> None:
+    tree = Tree()
+    root = tree.add(None, "user", QUESTION)
+    for i in range(1999):
+        parent = tree.nodes[(i // 3)]
+        tree.log("value", drawn(tree, parent, f"Step {i}", "stop"), visits=1 + i % 5, value=i % 7)
+    path = TreeView(tree).save(tmp_path / "large.html")
+    assert path.stat().st_size < 500_000
+    page.goto(path.as_uri())
+    page.wait_for_function("document.querySelectorAll('.node').length == 2000")
+    box = page.locator(".picture").bounding_box()
+    before = page.locator(".picture > g").get_attribute("transform")
+    x, y = box["x"] + 300, box["y"] + 12
+    page.mouse.move(x, y)
+    page.mouse.down()
+    page.mouse.move(x + 60, y + 30, steps=5)
+    page.mouse.up()
+    assert page.locator(".picture > g").get_attribute("transform") != before
+    page.get_by_role("button", name="Fit").click()
+    page.locator(f"[data-node='{root.id}'] rect").dblclick()
+    expect(dots(page)).to_have_count(1)
+    expect(page.locator(".node text").first).to_contain_text("+1999")
+
+
+# -- in JupyterLab ---------------------------------------------------------------------------------
+
+CELL = """
+from itslab import Llama, Sampling, start
+from itslab.strategies import MCTS
+from itslab.verifiers import Confidence
+from itslab.viz.tree_view import TreeView
+
+def search(iterations, c=1.0):
+    few = dict(width=2, expand=2, depth=60, sampling=Sampling(max_tokens=6, signals=True))
+    return MCTS(Confidence(), iterations=iterations, c=c, **few)
+
+llm = Llama({path!r}, {name!r}, {digest!r}, width=8, context=512, threads=1)
+started = start("How much is 2 + 3?", search(10_000), llm, paused=True)
+TreeView(started, fork=lambda started, node: started.fork(node, search(2)))"""
+
+
+@contextlib.contextmanager
+def live(folder: Path, model: models.ModelFile) -> Iterator[Page]:
+    """A notebook in JupyterLab with the view of a run that waits for its first step."""
+    source = CELL.format(path=str(model.path), name=model.name, digest=model.digest)
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source)])
+    notebook.metadata.kernelspec = {"name": "python3", "display_name": "", "language": "python"}
+    nbformat.write(notebook, folder / "tree.ipynb")
+    with jupyterlab(folder) as url, browser_page(height=1600) as page:
+        page.goto(f"{url}/lab/tree/tree.ipynb?reset")
+        page.wait_for_selector(".jp-Notebook")
+        page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.ready")
+        page.evaluate("window.jupyterapp.commands.execute('notebook:run-all-cells')")
+        page.set_default_timeout(40_000)
+        page.get_by_text("paused ·").wait_for()
+        yield page
+
+
+@needs_browser
+def test_in_jupyterlab_a_run_is_stepped_read_stopped_forked_and_outlives_its_kernel(
+    tmp_path: Path, small_model: models.ModelFile
+) -> None:
+    with live(tmp_path, small_model) as page:
+
+        def button(name: str) -> Locator:
+            return page.locator(".its-tree").get_by_role("button", name=name, exact=True)
+
+        def state(text: str) -> None:
+            page.locator(".state").get_by_text(re.compile(text)).wait_for()
+
+        button("Step").click()
+        state("paused · .* · 1 iteration$")
+        button("Step").click()
+        state("paused · .* · 2 iterations$")
+        stepped = dots(page).count()
+        assert stepped > 3
+
+        button("Continue").click()
+        state("drawing")
+        page.wait_for_function(
+            "n => document.querySelectorAll('.node').length > n + 4", arg=stepped
+        )
+        page.locator("[data-node='1'] circle").click()
+        expect(page.locator(".reader mark")).to_have_text(re.compile(r"\S"))
+        expect(page.locator(".facts")).to_contain_text("visits")
+        slider = page.locator(".its-tree input")
+        slider.press("Home")
+        state(r"drawing · \d nodes?$")  # in no iteration yet
+        assert dots(page).count() < stepped
+        slider.press("End")
+        button("Stop").click()
+        state("stopped")
+
+        grown = dots(page).count()
+        button("Fork from here").click()
+        state("done")
+        assert dots(page).count() > grown
+        page.locator("[data-node='1'] circle").dblclick()
+        page.locator(".node text").get_by_text(re.compile(r"^\+\d+")).wait_for()
+
+        before = page.locator(".node").count()
+        page.evaluate(
+            "window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()"
+        )
+        state("The kernel is gone")
+        assert page.locator(".node").count() == before
+        assert button("Fork from here").is_disabled()
