@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import lzma
 from collections.abc import Sequence
 from functools import lru_cache
 from pathlib import Path
@@ -14,6 +15,7 @@ from pathlib import Path
 from itslab import sandbox
 from itslab.backends import Bank, load
 from itslab.core import Backend, ItslabError, require
+from itslab.study.archive import Archive
 
 MODES = ("replay", "live", "record")
 
@@ -65,6 +67,26 @@ def backend(mode: str, model: str, bank: str) -> Backend:
     return _bank(mode, bank).replay(model)
 
 
+def archive(mode: str, name: str) -> Archive | None:
+    """Return where the finished runs of a notebook are kept.
+
+    Args:
+        mode: ``replay`` reads ``data/<name>.jsonl.xz``. ``record`` keeps each run in
+            ``data/<name>.jsonl`` as soon as it is finished. ``live`` keeps none.
+        name: of the archive, without folder or ending.
+
+    Raises:
+        OptionError: the mode is unknown.
+        ItslabError: the archive is missing or cannot be read.
+    """
+    require(mode in MODES, "mode", mode, f"one of {', '.join(MODES)}")
+    if mode == "live":
+        return None
+    if mode == "record":
+        return Archive(_working(f"{name}.jsonl"))
+    return Archive(shared(f"data/{name}.jsonl.xz"))
+
+
 def examiner(mode: str, bank: str) -> sandbox.Examine:
     """Return who runs tests of programs for a notebook.
 
@@ -102,5 +124,14 @@ _loaded = lru_cache(load)
 
 def _bank(mode: str, name: str) -> Bank:
     if mode == "record":
-        return Bank(root() / "data" / f"{name}.sqlite")
+        return Bank(_working(f"{name}.sqlite"))
     return Bank(shared(f"data/{name}.sqlite.xz"))
+
+
+def _working(name: str) -> Path:
+    """The unpacked file in ``data/`` that a recording goes on with."""
+    path = root() / "data" / name
+    packed = path.with_name(f"{name}.xz")
+    if packed.exists() and not path.exists():
+        path.write_bytes(lzma.decompress(packed.read_bytes()))
+    return path

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping
 
 from itslab.core import Backend, Budget, Result
 from itslab.run import Started, Strategy, start
+from itslab.study.archive import Archive, run_key
 from itslab.study.progress import Progress
 from itslab.tasks import Task
 
@@ -18,6 +20,7 @@ def solve_all(
     *,
     budget: Budget = Budget(),
     seed: int = 0,
+    archive: Archive | None = None,
     progress: bool = True,
 ) -> dict[str, list[Result]]:
     """Let each strategy answer each problem; return their results in the order of the problems.
@@ -32,12 +35,20 @@ def solve_all(
         backend: the model.
         budget: the most to spend on each problem.
         seed: of each run.
+        archive: runs that it holds are read from it, all others are kept in it.
         progress: show runs, samples, tokens and the time that is left, on standard output.
     """
-    waiting = [(name, i) for name in strategies for i in range(len(task))][::-1]
+
+    def key(place: tuple[str, int]) -> str:
+        name, i = place
+        return run_key(strategies[name], task.problems[i], backend, budget, seed)
+
+    places = [(name, i) for name in strategies for i in range(len(task))]
+    found = {place: archive.find(key(place)) for place in places} if archive is not None else {}
+    results = {place: result for place, result in found.items() if result is not None}
+    waiting = [place for place in reversed(places) if place not in results]
     running: dict[tuple[str, int], Started] = {}
-    results: dict[tuple[str, int], Result] = {}
-    with Progress(task.name, dict.fromkeys(strategies, len(task)), progress) as bar:
+    with Progress(task.name, Counter(name for name, _ in waiting), progress) as bar:
         try:
             while waiting or running:
                 while waiting and len(running) < backend.width:
@@ -52,8 +63,11 @@ def solve_all(
                         seed=seed,
                     )
                 for place in [place for place, run in running.items() if not run.running]:
+                    name, i = place
                     results[place] = running.pop(place).result()
-                    bar.finish(place[0], results[place])
+                    if archive is not None:
+                        archive.keep(key(place), name, task.problems[i], results[place])
+                    bar.finish(name, results[place])
                 bar.show(started.run.cost for started in running.values())
                 time.sleep(0.02)
         finally:

@@ -1,0 +1,163 @@
+"""Finished runs in a file: every tree with all that happened in it, to be read, drawn and counted.
+
+A bank keeps samples as a model drew them, for other strategies to use. An archive keeps what came
+of whole runs, in a tenth of the space: the text of their nodes and the events that made them,
+without token ids, log-probabilities and hidden states. One line of JSON for each run.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import lzma
+from collections.abc import Sequence
+from dataclasses import astuple
+from pathlib import Path
+from typing import Any
+
+from itslab.core import (
+    Backend,
+    Budget,
+    Completion,
+    Cost,
+    Event,
+    ItslabError,
+    Node,
+    Problem,
+    Result,
+    Tree,
+    Verdict,
+    require,
+)
+from itslab.run import Strategy
+
+
+class Archive:
+    """A file of runs, to which finished ones are appended.
+
+    Args:
+        path: of JSON lines, made with the first run; or packed (``….jsonl.xz``), to be read only.
+
+    Raises:
+        ItslabError: the file cannot be read.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.packed = self.path.suffix == ".xz"
+        self._lines: dict[str, str] = {}
+        if self.packed or self.path.exists():
+            self._read()
+
+    def __len__(self) -> int:
+        return len(self._lines)
+
+    def find(self, key: str) -> Result | None:
+        """Return the run of this key; None if there is none."""
+        line = self._lines.get(key)
+        return None if line is None else _restored(json.loads(line))
+
+    def keep(self, key: str, label: str, problem: Problem, result: Result) -> None:
+        """Append a finished run; in a packed archive nothing can be kept."""
+        if self.packed:
+            return
+        line = json.dumps({"key": key, "strategy": label, "problem": problem.id, **_told(result)})
+        self._lines[key] = line
+        with self.path.open("a", encoding="utf-8") as file:
+            file.write(f"{line}\n")
+
+    def pack(self, path: str | Path) -> Path:
+        """Write everything into one compressed file (``….xz``)."""
+        target = Path(path)
+        require(target.suffix == ".xz", "path", str(path), "a file name that ends in .xz")
+        lines = "".join(f"{self._lines[key]}\n" for key in sorted(self._lines))
+        target.write_bytes(lzma.compress(lines.encode(), preset=9))
+        return target
+
+    def _read(self) -> None:
+        try:
+            data = self.path.read_bytes()
+            text = (lzma.decompress(data) if self.packed else data).decode()
+            *lines, unfinished = text.split("\n")
+            self._lines = {json.loads(line)["key"]: line for line in lines}
+            if unfinished:  # whoever wrote it was interrupted
+                self.path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+        except (OSError, EOFError, lzma.LZMAError, ValueError, KeyError, TypeError) as error:
+            raise ItslabError(f"the archive of runs {self.path} cannot be read: {error}") from error
+
+
+def run_key(
+    strategy: Strategy, problem: Problem, backend: Backend, budget: Budget, seed: int
+) -> str:
+    """Name a run by all that it depends on; a verifier by its repr, as plots do."""
+    named = (backend.digest, repr(strategy), problem.id, problem.prompt, repr(budget), seed)
+    return hashlib.blake2b(json.dumps(named).encode(), digest_size=12).hexdigest()
+
+
+# -- a run as JSON, and back -----------------------------------------------------------------------
+
+
+def _told(result: Result) -> dict[str, Any]:
+    return {
+        "answer": result.answer,
+        "node": None if result.node is None else result.node.id,
+        "cost": astuple(result.cost),
+        "stopped_by": result.stopped_by,
+        "elapsed": round(result.elapsed, 3),
+        "unscored": dict(result.unscored),
+        "texts": [node.text for node in result.tree],
+        "events": [
+            [round(event.time, 3), event.kind, event.node, _plain(event.data)]
+            for event in result.tree.events
+        ],
+    }
+
+
+def _plain(data: Any) -> dict[str, Any]:
+    values = ((name, value) for name, value in data.items() if value not in (Cost(), ""))
+    return {name: astuple(v) if isinstance(v, Cost) else _number(v) for name, v in values}
+
+
+def _number(value: Any) -> Any:
+    if value is None or isinstance(value, str | int):
+        return value
+    return float(f"{float(value):.6g}")
+
+
+def _restored(run: dict[str, Any]) -> Result:
+    tree = Tree()
+    tree.events = [Event(time, kind, node, _data(data)) for time, kind, node, data in run["events"]]
+    for event in tree.events:
+        _replay(tree, event, run["texts"])
+    return Result(
+        answer=run["answer"],
+        node=None if run["node"] is None else tree.nodes[run["node"]],
+        tree=tree,
+        cost=Cost(*run["cost"]),
+        stopped_by=run["stopped_by"],
+        elapsed=run["elapsed"],
+        unscored=run["unscored"],
+    )
+
+
+def _data(data: dict[str, Any]) -> dict[str, Any]:
+    return data | {"cost": Cost(*data["cost"])} if "cost" in data else data
+
+
+def _replay(tree: Tree, event: Event, texts: Sequence[str]) -> None:
+    """Let an event happen to a tree."""
+    data = event.data
+    if event.kind == "node":
+        parent = None if data["parent"] is None else tree.nodes[data["parent"]]
+        tree.nodes.append(Node(event.node, parent, data["role"], texts[event.node]))
+        return
+    node = tree.nodes[event.node]
+    if event.kind == "done":
+        node.completion = Completion(
+            node.text, finish=data["finish"], cost=data.get("cost", Cost())
+        )
+        node.status = "failed" if data["finish"] == "cancelled" else "done"
+    elif event.kind == "verdict":
+        node.verdict = Verdict(data["score"], data.get("cost", Cost()), data.get("note", ""))
+    elif event.kind == "pruned":
+        node.status = "pruned"

@@ -1,0 +1,111 @@
+"""Methods side by side: what they solve, what it costs, how they differ on the same problems."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from itslab.core import Cost, Node, Result
+from itslab.study.samples import Samples
+from itslab.study.statistics import difference, mean
+from itslab.tasks import Task
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class Tried:
+    """What a method did on p problems.
+
+    Args:
+        chance: (p,) that it ends on a right answer.
+        tokens: (p,) decoded, by verifiers too.
+        flops: (p,) floating point operations, of evaluating prompts too.
+    """
+
+    chance: Array
+    tokens: Array
+    flops: Array
+
+    @classmethod
+    def runs(cls, task: Task, results: Sequence[Result]) -> Tried:
+        """One run for each problem of a task, in their order."""
+        right = [task.grade(p, result.answer) for p, result in zip(task, results, strict=True)]
+        costs = [result.cost for result in results]
+        return cls(
+            np.array(right, dtype=float),
+            np.array([cost.decoded for cost in costs], dtype=float),
+            np.array([cost.flops for cost in costs]),
+        )
+
+    @classmethod
+    def samples(cls, samples: Samples, chance: ArrayLike, k: ArrayLike) -> Tried:
+        """``k`` samples of each problem, at what they cost on average.
+
+        Args:
+            samples: of p problems.
+            chance: (p,) that a selector which reads only these ends on a right answer.
+            k: how many, the same for all problems or (p,).
+        """
+        counts = np.broadcast_to(np.asarray(k, dtype=float), len(samples.nodes))
+        tokens = counts * samples.tokens.mean(axis=1)
+        flops = [_flops(row, count) for row, count in zip(samples.nodes, counts, strict=True)]
+        return cls(np.asarray(chance, dtype=float), tokens, np.array(flops))
+
+
+def _flops(row: Sequence[Node], k: float) -> float:
+    """Of k samples after one evaluation of their prompt, as these samples cost on average."""
+    costs = [node.completion.cost for node in row if node.completion]
+    spent = sum(costs, Cost())
+    per_token = spent.flops / (spent.prefilled + spent.decoded - len(row))
+    prompt = costs[0].prefilled + costs[0].reused
+    return per_token * (prompt + k * (spent.decoded / len(row) - 1))
+
+
+def curves(tried: Mapping[tuple[str, int], Tried]) -> pd.DataFrame:
+    """Return one row per method and size, for ``viz.accuracy_against_tokens``.
+
+    Args:
+        tried: by the name of a method and its size, such as the number of samples.
+
+    Returns:
+        Columns ``method``, ``samples`` (the size), ``tokens`` (per problem), ``accuracy``, ``low``,
+        ``high`` (its 95 % interval over problems).
+    """
+    import pandas as pd
+
+    rows = []
+    for (method, size), what in tried.items():
+        solved = mean(what.chance)
+        rows.append((method, size, what.tokens.mean(), solved.value, solved.low, solved.high))
+    return pd.DataFrame(rows, columns=["method", "samples", "tokens", "accuracy", "low", "high"])
+
+
+def beside(tried: Mapping[tuple[str, int], Tried], reference: str) -> pd.DataFrame:
+    """Return a table to be read: each method beside the reference of the same size.
+
+    Args:
+        tried: by the name of a method and its size.
+        reference: one of the methods.
+
+    Returns:
+        Index ``method``, ``size``; columns ``solved`` (percent with its 95 % interval), ``tokens``
+        and ``GFLOPs`` (per problem), ``points against …`` (paired difference with its interval).
+    """
+    import pandas as pd
+
+    rows = []
+    for (method, size), what in tried.items():
+        base = tried.get((reference, size))
+        gain = "" if base in (None, what) else difference(what.chance, base.chance).points
+        price = round(what.tokens.mean()), round(what.flops.mean() / 1e9)
+        rows.append((method, size, mean(what.chance).percent, *price, gain))
+    names = ["method", "size", "solved", "tokens", "GFLOPs", f"points against {reference}"]
+    return pd.DataFrame(rows, columns=names).set_index(["method", "size"])

@@ -1,0 +1,123 @@
+"""Runs come back from an archive as they were: their trees, events, costs and answers."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from itslab.backends.llama import Llama
+from itslab.core import Budget, ItslabError, Node, Problem, Result, Sampling
+from itslab.run import Strategy, solve
+from itslab.strategies import MCTS, BeamSearch
+from itslab.study.archive import Archive, run_key
+from itslab.study.runner import solve_all
+from itslab.tasks import Task
+from itslab.verifiers import Confidence, Judge
+from itslab.viz.tree_events import Feed
+
+STEP = Sampling(max_tokens=5, signals=True)
+TASK = Task(
+    "sums",
+    tuple(Problem(str(i), f"How much is {i} + 3?", str(i + 3)) for i in range(3)),
+    extract=str.strip,
+)
+
+
+def search(llm: Llama) -> MCTS:
+    return MCTS(Judge(llm), iterations=3, width=2, expand=2, depth=4, sampling=STEP)
+
+
+@pytest.fixture(scope="module")
+def result(llm: Llama) -> Result:
+    return solve(TASK.problems[0].prompt, search(llm), llm, extract=str.strip)
+
+
+def seen(node: Node) -> tuple[object, ...]:
+    """All of a node that an archive keeps."""
+    parent, drawn, verdict = node.parent, node.completion, node.verdict
+    return (
+        (node.id, parent and parent.id, node.role, node.text, node.status, node.ended),
+        drawn and (drawn.text, drawn.finish, drawn.cost),
+        verdict and (pytest.approx(verdict.score, rel=1e-5), verdict.cost, verdict.note),
+    )
+
+
+def test_a_run_comes_back_as_it_was(result: Result, tmp_path: Path) -> None:
+    archive = Archive(tmp_path / "runs.jsonl")
+    archive.keep("a", "search", TASK.problems[0], result)
+    packed = archive.pack(tmp_path / "runs.jsonl.xz")
+    for again in (archive, Archive(archive.path), Archive(packed)):
+        found = again.find("a")
+        assert found is not None
+        assert (found.answer, found.cost, found.stopped_by) == (result.answer, result.cost, None)
+        assert (found.node and found.node.id) == (result.node and result.node.id)
+        assert [seen(node) for node in found.tree] == [seen(node) for node in result.tree]
+    assert archive.find("b") is None
+
+
+def test_a_run_from_an_archive_is_told_to_a_browser_as_the_run_itself(
+    result: Result, tmp_path: Path
+) -> None:
+    archive = Archive(tmp_path / "runs.jsonl")
+    archive.keep("a", "search", TASK.problems[0], result)
+    found = archive.find("a")
+    assert found is not None
+    told = []
+    for run in (result, found):
+        feed = Feed(run.tree, str.strip, str.lower)
+        feed.read()
+        told.append([row[1:] for row in feed.rows])
+    assert told[0] == told[1]
+
+
+def test_what_is_kept_is_not_run_again_and_the_rest_is(llm: Llama, tmp_path: Path) -> None:
+    archive = Archive(tmp_path / "runs.jsonl")
+    asked: list[str] = []
+
+    class Counted(BeamSearch):
+        def __call__(self, run, prompt):  # type: ignore[no-untyped-def]
+            asked.append(prompt)
+            return super().__call__(run, prompt)
+
+    beam = Counted(Confidence(), width=1, expand=1, depth=1, sampling=STEP)
+    two = replace(TASK, problems=TASK.problems[:2])
+    first = solve_all(two, {"beam": beam}, llm, archive=archive, progress=False)["beam"]
+    every = solve_all(TASK, {"beam": beam}, llm, archive=archive, progress=False)["beam"]
+    assert sorted(asked) == sorted(problem.prompt for problem in TASK)
+    assert [r.answer for r in every[:2]] == [r.answer for r in first]
+    assert len(archive) == 3
+
+
+def test_a_run_is_known_by_all_that_it_depends_on(llm: Llama) -> None:
+    beam, one, two = BeamSearch(Confidence(), width=1), *TASK.problems[:2]
+    asked: list[tuple[Strategy, Problem, Budget, int]] = [
+        (beam, one, Budget(), 0),
+        (replace(beam, width=2), one, Budget(), 0),
+        (replace(beam, verifier=Confidence("entropy")), one, Budget(), 0),
+        (beam, two, Budget(), 0),
+        (beam, one, Budget(tokens=9), 0),
+        (beam, one, Budget(), 1),
+    ]
+    assert len({run_key(s, p, llm, b, seed) for s, p, b, seed in asked}) == len(asked)
+
+
+def test_a_line_that_was_not_finished_is_left_out(result: Result, tmp_path: Path) -> None:
+    archive = Archive(tmp_path / "runs.jsonl")
+    archive.keep("a", "search", TASK.problems[0], result)
+    with archive.path.open("a") as file:
+        file.write('{"key": "b", "tex')
+    again = Archive(archive.path)
+    assert len(again) == 1
+    again.keep("c", "search", TASK.problems[0], result)
+    assert len(Archive(archive.path)) == 2
+
+
+def test_what_is_no_archive_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "runs.jsonl.xz"
+    with pytest.raises(ItslabError, match=r"runs\.jsonl\.xz cannot be read"):
+        Archive(path)
+    path.write_bytes(b"no xz")
+    with pytest.raises(ItslabError, match=r"runs\.jsonl\.xz cannot be read"):
+        Archive(path)

@@ -1,0 +1,64 @@
+"""Methods beside each other: solved, paid and compared on the same problems."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from itslab.backends.llama import Llama
+from itslab.core import Problem, Sampling
+from itslab.strategies import SelfConsistency
+from itslab.study.comparison import Tried, beside, curves
+from itslab.study.runner import solve_all
+from itslab.study.samples import Samples
+from itslab.tasks import Task
+
+TASK = Task(
+    "words",
+    tuple(Problem(str(i), f"Write a long story about {i} ships.", "x") for i in range(3)),
+    extract=str.strip,
+    grade=lambda problem, answer: problem.id == "1",
+)
+
+
+def tried(*right: float, tokens: float = 10.0) -> Tried:
+    return Tried(np.array(right), np.full(len(right), tokens), np.full(len(right), 3e9))
+
+
+def test_a_table_holds_what_is_solved_and_paid_and_the_paired_difference() -> None:
+    methods = {
+        ("vote", 4): tried(1, 0, 0, 1),
+        ("search", 4): tried(1, 1, 1, 1, tokens=20),
+        ("search", 8): tried(1, 1, 1, 1, tokens=40),
+    }
+    table = beside(methods, "vote")
+    assert list(table.tokens) == [10, 20, 40]
+    assert list(table.GFLOPs) == [3, 3, 3]
+    assert table.solved["vote", 4].startswith("50% [")
+    gains = table["points against vote"]
+    assert gains["vote", 4] == gains["search", 8] == ""  # itself, and nothing of its size
+    assert gains["search", 4].startswith("+50 [")
+    rows = curves(methods)
+    assert list(rows.accuracy) == [0.5, 1, 1]
+    assert all(rows.low <= rows.accuracy)
+    assert all(rows.accuracy <= rows.high)
+
+
+def test_samples_and_the_runs_that_drew_them_cost_the_same(llm: Llama) -> None:
+    strategy = SelfConsistency(2, instruction="", sampling=Sampling(max_tokens=6))
+    results = solve_all(TASK, {"two": strategy}, llm, progress=False)["two"]
+    runs = Tried.runs(TASK, results)
+    assert list(runs.chance) == [0, 1, 0]
+    assert list(runs.tokens) == [12, 12, 12]
+    samples = Samples(TASK, results)
+    both = Tried.samples(samples, samples.correct[:, 0], 2)
+    assert list(both.tokens) == [12, 12, 12]
+    [prompt] = {
+        node.completion.cost.prefilled + node.completion.cost.reused for [node, _] in samples.nodes
+    }
+    once = 2 * 134.5e6 * (prompt + 2 * 5)  # parameters; the last token of a sample is not evaluated
+    assert list(both.flops) == pytest.approx([once] * 3, rel=0.05)
+    assert all(both.flops >= runs.flops * 0.99)  # whose prompts share a beginning
+    one = Tried.samples(samples, samples.correct[:, 0], [1, 2, 2])
+    assert list(one.tokens) == [6, 12, 12]
+    assert one.flops[0] < both.flops[0]
