@@ -420,7 +420,9 @@ export function treeView(root, send) {
     if (!own) fit();
     const look = looks();
     put(world, "transform", `translate(${view.x} ${view.y})`);
-    put(picture, "class", `picture ${plan.order.length < 300 && !own ? "calm" : ""}`);
+    // A model that draws beside the browser needs the cores that gliding nodes would take.
+    const calm = plan.order.length < 300 && !own && !look.live;
+    put(picture, "class", `picture ${calm ? "calm" : ""}`);
     for (const node of all.nodes.values()) paint(node, look);
     const last = parts.get(now.best?.id);
     if (last && last.dot !== dots.lastChild) dots.append(last.dot); // above the others
@@ -467,8 +469,8 @@ export function treeView(root, send) {
     const radius = Math.max(Math.min(4.5 + 5 * share, room * 0.42), least);
     const onPath = look.best.has(node.id);
     const failed = then.finish === "cancelled";
-    const names = { node: 1, tiny: radius < 3, dim: then.dim && !onPath, open: then.open,
-      live: look.live, failed, onPath, best: then === now.best, chosen: node.id === chosen };
+    const names = { node: 1, tiny: radius < 3, dim: then.dim && !onPath, open: then.open, failed,
+      onPath, best: then === now.best, chosen: node.id === chosen };
     const name = Object.keys(names).filter((key) => names[key]).join(" ");
     put(dot, "class", name);
     put(dot, "style", `transform: translate(${x.toFixed(1)}px, ${y.toFixed(1)}px)`);

@@ -22,8 +22,9 @@ from itslab.run import Started
 from itslab.viz.panels import Panel, complaint
 from itslab.viz.tree_events import Feed
 
-REFRESH = 0.1
-"""Seconds between two looks at a run."""
+REFRESH = 0.18
+"""Seconds between two looks at a run. Every look costs its kernel, server and browser time that a
+model on the same cores has to do without."""
 
 _SCRIPT = Path(__file__).with_name("tree_view.js")
 _STYLE = Path(__file__).with_name("tree_view.css")
