@@ -70,30 +70,13 @@ class BeamSearch:
 
 
 @dataclass(frozen=True)
-class DVTS:
+class DVTS(BeamSearch):
     """Diverse verifier tree search: beams that never compete, each the best of its own steps.
 
-    Beeching, Tunstall & Rush 2024, Scaling test-time compute with open models (Hugging Face).
-
-    Args:
-        verifier, depth, lookahead, final, instruction, sampling: as of ``BeamSearch``.
-        width: independent subtrees.
-        expand: steps drawn in each subtree in each round, of which the best goes on.
+    Beeching, Tunstall & Rush 2024, Scaling test-time compute with open models (Hugging Face). Its
+    options are those of ``BeamSearch``, but that ``width`` counts independent subtrees, and of the
+    ``expand`` steps drawn in each of them the best goes on.
     """
-
-    verifier: Verifier
-    width: int = 4
-    expand: int = 4
-    depth: int = 16
-    lookahead: int = 0
-    final: Final = "score"
-    instruction: str = STEP_BY_STEP
-    sampling: Sampling = PARAGRAPH
-
-    def __post_init__(self) -> None:
-        check(self, "width", "expand", "depth")
-        check_final(self.final)
-        require(self.lookahead >= 0, "lookahead", self.lookahead, "a whole number ≥ 0")
 
     def __call__(self, run: Run, prompt: Prompt) -> Node:
         beams = [pose(run, prompt, self.instruction)] * self.width
