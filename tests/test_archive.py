@@ -47,14 +47,15 @@ def seen(node: Node) -> tuple[object, ...]:
 def test_a_run_comes_back_as_it_was(result: Result, tmp_path: Path) -> None:
     archive = Archive(tmp_path / "runs.jsonl")
     archive.keep("a", "search", TASK.problems[0], result)
+    assert TASK.problems[0].prompt not in archive.path.read_text()
     packed = archive.pack(tmp_path / "runs.jsonl.xz")
     for again in (archive, Archive(archive.path), Archive(packed)):
-        found = again.find("a")
+        found = again.find("a", TASK.problems[0])
         assert found is not None
         assert (found.answer, found.cost, found.stopped_by) == (result.answer, result.cost, None)
         assert (found.node and found.node.id) == (result.node and result.node.id)
         assert [seen(node) for node in found.tree] == [seen(node) for node in result.tree]
-    assert archive.find("b") is None
+    assert archive.find("b", TASK.problems[0]) is None
 
 
 def test_a_run_from_an_archive_is_told_to_a_browser_as_the_run_itself(
@@ -62,7 +63,7 @@ def test_a_run_from_an_archive_is_told_to_a_browser_as_the_run_itself(
 ) -> None:
     archive = Archive(tmp_path / "runs.jsonl")
     archive.keep("a", "search", TASK.problems[0], result)
-    found = archive.find("a")
+    found = archive.find("a", TASK.problems[0])
     assert found is not None
     told = []
     for run in (result, found):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,12 @@ from typer.testing import CliRunner
 from itslab import models, share
 from itslab.backends import Bank
 from itslab.cli import app
-from itslab.core import ItslabError, Sampling
+from itslab.core import ItslabError, Problem, Sampling
 from itslab.doctor import examine
 from itslab.run import solve
 from itslab.strategies import ChainOfThought
+from itslab.study.runner import solve_all
+from itslab.tasks import Task
 
 START = str(share.root() / "notebooks" / "00_start_here.ipynb")
 
@@ -125,6 +128,27 @@ def test_what_is_recorded_is_replayed(
     assert recorded.node
     assert replayed.node.text == recorded.node.text
     assert replayed.cost == recorded.cost
+
+
+def test_a_recording_goes_on_where_the_packed_one_ended(
+    small_model: models.ModelFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(share, "root", lambda: tmp_path)
+    brief = ChainOfThought(sampling=Sampling(temperature=0, max_tokens=4))
+    task = Task("greetings", (Problem("0", "Hello?", ""), Problem("1", "Who is there?", "")))
+    llm = share.backend("record", small_model.name, "x")
+    for count in (1, 2):  # the second time, with nothing but the packed files
+        some = replace(task, problems=task.problems[:count])
+        kept = share.archive("record", "x")
+        solve_all(some, {"brief": brief}, llm, archive=kept, progress=False)
+        assert kept is not None
+        assert len(kept) == count
+        kept.pack(tmp_path / "data" / "x.jsonl.xz")
+        kept.path.unlink()
+    kept = share.archive("replay", "x")
+    again = solve_all(task, {"brief": brief}, llm, archive=kept, progress=False)["brief"]
+    assert all(result.node and result.node.text for result in again)
+    assert share.archive("live", "x") is None
 
 
 def test_quickstart_leaves_a_notebook_and_a_page_and_prints_the_table(

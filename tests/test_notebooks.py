@@ -251,10 +251,13 @@ def test_notebook_02_runs_in_jupyterlab_and_its_samples_can_be_read(tmp_path: Pa
 
 
 @contextlib.contextmanager
-def opened(name: str, folder: Path) -> Iterator[Page]:
+def opened(name: str, folder: Path, **parameters: object) -> Iterator[Page]:
     """A committed notebook in JupyterLab, after all of its cells have run without any error."""
-    book = share.shared(f"notebooks/{name}.ipynb")
-    shutil.copy(book, folder)  # JupyterLab saves what it opens
+    book = folder / f"{name}.ipynb"  # a copy: JupyterLab saves what it opens
+    notebook = nbformat.read(share.shared(f"notebooks/{name}.ipynb"), as_version=4)
+    [declared] = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
+    declared.source += "".join(f"\n{key} = {value!r}" for key, value in parameters.items())
+    nbformat.write(notebook, book)
     with jupyterlab(folder) as url, browser_page(height=20_000) as page:
         page.goto(f"{url}/lab/tree/{book.name}?reset")
         page.wait_for_selector(".jp-Notebook")

@@ -2,7 +2,8 @@
 
 A bank keeps samples as a model drew them, for other strategies to use. An archive keeps what came
 of whole runs, in a tenth of the space: the text of their nodes and the events that made them,
-without token ids, log-probabilities and hidden states. One line of JSON for each run.
+without token ids, log-probabilities and hidden states. One line of JSON for each run. As in a bank,
+the problem itself is not stored, so that an archive does not publish other people's problems.
 """
 
 from __future__ import annotations
@@ -52,16 +53,17 @@ class Archive:
     def __len__(self) -> int:
         return len(self._lines)
 
-    def find(self, key: str) -> Result | None:
-        """Return the run of this key; None if there is none."""
+    def find(self, key: str, problem: Problem) -> Result | None:
+        """Return the run of this key, on this problem; None if there is none."""
         line = self._lines.get(key)
-        return None if line is None else _restored(json.loads(line))
+        return None if line is None else _restored(json.loads(line), problem)
 
     def keep(self, key: str, label: str, problem: Problem, result: Result) -> None:
         """Append a finished run; in a packed archive nothing can be kept."""
         if self.packed:
             return
-        line = json.dumps({"key": key, "strategy": label, "problem": problem.id, **_told(result)})
+        told = _told(result, problem)
+        line = json.dumps({"key": key, "strategy": label, "problem": problem.id, **told})
         self._lines[key] = line
         with self.path.open("a", encoding="utf-8") as file:
             file.write(f"{line}\n")
@@ -97,7 +99,11 @@ def run_key(
 # -- a run as JSON, and back -----------------------------------------------------------------------
 
 
-def _told(result: Result) -> dict[str, Any]:
+HOLE = "\ufffc"
+"""Stands for the problem's text where a message holds it."""
+
+
+def _told(result: Result, problem: Problem) -> dict[str, Any]:
     return {
         "answer": result.answer,
         "node": None if result.node is None else result.node.id,
@@ -105,7 +111,10 @@ def _told(result: Result) -> dict[str, Any]:
         "stopped_by": result.stopped_by,
         "elapsed": round(result.elapsed, 3),
         "unscored": dict(result.unscored),
-        "texts": [node.text for node in result.tree],
+        "texts": [
+            node.text if node.completion else node.text.replace(problem.prompt, HOLE)
+            for node in result.tree
+        ],
         "events": [
             [round(event.time, 3), event.kind, event.node, _plain(event.data)]
             for event in result.tree.events
@@ -124,11 +133,12 @@ def _number(value: Any) -> Any:
     return float(f"{float(value):.6g}")
 
 
-def _restored(run: dict[str, Any]) -> Result:
+def _restored(run: dict[str, Any], problem: Problem) -> Result:
+    texts = [text.replace(HOLE, problem.prompt) for text in run["texts"]]
     tree = Tree()
     tree.events = [Event(time, kind, node, _data(data)) for time, kind, node, data in run["events"]]
     for event in tree.events:
-        _replay(tree, event, run["texts"])
+        _replay(tree, event, texts)
     return Result(
         answer=run["answer"],
         node=None if run["node"] is None else tree.nodes[run["node"]],

@@ -44,7 +44,9 @@ def solve_all(
         return run_key(strategies[name], task.problems[i], backend, budget, seed)
 
     places = [(name, i) for name in strategies for i in range(len(task))]
-    found = {place: archive.find(key(place)) for place in places} if archive is not None else {}
+    found = {}
+    if archive is not None:
+        found = {place: archive.find(key(place), task.problems[place[1]]) for place in places}
     results = {place: result for place, result in found.items() if result is not None}
     waiting = [place for place in reversed(places) if place not in results]
     running: dict[tuple[str, int], Started] = {}
