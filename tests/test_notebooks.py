@@ -19,7 +19,7 @@ import nbformat
 import papermill
 import pytest
 
-from itslab import notebooks, share
+from itslab import models, notebooks, share
 from itslab.core import ItslabError, OptionError
 from itslab.doctor import CHROMIUM
 from itslab.page import write_page
@@ -248,6 +248,28 @@ def test_notebook_02_runs_in_jupyterlab_and_its_samples_can_be_read(tmp_path: Pa
         panel.get_by_text("score by length").wait_for()
         panel.locator("summary").first.click()
         assert panel.locator("details pre").first.is_visible()
+
+
+@needs_browser
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("03_tree_search", {"n_problems": 1}),
+        ("04_mcts", {"n_problems": 1, "n_programs": 1}),
+    ],
+)
+def test_a_search_is_watched_live_read_and_stopped(
+    tmp_path: Path, small_model: models.ModelFile, name: str, parameters: dict[str, object]
+) -> None:
+    with opened(name, tmp_path, model=small_model.name, mode="live", **parameters) as page:
+        panel = page.locator(".jupyter-widgets.widget-vbox").first
+        panel.get_by_role("button", name="Run", exact=True).click()
+        panel.get_by_text(re.compile(r"^drawing · ([4-9]|\d\d+) nodes")).wait_for()
+        panel.locator("[data-node='1'] circle").click()
+        panel.locator(".reader mark").get_by_text(re.compile(r"\S")).wait_for()
+        panel.get_by_role("button", name="Stop").click()
+        panel.get_by_text(re.compile("^stopped · ")).wait_for()
 
 
 @contextlib.contextmanager
