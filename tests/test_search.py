@@ -443,6 +443,15 @@ def test_a_finished_answer_is_revised_in_a_further_turn_and_told_what_the_verifi
     assert all(node.parent is not None and node.parent.role == "assistant" for node in asked)
 
 
+def test_why_an_answer_could_not_be_scored_is_no_advice() -> None:
+    def unable(prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
+        return [Verdict(math.nan, note="there are no tests")] * len(nodes)
+
+    strategy = ABMCTS(unable, iterations=6, width=2, improve="Again.", sampling=LETTER)
+    asked = [node.text for node in search(strategy, ".").tree if node.role == "user"][1:]
+    assert set(asked) == {"Again."}
+
+
 def test_scores_outside_the_unit_interval_are_refused() -> None:
     with pytest.raises(OptionError, match=r"score=-3\.0.*Calibrated"):
         search(ABMCTS(Points({".": -3.0}), sampling=LETTER), ".")

@@ -29,7 +29,7 @@ class ABMCTS:
 
     Args:
         verifier: scores an answer in [0, 1]; what cannot be scored counts as 0. What it notes of an
-            answer goes into the request to revise it.
+            answer that it scored goes into the request to revise it.
         iterations: at most.
         width: answers drawn in an iteration, each where Thompson sampling says by itself.
         depth: revisions of an answer at most.
@@ -80,7 +80,8 @@ class ABMCTS:
         if node.completion is None or not node.ended:
             return node
         if attempt.request is None:
-            note = node.verdict.note if node.verdict else ""
+            judged = node.verdict is not None and not math.isnan(node.verdict.score)
+            note = node.verdict.note if node.verdict and judged else ""
             attempt.request = run.reply(node, f"{note}\n\n{self.improve}".strip())
         return attempt.request
 

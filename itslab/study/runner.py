@@ -50,7 +50,8 @@ def solve_all(
     results = {place: result for place, result in found.items() if result is not None}
     waiting = [place for place in reversed(places) if place not in results]
     running: dict[tuple[str, int], Started] = {}
-    with Progress(task.name, Counter(name for name, _ in waiting), progress) as bar:
+    shown = progress and bool(waiting)
+    with Progress(task.name, Counter(name for name, _ in waiting), shown) as bar:
         try:
             while waiting or running:
                 while waiting and len(running) < backend.width:
