@@ -82,7 +82,7 @@ class Archive:
             text = (lzma.decompress(data) if self.packed else data).decode()
             *lines, unfinished = text.split("\n")
             self._lines = {json.loads(line)["key"]: line for line in lines}
-            if unfinished:  # whoever wrote it was interrupted
+            if unfinished and not self.packed:  # whoever wrote it was interrupted
                 self.path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
         except (OSError, EOFError, lzma.LZMAError, ValueError, KeyError, TypeError) as error:
             raise ItslabError(f"the archive of runs {self.path} cannot be read: {error}") from error
