@@ -80,6 +80,14 @@ def test_pairs_are_judged_in_both_orders():
         PairwiseJudge(fair)("2 + 3?", said("5"))
 
 
+def test_pairs_may_be_judged_in_one_order_at_half_the_price():
+    judge = FakeOpinion((math.log(0.8), math.log(0.2)), (math.log(0.4), math.log(0.6)))
+    once = PairwiseJudge(judge, both_orders=False)
+    scores = [verdict.score for verdict in once("2 + 3?", said("5", "6", "7", "8"))]
+    assert scores == pytest.approx([0.8, 0.2, 0.4, 0.6])
+    assert len(judge.asked) == 2
+
+
 def test_a_real_model_judges_at_the_cost_of_the_question(llm: Llama):
     nodes = said("2 + 3 = 5. " * 20)
     [first] = Judge(llm)("What is 2 + 3?", nodes)

@@ -12,7 +12,7 @@ import pytest
 from itslab import answers
 from itslab.core import Completion, Cost, Node, OptionError, Problem, Result, Signals, Tree, Verdict
 from itslab.study.samples import Samples
-from itslab.study.tables import accuracy, losses, select
+from itslab.study.tables import accuracy, knockout, losses, select
 from itslab.tasks import Task
 
 TEXTS = [
@@ -72,6 +72,22 @@ def test_negative_scores_vote_by_rank(samples: Samples) -> None:
     votes = select(samples, {"hand": scores}, (3,))["vote by hand"]
     # ranks 1 and 2 against 3: a tie, and two of three samples may come first
     assert votes[0].tolist() == pytest.approx([2 / 3])
+
+
+def test_a_knockout_holds_smaller_ones() -> None:
+    """Right, right, wrong, wrong: the second beats the first, the fourth the third and all."""
+    task = replace(TASK, problems=TASK.problems[:1])
+    texts = [r"\boxed{1}", r"\boxed{1}", r"\boxed{2}", r"\boxed{3}"]
+    met = result(task.problems[0], texts)
+    first, second, third, fourth = met.tree.nodes[1:]
+    for losers, best in (((first, third), second), ((second,), fourth)):
+        for node in losers:
+            met.tree.log("pruned", node)
+        met.tree.log("iteration", best)
+    assert knockout(Samples(task, [met]), [met]).tolist() == [[0.5, 0.5, 0]]
+    three = result(task.problems[0], texts[:3])
+    with pytest.raises(OptionError, match=r"samples=3 is not valid.*power of 2"):
+        knockout(Samples(task, [three]), [three])
 
 
 def test_losses_add_up_and_say_what_was_lost_where(samples: Samples) -> None:

@@ -238,6 +238,18 @@ def test_a_knockout_by_hand() -> None:
     assert met == [["1", "3", "5", "2"], ["3", "5"], ["5", "4"]]
 
 
+def test_who_says_the_same_or_nothing_needs_no_judge() -> None:
+    met: list[list[str]] = []
+
+    def larger(prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
+        met.append([node.text for node in nodes])
+        return [Verdict(float(node.text)) for node in nodes]
+
+    script = FakeScript(["7", "7.0", "nothing", "8", "3", "5", "5", "no"])
+    assert solve(PROMPT, Knockout(larger), script).answer == "8"
+    assert met == [["3", "5"], ["7", "8"], ["8", "5"]]
+
+
 def test_a_knockout_without_opinions_keeps_the_first() -> None:
     def silent(prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
         return [Verdict(math.nan)] * len(nodes)

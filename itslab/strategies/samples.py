@@ -80,8 +80,9 @@ class Knockout:
     """Sample ``n`` chains and let them meet in pairs until one is left.
 
     Neighbours meet; of an odd number the last waits for the next round; on a draw, or where the
-    judge could not tell, the earlier one stays. Liu et al. 2025, PairJudge RM
-    (arXiv:2501.13007).
+    judge could not tell, the earlier one stays. Liu et al. 2025, PairJudge RM (arXiv:2501.13007).
+    Where nothing hangs on it the judge is not asked: of two that say the same the earlier stays,
+    and one without an answer gives way.
 
     Args:
         judge: a verifier that scores nodes in pairs, such as ``PairwiseJudge``.
@@ -99,12 +100,24 @@ class Knockout:
     def __call__(self, run: Run, prompt: Prompt) -> Node:
         left = run.extend(pose(run, prompt, self.instruction), self.sampling, self.n)
         while len(left) > 1:
-            paired = left[: len(left) // 2 * 2]
-            left = self._round(run, paired) + left[len(paired) :]
-            run.best = left[0]
+            pairs = list(zip(left[::2], left[1::2], strict=False))
+            losers = set(map(id, self._losers(run, pairs)))
+            run.prune(node for node in left if id(node) in losers)
+            left = [node for node in left if id(node) not in losers]
+            run.checkpoint(left[0])
         return left[0]
 
-    def _round(self, run: Run, nodes: list[Node]) -> list[Node]:
-        scores = run.score(nodes, self.judge)
-        pairs = zip(nodes[::2], nodes[1::2], scores[::2], scores[1::2], strict=True)
-        return [b if theirs > ours else a for a, b, ours, theirs in pairs]
+    def _losers(self, run: Run, pairs: list[tuple[Node, Node]]) -> list[Node]:
+        """Which node of each pair gives way."""
+        losers, undecided = [], []
+        for a, b in pairs:
+            ours, theirs = (run.extract(node.turn_text) for node in (a, b))
+            if ours is None or theirs is None:
+                losers.append(b if theirs is None else a)
+            elif run.key(ours) == run.key(theirs):
+                losers.append(b)
+            else:
+                undecided.append((a, b))
+        scores = run.score([node for pair in undecided for node in pair], self.judge)
+        met = zip(undecided, scores[::2], scores[1::2], strict=True)
+        return losers + [a if theirs > ours else b for (a, b), ours, theirs in met]

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from itslab.answers import Weigh
+from itslab.core import Result, require
 from itslab.study.samples import Samples
 from itslab.study.selection import best_at_k, majority_at_k, pass_at_k, weighted_at_k
 from itslab.study.statistics import mean, share
@@ -38,6 +39,33 @@ def select(samples: Samples, scores: Mapping[str, Array], ks: Sequence[int]) -> 
         chances[f"best by {name}"] = best_at_k(score, correct, ks)
         chances[f"vote by {name}"] = weighted_at_k(keys, score, correct, ks, weigh)
     return chances | {"coverage": pass_at_k(correct, ks)}
+
+
+def knockout(samples: Samples, results: Sequence[Result]) -> Array:
+    """Return the chance that a knock-out of 1, 2, 4, … n samples ends on a right answer.
+
+    A knock-out of n holds two of n ÷ 2, four of n ÷ 4 and so on, among other samples each: who is
+    left after a round are the winners of them all.
+
+    Args:
+        samples: n of each of p problems, where n is a power of 2.
+        results: of the ``Knockout`` of these samples, in the order of the problems.
+
+    Returns:
+        (p, log2 n + 1).
+    """
+    n = samples.correct.shape[1]
+    require(n & (n - 1) == 0, "samples", n, "a power of 2, so that no one waits for a round")
+    rows = []
+    for nodes, right, result in zip(samples.nodes, samples.correct, results, strict=True):
+        left = {node.id: mark for node, mark in zip(nodes, right, strict=True)}
+        rows.append([right.mean()])
+        for event in result.tree.events:
+            if event.kind == "pruned":
+                del left[event.node]
+            elif event.kind == "iteration":
+                rows[-1].append(np.mean(list(left.values())))
+    return np.array(rows)
 
 
 def accuracy(

@@ -43,24 +43,29 @@ class Judge:
 class PairwiseJudge:
     """Score nodes in pairs, the first with the second and so on: the chance that each is better.
 
-    Every pair is shown in both orders and the two opinions averaged, since judges prefer a place
-    (Zheng et al. 2023, arXiv:2306.05685, §3.4). For ``Knockout``.
+    For ``Knockout``.
 
     Args:
         backend: who judges.
         question: with places for ``{problem}``, ``{a}`` and ``{b}``.
+        both_orders: show every pair in both orders and average the two opinions, since judges
+            prefer a place (Zheng et al. 2023, arXiv:2306.05685, §3.4). Otherwise the earlier one is
+            A, for half the price.
     """
 
     backend: Backend = field(repr=False)
     question: str = field(default=WHICH_IS_BETTER, repr=False)
+    both_orders: bool = True
 
     def __call__(self, prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
         """Compare each even node with the odd one after it, all in one batch."""
         require(len(nodes) % 2 == 0, "nodes", len(nodes), "an even number of nodes")
         problem = as_messages(prompt)[-1].content
         texts = [node.turn_text for node in nodes]
-        pairs = [(texts[i], texts[i ^ 1]) for i in range(len(texts))]  # each node once as A
-        asked = [self.question.format(problem=problem, a=a, b=b) for a, b in pairs]
-        firsts = choose(self.backend, [Request(as_messages(text)) for text in asked], ("A", "B"))
-        scores = [(firsts[i].score + 1 - firsts[i ^ 1].score) / 2 for i in range(len(firsts))]
-        return [replace(first, score=score) for first, score in zip(firsts, scores, strict=True)]
+        shown = range(0, len(texts), 1 if self.both_orders else 2)  # each of these once as A
+        asked = [self.question.format(problem=problem, a=texts[i], b=texts[i ^ 1]) for i in shown]
+        told = choose(self.backend, [Request(as_messages(text)) for text in asked], ("A", "B"))
+        if not self.both_orders:
+            return [v for a in told for v in (a, Verdict(1 - a.score, note=a.note))]
+        scores = [(told[i].score + 1 - told[i ^ 1].score) / 2 for i in shown]
+        return [replace(verdict, score=score) for verdict, score in zip(told, scores, strict=True)]
