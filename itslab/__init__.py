@@ -46,18 +46,25 @@ if TYPE_CHECKING:
         BeamSearch,
         BestOfN,
         ChainOfThought,
+        CheckedRefine,
         Direct,
         ExtendedThinking,
         Knockout,
+        MCTSr,
         ParticleFilter,
+        Reflexion,
+        RepairWithTests,
         SelfConsistency,
+        SelfRefine,
         TreeOfThoughts,
     )
     from itslab.verifiers import (
+        Arithmetic,
         Ballot,
         Calibrated,
         Checker,
         Confidence,
+        Critic,
         Judge,
         Oracle,
         PairwiseJudge,
@@ -75,6 +82,7 @@ __all__ = [
     "LINE",
     "MCTS",
     "PARAGRAPH",
+    "Arithmetic",
     "Backend",
     "Ballot",
     "Bank",
@@ -83,16 +91,19 @@ __all__ = [
     "Budget",
     "Calibrated",
     "ChainOfThought",
+    "CheckedRefine",
     "Checker",
     "Completion",
     "Confidence",
     "Cost",
+    "Critic",
     "Direct",
     "ExtendedThinking",
     "ItslabError",
     "Judge",
     "Knockout",
     "Llama",
+    "MCTSr",
     "Message",
     "Node",
     "Oracle",
@@ -101,7 +112,9 @@ __all__ = [
     "Piece",
     "Probe",
     "Problem",
+    "Reflexion",
     "Remote",
+    "RepairWithTests",
     "Request",
     "Result",
     "Reward",
@@ -110,6 +123,7 @@ __all__ = [
     "Run",
     "Sampling",
     "SelfConsistency",
+    "SelfRefine",
     "StepReward",
     "Strategy",
     "Tests",
@@ -134,12 +148,13 @@ _HOME = {
     "itslab.backends": "Bank Llama Remote RewardModel load",
     "itslab.run": "Run Strategy solve start",
     "itslab.strategies": (
-        "ABMCTS BeamSearch BestOfN ChainOfThought DVTS Direct ExtendedThinking Knockout LINE MCTS "
-        "PARAGRAPH ParticleFilter SelfConsistency TreeOfThoughts"
+        "ABMCTS BeamSearch BestOfN ChainOfThought CheckedRefine DVTS Direct ExtendedThinking "
+        "Knockout LINE MCTS MCTSr PARAGRAPH ParticleFilter Reflexion RepairWithTests "
+        "SelfConsistency SelfRefine TreeOfThoughts"
     ),
     "itslab.verifiers": (
-        "Ballot Calibrated Checker Confidence Judge Oracle PairwiseJudge Probe Reward Rollouts "
-        "StepReward Tests"
+        "Arithmetic Ballot Calibrated Checker Confidence Critic Judge Oracle PairwiseJudge Probe "
+        "Reward Rollouts StepReward Tests"
     ),
     "itslab.viz.tree_view": "view",
 }

@@ -341,7 +341,9 @@ class Problem:
 # -- the tree --------------------------------------------------------------------------------------
 
 Status = Literal["open", "done", "pruned", "failed"]
-EventKind = Literal["node", "done", "verdict", "pruned", "value", "best", "iteration"]
+EventKind = Literal[
+    "node", "done", "verdict", "pruned", "value", "best", "iteration", "version", "settled"
+]
 
 
 @dataclass(eq=False, slots=True)
@@ -410,7 +412,8 @@ class Event:
     came, with ``finish`` and ``cost``. ``verdict``: ``score``, ``note`` and ``cost``. ``pruned``:
     the search does not go on from it. ``value``: what the search thinks of it by now, such as its
     ``visits`` and ``value``. ``best``: it holds the best answer so far. ``iteration``: one more was
-    finished, this node its best.
+    finished, this node its best. ``version``: it is a version of an answer, and revises the one
+    ``of`` (id or None). ``settled``: it is not revised any further, and ``why``.
     """
 
     time: float
@@ -462,7 +465,8 @@ class Result:
         tree: everything that was drawn.
         cost: everything that was paid, discarded branches and verifiers included.
         stopped_by: the limit or person that ended it early (``tokens``, ``samples``, ``seconds``,
-            ``flops``, ``stop``); None if the strategy came to its own end.
+            ``flops``, ``stop``; ``context`` where a conversation outgrew it); None if the strategy
+            came to its own end.
         elapsed: wall-clock seconds.
         unscored: why verdicts are missing, if any are -> how many.
     """

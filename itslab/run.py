@@ -52,7 +52,7 @@ class Strategy(Protocol):
 
 
 class Halt(Exception):
-    """Nothing more can be bought; ``reason`` is the exhausted limit, or ``stop``."""
+    """Nothing more can be bought; ``reason`` is the exhausted limit, ``context`` or ``stop``."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -74,7 +74,7 @@ class Run:
         tree: the nodes and the events that made them.
         cost: all that has been spent so far.
         rng: the only randomness a strategy may use.
-        stopped_by: the limit that ended the run early, or ``stop``.
+        stopped_by: what ended the run early; see ``Result``.
         unscored: why verdicts are missing, if any are -> how many.
     """
 
@@ -255,8 +255,14 @@ class Run:
             self.cost += completion.cost
             self.tree.log("done", node, finish=completion.finish, cost=completion.cost)
 
-        self.backend.generate(requests, on_text=grow, on_sample=close, cancel=self._stop)
-        return [node for row in rows for node in row]
+        made = [node for row in rows for node in row]
+        try:
+            self.backend.generate(requests, on_text=grow, on_sample=close, cancel=self._stop)
+        except Exception:
+            for node in made:
+                node.status = "failed" if node.status == "open" else node.status
+            raise
+        return made
 
     def _request(self, node: Node, sampling: Sampling, n: int) -> Request:
         """Return the request that continues a node with samples not bought in this run before."""

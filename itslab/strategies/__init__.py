@@ -1,10 +1,12 @@
-"""Ways to spend compute on a prompt, in three families: chains, samples, and search."""
+"""Ways to spend compute on a prompt, in four families: chains, samples, search, refinement."""
 
 from itslab.strategies.abmcts import ABMCTS
 from itslab.strategies.beams import DVTS, BeamSearch
 from itslab.strategies.chains import ChainOfThought, Direct, ExtendedThinking
 from itslab.strategies.mcts import MCTS
+from itslab.strategies.mctsr import MCTSr
 from itslab.strategies.particles import ParticleFilter
+from itslab.strategies.refinement import CheckedRefine, Reflexion, RepairWithTests, SelfRefine
 from itslab.strategies.samples import BestOfN, Knockout, SelfConsistency
 from itslab.strategies.steps import LINE, PARAGRAPH
 from itslab.strategies.thoughts import TreeOfThoughts
@@ -18,10 +20,15 @@ __all__ = [
     "BeamSearch",
     "BestOfN",
     "ChainOfThought",
+    "CheckedRefine",
     "Direct",
     "ExtendedThinking",
     "Knockout",
+    "MCTSr",
     "ParticleFilter",
+    "Reflexion",
+    "RepairWithTests",
     "SelfConsistency",
+    "SelfRefine",
     "TreeOfThoughts",
 ]

@@ -17,6 +17,7 @@ from itslab.run import Run
 from itslab.strategies.bandits import thompson
 from itslab.strategies.chains import STEP_BY_STEP, pose
 from itslab.strategies.steps import check, chosen
+from itslab.strategies.versions import remark, unjudged
 
 IMPROVE = "That may be wrong. Look for a mistake, then give the whole corrected answer."
 
@@ -80,8 +81,7 @@ class ABMCTS:
         if node.completion is None or not node.ended:
             return node
         if attempt.request is None:
-            judged = node.verdict is not None and not math.isnan(node.verdict.score)
-            note = node.verdict.note if node.verdict and judged else ""
+            note = "" if unjudged(node) else remark(node)
             attempt.request = run.reply(node, f"{note}\n\n{self.improve}".strip())
         return attempt.request
 

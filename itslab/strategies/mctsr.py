@@ -1,0 +1,138 @@
+"""Refinements as nodes of a tree: a search that may go back to an earlier version.
+
+Zhang et al. 2024, MCT Self-Refine (arXiv:2406.07394, §3). Their code ends a search when the answer
+is the gold one; here nothing but the verifier decides.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+
+from itslab.core import Node, Prompt, require
+from itslab.run import Run
+from itslab.strategies.chains import pose
+from itslab.strategies.refinement import SelfRefine
+from itslab.strategies.steps import check, chosen, merit
+from itslab.strategies.versions import Line, converse
+
+
+@dataclass(frozen=True)
+class MCTSr(SelfRefine):
+    """Monte Carlo tree self-refine: criticise and revise the version that promises most.
+
+    A version's quality is its score at first and, after each revision of it, the mean of that and
+    of its best revision's. The paper averages several noisy scores by a model; a verifier here is
+    asked once. Qualities are scaled to [0, 1] by the least and the greatest score so far.
+
+    Args:
+        verifier: says how good a version is; everything hangs on it.
+        iterations: rounds of revisions.
+        branches: first answers.
+        width: versions revised in a round, all in one batch.
+        children: revisions after which a version is left alone, if one of them is better than it.
+        c: how much exploring is worth.
+        enough, final, request, instruction, sampling, critique, content, criticism: as of
+            ``SelfRefine``.
+    """
+
+    iterations: int = 4
+    width: int = 1
+    children: int = 2
+    c: float = 1.4
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check(self, "width", "children")
+        require(self.c >= 0, "c", self.c, "a number ≥ 0")
+
+    def __call__(self, run: Run, prompt: Prompt) -> Node:
+        root = Version()
+        drafts = run.extend(pose(run, prompt, self.instruction), self.sampling, self.branches)
+        self._grow(run, root, [root] * len(drafts), drafts)
+        for _ in range(self.iterations):
+            if any(version.line.why == "enough" for version in root.below()):
+                break
+            picked = self.select(root)
+            asked = self.ask(run, [version.line for version in picked])
+            pairs = [(v, a) for v, a in zip(picked, asked, strict=True) if a is not None]
+            if not pairs:
+                break
+            drawn = converse(run, [request for _, request in pairs], self.sampling)
+            self._grow(run, root, [version for version, _ in pairs], drawn)
+        return self._best(run, root)
+
+    def select(self, root: Version) -> list[Version]:
+        """Return the open versions with the highest upper bounds, up to ``width``."""
+        scores = [merit(v.line.last) for v in root.below() if math.isfinite(merit(v.line.last))]
+        low, high = min(scores, default=0.0), max(scores, default=1.0)
+
+        def bound(version: Version) -> float:
+            assert version.parent is not None  # the root is not asked
+            scaled = (version.quality - low) / (high - low) if high > low else 0.0
+            return scaled + self.c * math.sqrt(
+                (math.log(version.parent.visits) + 1) / version.visits
+            )
+
+        going = [version for version in root.below() if version.open(self.children)]
+        return sorted(going, key=bound, reverse=True)[: self.width]
+
+    def _grow(
+        self, run: Run, root: Version, parents: Sequence[Version], drawn: Sequence[Node | None]
+    ) -> None:
+        """Score the new versions, tell those above of them, and end an iteration."""
+        fresh = [(p, node) for p, node in zip(parents, drawn, strict=True) if node is not None]
+        run.score([node for _, node in fresh], self.verifier)
+        known = [merit(v.line.last) for v in root.below()] + [merit(node) for _, node in fresh]
+        least = min((score for score in known if math.isfinite(score)), default=0.0)
+        for parent, node in fresh:
+            line = replace(parent.line, versions=[*parent.line.versions])
+            line.add(run, node, self.enough)
+            parent.add(Version(line, parent, max(merit(node), least)))
+        for version in root.below():
+            told = {"visits": version.visits, "value": version.quality}
+            run.tree.log("value", version.line.last, **told)
+        run.checkpoint(self._best(run, root))
+
+    def _best(self, run: Run, root: Version) -> Node:
+        return chosen(run, [version.line.last for version in root.below()], self.final)
+
+
+@dataclass(eq=False)
+class Version:
+    """An answer in the search; the root stands for the question.
+
+    Args:
+        line: the versions that led to it, and itself.
+        parent: what it revises.
+        quality: what it promises.
+        visits: how many versions it and all below it are.
+        children: its revisions.
+    """
+
+    line: Line = field(default_factory=Line)
+    parent: Version | None = None
+    quality: float = 0.0
+    visits: int = 1
+    children: list[Version] = field(default_factory=list)
+
+    def add(self, child: Version) -> None:
+        """Append a revision, and let it count for everything above it."""
+        self.children.append(child)
+        above: Version | None = self
+        while above is not None:
+            above.quality = (above.quality + max(c.quality for c in above.children)) / 2
+            above.visits += 1
+            above = above.parent
+
+    def open(self, children: int) -> bool:
+        """Whether it may be revised (again)."""
+        surpassed = any(child.quality > self.quality for child in self.children)
+        return not self.line.why and (len(self.children) < children or not surpassed)
+
+    def below(self) -> Iterator[Version]:
+        """All versions below this one."""
+        for child in self.children:
+            yield child
+            yield from child.below()
