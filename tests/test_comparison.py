@@ -8,7 +8,7 @@ import pytest
 from itslab.backends.llama import Llama
 from itslab.core import Problem, Sampling
 from itslab.strategies import SelfConsistency
-from itslab.study.comparison import Tried, beside, curves
+from itslab.study.comparison import Tried, at_tokens, beside, curves
 from itslab.study.runner import solve_all
 from itslab.study.samples import Samples
 from itslab.tasks import Task
@@ -62,3 +62,12 @@ def test_samples_and_the_runs_that_drew_them_cost_the_same(llm: Llama) -> None:
     one = Tried.samples(samples, samples.correct[:, 0], [1, 2, 2])
     assert list(one.tokens) == [6, 12, 12]
     assert one.flops[0] < both.flops[0]
+
+
+def test_between_two_sizes_the_tokens_decide() -> None:
+    small, large = tried(0, 1, tokens=10), tried(1, 1, tokens=30)
+    between = at_tokens([small, large], 15)
+    assert list(between.chance) == [0.25, 1]
+    assert list(between.tokens) == [15, 15]
+    assert at_tokens([small, large], 5) is small
+    assert at_tokens([small, large], 99) is large

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -58,6 +58,26 @@ class Tried:
         tokens = counts * samples.tokens.mean(axis=1)
         flops = [_flops(row, count) for row, count in zip(samples.nodes, counts, strict=True)]
         return cls(np.asarray(chance, dtype=float), tokens, np.array(flops))
+
+
+def at_tokens(tried: Sequence[Tried], tokens: float) -> Tried:
+    """Return what a method does for as many tokens per problem on average.
+
+    Between two sizes one of them is drawn by lot for each problem, with the chances that make the
+    tokens come out right. Below the smallest and above the largest size, that one is returned.
+
+    Args:
+        tried: the method at several sizes, for ever more tokens.
+        tokens: decoded per problem, on average.
+    """
+    prices = [what.tokens.mean() for what in tried]
+    above = next((i for i, price in enumerate(prices) if price >= tokens), len(tried) - 1)
+    if above == 0 or prices[above] <= tokens:
+        return tried[above]
+    low, high = tried[above - 1], tried[above]
+    part = (tokens - prices[above - 1]) / (prices[above] - prices[above - 1])
+    pairs = zip(astuple(low), astuple(high), strict=True)
+    return Tried(*((1 - part) * a + part * b for a, b in pairs))
 
 
 def _flops(row: Sequence[Node], k: float) -> float:

@@ -5,6 +5,8 @@ from itslab.viz.breakdown import losses
 from itslab.viz.browser import SampleBrowser
 from itslab.viz.calibration import reliability
 from itslab.viz.panels import slider
+from itslab.viz.refinement import refinement
+from itslab.viz.revisions import RefinementPanel
 from itslab.viz.thinking import ThinkingPanel
 from itslab.viz.transcript import Transcript
 from itslab.viz.tree_view import TreePanel, TreeView
@@ -12,6 +14,7 @@ from itslab.viz.vote_panel import VotePanel
 from itslab.viz.voting import votes
 
 __all__ = [
+    "RefinementPanel",
     "SampleBrowser",
     "ThinkingPanel",
     "Transcript",
@@ -21,6 +24,7 @@ __all__ = [
     "accuracy_against_tokens",
     "forest",
     "losses",
+    "refinement",
     "reliability",
     "slider",
     "votes",
