@@ -66,6 +66,11 @@ def test_a_backend_that_tells_nothing_gives_nan_and_says_so():
     assert math.isnan(silent.score)
 
 
+def test_who_is_asked_is_told_by_name():
+    assert repr(Judge(FakeOpinion(()), "Right?")) == "Judge(opinion, 'Right?')"
+    assert repr(PairwiseJudge(FakeOpinion(()), both_orders=False)).endswith(", False)")
+
+
 def test_pairs_are_judged_in_both_orders():
     # a judge that says A nine times in ten, whatever stands there, has no opinion
     biased = FakeOpinion(*[(math.log(0.9), math.log(0.1))] * 2)

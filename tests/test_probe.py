@@ -77,6 +77,11 @@ def test_a_saved_probe_says_the_same(bank, tmp_path):
         Probe.load(tmp_path / "absent.npz")
 
 
+def test_another_training_makes_another_name():
+    first, second = Probe(np.ones(3), 0.5), Probe(np.ones(3), 0.25)
+    assert repr(first) == repr(Probe(np.ones(3), 0.5)) != repr(second)
+
+
 def test_a_sample_without_a_state_is_nan_and_one_of_another_model_an_error(bank):
     probe = Probe.fit(*bank)
     [verdict] = probe("?", [node(())])

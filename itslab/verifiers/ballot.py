@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import string
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from itslab.core import Backend, Cost, Node, Prompt, Request, Verdict, as_messages, require
+from itslab.verifiers.asking import Asking
 from itslab.verifiers.choice import opinions
 
 MOST_PROMISING = (
@@ -15,8 +16,8 @@ MOST_PROMISING = (
 )
 
 
-@dataclass(frozen=True)
-class Ballot:
+@dataclass(frozen=True, repr=False)
+class Ballot(Asking):
     """Score nodes by their shares of a vote on which of them is the most promising.
 
     Yao et al. 2023 (arXiv:2305.10601, §3, "Vote across states"), who let a model vote five times;
@@ -28,8 +29,8 @@ class Ballot:
         question: with places for ``{problem}``, ``{options}`` and ``{letters}``.
     """
 
-    backend: Backend = field(repr=False)
-    question: str = field(default=MOST_PROMISING, repr=False)
+    backend: Backend
+    question: str = MOST_PROMISING
 
     def __call__(self, prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
         """Let the model vote on up to 26 nodes; the first verdict carries the cost of all."""

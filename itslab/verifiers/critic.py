@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from itslab.core import Backend, Message, Node, Prompt, Request, Sampling, Verdict, as_messages
+from itslab.verifiers.asking import Asking
 from itslab.verifiers.choice import choose
 from itslab.verifiers.judge import IS_ANSWER_RIGHT
 
 CRITICISE = "Check this solution step by step, briefly. Which step, if any, is wrong, and why?"
 
 
-@dataclass(frozen=True)
-class Critic:
+@dataclass(frozen=True, repr=False)
+class Critic(Asking):
     """Score a node by P(Yes) after a critique of it, which is the verdict's note.
 
     A generative verifier: Zhang et al. 2024 (arXiv:2408.15240, §3.3). With another, larger model as
@@ -26,13 +27,10 @@ class Critic:
         sampling: of the critique.
     """
 
-    backend: Backend = field(repr=False)
+    backend: Backend
     request: str = CRITICISE
     question: str = IS_ANSWER_RIGHT
     sampling: Sampling = Sampling(temperature=0, max_tokens=256)
-
-    def __repr__(self) -> str:
-        return f"Critic({self.backend.name}, {self.request!r}, {self.question!r}, {self.sampling})"
 
     def __call__(self, prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
         """Criticise what each node's turn says so far, all in one batch."""

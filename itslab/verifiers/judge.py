@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 
 from itslab.core import Backend, Message, Node, Prompt, Request, Verdict, as_messages, require
+from itslab.verifiers.asking import Asking
 from itslab.verifiers.choice import choose
 
 IS_ANSWER_RIGHT = "Is this solution correct? Answer with one word, Yes or No."
@@ -16,8 +17,8 @@ WHICH_IS_BETTER = (
 )
 
 
-@dataclass(frozen=True)
-class Judge:
+@dataclass(frozen=True, repr=False)
+class Judge(Asking):
     """Score a node by P(Yes) ÷ (P(Yes) + P(No)) for the next token after a question about it.
 
     One token is drawn per verdict, whose whole distribution is read: P(True) of Kadavath et al.
@@ -29,7 +30,7 @@ class Judge:
         question: ``IS_ANSWER_RIGHT``, or ``IS_STEP_RIGHT`` of an unfinished turn.
     """
 
-    backend: Backend = field(repr=False)
+    backend: Backend
     question: str = IS_ANSWER_RIGHT
 
     def __call__(self, prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
@@ -39,8 +40,8 @@ class Judge:
         return choose(self.backend, [Request(talk) for talk in talks], ("Yes", "No"))
 
 
-@dataclass(frozen=True)
-class PairwiseJudge:
+@dataclass(frozen=True, repr=False)
+class PairwiseJudge(Asking):
     """Score nodes in pairs, the first with the second and so on: the chance that each is better.
 
     For ``Knockout``.
@@ -53,8 +54,8 @@ class PairwiseJudge:
             A, for half the price.
     """
 
-    backend: Backend = field(repr=False)
-    question: str = field(default=WHICH_IS_BETTER, repr=False)
+    backend: Backend
+    question: str = WHICH_IS_BETTER
     both_orders: bool = True
 
     def __call__(self, prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:

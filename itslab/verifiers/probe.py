@@ -7,9 +7,10 @@ of a sample was drawn. Sampling computes that state anyway: a verdict costs no f
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,7 @@ FOLDS = 5
 _STRENGTHS = 10.0 ** np.arange(-5, 0)  # inverse regularisation, chosen by cross-validation
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Probe:
     """Score a node by the probability that it is right, read from its last sample's hidden state.
 
@@ -34,8 +35,12 @@ class Probe:
         bias: of the logit.
     """
 
-    weights: NDArray[np.float64] = field(repr=False)
-    bias: float = field(repr=False)
+    weights: NDArray[np.float64]
+    bias: float
+
+    def __repr__(self) -> str:
+        spelled = np.append(self.weights, self.bias).astype("<f8").tobytes()
+        return f"Probe({hashlib.blake2b(spelled, digest_size=4).hexdigest()})"
 
     def __call__(self, prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
         """Read each node's state, at no cost."""

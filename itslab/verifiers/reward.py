@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Literal, Protocol, get_args
 
 from itslab.core import (
@@ -19,6 +19,7 @@ from itslab.core import (
     as_messages,
     require,
 )
+from itslab.verifiers.asking import Asking
 from itslab.verifiers.choice import choose
 
 Combine = Literal["min", "last", "product"]
@@ -32,8 +33,8 @@ class Scorer(Protocol):
         ...
 
 
-@dataclass(frozen=True)
-class Reward:
+@dataclass(frozen=True, repr=False)
+class Reward(Asking):
     """Score a node by what an outcome reward model says of the conversation up to it.
 
     Outcome supervision: Cobbe et al. 2021 (arXiv:2110.14168).
@@ -42,7 +43,7 @@ class Reward:
         model: the reward model, such as ``RewardModel("reward.gguf")``.
     """
 
-    model: Scorer = field(repr=False)
+    model: Scorer
 
     def __call__(self, prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
         """Score what each node's turn says so far, all in one batch."""
@@ -50,8 +51,8 @@ class Reward:
         return self.model.score([(*asked, Message("assistant", text)) for text in said])
 
 
-@dataclass(frozen=True)
-class StepReward:
+@dataclass(frozen=True, repr=False)
+class StepReward(Asking):
     """Score a node by what a process reward model says at the end of each step.
 
     The model reads the solution with a tag after every step; its next token there would be the
@@ -72,7 +73,7 @@ class StepReward:
             ``last`` the last step's, asked alone (Snell et al. 2024, arXiv:2408.03314).
     """
 
-    backend: Backend = field(repr=False)
+    backend: Backend
     tag: str
     choices: tuple[str, str] = ("+", "-")
     split: str = "\n\n"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from itslab.core import (
     Backend,
@@ -17,10 +17,11 @@ from itslab.core import (
     Verdict,
     Verifier,
 )
+from itslab.verifiers.asking import Asking
 
 
-@dataclass(frozen=True)
-class Rollouts:
+@dataclass(frozen=True, repr=False)
+class Rollouts(Asking):
     """Score a node by the mean score of ``n`` chains that go on from it to their end.
 
     Monte Carlo estimation of a step's value, as Wang et al. 2023, Math-Shepherd (arXiv:2312.08935,
@@ -34,10 +35,10 @@ class Rollouts:
         sampling: of the rest of a chain.
     """
 
-    backend: Backend = field(repr=False)
+    backend: Backend
     verifier: Verifier
     n: int = 4
-    sampling: Sampling = field(default=Sampling(signals=True), repr=False)
+    sampling: Sampling = Sampling(signals=True)
 
     def __call__(self, prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
         """Draw from all nodes in one batch, and score all ends together."""
