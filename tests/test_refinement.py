@@ -6,10 +6,12 @@ import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from threading import Event
+from typing import Any
 
 import pytest
 
 from itslab.answers import extract
+from itslab.backends.llama import Llama
 from itslab.core import (
     Budget,
     Completion,
@@ -24,6 +26,7 @@ from itslab.core import (
     PromptTooLong,
     Request,
     Result,
+    Sampling,
     Verdict,
 )
 from itslab.run import solve
@@ -249,6 +252,45 @@ def test_mctsr_goes_back_to_the_better_version():
     of = dict(versions(result))
     first, worse, better, right = of
     assert [of[worse], of[better], of[right]] == [first, first, better]
+
+
+# -- on a real model -------------------------------------------------------------------------------
+
+
+def unique_tokens(result: Result, llm: Llama) -> int:
+    """Distinct tokens of all conversations of a run, each with what was drawn, as a prefix tree."""
+    tree: dict[int, Any] = {}
+    count = 0
+    for node in result.tree:
+        if node.completion and node.parent:
+            place = tree
+            for token in (
+                *llm.tokens(Request(*node.parent.conversation())),
+                *node.completion.tokens,
+            ):
+                count += token not in place
+                place = place.setdefault(token, {})
+    return count
+
+
+def never(prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
+    return [Verdict(0, note="This could be said better.")] * len(nodes)
+
+
+BRIEF = Sampling(max_tokens=24)
+
+
+@pytest.mark.parametrize(
+    "strategy",
+    [
+        CheckedRefine(never, branches=2, sampling=BRIEF),
+        SelfRefine(never, branches=2, content="never said", sampling=BRIEF, criticism=BRIEF),
+    ],
+)
+def test_a_conversation_is_evaluated_once(llm: Llama, strategy: CheckedRefine) -> None:
+    result = solve("Describe the sea in a few words.", strategy, llm)
+    assert len(versions(result)) == 2 * 4
+    assert result.cost.prefilled + result.cost.decoded <= 1.05 * unique_tokens(result, llm)
 
 
 # -- bad input -------------------------------------------------------------------------------------
