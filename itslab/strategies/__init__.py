@@ -6,7 +6,8 @@ from itslab.strategies.chains import ChainOfThought, Direct, ExtendedThinking
 from itslab.strategies.mcts import MCTS
 from itslab.strategies.mctsr import MCTSr
 from itslab.strategies.particles import ParticleFilter
-from itslab.strategies.refinement import CheckedRefine, Reflexion, RepairWithTests, SelfRefine
+from itslab.strategies.refinement import CheckedRefine, RepairWithTests, SelfRefine
+from itslab.strategies.reflexion import Reflexion
 from itslab.strategies.samples import BestOfN, Knockout, SelfConsistency
 from itslab.strategies.steps import LINE, PARAGRAPH
 from itslab.strategies.thoughts import TreeOfThoughts
