@@ -13,13 +13,15 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 _LINES = (
-    ("right", "low", "high", "the last version", BLUE, "circle", "solid"),
-    ("kept", "kept low", "kept high", "the best version by score", ORANGE, "square", "dash"),
+    ("right", "low", "high", "the last version", BLUE, "circle", "solid", -0.03),
+    ("kept", "kept low", "kept high", "the best version by score", ORANGE, "square", "dash", 0.03),
 )
+"""The last number moves a line aside, so that intervals do not lie upon each other."""
+
 _BARS = (
     ("wrong → right", "wrong → right: better", GREEN, "/"),
     ("right → right", "right → right", GREY, ""),
-    ("wrong → wrong", "wrong → wrong", "white", "."),
+    ("wrong → wrong", "wrong → wrong", "white", ""),
     ("right → wrong", "right → wrong: worse", AMBER, "x"),
 )
 
@@ -38,9 +40,9 @@ def refinement(table: pd.DataFrame, title: str = "Refinement") -> go.Figure:
         horizontal_spacing=0.12,
         subplot_titles=("answers that are right", "revisions, by what they changed"),
     )
-    for name, low, high, label, colour, symbol, dash in _LINES:
+    for name, low, high, label, colour, symbol, dash, aside in _LINES:
         figure.add_scatter(
-            x=table.index,
+            x=table.index + aside,
             y=table[name],
             error_y={
                 "array": table[high] - table[name],
@@ -51,7 +53,7 @@ def refinement(table: pd.DataFrame, title: str = "Refinement") -> go.Figure:
             mode="lines+markers",
             marker={"color": colour, "symbol": symbol, "size": 9},
             line={"color": colour, "width": 2.5, "dash": dash},
-            hovertemplate="iteration %{x}: %{y:.1%}",
+            hovertemplate="iteration %{x:.0f}: %{y:.1%}",
             row=1,
             col=1,
         )
@@ -63,11 +65,12 @@ def refinement(table: pd.DataFrame, title: str = "Refinement") -> go.Figure:
             y=shares,
             name=label,
             text=[
-                str(n) if part > 0.04 else "" for n, part in zip(later[name], shares, strict=True)
+                str(n) if part > 0.03 else "" for n, part in zip(later[name], shares, strict=True)
             ],
             textposition="inside",
             insidetextanchor="middle",
             textangle=0,
+            constraintext="none",
             textfont={"color": INK, "size": 13},
             marker={
                 "color": colour,

@@ -29,6 +29,7 @@ _NEW = f"background: #dff3ea; border-bottom: 2px solid {GREEN}"
 _ROW = "display: flex; gap: 14px; overflow-x: auto; align-items: flex-start"
 _COLUMN = "flex: 1 0 20rem; max-width: 30rem; min-width: 0"
 _TEXT = f"{BOX} {ORANGE}; margin: 0; background: white; color: {INK}; font-size: 13px"
+_CODE = "font-family: ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, monospace; font-size: 12px"
 _SAID = f"{BOX} {WINE}; margin: 6px 0 0; background: #faf5f8; color: {INK}; font-size: 13px"
 _HEIGHT = "max-height: 24rem; overflow-y: auto"
 
@@ -174,9 +175,10 @@ def _columns(
 
 def _column(head: str, text: str, said: Sequence[str]) -> str:
     notes = "".join(f'<pre style="{_SAID}; {_HEIGHT}">{html.escape(note)}</pre>' for note in said)
+    style = f"{_TEXT}; {_CODE}" if "```" in text else _TEXT
     return (
         f'<div style="{_COLUMN}"><div style="border-bottom: 2px solid {GRID}; '
-        f'margin-bottom: 6px">{head}</div><pre style="{_TEXT}; {_HEIGHT}">{text}</pre>{notes}</div>'
+        f'margin-bottom: 6px">{head}</div><pre style="{style}; {_HEIGHT}">{text}</pre>{notes}</div>'
     )
 
 
