@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 from itslab.sandbox.confine import mechanism
 from itslab.sandbox.program import ProgramError, run
+from itslab.syntax import parse
 
 SHOWN = 200  # characters of a value in a message
 
@@ -61,7 +62,7 @@ def examine(
 
 def _outcome(test: str, scope: dict[str, Any]) -> str:
     try:
-        match ast.parse(test).body:
+        match parse(test).body:
             case [ast.Assert(test=ast.Compare(left=left, ops=[ast.Eq()], comparators=[right]))]:
                 got, expected = (_value(side, scope) for side in (left, right))
                 if got == expected:

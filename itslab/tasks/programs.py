@@ -10,6 +10,7 @@ from functools import partial
 
 from itslab.core import Problem, TaskError, require
 from itslab.sandbox import Examine, examine
+from itslab.syntax import literal, parse, parse_expression
 from itslab.tasks.task import Task
 from itslab.verifiers import ByProblem, Tests
 
@@ -35,7 +36,7 @@ def program_readings(text: str) -> list[str]:
 def program_key(program: str) -> str:
     """Return a program without what does not run: comments, docstrings, annotations, layout."""
     try:
-        tree = _Bare().visit(ast.parse(program))
+        tree = _Bare().visit(parse(program))
         return ast.unparse(ast.fix_missing_locations(tree))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return program.strip()
@@ -145,7 +146,7 @@ def examples(stub: str, function: str) -> Iterator[str]:
 
 def _docstring(stub: str, function: str) -> str:
     try:
-        tree = ast.parse(f"{stub}    pass\n")
+        tree = parse(f"{stub}    pass\n")
     except SyntaxError:
         return ""
     named = (f for f in tree.body if isinstance(f, ast.FunctionDef) and f.name == function)
@@ -157,7 +158,7 @@ def _closing(text: str, start: int) -> int | None:
     for end in range(start + 1, min(len(text), start + 500) + 1):
         if text[end - 1] == ")":
             try:
-                ast.parse(f"f{text[start:end]}", mode="eval")
+                parse_expression(f"f{text[start:end]}")
             except SyntaxError:
                 continue
             return end
@@ -165,7 +166,7 @@ def _closing(text: str, start: int) -> int | None:
 
 
 def _is_literal_call(call: str) -> bool:
-    node = ast.parse(call, mode="eval").body
+    node = parse_expression(call)
     if not isinstance(node, ast.Call):
         return False
     try:
@@ -182,7 +183,7 @@ def _leading_literal(text: str) -> str | None:
     for end in (m.end() for m in reversed([*re.finditer(r"[\w)\]}'\"]", line)])):
         value = _TRUTH.get(line[:end], line[:end])
         try:
-            ast.literal_eval(value)
+            literal(value)
         except (ValueError, SyntaxError):
             continue
         return None if re.match(r"\s*[-+*/=\w]", line[end:]) else value

@@ -11,6 +11,7 @@ from typing import Any
 
 from itslab import answers
 from itslab.core import Problem
+from itslab.syntax import parse_expression
 from itslab.tasks.generated import dataset
 from itslab.tasks.task import Task
 from itslab.verifiers import ByProblem, Checker
@@ -88,7 +89,7 @@ def reaches_target(facts: Mapping[str, Any], answer: str | None) -> bool:
         return False
     try:
         used: list[int] = []
-        value = _value(ast.parse(_plain(answer), mode="eval").body, used)
+        value = _value(parse_expression(_plain(answer)), used)
     except (SyntaxError, ValueError, ZeroDivisionError, RecursionError, MemoryError):
         return False
     return value == facts["target"] and sorted(used) == sorted(facts["numbers"])
@@ -108,7 +109,7 @@ def expression_readings(text: str) -> list[str]:
 def expression_key(answer: str) -> str:
     """Return an expression in one spelling. Not its value: all right ones have the same."""
     try:
-        return ast.unparse(ast.parse(_plain(answer)[:_LONGEST], mode="eval"))
+        return ast.unparse(parse_expression(_plain(answer)[:_LONGEST]))
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         return "".join(answer.split())
 
