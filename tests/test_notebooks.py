@@ -255,7 +255,7 @@ def test_notebook_02_runs_in_jupyterlab_and_its_samples_can_be_read(tmp_path: Pa
 @pytest.mark.parametrize(
     ("name", "parameters"),
     [
-        ("03_tree_search", {"n_problems": 1}),
+        ("03_tree_search", {"n_problems": 1, "n_puzzles": 1}),
         ("04_mcts", {"n_problems": 1, "n_programs": 1}),
     ],
 )
