@@ -178,7 +178,7 @@ def _column(head: str, text: str, said: Sequence[str]) -> str:
     style = f"{_TEXT}; {_CODE}" if "```" in text else _TEXT
     return (
         f'<div style="{_COLUMN}"><div style="border-bottom: 2px solid {GRID}; '
-        f'margin-bottom: 6px">{head}</div><pre style="{style}; {_HEIGHT}">{text}</pre>{notes}</div>'
+        f'margin-bottom: 6px; font-size: 13px; white-space: nowrap">{head}</div><pre style="{style}; {_HEIGHT}">{text}</pre>{notes}</div>'
     )
 
 
