@@ -31,6 +31,7 @@ _COLUMN = "flex: 1 0 20rem; max-width: 30rem; min-width: 0"
 _TEXT = f"{BOX} {ORANGE}; margin: 0; background: white; color: {INK}; font-size: 13px"
 _CODE = "font-family: ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, monospace; font-size: 12px"
 _SAID = f"{BOX} {WINE}; margin: 6px 0 0; background: #faf5f8; color: {INK}; font-size: 13px"
+_HEAD = f"border-bottom: 2px solid {GRID}; margin-bottom: 6px; font-size: 13px; white-space: nowrap"
 _HEIGHT = "max-height: 24rem; overflow-y: auto"
 
 
@@ -177,8 +178,8 @@ def _column(head: str, text: str, said: Sequence[str]) -> str:
     notes = "".join(f'<pre style="{_SAID}; {_HEIGHT}">{html.escape(note)}</pre>' for note in said)
     style = f"{_TEXT}; {_CODE}" if "```" in text else _TEXT
     return (
-        f'<div style="{_COLUMN}"><div style="border-bottom: 2px solid {GRID}; '
-        f'margin-bottom: 6px; font-size: 13px; white-space: nowrap">{head}</div><pre style="{style}; {_HEIGHT}">{text}</pre>{notes}</div>'
+        f'<div style="{_COLUMN}"><div style="{_HEAD}">{head}</div>'
+        f'<pre style="{style}; {_HEIGHT}">{text}</pre>{notes}</div>'
     )
 
 
