@@ -100,8 +100,9 @@ def test_what_was_said_of_a_version_is_its_note_and_the_critique() -> None:
     critique = tree.add(tree.add(first, "user", "Check."), "assistant", "Too large.")
     critique.completion = Completion("Too large.")
     second = tree.add(tree.add(critique, "user", "Revise."), "assistant", "1")
-    assert remarks(first, second) == ["off by 1", "Too large."]
-    assert remarks(first, None) == ["off by 1"]
+    second.verdict = Verdict(1)
+    assert remarks(tree, first) == ["off by 1", "Too large."]
+    assert remarks(tree, second) == []
 
 
 def test_the_panel_goes_through_iterations_and_branches() -> None:

@@ -53,16 +53,16 @@ def _marked(text: str, style: str) -> str:
     return f'<span style="{style}">{text}</span>' if style and text else text
 
 
-def remarks(before: Node, after: Node | None) -> list[str]:
-    """What was said of a version before its revision: its verifier's note, a critique."""
-    said = []
-    if before.verdict and before.verdict.note:
-        said.append(before.verdict.note)
-    if after is not None:
-        path = after.path()
-        between = path[path.index(before) + 1 : -1] if before in path else []
-        said += [node.text for node in between if node.role == "assistant" and node.completion]
-    return [text.strip() for text in said if text.strip()]
+def remarks(tree: Tree, version: Node) -> list[str]:
+    """What was said of a version: its verifier's note, and a critique of it."""
+    note = version.verdict.note if version.verdict else ""
+    critiques = (
+        node.text
+        for node in tree
+        if node.completion and node.verdict is None
+        if node.parent is not None and node.parent.parent is version
+    )
+    return [text.strip() for text in (note, *critiques) if text.strip()]
 
 
 class RefinementPanel(RunPanel):
@@ -122,7 +122,7 @@ class RefinementPanel(RunPanel):
         pair = line[max(at - 1, 0) : at + 1]
         growing = [node for node in tree if node.status == "open"] if state == "drawing" else []
         columns = [
-            *_columns(pair, max(at - 1, 0), self._extract, self._judge),
+            *_columns(tree, pair, max(at - 1, 0), self._extract, self._judge),
             *(_column("being drawn", html.escape(node.text), []) for node in growing[-1:]),
         ]
         return (
@@ -137,7 +137,7 @@ class RefinementPanel(RunPanel):
         tree, cost, state = self._shown
         known = lines(tree)
         line = known[self.line.value - 1] if known else []
-        columns = "".join(_columns(line, 0, self._extract, self._judge))
+        columns = "".join(_columns(tree, line, 0, self._extract, self._judge))
         return (
             f'<div style="{VIEW}; max-width: none"><div style="{_ROW}">{columns}</div>'
             f'<div style="color: {MUTED}; margin-top: 8px">{state}: {price(cost, "completion")}'
@@ -159,7 +159,7 @@ class RefinementPanel(RunPanel):
 
 
 def _columns(
-    line: Sequence[Node], first: int, extract: Extractor, judge: Judge | None
+    tree: Tree, line: Sequence[Node], first: int, extract: Extractor, judge: Judge | None
 ) -> Iterator[str]:
     """Each version of a line as a column, with what it changed and what was said of it."""
     for i, version in enumerate(line):
@@ -171,7 +171,7 @@ def _columns(
             shown = changes(text, after.turn_text.strip())[0]
         else:
             shown = html.escape(text)
-        yield _column(_head(version, first + i, extract, judge), shown, remarks(version, after))
+        yield _column(_head(version, first + i, extract, judge), shown, remarks(tree, version))
 
 
 def _column(head: str, text: str, said: Sequence[str]) -> str:
