@@ -40,6 +40,25 @@ def refinement(table: pd.DataFrame, title: str = "Refinement") -> go.Figure:
         horizontal_spacing=0.12,
         subplot_titles=("answers that are right", "revisions, by what they changed"),
     )
+    _draw_answers(figure, table)
+    _draw_revisions(figure, table[table.revised > 0])
+    figure.update_layout(
+        template=TEMPLATE,
+        title=title,
+        height=470,
+        barmode="stack",
+        bargap=0.3,
+        legend={"itemsizing": "constant"},
+        margin={"t": 100},
+    )
+    figure.update_xaxes(title="iteration (0: the first answer)", dtick=1, row=1, col=1)
+    figure.update_xaxes(title="iteration (revisions)", type="category", ticks="", row=1, col=2)
+    figure.update_yaxes(title="answers (%)", tickformat=".0%", rangemode="tozero", row=1, col=1)
+    figure.update_yaxes(title="revisions (%)", tickformat=".0%", range=[0, 1], row=1, col=2)
+    return figure
+
+
+def _draw_answers(figure: go.Figure, table: pd.DataFrame) -> None:
     for name, low, high, label, colour, symbol, dash, aside in _LINES:
         figure.add_scatter(
             x=table.index + aside,
@@ -57,15 +76,17 @@ def refinement(table: pd.DataFrame, title: str = "Refinement") -> go.Figure:
             row=1,
             col=1,
         )
-    later = table[table.revised > 0]
+
+
+def _draw_revisions(figure: go.Figure, table: pd.DataFrame) -> None:
     for name, label, colour, pattern in _BARS:
-        shares = later[name] / later.revised
+        shares = table[name] / table.revised
         figure.add_bar(
-            x=[f"{i}<br>({n})" for i, n in zip(later.index, later.revised, strict=True)],
+            x=[f"{i}<br>({n})" for i, n in zip(table.index, table.revised, strict=True)],
             y=shares,
             name=label,
             text=[
-                str(n) if part > 0.03 else "" for n, part in zip(later[name], shares, strict=True)
+                str(n) if part > 0.03 else "" for n, part in zip(table[name], shares, strict=True)
             ],
             textposition="inside",
             insidetextanchor="middle",
@@ -81,17 +102,3 @@ def refinement(table: pd.DataFrame, title: str = "Refinement") -> go.Figure:
             row=1,
             col=2,
         )
-    figure.update_layout(
-        template=TEMPLATE,
-        title=title,
-        height=470,
-        barmode="stack",
-        bargap=0.3,
-        legend={"itemsizing": "constant"},
-        margin={"t": 100},
-    )
-    figure.update_xaxes(title="iteration (0: the first answer)", dtick=1, row=1, col=1)
-    figure.update_xaxes(title="iteration (revisions)", type="category", ticks="", row=1, col=2)
-    figure.update_yaxes(title="answers (%)", tickformat=".0%", rangemode="tozero", row=1, col=1)
-    figure.update_yaxes(title="revisions (%)", tickformat=".0%", range=[0, 1], row=1, col=2)
-    return figure
