@@ -284,6 +284,20 @@ def test_a_search_is_watched_live_read_and_stopped(
         panel.get_by_text(re.compile("^stopped · ")).wait_for()
 
 
+@needs_browser
+@pytest.mark.timeout(900)
+def test_a_refinement_is_watched_live_and_stopped(
+    tmp_path: Path, small_model: models.ModelFile
+) -> None:
+    few = {"model": small_model.name, "larger": small_model.name, "n_programs": 1, "n_problems": 1}
+    with opened("05_refinement", tmp_path, mode="live", **few) as page:
+        panel = page.locator(".jupyter-widgets.widget-vbox").first
+        panel.get_by_role("button", name="Run", exact=True).click()
+        panel.get_by_text("being drawn").wait_for()
+        panel.get_by_role("button", name="Stop").click()
+        panel.get_by_text(re.compile("^stopped: ")).wait_for()
+
+
 @contextlib.contextmanager
 def opened(name: str, folder: Path, **parameters: object) -> Iterator[Page]:
     """A committed notebook in JupyterLab, after all of its cells have run without any error."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
-from threading import Event
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
+from fake_model import FakeModel
 
 from itslab.answers import extract
 from itslab.backends.llama import Llama
@@ -18,8 +18,6 @@ from itslab.core import (
     Cost,
     Message,
     Node,
-    OnSample,
-    OnText,
     OptionError,
     Problem,
     Prompt,
@@ -38,7 +36,7 @@ from itslab.tasks.programs import extract_program, visible_tests
 
 
 @dataclass
-class FakeTalker:
+class FakeTalker(FakeModel):
     """A model that answers by a rule.
 
     Args:
@@ -48,31 +46,14 @@ class FakeTalker:
 
     says: Callable[[Sequence[Message]], str]
     room: int = 99
-    name: str = "talker"
-    digest: str = "talker"
-    width: int = 8
-    asked: list[Request] = field(default_factory=list)
 
-    def generate(
-        self,
-        requests: Sequence[Request],
-        on_text: OnText | None = None,
-        on_sample: OnSample | None = None,
-        cancel: Event | None = None,
-    ) -> list[list[Completion]]:
+    def generate(self, requests: Sequence[Request], *watched: Any, **how: Any) -> Any:
         if any(len(request.messages) > self.room for request in requests):
             raise PromptTooLong("too many messages")
-        self.asked += requests
-        cost = Cost(decoded=10, calls=1)
-        rows = [
-            [Completion(self.says(r.messages), index=r.first + j, cost=cost) for j in range(r.n)]
-            for r in requests
-        ]
-        for i, row in enumerate(rows):
-            for j, completion in enumerate(row):
-                if on_sample:
-                    on_sample(i, j, completion)
-        return rows
+        return super().generate(requests, *watched, **how)
+
+    def draw(self, request: Request, index: int) -> Completion:
+        return Completion(self.says(request.messages), cost=Cost(decoded=10, calls=1), index=index)
 
 
 def counting(*answers: str) -> FakeTalker:

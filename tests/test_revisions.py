@@ -8,7 +8,7 @@ import ipywidgets
 import pytest
 
 from itslab.core import Completion, Cost, Node, Problem, Result, Tree, Verdict
-from itslab.study.revisions import CHANGES, course, lines
+from itslab.study.revisions import CHANGES, course, lines, versions
 from itslab.tasks import Task
 from itslab.viz import RefinementPanel, refinement
 from itslab.viz.revisions import changes, remarks
@@ -51,6 +51,7 @@ def test_a_version_that_was_revised_twice_is_in_two_lines() -> None:
     for node, of in zip(nodes, (None, 0, 0, 2), strict=True):
         tree.log("version", node, of=of)
     assert [[node.id for node in line] for line in lines(tree)] == [[0, 1], [0, 2, 3]]
+    assert [node.id for node in versions(tree)] == [0, 1, 2, 3]
 
 
 def test_the_course_by_hand() -> None:
@@ -120,6 +121,7 @@ def test_the_panel_goes_through_iterations_and_branches() -> None:
         [slider],
         extract=TASK.extract,
         judge=judge,
+        told=lambda version: f"<{len(version.text)}> characters",
     )
     assert (panel.line.value, panel.iteration.value) == (2, 1)  # what the run returned
     panel.line.value = 1
@@ -134,6 +136,7 @@ def test_the_panel_goes_through_iterations_and_branches() -> None:
     assert "✓ right" in shown
     assert "✗ wrong" in shown
     assert "2 is off" in shown
+    assert "score 0.5 · &lt;15&gt; characters · 10 tokens" in shown
     page = panel.picture()
     assert "revision 2" in page
     assert len(graded) == len(set(graded))  # however often it is drawn

@@ -3,10 +3,10 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from threading import Event
 
 import numpy as np
 import pytest
+from fake_model import FakeModel
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -16,8 +16,6 @@ from itslab.core import (
     Completion,
     Cost,
     Node,
-    OnSample,
-    OnText,
     OptionError,
     Prompt,
     Request,
@@ -36,7 +34,7 @@ LETTER = Sampling(max_tokens=1)
 
 
 @dataclass
-class FakeLetters:
+class FakeLetters(FakeModel):
     """A model that writes a letter a step: the next one of an order, round and round.
 
     Args:
@@ -46,26 +44,10 @@ class FakeLetters:
 
     order: str | dict[str, str]
     ends: str = ".x"
-    name: str = "letters"
-    digest: str = "letters"
-    width: int = 8
     drawn: dict[str, int] = field(default_factory=dict)
 
-    def generate(
-        self,
-        requests: Sequence[Request],
-        on_text: OnText | None = None,
-        on_sample: OnSample | None = None,
-        cancel: Event | None = None,
-    ) -> list[list[Completion]]:
-        rows = [[self._next(r.prefix_text) for _ in range(r.n)] for r in requests]
-        for i, row in enumerate(rows):
-            for j, completion in enumerate(row):
-                if on_sample:
-                    on_sample(i, j, completion)
-        return rows
-
-    def _next(self, written: str) -> Completion:
+    def draw(self, request: Request, index: int) -> Completion:
+        written = request.prefix_text
         order = self.order if isinstance(self.order, str) else self.order[written]
         place = self.drawn[written] = self.drawn.get(written, -1) + 1
         letter = order[place % len(order)]

@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import FrozenInstanceError, astuple, dataclass, field, replace
+from dataclasses import FrozenInstanceError, astuple, dataclass, replace
 from pathlib import Path
-from threading import Event
 
 import pytest
+from fake_model import FakeModel
 
 from itslab import answers
 from itslab.backends.bank import Bank
@@ -15,9 +15,8 @@ from itslab.core import (
     Budget,
     Completion,
     Cost,
+    Finish,
     Node,
-    OnSample,
-    OnText,
     OptionError,
     Prompt,
     Request,
@@ -161,32 +160,13 @@ def test_a_thinking_budget_out_of_range_is_refused() -> None:
 
 
 @dataclass
-class FakeScript:
-    """Samples written down in advance, so that a vote can be followed on paper."""
+class FakeScript(FakeModel):
+    """Samples written down in advance."""
 
     texts: list[str]
-    name: str = "script"
-    digest: str = "script"
-    width: int = 8
-    asked: list[Request] = field(default_factory=list)
 
-    def generate(
-        self,
-        requests: Sequence[Request],
-        on_text: OnText | None = None,
-        on_sample: OnSample | None = None,
-        cancel: Event | None = None,
-    ) -> list[list[Completion]]:
-        self.asked += requests
-        rows = [
-            [Completion(self.texts[r.first + j], index=r.first + j) for j in range(r.n)]
-            for r in requests
-        ]
-        for i, row in enumerate(rows):
-            for j, completion in enumerate(row):
-                if on_sample:
-                    on_sample(i, j, completion)
-        return rows
+    def draw(self, request: Request, index: int) -> Completion:
+        return Completion(self.texts[index], index=index)
 
 
 def test_self_consistency_counts_canonical_answers() -> None:
@@ -267,19 +247,16 @@ def test_a_knockout_without_opinions_keeps_the_first() -> None:
     assert solve(PROMPT, Knockout(silent, n=4), FakeScript(["1", "2", "3", "4"])).answer == "1"
 
 
-class FakeThinker(FakeScript):
-    """Says one text after the other, as long as asked or until it ends by itself."""
+class FakeThinker(FakeModel):
+    """A turn for each request: text, finish reason, tokens."""
 
-    def __init__(self, *turns: tuple[str, str, int]) -> None:
-        super().__init__([text for text, _, _ in turns])
+    def __init__(self, *turns: tuple[str, Finish, int]) -> None:
+        super().__init__()
         self.turns = list(turns)
 
-    def generate(self, requests, on_text=None, on_sample=None, cancel=None):  # type: ignore[no-untyped-def]
-        self.asked += requests
+    def draw(self, request: Request, index: int) -> Completion:
         text, finish, decoded = self.turns.pop(0)
-        completion = Completion(text, finish=finish, cost=Cost(decoded=decoded))  # type: ignore[arg-type]
-        on_sample(0, 0, completion)
-        return [[completion]]
+        return Completion(text, finish=finish, cost=Cost(decoded=decoded))
 
 
 def test_a_model_that_stops_too_early_is_made_to_wait() -> None:

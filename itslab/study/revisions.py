@@ -18,6 +18,11 @@ if TYPE_CHECKING:
 CHANGES = ("right → right", "wrong → right", "right → wrong", "wrong → wrong")
 
 
+def versions(tree: Tree) -> list[Node]:
+    """Return the versions in a tree, in the order in which they were drawn."""
+    return [tree.nodes[event.node] for event in list(tree.events) if event.kind == "version"]
+
+
 def lines(tree: Tree) -> list[list[Node]]:
     """Return the lines of versions in a tree, each from an answer to its last revision.
 

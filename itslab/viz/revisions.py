@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from itslab.run import Started
 
 Judge = Callable[[str | None], bool]
+Told = Callable[[Node], str]
 
 _WORD = re.compile(r"\s+|\w+|[^\w\s]")
 _MOST = 4000
@@ -77,6 +78,7 @@ class RefinementPanel(RunPanel):
         sliders: each with a ``value``.
         extract: reads the answer from the model's turn.
         judge: whether an answer is right, if that is to be shown.
+        told: what else to tell of a version, such as how many tests it passes.
     """
 
     def __init__(
@@ -87,6 +89,7 @@ class RefinementPanel(RunPanel):
         *,
         extract: Extractor,
         judge: Judge | None = None,
+        told: Told | None = None,
     ) -> None:
         import ipywidgets as widgets
 
@@ -94,7 +97,8 @@ class RefinementPanel(RunPanel):
         self.iteration = widgets.IntSlider(description="iteration", min=0, max=0, **wide)
         self.line = widgets.IntSlider(description="branch", min=1, max=1, **wide)
         self._extract = extract
-        self._judge = None if judge is None else lru_cache(judge)  # tests may run a program
+        self._judge = None if judge is None else lru_cache(judge)  # either may run a program
+        self._told = None if told is None else lru_cache(told)
         self._shown: tuple[Tree, Cost, str] | None = None
         super().__init__(begin, first, sliders)
         self.box.children = [
@@ -122,8 +126,11 @@ class RefinementPanel(RunPanel):
         pair = line[max(at - 1, 0) : at + 1]
         growing = [node for node in tree if node.status == "open"] if state == "drawing" else []
         columns = [
-            *_columns(tree, pair, max(at - 1, 0), self._extract, self._judge),
-            *(_column("being drawn", html.escape(node.text), []) for node in growing[-1:]),
+            *self._columns(tree, pair, max(at - 1, 0)),
+            *(
+                _column("being drawn<br>&nbsp;", html.escape(node.text), [])
+                for node in growing[-1:]
+            ),
         ]
         return (
             f'<div style="{VIEW}; max-width: 64rem"><div style="{_ROW}">{"".join(columns)}</div>'
@@ -137,12 +144,40 @@ class RefinementPanel(RunPanel):
         tree, cost, state = self._shown
         known = lines(tree)
         line = known[self.line.value - 1] if known else []
-        columns = "".join(_columns(tree, line, 0, self._extract, self._judge))
+        columns = "".join(self._columns(tree, line, 0))
         return (
             f'<div style="{VIEW}; max-width: none"><div style="{_ROW}">{columns}</div>'
             f'<div style="color: {MUTED}; margin-top: 8px">{state}: {price(cost, "completion")}'
             f"</div></div>"
         )
+
+    def _columns(self, tree: Tree, line: Sequence[Node], first: int) -> Iterator[str]:
+        """Each version of a line as a column, with what it changed and what was said of it."""
+        for i, version in enumerate(line):
+            text = version.turn_text.strip()
+            after = line[i + 1] if i + 1 < len(line) else None
+            if i:
+                shown = changes(line[i - 1].turn_text.strip(), text)[1]
+            elif after is not None:
+                shown = changes(text, after.turn_text.strip())[0]
+            else:
+                shown = html.escape(text)
+            yield _column(self._head(version, first + i), shown, remarks(tree, version))
+
+    def _head(self, version: Node, place: int) -> str:
+        """Which version it is and whether it is right; below, how it scored and what it cost."""
+        title = f'<b style="color: {BLUE}">{f"revision {place}" if place else "first answer"}</b>'
+        if self._judge is not None:
+            right = self._judge(self._extract(version.turn_text))
+            title += f' · <b style="color: {GREEN}">✓ right</b>' if right else " · ✗ wrong"
+        parts = []
+        if version.verdict and not math.isnan(version.verdict.score):
+            parts.append(f"score {version.verdict.score:.2f}".rstrip("0").rstrip("."))
+        if self._told is not None:
+            parts.append(html.escape(self._told(version)))
+        if version.completion:
+            parts.append(f"{version.completion.cost.decoded} tokens")
+        return f'{title}<br><span style="color: {MUTED}">{" · ".join(parts)}</span>'
 
     def _to_best(self, result: Result) -> None:
         """Show the line, and the version of it, that the run returned."""
@@ -158,22 +193,6 @@ class RefinementPanel(RunPanel):
             self.view.value = self.draw(*self._shown)
 
 
-def _columns(
-    tree: Tree, line: Sequence[Node], first: int, extract: Extractor, judge: Judge | None
-) -> Iterator[str]:
-    """Each version of a line as a column, with what it changed and what was said of it."""
-    for i, version in enumerate(line):
-        text = version.turn_text.strip()
-        after = line[i + 1] if i + 1 < len(line) else None
-        if i:
-            shown = changes(line[i - 1].turn_text.strip(), text)[1]
-        elif after is not None:
-            shown = changes(text, after.turn_text.strip())[0]
-        else:
-            shown = html.escape(text)
-        yield _column(_head(version, first + i, extract, judge), shown, remarks(tree, version))
-
-
 def _column(head: str, text: str, said: Sequence[str]) -> str:
     notes = "".join(f'<pre style="{_SAID}; {_HEIGHT}">{html.escape(note)}</pre>' for note in said)
     style = f"{_TEXT}; {_CODE}" if "```" in text else _TEXT
@@ -181,17 +200,3 @@ def _column(head: str, text: str, said: Sequence[str]) -> str:
         f'<div style="{_COLUMN}"><div style="{_HEAD}">{head}</div>'
         f'<pre style="{style}; {_HEIGHT}">{text}</pre>{notes}</div>'
     )
-
-
-def _head(version: Node, place: int, extract: Extractor, judge: Judge | None) -> str:
-    """Which version it is, how it scored, what it cost and whether it is right."""
-    parts = [f'<b style="color: {BLUE}">{f"revision {place}" if place else "first answer"}</b>']
-    if version.verdict and not math.isnan(version.verdict.score):
-        parts.append(f"score {version.verdict.score:.2f}".rstrip("0").rstrip("."))
-    if version.completion:
-        parts.append(f"{version.completion.cost.decoded} tokens")
-    if judge is not None:
-        right = judge(extract(version.turn_text))
-        mark = f'<b style="color: {GREEN}">✓ right</b>' if right else "✗ wrong"
-        parts.append(mark)
-    return " · ".join(parts)
