@@ -128,7 +128,7 @@ class Run:
         So fewer nodes than asked for may come back.
 
         Returns:
-            The new nodes, those of the first parent first.
+            The new nodes, those of the first parent first; of no parents none.
 
         Raises:
             Halt: nothing could be bought, or the run was stopped.
@@ -145,7 +145,7 @@ class Run:
                 raise Halt(self.stopped_by)
             made += self._buy(*self._affordable(wanted[len(made) :], sampling))
         whole = [node for node in made if node.status == "done"]
-        if not whole:
+        if made and not whole:
             raise Halt("stop")  # all were cut short; they stay in the tree, and are paid for
         return whole
 

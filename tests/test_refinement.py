@@ -235,6 +235,19 @@ def test_mctsr_goes_back_to_the_better_version():
     assert [of[worse], of[better], of[right]] == [first, first, better]
 
 
+def test_mctsr_goes_on_elsewhere_where_the_critique_is_content_and_ends_when_nothing_is_open():
+    critiques = iter(["It is off.", "No mistake.", "No mistake."])
+
+    def says(messages: Sequence[Message]) -> str:
+        if messages[-1].content == CRITIQUE:
+            return next(critiques)
+        return r"\boxed{5}" if len(messages) == 1 else r"\boxed{8}"
+
+    result = solve("Say ten.", MCTSr(near_ten, iterations=9), FakeTalker(says))
+    assert (result.answer, whys(result)) == ("8", ["content", "content"])
+    assert result.stopped_by is None
+
+
 # -- on a real model -------------------------------------------------------------------------------
 
 

@@ -32,6 +32,7 @@ def run(llm: Llama) -> Run:
 
 def test_extend_returns_the_children_of_each_node_in_order(run: Run) -> None:
     a, b = run.reply(None, "Name a colour."), run.reply(None, "Name a bird.")
+    assert run.extend([], SHORT) == []
     nodes = run.extend([a, b], SHORT, n=2)
     assert [node.parent for node in nodes] == [a, a, b, b]
     assert all(node.completion and node.text == node.completion.text for node in nodes)

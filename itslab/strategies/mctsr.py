@@ -55,12 +55,12 @@ class MCTSr(SelfRefine):
             if any(version.line.why == "enough" for version in root.below()):
                 break
             picked = self.select(root)
-            asked = self.ask(run, [version.line for version in picked])
-            pairs = [(v, a) for v, a in zip(picked, asked, strict=True) if a is not None]
-            if not pairs:
+            if not picked:
                 break
-            drawn = converse(run, [request for _, request in pairs], self.sampling)
-            self._grow(run, root, [version for version, _ in pairs], drawn)
+            asked = self.ask(run, [version.line for version in picked])
+            requests = {v: a for v, a in zip(picked, asked, strict=True) if a is not None}
+            drawn = converse(run, list(requests.values()), self.sampling)
+            self._grow(run, root, list(requests), drawn)
         return self._best(run, root)
 
     def select(self, root: Version) -> list[Version]:
