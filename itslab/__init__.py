@@ -36,7 +36,8 @@ if TYPE_CHECKING:
         Verifier,
     )
     from itslab.models import pull, quantize
-    from itslab.run import Run, Strategy, solve, start
+    from itslab.run import Run, Strategy
+    from itslab.started import solve, start
     from itslab.strategies import (
         ABMCTS,
         DVTS,
@@ -146,7 +147,8 @@ _HOME = {
     ),
     "itslab.models": "pull quantize",
     "itslab.backends": "Bank Llama Remote RewardModel load",
-    "itslab.run": "Run Strategy solve start",
+    "itslab.run": "Run Strategy",
+    "itslab.started": "solve start",
     "itslab.strategies": (
         "ABMCTS BeamSearch BestOfN ChainOfThought CheckedRefine DVTS Direct ExtendedThinking "
         "Knockout LINE MCTS MCTSr PARAGRAPH ParticleFilter Reflexion RepairWithTests "

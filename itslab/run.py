@@ -11,10 +11,8 @@ from __future__ import annotations
 import itertools
 import math
 import threading
-import time
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import Future
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Protocol
 
@@ -32,7 +30,6 @@ from itslab.core import (
     Node,
     Prompt,
     Request,
-    Result,
     Sampling,
     Tree,
     Verdict,
@@ -278,157 +275,3 @@ def _asked(node: Node) -> tuple[Message, ...]:
     """The messages before anything was drawn: what a node answers, first or in the end."""
     first = next((step for step in node.path() if step.completion), node)
     return first.conversation()[0]
-
-
-# -- from the top ----------------------------------------------------------------------------------
-
-
-class Started:
-    """A run that goes on in a thread of its own: watch it, pause it, stop it, wait for its result.
-
-    To take it in steps, iterate over it: each ``next`` lets one iteration of the strategy happen
-    and returns the best node so far.
-    """
-
-    def __init__(self, run: Run, strategy: Strategy, prompt: Prompt, paused: bool = False) -> None:
-        self.run = run
-        self._prompt = prompt
-        self._outcome: Future[Result] = Future()
-        if paused:
-            self.pause()
-        thread = threading.Thread(target=self._work, args=(strategy, prompt), daemon=True)
-        thread.start()
-
-    def _work(self, strategy: Strategy, prompt: Prompt) -> None:
-        try:
-            self.run.gate.enter()
-            self._outcome.set_result(_execute(self.run, strategy, prompt))
-        except BaseException as error:
-            self._outcome.set_exception(error)
-
-    @property
-    def running(self) -> bool:
-        """Whether the strategy is still at work."""
-        return not self._outcome.done()
-
-    @property
-    def paused(self) -> bool:
-        """Whether it waits to be let on."""
-        return self.run.gate.waiting
-
-    def pause(self) -> None:
-        """Let it finish the iteration under way, and wait."""
-        self.run.gate.let(0)
-
-    def resume(self) -> None:
-        """Let it go on."""
-        self.run.gate.let(math.inf)
-
-    def __iter__(self) -> Iterator[Node | None]:
-        return self
-
-    def __next__(self) -> Node | None:
-        """Let one iteration happen and wait for its end."""
-        self.pause()
-        self._arrive()
-        events = len(self.run.tree.events)
-        self.run.gate.let(1)
-        self._arrive()
-        if not self.running:
-            self.result()  # raises what went wrong
-            if len(self.run.tree.events) == events:
-                raise StopIteration
-        return self.run.best
-
-    def _arrive(self) -> None:
-        while self.running and not self.run.gate.arrived(timeout=0.05):
-            pass
-
-    def fork(
-        self, node: Node, strategy: Strategy, *, budget: Budget = Budget(), seed: int = 1
-    ) -> Started:
-        """Let a strategy go on from a node, in the same tree; at a cost of its own.
-
-        Args:
-            node: where to go on from: a step of the model's turn, or a message.
-            strategy: how; what it would say before the model's turn is not said again.
-            budget: the most to spend on this.
-            seed: with that of this run, the same samples would be drawn again.
-        """
-        run = self.run
-        opening = run.tree, node
-        forked = Run(run.backend, run.extract, budget, seed, run.key, opening)
-        return Started(forked, strategy, self._prompt)
-
-    def stop(self) -> None:
-        """End the run; its result holds the best answer so far."""
-        self.run.stop()
-
-    def result(self, timeout: float | None = None) -> Result:
-        """Wait for the end, at most ``timeout`` seconds, and return the result.
-
-        Raises:
-            TimeoutError: it is not at its end yet.
-        """
-        return self._outcome.result(timeout)
-
-
-def solve(
-    prompt: Prompt,
-    strategy: Strategy,
-    backend: Backend,
-    *,
-    budget: Budget = Budget(),
-    extract: Extractor = answers.extract,
-    key: Key = answers.canonical,
-    seed: int = 0,
-) -> Result:
-    """Let a strategy answer a prompt.
-
-    Args:
-        prompt: a question, or the messages of a conversation.
-        strategy: how to spend compute.
-        backend: the model.
-        budget: the most to spend; when it is exhausted, the best answer so far is returned.
-        extract: reads the answer from the model's turn.
-        key: the form that equal answers share, for votes.
-        seed: other seeds draw other samples.
-    """
-    return _execute(Run(backend, extract, budget, seed, key), strategy, prompt)
-
-
-def start(
-    prompt: Prompt,
-    strategy: Strategy,
-    backend: Backend,
-    *,
-    budget: Budget = Budget(),
-    extract: Extractor = answers.extract,
-    key: Key = answers.canonical,
-    seed: int = 0,
-    paused: bool = False,
-) -> Started:
-    """Begin to answer a prompt and return at once; see ``solve``.
-
-    Args:
-        prompt, strategy, backend, budget, extract, key, seed: as of ``solve``.
-        paused: wait before the first iteration; ``next`` takes them one by one.
-    """
-    return Started(Run(backend, extract, budget, seed, key), strategy, prompt, paused)
-
-
-def _execute(run: Run, strategy: Strategy, prompt: Prompt) -> Result:
-    began = time.perf_counter()
-    try:
-        node = strategy(run, prompt)
-    except Halt as halt:
-        node, run.stopped_by = run.best, halt.reason
-    return Result(
-        answer=None if node is None else run.extract(node.turn_text),
-        node=node,
-        tree=run.tree,
-        cost=run.cost,
-        stopped_by=run.stopped_by,
-        elapsed=time.perf_counter() - began,
-        unscored=run.unscored,
-    )

@@ -9,7 +9,8 @@ import pytest
 
 from itslab.backends.llama import Llama
 from itslab.core import Budget, ItslabError, Node, Problem, Result, Sampling
-from itslab.run import Strategy, solve
+from itslab.run import Strategy
+from itslab.started import solve
 from itslab.strategies import MCTS, BeamSearch
 from itslab.study.archive import Archive, run_key
 from itslab.study.runner import solve_all

@@ -16,7 +16,7 @@ from itslab.backends import Bank
 from itslab.cli import app
 from itslab.core import ItslabError, Problem, Sampling
 from itslab.doctor import examine
-from itslab.run import solve
+from itslab.started import solve
 from itslab.strategies import ChainOfThought
 from itslab.study.runner import solve_all
 from itslab.tasks import Task

@@ -27,7 +27,7 @@ from itslab.core import (
     Sampling,
     Verdict,
 )
-from itslab.run import solve
+from itslab.started import solve
 from itslab.strategies import BestOfN
 from itslab.verifiers.reward import Reward, StepReward
 

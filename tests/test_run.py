@@ -19,7 +19,8 @@ from itslab.core import (
     Sampling,
     Verdict,
 )
-from itslab.run import Halt, Run, solve, start
+from itslab.run import Halt, Run
+from itslab.started import solve, start
 from itslab.strategies import BestOfN, SelfConsistency
 
 SHORT = Sampling(temperature=1, max_tokens=8)

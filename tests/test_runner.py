@@ -13,7 +13,8 @@ import pytest
 from itslab.backends.bank import Bank
 from itslab.backends.llama import Llama
 from itslab.core import BackendError, Cost, Node, Problem, Prompt, Result, Sampling, Tree
-from itslab.run import Run, solve
+from itslab.run import Run
+from itslab.started import solve
 from itslab.strategies import ChainOfThought, SelfConsistency
 from itslab.study.progress import Progress
 from itslab.study.runner import solve_all

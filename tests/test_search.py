@@ -23,7 +23,8 @@ from itslab.core import (
     Sampling,
     Verdict,
 )
-from itslab.run import Run, Strategy, solve, start
+from itslab.run import Run, Strategy
+from itslab.started import solve, start
 from itslab.strategies import ABMCTS, DVTS, MCTS, BeamSearch, ParticleFilter, TreeOfThoughts
 from itslab.strategies.abmcts import Attempt
 from itslab.strategies.bandits import puct, thompson, uct

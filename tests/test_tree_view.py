@@ -22,7 +22,7 @@ from itslab import models
 from itslab.backends.llama import Llama
 from itslab.core import Completion, Cost, Event, Node, OptionError, Result, Sampling, Tree
 from itslab.page import write_page
-from itslab.run import Started, solve, start
+from itslab.started import Started, solve, start
 from itslab.strategies import MCTS
 from itslab.verifiers import Confidence
 from itslab.viz.tree_events import Feed, plain

@@ -26,7 +26,7 @@ from itslab.core import (
     Sampling,
     Tree,
 )
-from itslab.run import Started, solve, start
+from itslab.started import Started, solve, start
 from itslab.strategies import ExtendedThinking, SelfConsistency
 from itslab.study.samples import Samples
 from itslab.tasks import Task

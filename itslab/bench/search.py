@@ -31,7 +31,7 @@ from itslab.core import (
     Verdict,
 )
 from itslab.models import ModelFile
-from itslab.run import solve
+from itslab.started import solve
 from itslab.strategies import BeamSearch
 
 ONCE, PER_NODE, PER_SAMPLE = "once", "again for each node", "again for each sample"

@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Mapping
 
 from itslab.core import Backend, Budget, Result
-from itslab.run import Started, Strategy, start
+from itslab.run import Strategy
+from itslab.started import Started, start
 from itslab.study.archive import Archive, run_key
 from itslab.study.progress import Progress
 from itslab.tasks import Task

@@ -70,7 +70,9 @@ class Calibrated:
         right = f"{y.sum()} of {len(y)}"
         require(0 < y.sum() < len(y), "correct", right, "right and wrong samples")
         model = LogisticRegression(C=np.inf).fit(logits(x), y)
-        return cls(verifier, float(model.coef_[0, 0]), float(model.intercept_[0]))
+        # Further digits are the solver's tolerance, and would be others on another machine.
+        slope, intercept = (float(f"{x:.3g}") for x in (model.coef_[0, 0], model.intercept_[0]))
+        return cls(verifier, slope, intercept)
 
 
 def logits(scores: ArrayLike) -> NDArray[np.float64]:

@@ -18,7 +18,7 @@ from itslab.core import Cost, ItslabError, Result, Tree
 from itslab.viz.style import RED
 
 if TYPE_CHECKING:
-    from itslab.run import Started
+    from itslab.started import Started
 
 REFRESH = 0.2
 """Seconds between two looks at a run."""

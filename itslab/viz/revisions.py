@@ -16,7 +16,7 @@ from itslab.viz.panels import RunPanel, price
 from itslab.viz.style import BLUE, BOX, GREEN, GRID, INK, MUTED, ORANGE, RED, VIEW, WINE
 
 if TYPE_CHECKING:
-    from itslab.run import Started
+    from itslab.started import Started
 
 Judge = Callable[[str | None], bool]
 Told = Callable[[Node], str]

@@ -13,7 +13,7 @@ from itslab.viz.panels import RunPanel, price, slider
 from itslab.viz.style import BLUE, BOX, GREEN, GRID, INK, MUTED, ORANGE, RED, VIEW, WINE
 
 if TYPE_CHECKING:
-    from itslab.run import Started
+    from itslab.started import Started
 
 CHARACTERS = 3.5
 """Of English text per token, about: a token is counted once its completion is finished."""

@@ -18,7 +18,7 @@ from anywidget import AnyWidget
 
 from itslab import answers
 from itslab.core import Extractor, Key, Node, Result, Tree, require
-from itslab.run import Started
+from itslab.started import Started
 from itslab.viz.panels import Panel, complaint
 from itslab.viz.tree_events import Feed
 

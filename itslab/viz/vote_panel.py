@@ -11,7 +11,7 @@ from itslab.viz.panels import RunPanel, price, slider
 from itslab.viz.voting import Bar, bars, marked, picture
 
 if TYPE_CHECKING:
-    from itslab.run import Started
+    from itslab.started import Started
 
 
 class VotePanel(RunPanel):
