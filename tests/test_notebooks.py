@@ -253,7 +253,7 @@ def test_notebook_02_runs_in_jupyterlab_and_its_samples_can_be_read(tmp_path: Pa
 @needs_browser
 def test_notebook_05_runs_in_jupyterlab_and_its_versions_stand_side_by_side(tmp_path: Path) -> None:
     with opened("05_refinement", tmp_path) as page:
-        page.wait_for_function("document.querySelectorAll('.js-plotly-plot').length == 2")
+        page.wait_for_function("document.querySelectorAll('.js-plotly-plot').length == 3")
         panel = page.locator(".jupyter-widgets.widget-vbox")
         panel.get_by_text("as drawn above: ").wait_for()
         assert panel.get_by_text("✓ right").count() == 1  # a repaired program beside a wrong one
