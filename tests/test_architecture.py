@@ -19,13 +19,14 @@ MAY_IMPORT = {
     "gate": set(),
     "syntax": set(),
     "run": {"gate", *BASE},
+    "started": {"run", *BASE},
     "backends": {"core", "models"},
     "strategies": {"run", *BASE},
     "sandbox": {"core", "syntax"},
     "verifiers": {"sandbox", *BASE},
     "tasks": {"models", "sandbox", "syntax", "verifiers", *BASE},
-    "study": {"run", "tasks", "verifiers", *BASE},
-    "viz": {"run", "study", *BASE},
+    "study": {"run", "started", "tasks", "verifiers", *BASE},
+    "viz": {"started", "study", *BASE},
 }
 ANYTHING = {"bench", "cli", "doctor", "notebooks", "page", "share", "__init__", "__main__"}
 

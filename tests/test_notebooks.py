@@ -289,10 +289,10 @@ def test_a_search_is_watched_live_read_and_stopped(
 def test_a_refinement_is_watched_live_and_stopped(
     tmp_path: Path, small_model: models.ModelFile
 ) -> None:
-    few = {"model": small_model.name, "larger": small_model.name, "n_programs": 1, "n_problems": 1}
-    with opened("05_refinement", tmp_path, mode="live", **few) as page:
+    name, few = small_model.name, {"n_programs": 1, "n_problems": 1, "n_other": 1}
+    with opened("05_refinement", tmp_path, mode="live", model=name, larger=name, **few) as page:
         panel = page.locator(".jupyter-widgets.widget-vbox").first
-        panel.get_by_role("button", name="Run", exact=True).click()
+        panel.get_by_role("button", name="Run").click()
         panel.get_by_text("being drawn").wait_for()
         panel.get_by_role("button", name="Stop").click()
         panel.get_by_text(re.compile("^stopped: ")).wait_for()
