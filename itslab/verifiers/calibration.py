@@ -71,8 +71,8 @@ class Calibrated:
         require(0 < y.sum() < len(y), "correct", right, "right and wrong samples")
         model = LogisticRegression(C=np.inf).fit(logits(x), y)
         # Further digits are the solver's tolerance, and would be others on another machine.
-        slope, intercept = (float(f"{x:.3g}") for x in (model.coef_[0, 0], model.intercept_[0]))
-        return cls(verifier, slope, intercept)
+        fitted = model.coef_[0, 0], model.intercept_[0]
+        return cls(verifier, *(float(f"{number:.3g}") for number in fitted))
 
 
 def logits(scores: ArrayLike) -> NDArray[np.float64]:
