@@ -14,15 +14,11 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, Protocol
 
+from itslab.options import ItslabError as ItslabError
+from itslab.options import OptionError as OptionError
+from itslab.options import require as require
+
 # -- errors ----------------------------------------------------------------------------------------
-
-
-class ItslabError(Exception):
-    """Any error the package raises on purpose. The text names the bad value and the fix."""
-
-
-class OptionError(ItslabError, ValueError):
-    """An option is out of range or unknown."""
 
 
 class ModelError(ItslabError):
@@ -43,12 +39,6 @@ class MissingSample(BackendError, LookupError):
 
 class TaskError(ItslabError, ValueError):
     """A task is unknown or its data cannot be read."""
-
-
-def require(ok: bool, option: str, value: object, valid: str) -> None:
-    """Raise ``OptionError`` naming the option, its value and the valid ones, unless ``ok``."""
-    if not ok:
-        raise OptionError(f"{option}={value!r} is not valid: {option} must be {valid}")
 
 
 # -- what is asked ---------------------------------------------------------------------------------

@@ -11,18 +11,19 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parent.parent
-BASE = {"core", "answers"}
+BASE = {"core", "answers", "options"}
 MAY_IMPORT = {
-    "core": set(),
-    "answers": {"core"},
-    "models": {"core"},
+    "options": set(),
+    "core": {"options"},
+    "answers": {"core", "options"},
+    "models": {"core", "options"},
     "gate": set(),
     "syntax": set(),
     "run": {"gate", *BASE},
     "started": {"run", *BASE},
-    "backends": {"core", "models"},
+    "backends": {"core", "models", "options"},
     "strategies": {"run", *BASE},
-    "sandbox": {"core", "syntax"},
+    "sandbox": {"core", "options", "syntax"},
     "verifiers": {"sandbox", *BASE},
     "tasks": {"models", "sandbox", "syntax", "verifiers", *BASE},
     "study": {"run", "started", "tasks", "verifiers", *BASE},
