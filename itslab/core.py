@@ -303,15 +303,19 @@ class Budget:
             value = getattr(self, f.name)
             require(value is None or value > 0, f.name, value, "a number > 0, or None for no limit")
 
-    def exhausted(self, cost: Cost) -> str | None:
-        """Return the name of the first limit that ``cost`` has reached, or None."""
-        spent = {
+    @staticmethod
+    def spent(cost: Cost) -> dict[str, float]:
+        """Return what a cost takes of each limit."""
+        return {
             "tokens": cost.decoded,
             "samples": cost.calls,
             "seconds": cost.seconds,
             "flops": cost.flops,
         }
-        for name, value in spent.items():
+
+    def exhausted(self, cost: Cost) -> str | None:
+        """Return the name of the first limit that ``cost`` has reached, or None."""
+        for name, value in self.spent(cost).items():
             limit = getattr(self, name)
             if limit is not None and value >= limit:
                 return name

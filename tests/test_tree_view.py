@@ -19,8 +19,19 @@ import pytest
 from test_notebooks import browser_page, jupyterlab, needs_browser
 
 from itslab import models
+from itslab.backends import Bank
 from itslab.backends.llama import Llama
-from itslab.core import Completion, Cost, Event, Node, OptionError, Result, Sampling, Tree
+from itslab.core import (
+    Budget,
+    Completion,
+    Cost,
+    Event,
+    Node,
+    OptionError,
+    Result,
+    Sampling,
+    Tree,
+)
 from itslab.page import write_page
 from itslab.started import Started, solve, start
 from itslab.strategies import MCTS
@@ -150,6 +161,30 @@ def test_waits_in_which_nothing_is_drawn_are_cut_short() -> None:
     assert [row[0] for row in read(tree).rows] == [0, 1, 31, 31.5, 31.5]
 
 
+def test_samples_that_were_recorded_take_as_long_as_drawing_them_took() -> None:
+    """A bank hands them over at once; the slider and the cost tell the same seconds."""
+    tree = Tree()
+    tree.nodes = [Node(0, None, "user", "?"), Node(1, None, "assistant", status="open")]
+    tree.events = [
+        Event(0.0, "node", 0, {"parent": None, "role": "user"}),
+        Event(0.001, "node", 1, {"parent": 0, "role": "assistant"}),
+        Event(0.002, "done", 1, {"finish": "end", "cost": Cost(seconds=5.5)}),
+        Event(0.003, "verdict", 1, {"score": 1.0, "cost": Cost(seconds=2.5)}),
+        Event(0.004, "best", 1),
+    ]
+    assert [row[0] for row in read(tree).rows] == [0, 0.001, 5.5, 8.0, 8.0]
+
+
+def test_nodes_of_a_run_that_failed_are_drawn_no_more() -> None:
+    tree = Tree()
+    node = tree.add(tree.add(None, "user", "?"), "assistant", "", "open")
+    feed = read(tree)
+    node.status = "failed"
+    for _ in range(2):
+        feed.close(None)
+    assert [row[1:] for row in feed.rows[2:]] == [["done", 1, {"finish": "failed", "text": ""}]]
+
+
 # -- what browsers hear ----------------------------------------------------------------------------
 
 
@@ -258,6 +293,30 @@ def test_what_cannot_be_done_is_said_and_what_goes_wrong_is_shown(llm: Llama) ->
     assert failing.state == "failed"
 
 
+def test_a_budget_that_ended_a_run_is_told_with_what_was_spent(llm: Llama) -> None:
+    view = Heard(start(QUESTION, search(50), llm, budget=Budget(tokens=40)))
+    view.wait()
+    assert view.heard[-1]["state"] == "budget spent (40 of 40 tokens)"
+    result = solve(QUESTION, search(50), llm, budget=Budget(tokens=40))
+    assert TreeView(result).state == "budget spent (40 tokens)"  # a result tells no limit
+
+
+def test_in_replay_nothing_can_be_forked_and_the_reason_is_told(llm: Llama, tmp_path: Path) -> None:
+    with Bank(tmp_path / "bank.sqlite") as bank:
+        solve(QUESTION, search(1), bank.record(llm))
+        started = start(QUESTION, search(1), bank.replay())
+        view = Heard(started, fork=lambda started, node: started.fork(node, search(1)))
+        view.wait()
+        view.press("select", node=1)
+        view.press("fork")
+    assert "fork" in view.heard[-1]["can"]
+    assert "Only recorded samples are here" in view.heard[-1]["unforkable"]
+    assert view.error == view.heard[-1]["unforkable"]
+    assert view.state == "done"
+    assert "recorded" in Heard(started.result())._message(0)["unforkable"]
+    assert Heard(start(QUESTION, search(1), llm))._message(0)["unforkable"] == ""
+
+
 def panel(llm: Llama, **options: Any) -> TreePanel:
     sliders = [ipywidgets.IntSlider(2), ipywidgets.FloatSlider(1.5)]
     first = Result(None, None, Tree(), Cost(), None, 0)
@@ -286,6 +345,24 @@ def test_a_panel_begins_runs_and_forks_with_the_values_of_its_sliders(llm: Llama
     shown.view.wait()
     assert shown.view.feed.tree is not first
     assert shown.view.node is None
+
+
+def test_a_panel_waits_for_the_run_that_it_shows_first_and_can_fork_it(llm: Llama) -> None:
+    sliders = [ipywidgets.IntSlider(2)]
+
+    def begin(n: int) -> Started:
+        return start(QUESTION, search(n), llm)
+
+    def resume(started: Started, node: Node, n: int) -> Started:
+        return started.fork(node, search(n))
+
+    shown = TreePanel(begin, begin(2), sliders, resume=resume)
+    assert shown.view.state == "done"
+    assert sum(row[1] == "iteration" for row in shown.view.feed.rows) == 2
+    shown.view._handle_custom_msg({"do": "select", "node": 0}, [])
+    shown.view.fork()
+    shown.view.wait()
+    assert shown.view.error == ""
 
 
 def test_clicks_from_many_threads_start_one_run(llm: Llama) -> None:
@@ -477,6 +554,7 @@ def test_in_jupyterlab_a_run_is_stepped_read_stopped_forked_and_outlives_its_ker
         )
         page.locator("[data-node='1'] circle").click()
         expect(page.locator(".reader mark")).to_have_text(re.compile(r"\S"))
+        expect(page.locator(".reader pre")).to_have_css("word-break", "normal")  # words stay whole
         expect(page.locator(".facts")).to_contain_text("visits")
         slider = page.locator(".its-tree input")
         slider.press("Home")

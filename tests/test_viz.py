@@ -16,6 +16,7 @@ from plotly.colors import hex_to_rgb
 
 from itslab.backends.llama import Llama
 from itslab.core import (
+    Budget,
     Completion,
     Cost,
     MissingSample,
@@ -42,7 +43,7 @@ from itslab.viz import (
     votes,
 )
 from itslab.viz.browser import SCALE, Sample, listing, shade
-from itslab.viz.panels import Panel, price
+from itslab.viz.panels import Panel, ending, price
 from itslab.viz.style import GREEN, INK, MARKS
 from itslab.viz.thinking import said, thought
 from itslab.viz.vote_panel import votes_so_far
@@ -265,6 +266,22 @@ def test_stop_ends_a_run_at_once_and_another_can_begin(llm: Llama) -> None:
     panel.stop()
     panel.wait(10)
     assert not panel.run_button.disabled
+
+
+def test_endings_are_told_in_words() -> None:
+    cost = Cost(decoded=1200, calls=16, seconds=3.04, flops=2.5e12)
+    budget = Budget(tokens=1200, samples=16, seconds=3, flops=2e12)
+    told = ("tokens", "samples", "seconds", "flops", "stop", "context", None)
+    assert [ending(stopped_by, cost, budget) for stopped_by in told] == [
+        "budget spent (1,200 of 1,200 tokens)",
+        "budget spent (16 of 16 samples)",
+        "budget spent (3.0 of 3.0 s)",
+        "budget spent (2,500 of 2,000 GFLOPs)",
+        "stopped",
+        "context full",
+        "done",
+    ]
+    assert ending("tokens", cost) == "budget spent (1,200 tokens)"
 
 
 def test_clicks_from_many_threads_start_one_run(llm: Llama) -> None:

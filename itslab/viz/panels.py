@@ -14,7 +14,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from itslab.core import Cost, ItslabError, Result, Tree
+from itslab.core import Budget, Cost, ItslabError, Result, Tree
 from itslab.viz.style import RED
 
 if TYPE_CHECKING:
@@ -99,8 +99,12 @@ class RunPanel(Panel, ABC):
         Args:
             tree: all that was drawn so far.
             cost: of it.
-            state: "as drawn above", "drawing", "stopped" or "done".
+            state: "as drawn above", "drawing", "done", or what ended it early, as ``ending`` says.
         """
+
+    def finish(self, result: Result, state: str) -> None:
+        """Show a run at its end."""
+        self.view.value = self.draw(result.tree, result.cost, state)
 
     def run(self) -> None:
         """Begin a run with the sliders' values; does nothing while one goes on."""
@@ -135,9 +139,8 @@ class RunPanel(Panel, ABC):
             while started.running:
                 self.view.value = self.draw(run.tree, run.cost, "drawing")
                 time.sleep(REFRESH)
-            started.result()
-            state = "stopped" if run.stopped_by else "done"
-            self.view.value = self.draw(run.tree, run.cost, state)
+            result = started.result()
+            self.finish(result, ending(result.stopped_by, result.cost, run.budget))
         except Exception as error:
             text = html.escape(complaint(error))
             self.message.value = f'<b style="color:{RED}">{text}</b>'
@@ -152,6 +155,28 @@ class RunPanel(Panel, ABC):
 def complaint(error: Exception) -> str:
     """Say what went wrong; whose errors name themselves well enough, without their kind."""
     return str(error) if isinstance(error, ItslabError) else f"{type(error).__name__}: {error}"
+
+
+def ending(stopped_by: str | None, cost: Cost, budget: Budget = Budget()) -> str:
+    """Say how a run ended: by itself, by someone, or because something was spent."""
+    if stopped_by is None:
+        return "done"
+    if stopped_by == "stop":
+        return "stopped"
+    if stopped_by == "context":
+        return "context full"
+    scale, unit, form = _UNITS[stopped_by]
+    amounts = [budget.spent(cost)[stopped_by], getattr(budget, stopped_by)]
+    told = [format(amount / scale, form) for amount in amounts if amount is not None]
+    return f"budget spent ({' of '.join(told)} {unit})"
+
+
+_UNITS = {  # of a limit: what it is divided by, its name, and how it is written
+    "tokens": (1, "tokens", ",.0f"),
+    "samples": (1, "samples", ",.0f"),
+    "seconds": (1, "s", ",.1f"),
+    "flops": (1e9, "GFLOPs", ",.0f"),
+}
 
 
 def slider(label: str, choices: Sequence[Any], value: float) -> Any:

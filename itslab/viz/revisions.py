@@ -138,6 +138,11 @@ class RefinementPanel(RunPanel):
             f"</div></div>"
         )
 
+    def finish(self, result: Result, state: str) -> None:
+        """Show a run at its end, at the version that it returned."""
+        super().finish(result, state)
+        self._to_best(result)
+
     def picture(self) -> str:
         """Return all versions of the line on view, for a page that nobody can move."""
         assert self._shown is not None  # it was drawn when it was made

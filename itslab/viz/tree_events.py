@@ -44,6 +44,7 @@ class Feed:
         self._answered: set[int] = set()
         self._best: int | None = None
         self._cut = self._last = 0.0  # seconds: left out so far, and the time of the last event
+        self._computed = self._shown = 0.0  # seconds that models took, and of the last row
 
     def read(self) -> None:
         """Turn new events into rows."""
@@ -52,8 +53,14 @@ class Feed:
             self._add(event)
 
     def close(self, answer: Node | None) -> None:
-        """End with the node that answers, which a strategy may have chosen after its last event."""
+        """End with the node that answers, which a strategy may have chosen after its last event.
+
+        Nodes of a run that failed are under way no more.
+        """
         self.read()
+        for node in list(self._drawing.values()):
+            if node.status == "failed":
+                self._add(Event(self._last, "done", node.id, {"finish": "failed"}))
         if answer is not None and answer.id != self._best:
             self._add(Event(self._last, "best", answer.id))
 
@@ -76,6 +83,8 @@ class Feed:
         return grown
 
     def _add(self, event: Event) -> None:
+        if isinstance(cost := event.data.get("cost"), Cost):
+            self._computed += cost.seconds
         node, time = self.tree.nodes[event.node], self._time(event.time)
         there = (item for item in event.data.items() if item[1] not in (Cost(), ""))
         data = {name: plain(value) for name, value in there}
@@ -108,14 +117,18 @@ class Feed:
         return {"answer": answer} if form == answer else {"answer": answer, "key": form}
 
     def _time(self, time: float) -> float:
-        """Seconds since the first event, without long idle waits; never earlier than the last."""
+        """Seconds since the first event, without long idle waits; never earlier than the last.
+
+        Samples from a bank come at once: then it is the seconds that drawing them had taken.
+        """
         if not self.rows:
             self._cut = self._last = time
         time = max(time, self._last)
         if not self._drawing:
             self._cut += max(time - self._last - IDLE, 0)
         self._last = time
-        return round(time - self._cut, 3)
+        self._shown = max(time - self._cut, self._computed, self._shown)
+        return round(self._shown, 3)
 
 
 def plain(value: Any) -> Any:

@@ -200,7 +200,7 @@ export function treeView(root, send) {
     pause: press("pause", "Finish the iteration under way, and wait"),
     resume: press("resume", "Let the run go on"),
     step: press("step", "Let one iteration happen"),
-    fork: press("fork", "Go on from the chosen node with these settings; a paused run ends"),
+    fork: press("fork", ""),
   };
   buttons.fork.lastChild.data = "Fork from here";
   const state = make("span", { class: "state", role: "status" });
@@ -468,7 +468,7 @@ export function treeView(root, send) {
     const least = node.id === chosen ? 4 : 1.5;
     const radius = Math.max(Math.min(4.5 + 5 * share, room * 0.42), least);
     const onPath = look.best.has(node.id);
-    const failed = then.finish === "cancelled";
+    const failed = ["cancelled", "failed"].includes(then.finish);
     const names = { node: 1, tiny: radius < 3, dim: then.dim && !onPath, open: then.open, failed,
       onPath, best: then === now.best, chosen: node.id === chosen };
     const name = Object.keys(names).filter((key) => names[key]).join(" ");
@@ -552,7 +552,10 @@ export function treeView(root, send) {
     set("pause", can("steer") && !held, live);
     set("resume", can("steer") && held, live);
     set("step", can("steer"), about.state === "paused");
-    set("fork", can("fork"), chosen !== null && (!live || about.state === "paused"));
+    const free = !live || about.state === "paused";
+    set("fork", can("fork"), chosen !== null && free && !about.unforkable);
+    const aim = chosen === null ? "Click a node first" : "Go on from it with these settings";
+    put(buttons.fork, "title", about.unforkable || `${aim}; a paused run ends`);
     const parts = [about.state, count(now.nodes.size, "node")];
     if (now.rounds) parts.push(count(now.rounds, "iteration"));
     const trouble = gone ? "The kernel is gone: this is what it drew." : about.error;
@@ -626,7 +629,8 @@ export function treeView(root, send) {
     const [prefilled, reused, decoded, , seconds] = node.cost ?? [];
     const made = node.open ? "being drawn" : node.finish ?? (node.role === "assistant"
       ? "inserted" : `said by the ${node.role}`);
-    const ends = { end: "the model ended its turn", stop: "a step", length: "cut at its length" };
+    const ends = { end: "the model ended its turn", stop: "a step", length: "cut at its length",
+      failed: "could not be drawn" };
     return [
       ["status", [ends[made] ?? made, node.dim ? "pruned" : ""].filter(Boolean).join(", ")],
       ["answer", node.answer], ["score", node.score], ["note", node.note || undefined],

@@ -17,9 +17,9 @@ from typing import Any
 from anywidget import AnyWidget
 
 from itslab import answers
-from itslab.core import Extractor, Key, Node, Result, Tree, require
+from itslab.core import Extractor, Key, Node, OptionError, Result, Tree, require
 from itslab.started import Started
-from itslab.viz.panels import Panel, complaint
+from itslab.viz.panels import Panel, complaint, ending
 from itslab.viz.tree_events import Feed
 
 REFRESH = 0.18
@@ -51,7 +51,7 @@ class TreeView(AnyWidget):  # type: ignore[misc]
 
     Attributes:
         state: ``drawing``, ``pausing`` until the iteration under way is finished, ``paused``,
-            ``stopped``, ``done`` or ``failed``.
+            ``failed``, or how it ended: ``done``, ``stopped``, ``budget spent (…)``.
         error: what went wrong, as it is shown; empty if nothing did.
     """
 
@@ -87,7 +87,8 @@ class TreeView(AnyWidget):  # type: ignore[misc]
         else:
             tree, node = (run.tree, run.node) if isinstance(run, Result) else (run, None)
             self._open(tree, answers.extract, answers.canonical).close(node)
-            self._end = "stopped" if isinstance(run, Result) and run.stopped_by else "done"
+            if isinstance(run, Result):
+                self._end = ending(run.stopped_by, run.cost)
 
     # -- what is on view ---------------------------------------------------------------------------
 
@@ -178,6 +179,8 @@ class TreeView(AnyWidget):  # type: ignore[misc]
         started, node, fork = self._started, self.node, self._fork
         valid = "given, and a node of a run that was begun here clicked, to go on from it"
         require(None not in (started, node, fork), "fork", fork, valid)
+        if reason := self._unforkable():
+            raise OptionError(reason)
         assert started is not None
         assert node is not None
         assert fork is not None
@@ -216,9 +219,11 @@ class TreeView(AnyWidget):  # type: ignore[misc]
             result = started.result()
             with self._lock:
                 self.feed.close(result.node)
-            end = "stopped" if result.stopped_by else "done"
+            end = ending(result.stopped_by, result.cost, started.run.budget)
         except Exception as error:
             self.error = complaint(error)
+            with self._lock:
+                self.feed.close(None)
         self._end = end
         self._tell()
 
@@ -252,15 +257,25 @@ class TreeView(AnyWidget):  # type: ignore[misc]
                 "can": [
                     *(["run"] if self._begin else []),
                     *(["steer"] if self._started or self._begin else []),
-                    *(["fork"] if self._started and self._fork else []),
+                    *(["fork"] if self._fork else []),
                 ],
+                "unforkable": self._unforkable(),
             }
+
+    def _unforkable(self) -> str:
+        """Why nothing can go on from the nodes on view; empty if it can."""
+        if self._started is None:
+            return "This run was recorded: press Run for one that can be forked"
+        if getattr(self._started.run.backend, "model", "any") is None:  # a bank without a model
+            return "Only recorded samples are here: a fork draws new ones, so load a model (live)"
+        return ""
 
     def _tell(self) -> None:
         """Send what is new to all browsers that show this view."""
         with self._lock:
             message = self._message(self._rows)
-            about = {name: message[name] for name in ("run", "state", "error", "can")}
+            told = ("run", "state", "error", "can", "unforkable")
+            about = {name: message[name] for name in told}
             if message["rows"] or message["growth"] or about != self._told:
                 self._rows += len(message["rows"])
                 self._told = about
@@ -287,7 +302,7 @@ class TreePanel(Panel):
 
     Args:
         begin: starts a run with the values of the sliders, in their order.
-        first: what is shown until Run is pressed.
+        first: what is shown until Run is pressed; a run that goes on is waited for.
         sliders: each with a ``value``.
         resume: goes on from a node of the run on view, with the values that the sliders have by
             then, such as ``lambda started, node, c: started.fork(node, MCTS(c=c))``.
@@ -297,7 +312,7 @@ class TreePanel(Panel):
     def __init__(
         self,
         begin: Callable[..., Started],
-        first: Result,
+        first: Started | Result,
         sliders: Sequence[Any],
         *,
         resume: Callable[..., Started] | None = None,
@@ -323,6 +338,8 @@ class TreePanel(Panel):
                 gold=gold,
             ),
         )
+
+        self.view.wait()
 
     def picture(self) -> str:
         """Return what stands for the panel in a page."""
