@@ -185,7 +185,7 @@ def fits(value: Any, hint: Any) -> bool:
             fits(name, arguments[0]) and fits(item, arguments[1]) for name, item in value.items()
         )
     if origin is Callable:
-        return callable(value) and not isinstance(value, type)
+        return callable(value)
     if getattr(hint, "_is_protocol", False):
         methods = [name for name, member in vars(hint).items() if inspect.isfunction(member)]
         promised = [name for name in methods if name == "__call__" or not name.startswith("_")]

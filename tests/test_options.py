@@ -59,7 +59,7 @@ TABLE: list[tuple[Any, list[Any], list[Any], str]] = [
     (tuple[str, str], [("a", "b")], [("a",), "ab", ("a", 1)], "a tuple of 2: text, text"),
     (Sequence[Count], [[1], (2,)], [[0], "1", 1, None], "a list of which each is a whole"),
     (Mapping[str, int], [{"a": 1}], [{"a": "1"}, {1: 1}, [], None], "a dict of which each value"),
-    (Callable[[str], str], [str.upper], [str, "f", None], "a function"),
+    (Callable[[str], str], [str.upper, str], ["f", None], "a function"),
     (Verifier, [judge], [Model(), Model, "judge", None, 3], "a Verifier"),
     (Backend, [Model()], [Model, judge, "llm", None], "a Backend"),
     (Sampling, [Sampling()], [Sampling, None, {}], "a Sampling"),
