@@ -10,7 +10,7 @@ tied with equal chance.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import combinations
 
 import numpy as np
@@ -48,36 +48,39 @@ def best_at_k(scores: ArrayLike, correct: ArrayLike, ks: Sequence[int]) -> Array
         ks: numbers of samples, each from 1 to n.
     """
     right = _samples(correct, ks)
-    score = np.asarray(scores, dtype=float)
-    require(score.shape == right.shape, "scores", score.shape, f"of shape {right.shape}")
-    score = np.where(np.isnan(score), -np.inf, np.maximum(score, np.finfo(float).min))
-    below = (score[:, None, :] < score[:, :, None]).sum(axis=2)
-    up_to = (score[:, None, :] <= score[:, :, None]).sum(axis=2)
-    chances = (_chance(right.shape[1], k) for k in ks)
-    chosen = ((chance[up_to] - chance[below]) / (up_to - below) for chance in chances)
-    return np.stack([(share * right).sum(axis=1) for share in chosen], axis=1)
+    score = _scores(scores, right)
+    return np.stack([(_chosen(score, k) * right).sum(axis=1) for k in ks], axis=1)
 
 
-def until(scores: ArrayLike, correct: ArrayLike, enough: float) -> tuple[Array, Array]:
-    """Draw one sample after the other until one scores enough; the best scored if none of n does.
+def until(
+    scores: ArrayLike, correct: ArrayLike, enough: float, k: int | None = None
+) -> tuple[Array, Array]:
+    """Draw one sample after the other until one scores enough; of k that do not, the best scored.
 
     Returns:
         The chance to end on a right answer, (p,), and the samples drawn on average, (p,): over all
-        orders of the samples.
+        subsets of k samples and all their orders.
 
     Args:
         scores: (p, n) the higher the better; nan is never enough.
         correct: (p, n) whether each sample is right.
         enough: the score at which drawing ends, such as 1 for all visible tests.
+        k: draw at most so many; by default all n.
     """
-    score, right = np.asarray(scores, dtype=float), np.asarray(correct, dtype=bool)
-    n = right.shape[1]
-    best = best_at_k(score, right, [n])[:, 0]
-    passing = score >= enough
+    right = _samples(correct, () if k is None else (k,))
+    score, n = _scores(scores, right), right.shape[1]
+    plain = isinstance(enough, int | float) and not isinstance(enough, bool)
+    require(plain and not math.isnan(float(enough)), "enough", enough, "a number")
+    most = n if k is None else k
+    passing = (score >= enough) & (score > -np.inf)
     count = passing.sum(axis=1)
-    chance = np.where(count, (passing & right).sum(axis=1) / np.maximum(count, 1), best)
-    # The first of r special ones among n in random order is expected at place (n + 1) ÷ (r + 1).
-    return chance, np.where(count, (n + 1) / (count + 1), n)
+    # none[j]: the chance that none of the first j passes.
+    none = np.stack([_chance(n, j)[n - count] for j in range(most + 1)])
+    # Whichever passes first is each of those that pass with equal chance. A failing one is chosen
+    # where it is the best of k, since then all of them fail.
+    first = (1 - none[most]) * (passing * right).sum(axis=1) / np.maximum(count, 1)
+    best = (_chosen(score, most) * right * ~passing).sum(axis=1)
+    return first + best, none[:most].sum(axis=0)
 
 
 def majority_at_k(
@@ -133,10 +136,10 @@ def weighted_at_k(
         draws, seed: of random subsets.
     """
     right = _samples(correct, ks)
-    score = np.asarray(scores, dtype=float)
+    score = _table("scores", scores)
     require(score.shape == right.shape, "scores", score.shape, f"of shape {right.shape}")
     as_weights([], weigh)
-    lowest = np.nanmin(score, initial=0.0)
+    lowest = float(np.nanmin(score, initial=0.0))
     require(weigh != "score" or lowest >= 0, "scores", lowest, "≥ 0, or weigh 'exp' or 'rank'")
     rng = np.random.default_rng(seed)
     subsets = [_subsets(right.shape[1], k, draws, rng) for k in ks]
@@ -242,14 +245,43 @@ def _ballots(
     return votes[:, :used], credit[:, :used], right.shape[1] - votes.sum(axis=1)
 
 
+def _chosen(score: Array, k: int) -> Array:
+    """Chance of each sample to be the best scored of k, (p, n); of equal ones each is, in turn."""
+    below = (score[:, None, :] < score[:, :, None]).sum(axis=2)
+    up_to = (score[:, None, :] <= score[:, :, None]).sum(axis=2)
+    chance = _chance(score.shape[1], k)
+    share: Array = (chance[up_to] - chance[below]) / (up_to - below)
+    return share
+
+
+def _scores(scores: ArrayLike, right: Array) -> Array:
+    """Scores of the shape of ``right``; nan comes last, after −inf."""
+    score = _table("scores", scores)
+    require(score.shape == right.shape, "scores", score.shape, f"of shape {right.shape}")
+    return np.where(np.isnan(score), -np.inf, np.maximum(score, np.finfo(float).min))
+
+
 def _samples(correct: ArrayLike, ks: Sequence[int]) -> Array:
-    right = np.asarray(correct, dtype=float)
-    require(right.ndim == 2 and right.size > 0, "correct", right.shape, "of shape (p, n)")
+    right = _table("correct", correct)
+    require(bool(((right >= 0) & (right <= 1)).all()), "correct", correct, "marks, 0 or 1")
     n = right.shape[1]
     require(n <= _MOST_SAMPLES, "samples", n, f"at most {_MOST_SAMPLES} per problem")
+    require(isinstance(ks, Iterable) and not isinstance(ks, str), "ks", ks, "numbers of samples")
     for k in ks:
-        require(1 <= k <= n, "k", k, f"from 1 to the {n} samples there are")
+        whole = isinstance(k, int | np.integer) and not isinstance(k, bool)
+        require(whole and 1 <= k <= n, "k", k, f"from 1 to the {n} samples there are")
     return right
+
+
+def _table(name: str, values: ArrayLike) -> Array:
+    try:
+        table = np.asarray(values)
+    except ValueError:  # rows of unequal length
+        table = np.empty(0)
+    fit = table.ndim == 2 and table.size > 0
+    require(fit, name, table.shape, "of shape (p, n)")
+    require(table.dtype.kind in "biuf", name, values, "numbers")
+    return table.astype(float)
 
 
 def _chance(n: int, k: int) -> Array:
