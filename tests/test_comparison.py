@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -11,6 +13,7 @@ from itslab.strategies import SelfConsistency
 from itslab.study.comparison import Tried, at_tokens, beside, curves
 from itslab.study.runner import solve_all
 from itslab.study.samples import Samples
+from itslab.study.statistics import mean
 from itslab.tasks import Task
 
 TASK = Task(
@@ -53,6 +56,7 @@ def test_samples_and_the_runs_that_drew_them_cost_the_same(llm: Llama) -> None:
     samples = Samples(TASK, results)
     both = Tried.samples(samples, samples.correct[:, 0], 2)
     assert list(both.tokens) == [12, 12, 12]
+    assert both.clusters == runs.clusters == ["0", "1", "2"]
     [prompt] = {
         node.completion.cost.prefilled + node.completion.cost.reused for [node, _] in samples.nodes
     }
@@ -62,6 +66,25 @@ def test_samples_and_the_runs_that_drew_them_cost_the_same(llm: Llama) -> None:
     one = Tried.samples(samples, samples.correct[:, 0], [1, 2, 2])
     assert list(one.tokens) == [6, 12, 12]
     assert one.flops[0] < both.flops[0]
+
+
+def test_problems_of_one_template_are_one_unit_of_every_interval() -> None:
+    task = replace(
+        TASK,
+        problems=tuple(
+            Problem(str(i), "?", "x", {"template": template}) for i, template in enumerate("aabb")
+        ),
+    )
+    assert task.clusters == ["a", "a", "b", "b"]
+    assert TASK.clusters == ["0", "1", "2"]
+    both, none = tried(1, 1, 0, 0), tried(0, 0, 0, 0)
+    both, none = (replace(what, clusters=task.clusters) for what in (both, none))
+    assert both.solved == mean([1, 0])
+    assert both.gain(none).p == 1  # one template, either way
+    assert at_tokens([none, replace(both, tokens=both.tokens + 10)], 15).clusters == list("aabb")
+    methods = {("some", 1): both, ("none", 1): none}
+    assert beside(methods, "none").solved["some", 1] == mean([1, 0]).percent
+    assert curves(methods).high[0] == mean([1, 0]).high
 
 
 def test_between_two_sizes_the_tokens_decide() -> None:

@@ -53,6 +53,28 @@ def test_what_is_not_there_is_not_found(bank):
     assert 0.4 < np.nanmean(auroc(held_out(states, shuffled), shuffled)) < 0.6
 
 
+def test_a_template_is_learned_from_its_other_problems_unless_they_are_held_out_with_it(bank):
+    """States that tell nothing but the template, whose problems are all right or all wrong."""
+    rng = np.random.default_rng(2)
+    templates = np.repeat(np.arange(PROBLEMS // 4), 4)
+    of_template = rng.normal(size=(PROBLEMS // 4, 1, WIDTH))[templates]
+    states = of_template + 0.01 * rng.normal(size=(PROBLEMS, SAMPLES, WIDTH))
+    correct = np.repeat((templates % 2 == 0)[:, None], SAMPLES, axis=1)
+
+    def told(clusters):
+        return ((held_out(states, correct, clusters) > 0.5) == correct).mean()
+
+    assert told(None) > 0.95
+    assert told(templates.tolist()) < 0.7
+    assert repr(Probe.fit(states, correct, templates.tolist())) == repr(
+        Probe.fit(states, correct, [str(t) for t in templates])
+    )
+    with pytest.raises(OptionError, match="40 names"):
+        held_out(states, correct, templates[:5].tolist())
+    with pytest.raises(OptionError, match="at least 5"):
+        held_out(states, correct, (templates // 3).tolist())
+
+
 def test_samples_without_a_state_teach_nothing_and_get_no_score(bank):
     states, correct = bank
     lacking = states.copy()

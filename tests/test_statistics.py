@@ -1,4 +1,4 @@
-"""Estimators against enumeration, intervals against simulation."""
+"""Estimators against enumeration, intervals by hand and beside scipy's; see test_coverage.py."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from itslab.answers import as_weights, vote
 from itslab.core import OptionError
+from itslab.study import statistics
 from itslab.study.selection import best_at_k, majority_at_k, pass_at_k, until, weighted_at_k
-from itslab.study.statistics import auroc, difference, mean
+from itslab.study.statistics import Estimate, auroc, difference, holm, mean, share
 
 
 def enumerate_orders(n, select):
@@ -47,22 +49,47 @@ def test_pass_at_k_stays_exact_where_a_float_product_overflows():
 # -- stopping early --------------------------------------------------------------------------------
 
 
+def test_the_first_of_two_that_passes_by_hand():
+    """Right and passing, wrong and passing, right and failing, wrong and failing: draw two.
+
+    Of six pairs five hold one that passes, which of the two in half of all orders: 5/6 × 1/2. The
+    last one ends on the better of the failing ones, which is right. Half of all first draws pass.
+    """
+    scores, correct = [[1.0, 1.0, 0.5, 0.0]], [[1, 0, 1, 0]]
+    chance, drawn = until(scores, correct, 1.0, 2)
+    assert (chance[0], drawn[0]) == pytest.approx((5 / 12 + 1 / 6, 1 + 1 / 2))
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(
-        st.tuples(st.sampled_from([0.0, 0.5, 1.0, math.nan]), st.booleans()), min_size=1, max_size=5
-    )
+        st.tuples(st.sampled_from([0.0, 0.5, 1.0, -math.inf, math.nan]), st.booleans()),
+        min_size=1,
+        max_size=5,
+    ),
+    st.data(),
 )
-def test_stopping_at_the_first_that_is_good_enough_equals_enumeration(samples):
+def test_stopping_at_the_first_that_is_good_enough_equals_all_subsets_and_orders(samples, data):
     scores, correct = zip(*samples, strict=True)
+    k = data.draw(st.integers(1, len(samples)))
     ended, drawn = [], []
-    for order in itertools.permutations(range(len(samples))):
+    for order in itertools.permutations(range(len(samples)), k):
         stops = [place for place, i in enumerate(order) if scores[i] >= 1]
-        drawn.append(stops[0] + 1 if stops else len(order))
-        best = max(order, key=lambda i: -math.inf if math.isnan(scores[i]) else scores[i])
-        ended.append(correct[order[stops[0]] if stops else best])
-    chance, count = until([scores], [correct], 1.0)
+        drawn.append(stops[0] + 1 if stops else k)
+        ranks = [(not math.isnan(scores[i]), scores[i]) for i in order]
+        ended.append(correct[order[stops[0] if stops else ranks.index(max(ranks))]])
+    chance, count = until([scores], [correct], 1.0, k)
     assert (chance[0], count[0]) == pytest.approx((np.mean(ended), np.mean(drawn)))
+    if k == len(samples):
+        assert np.array_equal(until([scores], [correct], 1.0), (chance, count))
+
+
+def test_with_one_sample_there_is_nothing_to_stop():
+    rng = np.random.default_rng(6)
+    scores, correct = rng.random((9, 7)), rng.random((9, 7)) < 0.5
+    chance, drawn = until(scores, correct, 0.5, 1)
+    assert np.allclose(chance, correct.mean(axis=1))
+    assert np.array_equal(drawn, np.ones(9))
 
 
 # -- majority --------------------------------------------------------------------------------------
@@ -237,17 +264,152 @@ def test_arrays_that_do_not_fit_are_refused():
         difference([0.1, 0.2], [0.1])
 
 
+@pytest.mark.parametrize(
+    "odd",
+    [None, True, "ab", 2.5, [None, 1], ["0.5", "1"], [[1], [1, 2]], [math.nan, 1], [], {1: 2}],
+)
+@pytest.mark.parametrize(
+    "call",
+    [
+        mean,
+        holm,
+        lambda odd: share(odd, [1, 1]),
+        lambda odd: share([0, 1], odd),
+        lambda odd: difference([0, 1], odd),
+        lambda odd: mean([0, 1], level=odd),
+        lambda odd: difference([0, 1], [1, 0], level=odd),
+        lambda odd: pass_at_k(odd, (1,)),
+        lambda odd: best_at_k(odd, [[0, 1]], (1,)),
+        lambda odd: majority_at_k([["a", "b"]], odd, (1,)),
+        lambda odd: weighted_at_k([["a", "b"]], odd, [[0, 1]], (1,)),
+        lambda odd: until([[0, 1]], [[0, 1]], 1.0, odd or "none"),
+        lambda odd: until([[0, 1]], [[0, 1]], odd if odd != 2.5 else None),
+    ],
+)
+def test_nonsense_is_refused_in_one_line(call, odd):
+    with pytest.raises(OptionError) as error:
+        call(odd)
+    assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("odd", ["ab", 2, [0], [[], []]])
+def test_clusters_are_names_one_per_problem(odd):
+    with pytest.raises(OptionError, match=r"clusters=.*2 names"):
+        mean([0, 1], clusters=odd)
+
+
 # -- intervals -------------------------------------------------------------------------------------
 
 
 def test_the_interval_of_plain_proportions_is_wilsons():
-    # 5 of 10 right; Wilson by hand with t = 2.262 and n = 10 × 9/10, the variance being unbiased
+    # 5 of 10 right: the unbiased variance is 10/9 of p (1 − p), and with a tenth of a problem more,
+    # of 2.5, the ratio is (25/9 + 0.1) / 2.6. Wilson by hand at 10 / ratio, with t = 2.262 for 9.
     estimate = mean([1, 0] * 5)
-    t2 = 2.2622**2
-    half = math.sqrt(t2 / 4 / 9 + t2 * t2 / 4 / 81) / (1 + t2 / 9)
+    size, t2 = 10 * 2.6 / (25 / 9 + 0.1), 2.2622**2
+    half = math.sqrt(t2 / 4 / size + t2 * t2 / 4 / size**2) / (1 + t2 / size)
     assert estimate.value == 0.5
-    assert (estimate.low, estimate.high) == pytest.approx((0.5 - half, 0.5 + half), abs=1e-3)
+    assert (estimate.low, estimate.high) == pytest.approx((0.5 - half, 0.5 + half), abs=1e-4)
     assert str(estimate) == f"0.500 [{0.5 - half:.3f}, {0.5 + half:.3f}]"
+
+
+@pytest.mark.parametrize(("right", "n"), [(0, 20), (3, 20), (50, 100), (164, 164)])
+def test_wilson_is_scipys(right, n):
+    low, high = statistics._wilson(right / n, n, 1.959963984540054)
+    theirs = stats.binomtest(right, n).proportion_ci(method="wilson")
+    assert (low, high) == pytest.approx((theirs.low, theirs.high), abs=1e-9)
+
+
+def test_tangos_interval_is_the_published_one():
+    """Fagerland, Lydersen & Laake 2014 (Statistics in Medicine 33): 1 to 7 of 21 children."""
+    low, high = statistics._tango(1, 7, 21, 1.959964)
+    assert (low, high) == pytest.approx((-0.517, -0.026), abs=5e-4)
+
+
+@pytest.mark.parametrize(("won", "lost"), [(4, 0), (5, 0), (6, 0), (7, 1), (9, 2), (30, 12)])
+@pytest.mark.parametrize("n", [50, 164])
+def test_few_wins_are_judged_by_the_exact_sign_test(won, lost, n):
+    a, b = np.zeros(n), np.zeros(n)
+    a[:won], b[won : won + lost] = 1, 1
+    told = difference(a, b)
+    assert told.p == pytest.approx(stats.binomtest(won, won + lost).pvalue)
+    assert told.excludes_zero == (told.low > 0) == (told.p <= 0.05)
+    assert difference(b, a).excludes_zero == told.excludes_zero
+
+
+def test_four_and_five_to_nothing_exclude_nothing():
+    for n, won in itertools.product((20, 100, 164), (4, 5)):
+        told = difference(np.arange(n) < won, np.zeros(n))
+        assert (told.low, told.p) == (0, 0.5 ** (won - 1))
+        assert told.value < told.high
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=2, max_size=8))
+def test_few_unequal_differences_are_judged_by_all_their_signs(pairs):
+    a, b = (np.round(side, 2) for side in zip(*pairs, strict=True))
+    told = difference(a, b)
+    exact = stats.permutation_test(
+        (a, b),
+        lambda x, y, axis: np.mean(x - y, axis=axis),
+        permutation_type="samples",
+        n_resamples=np.inf,
+        vectorized=True,
+    )
+    assert told.p >= exact.pvalue - 1e-9
+    assert told.excludes_zero == (told.p <= 0.05)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 2**32), st.integers(2, 60), st.sampled_from([0.8, 0.95, 0.99]))
+def test_interval_and_test_never_contradict_each_other(seed, n, level):
+    rng = np.random.default_rng(seed)
+    a, b = rng.binomial(rng.integers(1, 5), rng.beta(0.5, 0.5, (2, n))) / 4
+    told = difference(a, b, level)
+    assert told.low <= told.value <= told.high
+    assert told.excludes_zero == (told.p <= 1 - level)
+
+
+def test_holms_step_down_by_hand():
+    # × 4, × 3, × 2, × 1, and never below the one before
+    assert holm([0.03, 0.01, 0.04, 0.005]) == pytest.approx([0.06, 0.03, 0.06, 0.02])
+    assert holm([0.6, 0.7]) == [1, 1]
+
+
+def test_alike_problems_do_not_say_that_all_are():
+    """Three of 0.5 have the interval that three problems deserve, and so has a constant gain."""
+    same = mean([0.5, 0.5, 0.5])
+    # ratio: a tenth of a problem in 3/4 + 0.1; Wilson at 3 / ratio with t = 4.303 for 2
+    size, t2 = 3 * 0.85 / 0.1, 4.30265**2
+    half = math.sqrt(t2 / 4 / size + t2 * t2 / 4 / size**2) / (1 + t2 / size)
+    assert (same.low, same.high) == pytest.approx((0.5 - half, 0.5 + half), abs=1e-4)
+    near = mean([0.5, 0.5, 0.51])
+    assert near.high - near.low == pytest.approx(same.high - same.low, abs=0.01)
+    gain = difference([0.6, 0.6, 0.6], [0.5, 0.5, 0.5])
+    assert gain.low < 0 < 0.1 < gain.high < 0.9
+    many = difference(np.full(100, 0.6), np.full(100, 0.5))
+    assert 0 < many.low < 0.1 < many.high
+
+
+def test_problems_of_one_template_count_as_one():
+    values, names = [1, 1, 0, 0, 1, 1], ["a", "a", "b", "b", "c", "c"]
+    together, alone = mean(values, clusters=names), mean(values)
+    assert together.value == alone.value
+    assert together.n == 3
+    assert together == mean([1, 0, 1])
+    each = [str(i) for i in range(6)]
+    assert mean(values, clusters=each) == alone
+    assert difference(values, [0] * 6, clusters=each) == difference(values, [0] * 6)
+    # four wins of two templates are two wins
+    assert difference(values, [0] * 6, clusters=names).p == 0.5
+    assert difference([1, 0, 1, 0], [0, 1, 0, 1], clusters=list("aabb")).p == 1
+
+
+def test_clusters_of_unequal_size_by_hand():
+    """2 of 3, 0 of 1: the ratio is 1/2; residuals 2 − 3/2 and 0 − 1/2, each over 1 − size/4."""
+    told = share([2, 0], [3, 1])
+    ratio = (0.25 / 0.25 + 0.25 / 0.75 + 0.1 * 10 / 2) / (0.25 * 10 + 0.1 * 10 / 2)
+    low, high = statistics._wilson(0.5, 1.6 / ratio, float(stats.t(0.6).ppf(0.975)))
+    assert (told.low, told.high) == pytest.approx((low, high))
 
 
 def test_the_interval_stays_inside_and_is_never_empty():
@@ -267,29 +429,6 @@ def test_the_interval_narrows_with_the_root_of_the_number_of_problems():
     assert (many.high - many.low) / (few.high - few.low) == pytest.approx(0.5, abs=0.02)
 
 
-@pytest.mark.parametrize("samples", [1, 16])
-@pytest.mark.parametrize(("accuracy", "spread"), [(0.3, 0.6), (0.5, 1.0), (0.8, 2.0)])
-def test_95_percent_intervals_cover_the_mean_of_all_problems(samples, accuracy, spread):
-    rng = np.random.default_rng(3)
-    skill = rng.beta(accuracy * spread, (1 - accuracy) * spread, (2000, 100))
-    estimates = [mean(y) for y in rng.binomial(samples, skill) / samples]
-    covered = np.mean([e.low <= accuracy <= e.high for e in estimates])
-    assert 0.93 <= covered <= 0.97
-
-
-@pytest.mark.parametrize("samples", [1, 16])
-def test_95_percent_intervals_cover_the_difference(samples):
-    rng = np.random.default_rng(4)
-    skill = rng.beta(0.6, 0.9, (2000, 100))
-    better = skill + 0.4 * skill * (1 - skill)
-    grid = rng.beta(0.6, 0.9, 1_000_000)
-    gain = np.mean(0.4 * grid * (1 - grid))
-    a, b = rng.binomial(samples, better) / samples, rng.binomial(samples, skill) / samples
-    estimates = [difference(x, y) for x, y in zip(a, b, strict=True)]
-    covered = np.mean([e.low <= gain <= e.high for e in estimates])
-    assert 0.93 <= covered <= 0.97
-
-
 def test_pairing_narrows_the_interval():
     rng = np.random.default_rng(5)
     skill = rng.beta(0.5, 0.5, 100)
@@ -303,7 +442,7 @@ def test_pairing_narrows_the_interval():
 def test_what_never_differed_may_differ_on_other_problems():
     same = difference([0.2, 0.8, 0.4], [0.2, 0.8, 0.4])
     most = mean([0, 0, 0]).high
-    assert (same.value, same.low, same.high) == (0, -most, most)
+    assert (same.value, same.low, same.high, same.p) == (0, -most, most, 1)
     assert most > 0.5
 
 
@@ -330,3 +469,11 @@ def test_estimates_are_told_in_percent_and_in_points():
     assert mean([1, 0, 1, 0]).percent.startswith("50% [")
     assert difference([0.2, 0.4, 0.3], [0.2, 0.404, 0.3]).points.startswith("+0 [")
     assert difference([0.1, 0.0], [0.4, 0.2]).points.startswith("-25 [")
+
+
+def test_points_show_on_which_side_of_zero_an_interval_ends():
+    assert Estimate(-0.0151, -0.031, -0.0004, 100).points == "-1.51 [-3.10, -0.04]"
+    assert Estimate(-0.0151, -0.031, -0.004, 100).points == "-1.5 [-3.1, -0.4]"
+    assert Estimate(-0.0151, -0.031, 0.004, 100).points == "-2 [-3, +0]"
+    assert Estimate(0.0, -0.031, 0.0, 100).points == "+0 [-3, +0]"
+    assert Estimate(0.02, 1e-9, 0.04, 100).points == "+2.000 [+0.000, +4.000]"

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import astuple, dataclass
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from itslab.core import Cost, Node, Result
 from itslab.study.samples import Samples
-from itslab.study.statistics import difference, mean
+from itslab.study.statistics import Estimate, difference, mean
 from itslab.tasks import Task
 
 if TYPE_CHECKING:
@@ -24,15 +24,28 @@ Array = NDArray[np.float64]
 class Tried:
     """What a method did on p problems.
 
+    ``runs`` and ``samples`` take clusters from the task: its templates, where it has such.
+
     Args:
         chance: (p,) that it ends on a right answer.
         tokens: (p,) decoded, by verifiers too.
         flops: (p,) floating point operations, of evaluating prompts too.
+        clusters: (p,) which problems belong together; None: each is alone.
     """
 
     chance: Array
     tokens: Array
     flops: Array
+    clusters: Sequence[Hashable] | None = None
+
+    @property
+    def solved(self) -> Estimate:
+        """The share of problems solved, with its interval."""
+        return mean(self.chance, clusters=self.clusters)
+
+    def gain(self, base: Tried) -> Estimate:
+        """The difference to another method on the same problems, with its interval."""
+        return difference(self.chance, base.chance, clusters=self.clusters)
 
     @classmethod
     def runs(cls, task: Task, results: Sequence[Result]) -> Tried:
@@ -43,6 +56,7 @@ class Tried:
             np.array(right, dtype=float),
             np.array([cost.decoded for cost in costs], dtype=float),
             np.array([cost.flops for cost in costs]),
+            task.clusters,
         )
 
     @classmethod
@@ -57,7 +71,8 @@ class Tried:
         counts = np.broadcast_to(np.asarray(k, dtype=float), len(samples.nodes))
         tokens = counts * samples.tokens.mean(axis=1)
         flops = [_flops(row, count) for row, count in zip(samples.nodes, counts, strict=True)]
-        return cls(np.asarray(chance, dtype=float), tokens, np.array(flops))
+        chances = np.asarray(chance, dtype=float)
+        return cls(chances, tokens, np.array(flops), samples.task.clusters)
 
 
 def at_tokens(tried: Sequence[Tried], tokens: float) -> Tried:
@@ -76,8 +91,16 @@ def at_tokens(tried: Sequence[Tried], tokens: float) -> Tried:
         return tried[above]
     low, high = tried[above - 1], tried[above]
     part = (tokens - prices[above - 1]) / (prices[above] - prices[above - 1])
-    pairs = zip(astuple(low), astuple(high), strict=True)
-    return Tried(*((1 - part) * a + part * b for a, b in pairs))
+
+    def mixed(a: Array, b: Array) -> Array:
+        return np.asarray((1 - part) * a + part * b)
+
+    return Tried(
+        mixed(low.chance, high.chance),
+        mixed(low.tokens, high.tokens),
+        mixed(low.flops, high.flops),
+        low.clusters,
+    )
 
 
 def _flops(row: Sequence[Node], k: float) -> float:
@@ -103,7 +126,7 @@ def curves(tried: Mapping[tuple[str, int], Tried]) -> pd.DataFrame:
 
     rows = []
     for (method, size), what in tried.items():
-        solved = mean(what.chance)
+        solved = what.solved
         rows.append((method, size, what.tokens.mean(), solved.value, solved.low, solved.high))
     return pd.DataFrame(rows, columns=["method", "samples", "tokens", "accuracy", "low", "high"])
 
@@ -124,8 +147,8 @@ def beside(tried: Mapping[tuple[str, int], Tried], reference: str) -> pd.DataFra
     rows = []
     for (method, size), what in tried.items():
         base = tried.get((reference, size))
-        gain = "" if base in (None, what) else difference(what.chance, base.chance).points
+        gain = "" if base in (None, what) else what.gain(base).points
         price = round(what.tokens.mean()), round(what.flops.mean() / 1e9)
-        rows.append((method, size, mean(what.chance).percent, *price, gain))
+        rows.append((method, size, what.solved.percent, *price, gain))
     names = ["method", "size", "solved", "tokens", "GFLOPs", f"points against {reference}"]
     return pd.DataFrame(rows, columns=names).set_index(["method", "size"])

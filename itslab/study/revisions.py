@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -93,19 +94,21 @@ def course(task: Task, results: Sequence[Result]) -> pd.DataFrame:
     Returns:
         Index ``iteration``, 0 for the first answers. Columns: ``lines`` in all, ``revised`` in this
         iteration; ``right``, the share of lines whose version is right by then, with ``low`` and
-        ``high`` (95 %, clustered by problem), and ``kept``, ``kept low``, ``kept high``, the same
-        of the best version by score; of those revised the number of each of ``CHANGES``, and by
-        the run's own verifier how many scored ``better``, ``equal`` and ``worse`` than before.
+        ``high`` (95 %, clustered by problem or template), and ``kept``, ``kept low``,
+        ``kept high``, the same of the best version by score; of those revised the number of each
+        of ``CHANGES``, and by the run's own verifier how many scored ``better``, ``equal`` and
+        ``worse`` than before.
     """
     import pandas as pd
 
     rows = graded(task, results)
     most = max((len(line.right) for row in rows for line in row), default=0)
     counts = np.array([len(row) for row in rows], dtype=float)
+    part = partial(share, whole=counts, clusters=task.clusters)
     table = []
     for i in range(most):
-        last = share([sum(line.right[line.at(i)] for line in row) for row in rows], counts)
-        kept = share([sum(line.right[line.kept(i)] for line in row) for row in rows], counts)
+        last = part([sum(line.right[line.at(i)] for line in row) for row in rows])
+        kept = part([sum(line.right[line.kept(i)] for line in row) for row in rows])
         revised = [line for row in rows for line in row if 0 < i < len(line.right)]
         changes = [_change(*line.right[i - 1 : i + 1]) for line in revised]
         steps = [np.sign(line.scores[i] - line.scores[i - 1]) for line in revised]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -69,7 +69,10 @@ def knockout(samples: Samples, results: Sequence[Result]) -> Array:
 
 
 def accuracy(
-    chances: Mapping[str, ArrayLike], ks: Sequence[int], tokens: Mapping[str, float] | float
+    chances: Mapping[str, ArrayLike],
+    ks: Sequence[int],
+    tokens: Mapping[str, float] | float,
+    clusters: Sequence[Hashable] | None = None,
 ) -> pd.DataFrame:
     """Return one row per method and number of samples: accuracy with its interval over problems.
 
@@ -78,6 +81,7 @@ def accuracy(
             method that draws one sample.
         ks: numbers of samples.
         tokens: decoded per sample, on average; where methods differ, by the name of the method.
+        clusters: (p,) which problems belong together, such as ``task.clusters``.
 
     Returns:
         Columns ``method``, ``samples``, ``tokens`` (per problem), ``accuracy``, ``low``, ``high``.
@@ -89,7 +93,7 @@ def accuracy(
         each = tokens[method] if isinstance(tokens, Mapping) else tokens
         columns = np.atleast_2d(np.asarray(chance, dtype=float).T)
         for k, column in zip(ks, columns, strict=False):  # one sample has one column
-            estimate = mean(column)
+            estimate = mean(column, clusters=clusters)
             rows.append((method, k, k * each, estimate.value, estimate.low, estimate.high))
     names = ["method", "samples", "tokens", "accuracy", "low", "high"]
     return pd.DataFrame(rows, columns=names)
@@ -127,7 +131,12 @@ def losses(samples: Samples, chance: ArrayLike, ks: Sequence[int]) -> pd.DataFra
     )
 
 
-def reliability(scores: ArrayLike, correct: ArrayLike, bins: int = 10) -> pd.DataFrame:
+def reliability(
+    scores: ArrayLike,
+    correct: ArrayLike,
+    bins: int = 10,
+    clusters: Sequence[Hashable] | None = None,
+) -> pd.DataFrame:
     """Return how often samples are right that a verifier gives the same chance: its calibration.
 
     Samples are put into bins of about equally many, from the lowest scores to the highest; where
@@ -137,6 +146,7 @@ def reliability(scores: ArrayLike, correct: ArrayLike, bins: int = 10) -> pd.Dat
         scores: (p, n) probabilities; nan is left out.
         correct: (p, n) whether each sample is right.
         bins: at most so many.
+        clusters: (p,) which problems belong together, such as ``task.clusters``.
 
     Returns:
         Columns ``predicted`` (mean score), ``observed`` with ``low`` and ``high``, ``count``.
@@ -150,7 +160,7 @@ def reliability(scores: ArrayLike, correct: ArrayLike, bins: int = 10) -> pd.Dat
     for number in range(len(borders) + 1):
         inside = (place == number) & ~np.isnan(score)
         if inside.any():
-            observed = share((inside & right).sum(axis=1), inside.sum(axis=1))
+            observed = share((inside & right).sum(axis=1), inside.sum(axis=1), clusters=clusters)
             told = (float(score[inside].mean()), observed.value, observed.low, observed.high)
             rows.append((*told, int(inside.sum())))
     return pd.DataFrame(rows, columns=["predicted", "observed", "low", "high", "count"])

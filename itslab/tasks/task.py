@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
 
 from itslab import answers
@@ -40,6 +40,11 @@ class Task:
     key: Key = field(default=answers.canonical, repr=False)
     readings: Readings = field(default=answers.readings, repr=False)
     verifier: Verifier | None = field(default=None, repr=False)
+
+    @property
+    def clusters(self) -> list[Hashable]:
+        """Which problems belong together: by the template they are made from, else each alone."""
+        return [problem.meta.get("template", problem.id) for problem in self.problems]
 
     def __len__(self) -> int:
         return len(self.problems)

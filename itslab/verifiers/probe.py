@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -59,22 +59,27 @@ class Probe:
         return Verdict(float(_sigmoid(np.asarray(state) @ self.weights + self.bias)))
 
     @classmethod
-    def fit(cls, states: ArrayLike, correct: ArrayLike) -> Probe:
+    def fit(
+        cls, states: ArrayLike, correct: ArrayLike, clusters: Sequence[Hashable] | None = None
+    ) -> Probe:
         """Train on samples whose gold answers are known, such as a recorded bank.
 
-        The strength of the regularisation is chosen by cross-validation over problems, not over
-        samples.
+        The strength of the regularisation is chosen by cross-validation over problems, or clusters
+        of them, not over samples.
 
         Args:
             states: (p, n, width of the model) of n samples of each of p problems, or of n steps;
                 nan where there is none.
             correct: (p, n) whether each is right, or leads to a right answer.
+            clusters: (p,) which problems belong together, such as those of one template
+                (``task.clusters``): who has seen one of them knows something of the others. By
+                default each is alone.
 
         Raises:
-            OptionError: there are fewer than 5 problems, or so few with right or with wrong samples
+            OptionError: there are fewer than 5 clusters, or so few with right or with wrong samples
             that a part of the problems would be without.
         """
-        return cls._fitted(*_rows(states, correct))
+        return cls._fitted(*_rows(states, correct, clusters))
 
     @classmethod
     def _fitted(cls, x: Any, y: Any, groups: Any) -> Probe:
@@ -102,15 +107,17 @@ class Probe:
             ) from error
 
 
-def held_out(states: ArrayLike, correct: ArrayLike) -> NDArray[np.float64]:
+def held_out(
+    states: ArrayLike, correct: ArrayLike, clusters: Sequence[Hashable] | None = None
+) -> NDArray[np.float64]:
     """Return what probes say of samples of problems that they were not trained on, (p, n).
 
-    One probe for each of 5 parts of the problems, trained on the other 4. This is how a probe is
-    compared with other verifiers on the samples that it is trained on.
+    One probe for each of 5 parts of the problems, trained on the other 4; a cluster is in one part.
+    This is how a probe is compared with other verifiers on the samples that it is trained on.
 
     Args and errors as of :meth:`Probe.fit`.
     """
-    x, y, groups = _rows(states, correct)
+    x, y, groups = _rows(states, correct, clusters)
     told = np.empty(len(y))
     for train, test in _parts(x, y, groups):
         probe = Probe._fitted(x[train], y[train], groups[train])
@@ -120,16 +127,31 @@ def held_out(states: ArrayLike, correct: ArrayLike) -> NDArray[np.float64]:
     return scores
 
 
-def _rows(states: ArrayLike, correct: ArrayLike) -> tuple[Any, Any, Any]:
-    """The samples that have a state, one per row: state, whether it is right, its problem."""
-    x, y = np.asarray(states, float), np.asarray(correct, bool)
-    require(x.ndim == 3, "states", x.shape, "of shape (p, n, width of the model)")
+def _rows(
+    states: ArrayLike, correct: ArrayLike, clusters: Sequence[Hashable] | None
+) -> tuple[Any, Any, Any]:
+    """The samples that have a state, one per row: state, whether it is right, its cluster."""
+    try:
+        x = np.asarray(states, float)
+    except (TypeError, ValueError):  # no numbers, or rows of unequal length
+        x = np.empty(0)
+    y = np.asarray(correct, bool)
+    require(x.ndim == 3, "states", x.shape, "numbers of shape (p, n, width of the model)")
     require(y.shape == x.shape[:2], "correct", y.shape, f"of shape {x.shape[:2]}")
     there = ~np.isnan(x).any(axis=2)
-    x, y, groups = x[there], y[there], np.nonzero(there)[0]
+    names = range(len(x)) if clusters is None else clusters
+    require(len(names) == len(x), "clusters", names, f"{len(x)} names, one per problem")
+    number = {name: i for i, name in enumerate(dict.fromkeys(names))}
+    groups = np.array([number[name] for name in names])[np.nonzero(there)[0]]
+    x, y = x[there], y[there]
     require(0 < y.sum() < len(y), "correct", f"{y.sum()} of {len(y)}", "right and wrong samples")
     count = len(np.unique(groups))
-    require(count >= FOLDS, "problems", count, f"at least {FOLDS} different ones")
+    require(
+        count >= FOLDS,
+        "problems" if clusters is None else "clusters",
+        count,
+        f"at least {FOLDS} different ones",
+    )
     return x, y, groups
 
 
