@@ -60,24 +60,43 @@ def _memory() -> Finding:
 
 def _llama() -> Iterator[Finding]:
     try:
-        from itslab.backends import native
+        from itslab.backends import library
     except (ImportError, OSError, RuntimeError) as error:
         fix = "install a C++ compiler and llama-cpp-python, or take conda-forge's binary"
         yield Finding("lacking", "llama.cpp", f"{error}", f"{fix}; replay works without it")
         return
-    yield Finding("OK", "llama.cpp", native.build())
-    devices = native.built_devices()
-    if len(devices) > 1:
-        yield Finding("OK", "devices", ", ".join(devices))
+    yield Finding("OK", "llama.cpp", library.build())
+    kinds = ", ".join(library.built()[1:])
+    if devices := library.found():
+        names = ", ".join(f"{device.name} ({device.description})" for device in devices)
+        yield Finding("OK", "devices", f"{names}{_offloaded()}")
+    elif kinds:
+        found = f"none, though llama.cpp was built for {kinds}: models run on the processor"
+        yield Finding("optional", "devices", found, "install the device's driver")
     else:
-        flag, *others = native.BUILD_FLAGS.values()
+        others = list(library.BUILD_FLAGS.values())[1:]
         yield Finding(
             "optional",
             "devices",
             "cpu only, which is all there is without a graphics card",
-            f'CMAKE_ARGS="{flag}" pip install --force-reinstall --no-cache-dir --no-binary '
-            f"llama-cpp-python llama-cpp-python   (or {', '.join(others)})",
+            f"{library.reinstall('cuda')}   (or {', '.join(others)})",
         )
+
+
+def _offloaded() -> str:
+    """How much of the smallest model on disk goes onto the device when it is loaded."""
+    from itslab.backends.native import Model
+
+    files = sorted(models.cached(), key=lambda item: item.size)
+    if not files:
+        return ""
+    try:
+        model = Model(files[0].path)
+    except ItslabError as error:
+        return f"; {files[0].name} could not be loaded: {error}"
+    there, all_layers = model.offloaded
+    model.close()
+    return f"; {there} of {all_layers} layers of {files[0].name} are offloaded"
 
 
 def _disk() -> Finding:

@@ -11,7 +11,8 @@ from pathlib import Path
 import psutil
 
 from itslab.backends.engine import Engine, Sample, Stats, Ticket
-from itslab.backends.native import Model, build
+from itslab.backends.library import build
+from itslab.backends.native import Model
 from itslab.backends.template import Template, chat_template, prompt_tokens
 from itslab.backends.text import spelled
 from itslab.core import (
@@ -91,8 +92,10 @@ class Llama:
             parking=parking,
             deterministic=deterministic,
         )
+        layers, of = self._model.offloaded
         self.provenance = (
             f"{build()}; {threads} threads; width {width}"
+            f"{f'; {layers} of {of} layers on {device}' if layers else ''}"
             f"{'; deterministic' if deterministic else ''}"
         )
         # The engine's thread keeps the engine alive, but must not keep this object.

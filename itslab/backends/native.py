@@ -14,7 +14,6 @@ import ctypes
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import llama_cpp as lib
@@ -22,64 +21,10 @@ import numpy as np
 import numpy.typing as npt
 import psutil
 
-from itslab.core import BackendError, ModelError, OptionError, Sampling, require
+from itslab.backends.library import gpu_layers, offloaded, start
+from itslab.core import BackendError, ModelError, Sampling, require
 
 Floats = npt.NDArray[np.float32]
-
-DEVICES = ("auto", "cpu", "cuda", "metal", "vulkan")
-BUILD_FLAGS = {"cuda": "-DGGML_CUDA=on", "metal": "-DGGML_METAL=on", "vulkan": "-DGGML_VULKAN=on"}
-
-
-@lib.llama_log_callback  # type: ignore[untyped-decorator]
-def _silence(level: int, text: bytes, user_data: ctypes.c_void_p) -> None:
-    """Drop llama.cpp's log; kept at module level because llama.cpp holds only a pointer to it."""
-
-
-@cache
-def start() -> None:
-    """Initialise llama.cpp once per process."""
-    os.environ.setdefault("GGML_NO_BACKTRACE", "1")  # an abort would start gdb otherwise
-    lib.llama_log_set(_silence, ctypes.c_void_p(0))
-    lib.llama_backend_init()
-
-
-def build() -> str:
-    """What this llama.cpp was built as, for provenance."""
-    start()
-    features = lib.llama_print_system_info().decode().strip().strip("|")
-    on = [part.split("=")[0].strip() for part in features.split("|") if part.strip().endswith("1")]
-    return f"llama-cpp-python {lib.__version__} ({', '.join(on) or 'generic'})"
-
-
-def built_devices() -> tuple[str, ...]:
-    """The devices this build of llama.cpp can use."""
-    start()
-    found = ["cpu"]
-    if lib.llama_supports_gpu_offload():
-        features = lib.llama_print_system_info().decode().lower()
-        found += [name for name in BUILD_FLAGS if name in features]
-    return tuple(found)
-
-
-def gpu_layers(device: str) -> int:
-    """Return how many layers to offload for a device: 0 none, -1 all.
-
-    Raises:
-        OptionError: the device is unknown, or this build lacks it; the text has the reinstall line.
-    """
-    require(device in DEVICES, "device", device, f"one of {', '.join(DEVICES)}")
-    if device == "cpu":
-        return 0
-    if device == "auto":
-        return -1 if len(built_devices()) > 1 else 0
-    if device not in built_devices():
-        raise OptionError(
-            f"device={device!r}: this build of llama-cpp-python has only "
-            f"{', '.join(built_devices())}. Reinstall it with:  "
-            f'CMAKE_ARGS="{BUILD_FLAGS[device]}" pip install --force-reinstall --no-cache-dir '
-            f"--no-binary llama-cpp-python llama-cpp-python=={lib.__version__}"
-        )
-    return -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +61,7 @@ class Model:
         self._model = lib.llama_model_load_from_file(os.fsencode(path), params)
         if not self._model:
             raise ModelError(f"{path}: llama.cpp cannot load this file; is its architecture newer?")
+        self.offloaded = offloaded()  # layers on a device, of all
         self._vocab = lib.llama_model_get_vocab(self._model)
         self.n_vocab: int = lib.llama_vocab_n_tokens(self._vocab)
         self.n_embd: int = lib.llama_model_n_embd_out(self._model)

@@ -27,8 +27,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+from itslab.backends.library import build
 from itslab.backends.llama import Llama, default_threads
-from itslab.backends.native import build
 from itslab.core import BackendError, Request, Sampling, as_messages
 from itslab.models import ModelFile
 
