@@ -14,6 +14,7 @@ import logging
 import math
 import re
 import threading
+import unicodedata
 from collections import deque
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
@@ -28,9 +29,12 @@ _LONGEST_PARSED = 120  # characters; what is longer is a number of many digits, 
 
 # -- extract ---------------------------------------------------------------------------------------
 
-_BRACE = re.compile(r"\\boxed\s*\{|\\.|[{}]", re.DOTALL)
+_BRACE = re.compile(r"\\(?:boxed|fbox)\s*\{|\\.|[{}]", re.DOTALL)
 _STATED = re.compile(
-    r"(?:\banswers?\b[^.:\n]{0,40}?(?:\bis\b|\bare\b|:)|(?P<hashes>\#{4}))[\s*:]*", re.IGNORECASE
+    r"""(?:\banswers?\b[^.:\n]{0,40}?(?:\b(?:is|are|equals)\b|:)
+     |^[#*\ ]*(?:final\ )?answers?[*\ ]*$
+     |(?P<hashes>\#{4}))[\s*:]*""",
+    re.IGNORECASE | re.VERBOSE | re.MULTILINE,
 )
 _NUMBER = re.compile(
     r"""(?:(?<![\w)\]}.])-)?[$€£]?
@@ -39,14 +43,42 @@ _NUMBER = re.compile(
     """,
     re.VERBOSE,
 )
+_AND = re.compile(r"\s*(?:[,;]\s*(?:and|or)\b|[,;]|\b(?:and|or)\b|&)\s*(?:and\s+)?")
+_LISTED = re.compile(r"[0-9]{1,2}[.)]\s+[^\W\d]|[0-9]{1,2}[.)]\s+\*\*")
+_CHOICE = re.compile(r"\([A-J]\)|[A-J](?=[).:](?:\s|$))")
+_MATH = re.compile(r"\$\$([^$]*)\$\$|\\\[(.*?)\\\]|\$([^$]*)\$|\\\((.*?)\\\)", re.DOTALL)
+_END = re.compile(r"\\?[.?](?=[\s*_\"']|$)|[。！]|!(?=\s*$|\s+[A-Z])|\#{4}")
+_ASIDE = re.compile(
+    r"[\s,;:–—-]+(?:because|since|which|so|where|not|rather|instead)\b|\s\((?=[a-z]{2,}\b)(?!mod\b)"
+)
+_HEDGE = re.compile(
+    r"\A(?:(?:therefore|thus|hence|then|simply|just|about|approximately|approx\.|around|roughly"
+    r"|nearly|exactly|equal\ to|given\ by|option|choice)(?![\w-])[\s,:]*"
+    r"|(?:≈|~|\\approx\b|=)\s*)+(?=\S)",
+    re.IGNORECASE,
+)
+_NO_ANSWER = re.compile(
+    r"(?:not|correct|incorrect|reasonable|helpful|as\ follows|below|above|unknown)\b", re.IGNORECASE
+)
+_BLANK = re.compile(
+    r"(?:[\s?._…$-]|\\[()\[\]]|\\(?:[lc]?dots|square|quad|underline|text|hspace)\b|[{}])*"
+)
+_EMOJI = r"[\u2600-\u27bf\ufe0f\u200d\U0001f000-\U0001faff]+"
+_TAG = r"</?[A-Za-z]{1,10}\s*/?>"
+_DECOR = re.compile(rf"(?:[\s!]|{_EMOJI})+$|\*\*|{_TAG}")
+_COMPOUND = re.compile(r"\S+ [a-z]+(?:,| and|, and)? [0-9]\S* [a-z]+", re.IGNORECASE)
+_WINDOW = 500  # characters; a statement that goes on for longer is cut, unless by a long number
 
 
 def extract(text: str) -> str | None:
-    r"""Return the answer that a text gives, as written, or None.
+    r"""Return the answer that a text gives, or None.
 
-    The last ``\boxed{…}`` that is not empty counts; without one, the last "answer is …" or
-    "#### …"; without one, the last number.
+    What was only thought, before ``</think>``, is no answer. The last ``\boxed{…}`` that is not
+    empty counts; without one, the last "answer is …" or "#### …"; without one, the last number.
+    It is returned as written, but for the digits and signs of other scripts: ``−５`` is ``-5``.
     """
+    _require_text(text, "text")
+    text = _in_ascii(after_thinking(text))
     return _boxed(text) or _stated(text) or _last_number(text)
 
 
@@ -54,9 +86,27 @@ def readings(text: str) -> list[str]:
     """Return every answer that one might read out of a text: all that it boxes, all that it states
     as its answer, and its last number. To tell an answer misread from an answer never given.
     """
-    stated = (_said(text, match) for match in _STATED.finditer(text))
-    found = [*_boxes(text), *stated, _last_number(text)]
+    _require_text(text, "text")
+    text = _in_ascii(text)
+    found = [*_boxes(text), *_statements(text), _last_number(text), extract(text)]
     return [answer for answer in dict.fromkeys(found) if answer]
+
+
+def after_thinking(text: str) -> str:
+    """Return what follows the thinking that a text closes; all of it if it closes none."""
+    return re.split(r"</think(?:ing)?>|\[/THINK\]", text)[-1]
+
+
+def _in_ascii(text: str) -> str:
+    """The digits, minus signs and full-width letters of any script as ASCII; the rest as it is."""
+    return text if text.isascii() else re.sub(r"[−‒﹣]|[\uff01-\uff5e]|(?![0-9])\d", _ascii, text)
+
+
+def _ascii(match: re.Match[str]) -> str:
+    char = match[0]
+    if "\uff01" <= char <= "\uff5e":
+        return chr(ord(char) - 0xFEE0)
+    return str(unicodedata.decimal(char, "-"))
 
 
 def _boxed(text: str) -> str | None:
@@ -65,35 +115,82 @@ def _boxed(text: str) -> str | None:
 
 def _boxes(text: str) -> Iterator[str]:
     """The contents of the boxes that are not empty, the last one first."""
-    if "\\boxed" not in text:
+    if "\\boxed" not in text and "\\fbox" not in text:
         return
     opened: list[int] = []  # for each open brace, where the content of its box begins, or -1
     boxes: list[tuple[int, int]] = []
     for match in _BRACE.finditer(text):
         token = match[0]
-        if token == "{" or token.startswith("\\boxed"):
+        if token == "{" or token.startswith(("\\boxed", "\\fbox")):
             opened.append(match.end() if len(token) > 1 else -1)
         elif token == "}" and opened and (start := opened.pop()) >= 0:
             boxes.append((start, match.start()))
     for start, end in sorted(boxes, reverse=True):
-        if end - start <= _LONGEST and (content := text[start:end].strip()):
+        if end - start <= _LONGEST and not _BLANK.fullmatch(content := text[start:end].strip()):
             yield content
 
 
 def _stated(text: str) -> str | None:
-    last = deque(_STATED.finditer(text), maxlen=1)
-    return _said(text, last[0]) if last else None
+    return next(_statements(text), None)
 
 
-def _said(text: str, announced: re.Match[str]) -> str | None:
-    """What follows "answer is", "answer:" or "####", if it is a number or short."""
-    line = text[announced.end() :].partition("\n")[0]
-    sentence = re.split(r"\.(?:\s|$)", line, maxsplit=1)[0]
-    said = sentence.rsplit("=", 1)[-1].strip(" *`:")
-    number = _NUMBER.match(said)
-    short = len(said.split()) <= 3 and (number or not announced["hashes"])
-    answer = said if short else number[0] if number else ""
-    return answer if len(answer) <= _LONGEST else None
+def _statements(text: str) -> Iterator[str]:
+    """What a text states as its answer, the last statement first."""
+    for announced in reversed(deque(_STATED.finditer(text), maxlen=100)):
+        listed = "\n" in announced[0] and _LISTED.match(text, announced.end())  # steps follow
+        if not listed and (answer := _said(text, announced.end(), bool(announced["hashes"]))):
+            yield answer
+
+
+def _said(text: str, start: int, hashes: bool) -> str | None:
+    """What stands there, if it is a number, a list of numbers, a choice, mathematics, or short."""
+    number = _NUMBER.match(text, start)
+    if number and number.end() - start > _WINDOW:
+        return number[0] if number.end() - start <= _LONGEST else None
+    rest = text[start : start + _WINDOW]
+    display = _MATH.match(rest)
+    if display and "\n" in display[0]:
+        rest = " ".join(display[0].split())
+    line = _END.split(rest.partition("\n")[0], maxsplit=1)[0]
+    said = _HEDGE.sub("", _ASIDE.split(line.strip(" *_`:"), maxsplit=1)[0].strip(" *_`:"), count=1)
+    said = _DECOR.sub("", _last_side(said)).strip(" *_`:,;")
+    if _NO_ANSWER.match(said) or _BLANK.fullmatch(re.sub(r"\\(?:boxed|fbox)\b", "", said)):
+        return None
+    plain = re.sub(r"\\[()\[\]]|\$(?!\d)|\$(?=[^$]*\$)", "", said).strip()
+    numbers = _numbers(plain)
+    if hashes and not numbers:
+        return None
+    if len(said.split()) <= 3 or "=" in said or _COMPOUND.fullmatch(said):
+        return said
+    choice, math = _CHOICE.match(said), _MATH.match(said)
+    return numbers or (choice and choice[0]) or (math and math[0]) or None
+
+
+def _last_side(said: str) -> str:
+    """What the last equation of a chain of them gives; several equations stay as they are."""
+    if "=" not in said or re.search(r"=[^=]*(?:[,;]|\b(?:and|or)\b)[^=]*=", said):
+        return said
+    side = said.rpartition("=")[2].strip()
+    if said.count("$") % 2 == 0 and side.count("$") % 2:  # $x = 3$
+        before, _, after = side.rpartition("$")
+        side = before + after
+    for opening, closing in ((r"\(", r"\)"), (r"\[", r"\]")):
+        if side.count(closing) > side.count(opening):
+            side = side.replace(closing, "", 1)
+    return " ".join(side.split())
+
+
+def _numbers(said: str) -> str | None:
+    """The number at the start, or the list of numbers if nothing but a unit follows it."""
+    first = number = _NUMBER.match(said)
+    while number and (between := _AND.match(said, number.end())):
+        following = _NUMBER.match(said, between.end())
+        if not following:
+            break
+        number = following
+    if first and number and len(said[number.end() :].split()) <= 1:
+        return said[: number.end()]
+    return first[0] if first else None
 
 
 def _last_number(text: str) -> str | None:
@@ -119,17 +216,60 @@ _QUANTITY = re.compile(
      (?:[\s/][a-z/\s.-]*)?(?:\^\{?[23]\}?)?)""",
     re.VERBOSE | re.IGNORECASE,
 )
-_MAGNITUDES = {"hundred": 2, "thousand": 3, "million": 6, "billion": 9, "trillion": 12}
-_NOT_UNITS = re.compile(r"\b(?:and|or|to|of|plus|minus|times|over|pi|sin|cos|tan|log|ln|am|pm)\b")
+_MAGNITUDES = {
+    "dozen": 12, "hundred": 100, "thousand": 10**3, "million": 10**6, "billion": 10**9,
+    "trillion": 10**12,
+}  # fmt: skip
+_ONES = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen "
+    "fifteen sixteen seventeen eighteen nineteen"
+)
+_TENS = "zero ten twenty thirty forty fifty sixty seventy eighty ninety"
+_SMALL = {word: 10 * tens for tens, word in enumerate(_TENS.split())} | {
+    word: ones for ones, word in enumerate(_ONES.split())
+}
+_NOT_UNITS = re.compile(
+    r"\b(?:and|or|to|of|plus|minus|times|over|pi|sin|cos|tan|log|ln|am|pm|half|halves|quarters?"
+    r"|(?:third|fourth|fifth|sixth|seventh|eighth|ninth|tenth|hundredth)s?)\b"
+)
 
 _SYMBOLS = str.maketrans(
     {"−": "-", "–": "-", "⁄": "/", "÷": "/", "×": r"\times ", "·": r"\cdot ", "π": r"\pi ",
-     "∞": r"\infty ", "≤": r"\leq ", "≥": r"\geq ", "²": "^2", "³": "^3", "°": "",
-     "½": " 1/2", "¼": " 1/4", "¾": " 3/4", "\u00a0": " ", "\u202f": " "}
+     "∞": r"\infty ", "≤": r"\leq ", "≥": r"\geq ", "≠": r"\neq ", "√": r"\sqrt ",
+     "∅": r"\emptyset ", "∪": r"\cup ", "∩": r"\cap ",
+     "½": " 1/2", "¼": " 1/4", "¾": " 3/4", "⅓": " 1/3", "⅔": " 2/3",
+     "\u00a0": " ", "\u2009": " ", "\u202f": " ", "’": "'", "“": '"', "”": '"', "。": "."}
 )  # fmt: skip
-_NOTHING = re.compile(r"\{,\}|\\[,!]|\^\{?\\circ\}?|\\displaystyle|\\(?=[$%])")
-_SPACE = re.compile(r"\\(?:left|right|[;: ])|~")
-_WRAPPED = re.compile(r"\\(?:text|mathrm|textbf|mathbf|mbox|operatorname)\s*\{([^{}]*)\}")
+_SUPER, _SUB = "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻", "₀₁₂₃₄₅₆₇₈₉₊₋"
+_DIGITS = str.maketrans(_SUPER + _SUB, "0123456789+-" * 2)
+_RAISED = re.compile(f"(?P<up>[{_SUPER}]+)|[{_SUB}]+")
+_GROUPS = re.compile(r"(?<=[0-9])['’\u00a0\u2009\u202f](?=[0-9]{3}(?![0-9]))")
+_CONTINENTAL = re.compile(
+    r"(?<![0-9.,])[0-9]{1,3}(?:(?:\.[0-9]{3})+,[0-9]+|(?:\.[0-9]{3}){2,})(?![0-9.,])"
+)
+_DEGREES = re.compile(r"\s*(?:°|\^\s*\{?\s*\\circ\s*\}?)\s*(?:[CFK]\b)?")
+_NOTHING = re.compile(r"\{,\}|\\[,!]|\\displaystyle|\\(?=[$%€£])|\\+$|\$|" + f"{_EMOJI}|{_TAG}")
+_SPACE = re.compile(r"\\(?:left|right|big|Big|quad|qquad|[;: ])(?![A-Za-z])|~|\\[()\[\]]|\s+")
+_WRAPPED = re.compile(
+    r"\\(?:text|textrm|textit|textsf|texttt|mathrm|textbf|mathbf|mathit|mathsf|mbox|emph|operatorname)"
+    r"\s*\{([^{}]*)\}"
+)
+_COIN = re.compile(r"^([+-]?)\s*(?:(?:US|CA|AU|A|C|NZ|HK)?\s*[$€£¥₹]|(?:USD|EUR|GBP|Rs\.?)\s)\s*")
+_BINOMIAL = re.compile(
+    r"\\[dt]?binom\s*\{\s*([0-9]{1,2})\s*\}\s*\{\s*([0-9]{1,2})\s*\}"
+    r"|\{\s*([0-9]{1,2})\s*\\choose\s*([0-9]{1,2})\s*\}"
+)
+_FACTORIAL = re.compile(r"(?<![\w.!^{)])([0-9]{1,2})!(?![!=])")
+_CLOCK = re.compile(r"([0-9]{1,2})(?:[:.]([0-9]{2}))?\s*([ap])\.?\s?m\.?", re.IGNORECASE)
+_LETTER = re.compile(
+    r"(?:(?:option|choice|answer)\s*:?\s*)?[\[(]?\s*([A-J])\s*[\])]?[.:]?", re.IGNORECASE
+)
+_MATRIX = re.compile(
+    r"(?:[A-Za-z]\s*=\s*)?(?:\\left)?[\[(]?\s*\\begin\{([pb]?matrix|smallmatrix|array)\}(?:\{[lcr|]+\})?"
+    r"(.*)\\end\{\1\}\s*(?:\\right)?[\])]?",
+    re.DOTALL,
+)
+_NAME = re.compile(r"[A-Za-z](?:_?[0-9A-Za-z])?|[A-Za-z]\([a-z]\)")
 _LEFT_SIDE = re.compile(
     r"(?:[a-z]\w{0,9}(?:\([a-z]\))?|[-+*/^().0-9\s]+)?\s*(?:=|≈|\\approx\b|\\in\b)\s*(?=\S)",
     re.IGNORECASE,
@@ -142,54 +282,145 @@ def canonical(answer: str) -> str:
 
     - Numbers are exact: ``1,234`` → ``1234``, ``12.50`` → ``12.5``, ``\frac{2}{6}`` → ``1/3``.
     - Units, currency and percent signs go: ``$5`` and ``5 apples`` are 5, ``50\%`` is 50, not 0.5.
+    - ``1.234,56`` is a number, ``1'234`` too; ``3,5`` may be either, and is the list of 3 and 5.
+    - ``twenty-four`` is 24, ``5!`` is 120, ``5 p.m.`` is ``5:00 pm``, ``(B)`` is b.
     - Lists and sets ignore order and keep repeats; pairs and intervals keep order and brackets.
       ``840,840`` is a list: where all comma groups are the same, two answers were run together.
-    - ``x = 5`` and ``2 + 3 = 5`` are 5; ``x = 5, y = 3`` keeps its names.
+    - ``x = 5``, ``5 = x`` and ``2 + 3 = 5`` are 5; ``x = 5, y = 3`` keeps its names.
+    - A matrix is its rows: ``[[1, 2], [3, 4]]``.
     - Expressions are expanded by sympy: ``(x+1)^2`` → ``x**2 + 2*x + 1``.
     - Anything else is its words in lower case.
     """
+    _require_text(answer, "answer")
     if len(answer) > _LONGEST_PARSED:
         return _number(answer.strip(_MARKUP)) or _words(answer)
-    return _canonical(answer)
+    form = _canonical(answer)
+    for _ in range(3):  # what is half read may hide what typesets
+        if "\\" not in form and "=" not in form:
+            break
+        form = _canonical(form)
+    return form
+
+
+def _require_text(value: object, name: str) -> None:
+    require(isinstance(value, str), name, value, "text")
 
 
 @lru_cache(maxsize=65_536)
 def _canonical(answer: str) -> str:
-    text = _right_side(_tidy(answer))
-    return (
-        _number(text) or _quantity(text) or _collection(text) or _expression(text) or _words(text)
-    )
+    if matrix := _matrix(answer):
+        return matrix
+    text = _right_side(_HEDGE.sub("", _tidy(answer), count=1))
+    return _choice(text) or _number(text) or _quantity(text) or _form(text)
 
 
 def _item(answer: str) -> str:
     """Canonical form of one of several items, where units and names carry meaning."""
     text = _tidy(answer)
-    return _number(text) or _collection(text) or _expression(text) or _words(text)
+    return _number(text) or _form(text)
+
+
+def _form(text: str) -> str:
+    return (
+        _spelled(text)
+        or _clock(text)
+        or _matrix(text)
+        or _collection(text)
+        or _expression(text)
+        or _words(text)
+    )
 
 
 def _tidy(answer: str) -> str:
-    """Drop what only typesets."""
-    text = _SPACE.sub(" ", _NOTHING.sub("", answer.translate(_SYMBOLS)))
-    text = text.replace(r"\dfrac", r"\frac").replace(r"\tfrac", r"\frac")
+    """Drop what only typesets, and write what has several spellings in one."""
+    text = _GROUPS.sub("", _in_ascii(_boxed(answer) or answer.rpartition("####")[2]))
+    text = _RAISED.sub(_raised, _DEGREES.sub("", text)).translate(_SYMBOLS)
+    text = _SPACE.sub(" ", _NOTHING.sub("", _COIN.sub(r"\1", text.strip())))
+    text = re.sub(r"\\[dtc]frac", r"\\frac", text).replace("==", "=")
     text = _WRAPPED.sub(r" \1 ", text).strip(_MARKUP).rstrip(".,;:" + _MARKUP)
-    for left, right in ((r"\(", r"\)"), (r"\[", r"\]")):
-        if text.startswith(left) and text.endswith(right):
-            text = text[2:-2].strip(_MARKUP)
-    return text
+    text = re.sub(r"_\{\s*(\w+)\s*\}", r"_\1", text)
+    text = re.sub(r"(?i)(?<![\\a-z])infinity\b", r"\\infty ", text)
+    text = re.sub(r"(?<=[0-9])\s*x\s*(?=10\s*\^)", "*", text)
+    text = _FACTORIAL.sub(lambda n: f"({math.factorial(int(n[1]))})", text)
+    return _BINOMIAL.sub(_binomial, text).strip()
+
+
+def _raised(match: re.Match[str]) -> str:
+    return f"{'^' if match['up'] else '_'}{{{match[0].translate(_DIGITS)}}}"
+
+
+def _binomial(match: re.Match[str]) -> str:
+    n, k = (int(number) for number in match.groups() if number is not None)
+    return f"({math.comb(n, k)})"
 
 
 def _right_side(text: str) -> str:
-    """What an equation says its name or its arithmetic equals."""
+    """What an equation says its name or its arithmetic equals, whichever side the name is on."""
     if text.count("=") > 1 and re.search(r"[,;]|\b(?:and|or)\b", text):
         return text
-    while left := _LEFT_SIDE.match(text):
-        text = text[left.end() :]
-    return text
+    left, equals, right = (side.strip() for side in text.rpartition("="))
+    if equals and left and left[-1] not in "<>!" and _NAME.fullmatch(right):
+        if not _NAME.fullmatch(left):
+            return _right_side(left)
+        return " = ".join(sorted((left, right)))
+    while found := _LEFT_SIDE.match(text):
+        named = _NAME.fullmatch(found[0].rstrip("= ")) or found[0][0] in "=≈\\"
+        if not named and re.search(r"[0-9][xyz]\b", text[found.end() :]):
+            break  # 5 = 2x + 3y is an equation
+        text = text[found.end() :]
+    return text.strip(_MARKUP)
+
+
+def _choice(text: str) -> str | None:
+    """A letter of a multiple choice, in lower case like other words."""
+    letter = _LETTER.fullmatch(text)
+    return letter[1].lower() if letter else None
+
+
+def _clock(text: str) -> str | None:
+    time = _CLOCK.fullmatch(text)
+    return f"{int(time[1])}:{time[2] or '00'} {time[3].lower()}m" if time else None
+
+
+def _spelled(text: str) -> str | None:
+    """Canonical form of a whole number in words: ``two hundred and five``."""
+    words = text.casefold().replace("-", " ").split()
+    total = part = 0
+    for place, word in enumerate(words):
+        if word in _SMALL:
+            value = _SMALL[word]
+            if part % 100 and not (0 < value < 10 and part % 10 == 0 and part % 100 >= 20):
+                return None  # two numbers
+            part += value
+        elif word in _MAGNITUDES and word != "dozen" and place:
+            if word == "hundred":
+                part *= 100
+            else:
+                total, part = total + part * _MAGNITUDES[word], 0
+        elif not (word == "and" and part % 100 == 0 and total + part and place < len(words) - 1):
+            return None
+    return str(total + part) if words else None
+
+
+def _matrix(text: str) -> str | None:
+    """Canonical form of a matrix, in LaTeX or as a list of rows in brackets."""
+    if latex := _MATRIX.fullmatch(text.strip(_MARKUP + ".")):
+        lines = re.split(r"\\\\(?:\[[^\]]*\])?", latex[2].strip())
+        rows = [line.split("&") for line in lines if line.strip()]
+    elif re.match(r"\[\s*\[", text) and re.search(r"\]\s*\]$", text):
+        rows = [_split(row[1:-1]) for row in _split(text[1:-1]) if row[:1] + row[-1:] == "[]"]
+    else:
+        return None
+    if not rows or len({len(row) for row in rows}) > 1 or not rows[0]:
+        return None
+    return "[" + ", ".join("[" + ", ".join(map(_item, row)) + "]" for row in rows) + "]"
 
 
 def _number(text: str) -> str | None:
     """Canonical form of a number, with or without currency and percent signs, of any length."""
-    text = re.sub(r"^([+-]?)\s*[$€£¥]\s*", r"\1", text).removesuffix("%").strip(_MARKUP)
+    text = _COIN.sub(r"\1", text).removesuffix("%").strip(_MARKUP)
+    if _CONTINENTAL.fullmatch(text.lstrip("+-")):
+        text = text.replace(".", "").replace(",", ".")
     if _THOUSANDS.fullmatch(text.lstrip("+-")):
         text = _ungroup(text)
     if (plain := _PLAIN.fullmatch(text)) and (plain[2] or plain[3]):
@@ -238,7 +469,7 @@ def _quantity(text: str) -> str | None:
     number = _number(match["amount"])
     power = _MAGNITUDES.get(match["unit"].lower().split()[0])
     if number and power:
-        return _decimal(Fraction(number) * 10**power)
+        return _decimal(Fraction(number) * power)
     return number or _expression(match["amount"])
 
 
@@ -276,6 +507,7 @@ def _split(text: str, words: bool = False) -> list[str]:
 
 
 def _words(text: str) -> str:
+    text = re.sub(r"\\infty\b\s*", "infinity", text)
     return ("" if "\\" in text else " ").join(text.casefold().split())
 
 
@@ -304,6 +536,9 @@ def _expression(text: str) -> str | None:
     latex = _SPELLED_OUT.sub(r"\\\1", text).replace("**", "^")
     latex = re.sub(r"\\sqrt\s*\(([^()]*)\)", r"\\sqrt{\1}", latex)
     latex = re.sub(r"\^\s*(-?[0-9]+|[A-Za-z])", r"^{\1}", latex)
+    latex = re.sub(r"\^\s*\(([^()]*)\)", r"^{\1}", latex)
+    latex = re.sub(r"\^\{\s*(-?)([0-9])/([0-9])\s*\}", r"^{\1\\frac{\2}{\3}}", latex)
+    latex = re.sub(r"((?<![_^\w.{])[0-9.]+|\))\s*\(", r"\1\\cdot (", latex)
     if not _harmless(latex):
         return None
     try:
@@ -362,14 +597,30 @@ def _key(sympy: Any, parsed: Any) -> str | None:
         value = sympy.expand(sympy.radsimp(value))
     if value in (sympy.true, sympy.false) or value.has(sympy.zoo, sympy.nan):
         return None
-    return _decimal(Fraction(int(value.p), int(value.q))) if value.is_Rational else str(value)
+    if value.is_Rational:
+        return _decimal(Fraction(int(value.p), int(value.q)))
+    if isinstance(value, sympy.Equality):  # the same whichever side is which
+        zero = sympy.expand(value.lhs - value.rhs)
+        value = -zero if zero.could_extract_minus_sign() else zero
+        return None if value.is_Symbol else f"{_printed(value)} = 0"
+    return _printed(value)
+
+
+def _printed(value: Any) -> str:
+    """A form that reads as itself: sympy's own names would read as products of letters."""
+    text = re.sub(r"\boo\b", "infinity", str(value)).replace("log(", "ln(")
+    return re.sub(r"\bE\b|[A-Z][a-z]{2,}", lambda name: name[0].lower(), text)
 
 
 # -- compare and vote ------------------------------------------------------------------------------
 
 
 def equal(a: str | None, b: str | None) -> bool:
-    """Whether two answers are the same as a whole. None equals nothing."""
+    """Whether two answers are the same as a whole. None equals nothing.
+
+    Raises:
+        OptionError: an answer is neither text nor None.
+    """
     return a is not None and b is not None and canonical(a) == canonical(b)
 
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from itslab.answers import canonical, equal, extract, tally, vote
+from itslab.answers import after_thinking, canonical, equal, extract, readings, tally, vote
 from itslab.core import OptionError
 
 # -- extract ---------------------------------------------------------------------------------------
@@ -56,6 +56,112 @@ def test_extract_reads_the_last_box_then_the_statement_then_the_last_number(text
     assert extract(text) == answer
 
 
+@pytest.mark.parametrize(
+    ("text", "answer"),
+    [
+        (r"The answer is \boxed{}.", None),
+        (r"The answer is \boxed{?}. \boxed{\ldots}", None),
+        (r"\boxed{} and in all \fbox{9}", "9"),
+        ("The answer is −5.", "-5"),
+        ("so that it drops to −5", "-5"),
+        ("The answer is ２４。", "24"),
+        ("The answer is ٢٤.", "24"),
+        ("The answer is **24**!", "24"),
+        ("The answer is 24! I am sure.", "24"),
+        ("The answer is 24 🎉", "24"),
+        ("The answer is <b>24</b>.", "24"),
+        ("The answer is therefore 24", "24"),
+        ("therefore 24", "24"),
+        ("So the answer is\n\\[\n24\n\\]", "24"),
+        ("The answer is $$\n24\n$$", "24"),
+        ("**Final Answer**\n\n24 apples", "24"),
+        ("24 #### 24", "24"),
+        ("The answer is 24 #### 24", "24"),
+        ("#### **24**", "24"),
+        ("The answer is 1, 2 and 3", "1, 2, 3"),
+        ("The answer is 1, 2, 3, 4, and 5 apples.", "1, 2, 3, 4, 5"),
+        ("The answer is 10, 5 of them being red", "10"),
+        ("The answer is x = 3, y = 4.", "x = 3, y = 4"),
+        ("The answer is $x=3$ and $y=4$.", "x = 3, y = 4"),
+        ("The answer is 18 dollars and 50 cents.", "18 dollars and 50 cents"),
+        (r"The answer is \(24\) apples", "24"),
+        ("The answer is $24$ clips", "24"),
+        ("The answer is $24$ red paper clips in all", "24"),
+        (r"The answer is \(\sqrt{2}\) units from the origin.", r"\sqrt{2}"),
+        ("The answer is about 24", "24"),
+        ("The answer is 5 (not 6).", "5"),
+        ("The answer is 24 apples, not 25.", "24"),
+        ("The answer is not 5, it is 6.", "6"),
+        ("answer is $x=3$.", "3"),
+        (r"The answer is \(x = 3\).", "3"),
+        ("final answer: (B) because it is blue", "B"),
+        ("final answer: (B) because …", "B"),
+        ("Answer: C. Paris", "C"),
+        ("The answer is 24. This answer is correct.", "24"),
+        ("How to find the answer:\n\n1. Add 3 and 4, which gives 7", "7"),
+        (r"<think>The answer is 3: \boxed{3}</think>It is 24", "24"),
+        (r"<think>\boxed{3}</think>I do not know.", None),
+        (r"<thinking>\boxed{3}</thinking> \boxed{24}", "24"),
+    ],
+)
+def test_the_answer_is_what_the_text_says(text, answer):
+    said = extract(text)
+    assert (said is None) if answer is None else equal(said, answer), said
+
+
+def test_readings_are_all_that_may_be_meant_thinking_included():
+    text = r"<think>\boxed{3}. The answer is 4.</think> The answer is 5. Or 6"
+    assert readings(text) == ["3", "5", "4", "6"]
+    assert after_thinking(text) == " The answer is 5. Or 6"
+
+
+NONSENSE = [5, 2.5, True, float("nan"), b"5", ["5"]]
+
+
+@pytest.mark.parametrize("value", [None, *NONSENSE])
+def test_what_is_no_text_is_refused(value):
+    for read in (extract, readings, canonical):
+        with pytest.raises(OptionError, match="must be text"):
+            read(value)
+
+
+SAID = ["The answer is {}.", "**Answer:** {}", "So it is \\boxed{{{}}}.", "#### {}",
+        "Thus the final answer is ${}$, which is right.", "The answer is \\[\n{}\n\\]",
+        "<think>The answer is 0</think>The answer is {}"]  # fmt: skip
+
+
+@settings(deadline=None)
+@given(
+    st.sampled_from(SAID),
+    st.one_of(
+        st.integers(-(10**9), 10**9).map(str),
+        st.decimals(-999, 999, places=2).map(str),
+        st.tuples(st.integers(1, 99), st.integers(2, 99)).map(
+            lambda ab: f"\\frac{{{ab[0]}}}{{{ab[1]}}}"
+        ),
+        st.lists(st.integers(1, 99), min_size=2, max_size=5).map(
+            lambda ns: ", ".join(map(str, ns))
+        ),
+    ),
+)
+def test_an_answer_is_read_back_in_any_phrasing(phrase, answer):
+    assert equal(extract(phrase.format(answer)), answer)
+
+
+PARTS = [
+    "x", "y", "2", "30", ".5", "+", "-", "−", "(", ")", "[", "]", "{", "}", "^", "=", "!", "½", "²",
+    ",", " and ", " ", "%", "$", "one", "hundred", " apples", r"\frac{1}{2}", r"\sqrt", r"\infty",
+    "ln", "pi", r"\binom{4}{2}", "a = ",
+]  # fmt: skip
+
+
+@settings(deadline=None, max_examples=300)
+@given(st.lists(st.sampled_from(PARTS), max_size=7).map("".join))
+def test_a_canonical_form_is_its_own_canonical_form(text):
+    form = canonical(text)
+    assert canonical(form) == form
+
+
 @settings(deadline=None)
 @given(st.text(alphabet="0123456789.,/-+ \\{}boxedanswer is:#$^_()[]\n%", max_size=300))
 def test_any_text_gives_an_answer_or_none(text):
@@ -74,7 +180,8 @@ def test_any_answer_has_a_canonical_form_and_equals_itself(text):
 @given(st.text(alphabet="abcxyz0123456789 +-*/^{}\\", max_size=40))
 def test_what_was_boxed_is_read_back(text):
     content = text.replace("{", "").replace("}", "").replace("\\", "").strip()
-    assert extract(rf"so \boxed{{{content}}}") == (content or extract(content))
+    said = content.strip(" -.?_")
+    assert extract(rf"so \boxed{{{content}}}") == (content if said else None)
 
 
 MEGABYTE = 1_000_000
@@ -213,6 +320,17 @@ def test_numbers_of_ten_thousand_digits_are_compared():
         ("0.5x", "x/2"),
         ("3π", "3*pi"),
         ("12*(3+4)", "84"),
+        ("3(10)", "30"),
+        ("2^(1/3)", "2**(1/3)"),
+        (r"\sqrt[3]{2}", "2**(1/3)"),
+        ("twenty-four", "24"),
+        ("two hundred and five", "205"),
+        ("1.234,56", "1234.56"),
+        ("3,5", "{3, 5}"),
+        ("2 dozen", "24"),
+        ("5 p.m.", "5:00 pm"),
+        ("Option B", "b"),
+        ("2x = 3y + 1", "-2*x + 3*y + 1 = 0"),
     ],
 )
 def test_canonical_form(answer, form):
@@ -222,6 +340,53 @@ def test_canonical_form(answer, form):
 @pytest.mark.parametrize(
     ("a", "b"),
     [
+        (r"\begin{pmatrix}1\\2\end{pmatrix}", r"\begin{pmatrix} 1 \\ 2 \end{pmatrix}"),
+        (r"A = \begin{bmatrix}1&2\\3&4\end{bmatrix}", "[[1, 2], [3, 4.0]]"),
+        ("5!", "120"),
+        ("5! ways", "120"),
+        (r"\binom{5}{2}", "10"),
+        (r"3\binom{5}{2}", "30"),
+        ("11_{2}", "11_2"),
+        ("11₂", "11_2"),
+        (r"\infty", "infinity"),
+        ("-∞", "-infinity"),
+        (r"(-\infty, 3]", "(-infinity, 3.0]"),
+        ("y = 2x+1", "2x+1 = y"),
+        ("5 = x", "x = 5"),
+        ("x = y", "y = x"),
+        ("2x + 3y = 5", "5 = 2x + 3y"),
+        (r"\(24\) apples", "24"),
+        ("$24$ clips", "24"),
+        ("about 24", "24"),
+        ("24 #### 24", "24"),
+        ("1'234", "1234"),
+        ("1\u202f234", "1234"),
+        ("25°C", "25"),
+        ("2×10⁵", "200000"),
+        ("2x10^5", "200000"),
+        ("US$5", "5 USD"),
+        (r"\cfrac{1}{2}", "½"),
+        ("x²", "x^2"),
+        ("[B]", r"\text{(B)}"),
+    ],
+)
+def test_spellings_of_the_same_are_equal(a, b):
+    assert equal(a, b), (canonical(a), canonical(b))
+    assert equal(b, a)
+
+
+@pytest.mark.parametrize(
+    ("a", "b"),
+    [
+        ("11_2", "11"),
+        ("3,5", "3.5"),
+        ("2 thirds", "2"),
+        ("one two", "3"),
+        ("five and six", "11"),
+        ("x = 3, y = 4", "4"),
+        ("18 dollars and 50 cents", "18"),
+        ("infinity", "-infinity"),
+        (r"\begin{pmatrix}1\\2\end{pmatrix}", r"\begin{pmatrix}1&2\end{pmatrix}"),
         ("840,840", "840840"),  # two answers run together
         ("840,840", "840"),
         ("1, 2", "1, 2, 3"),  # a subset

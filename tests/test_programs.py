@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 
 import pytest
 
@@ -57,7 +58,62 @@ def test_a_program_is_the_last_code_block_with_a_function():
     text = f"{first}\nor better\n{second}\n```sh\nls\n```"
     assert extract_program(text) == "def f():\n    return 2"
     assert extract_program("```python\ndef f():\n    return 2") == "def f():\n    return 2"
-    assert extract_program("def f(): return 1") is None
+    assert extract_program("I cannot define a function.") is None
+
+
+ADD = "def add(a, b):\n    return a + b"
+
+
+def _fenced(code, info="", mark="```"):
+    return f"{mark}{info}\n{code}\n{mark}"
+
+
+def _indented(code, by):
+    return "\n".join(f"{by}{line}" for line in code.split("\n"))
+
+
+@pytest.mark.parametrize("functions", [(), {"add"}])
+@pytest.mark.parametrize(
+    "text",
+    [
+        _fenced(ADD, "python3"),
+        _fenced(ADD, 'python title="add.py"'),
+        _fenced(ADD, "{.python}"),
+        _fenced(ADD, "python").replace("\n", "\r\n"),
+        _fenced(ADD, "python", "~~~"),
+        _fenced(ADD, "python", "````"),
+        "1. Here:\n\n" + _indented(_fenced(ADD, "python"), "   "),
+        "- " + _fenced(ADD, "python").replace("\n", "\n  "),
+        _fenced("function add() {}", "js") + "\nor\n" + _fenced(ADD),
+        _fenced("pip install add", "bash") + "\nthen\n" + _fenced(ADD),
+        _fenced("def add(a, b)\n  a + b\nend", "ruby") + "\nor\n" + _fenced(ADD),
+        _fenced(ADD, "python") + "\nRuby:\n" + _fenced("def add(a, b)\n  a + b\nend", "ruby"),
+        _fenced(ADD) + "\n" + _fenced("def test_add():\n    assert add(1, 2) == 3", "python"),
+        _fenced(ADD) + "\n" + _fenced("3"),
+        f"```python {ADD}\n```",
+        f"```python\n{ADD}```",
+        f"Sure:\n\n{ADD}\n\nThis adds two numbers.",
+        "<think>" + _fenced("def add(a, b):\n    return 0") + "</think>\n" + _fenced(ADD),
+    ],
+)
+def test_the_functions_block_is_found(text, functions):
+    assert extract_program(text, functions) == ADD
+
+
+def test_the_block_of_the_function_that_is_asked_for_counts():
+    text = _fenced(ADD) + "\n" + _fenced("def use(f):\n    return add(1, 2)")
+    assert extract_program(text, {"add"}) == ADD
+    assert extract_program(text, {"use"}) == extract_program(text) != ADD
+    assert extract_program(_fenced("add = lambda a, b: a + b"), {"add"}) is not None
+
+
+@pytest.mark.parametrize(
+    "text", ["```" * 10**5, "```\n" * 10**5, "def f():\n" * 10**5, "~" * 10**6, "x\n" * 10**5]
+)
+def test_hostile_text_is_read_in_bounded_time(text):
+    began = time.thread_time()
+    extract_program(text, {"f"})
+    assert time.thread_time() - began < 5
 
 
 @pytest.fixture(scope="module")
@@ -99,6 +155,8 @@ def test_programs_are_equal_that_differ_in_what_does_not_run():
     dressed = 'def f(x: int) -> int:\n    """Add."""\n    # one\n    return (x+1)'
     assert program_key(plain) == program_key(dressed)
     assert program_key(plain) != program_key("def f(x):\n    return 1 + x")
+    awaited = program_key("async def f(x):\n    y = x\n    return y")
+    assert program_key('async def f(x: int):\n    "Say."\n    y: int = x\n    return y') == awaited
     assert program_key("def f(") == "def f("
     assert program_key('def f():\n    """Only this."""') == "def f():\n    pass"
 
