@@ -32,6 +32,8 @@ from itslab.verifiers.arithmetic import Arithmetic, equations
         ("7 / 2 = 3", "7 / 2", "3"),  # whole things
         ("Total = 5 + 3 = 8", "5 + 3", "8"),
         ("3 + 4 = 5 + 2", "3 + 4", "5 + 2"),
+        ("(2)(3) = 6", "(2) * (3)", "6"),
+        ("20% + 5% = 25%", "20% + 5%", "25%"),
     ],
 )
 def test_what_holds(text, left, right):
@@ -71,6 +73,9 @@ def test_what_does_not_hold(text, value):
         "12 + 13 =",
         "= 4 + 5",
         "7 = 3 + 5",
+        "1e3 + 1 = 1001",
+        "2 thirds * 3 = 2",
+        "100 + 20% = 120",
         "",
     ],
 )

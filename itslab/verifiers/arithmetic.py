@@ -34,13 +34,19 @@ _REWRITES = [  # what LaTeX and English write in other ways
     (r"(?<=\d),(?=\d{3}(?!\d))", ""),  # 1,000
     (r"(?<=[\d)])\s*[xX]\s*(?=[\d(])", "*"),
     (r"(?<=[\d%])\s+of\s+(?=\d)", "*"),
+    (r"\)\s*\((?=[\d(])", ")*("),
 ]
 _TOKEN = re.compile(
     r"(?P<number>\d+(?:\.\d+)?|\.\d+)(?P<percent>\s*%)?|(?P<operator>[-+*/])|(?P<open>\()"
     r"|(?P<close>\))|(?P<word>[A-Za-z]+)|(?P<end>[,.;?\"'{}])|(?P<unknown>\S)"
 )
 _CLOCK = re.compile(r"\d:\d")
-_COUNTS = re.compile(r"dozen|hundred|thousand|million|half|double|twice|cent", re.IGNORECASE)
+_COUNTS = re.compile(
+    r"dozen|hundred|thousand|million|half|halves|third|quarter|fourth|fifth|double|twice|cent"
+    r"|\d[eE][-+]?\d",  # 1e3
+    re.IGNORECASE,
+)
+_MARKED_UP = re.compile(r"[+-]\s*\d[\d.]*\s*%")  # 100 + 20 %: of the 100, to many
 
 
 class Equation(NamedTuple):
@@ -164,6 +170,10 @@ def _expression(tokens: Tokens) -> tuple[int, Tokens]:
 def _equation(left: Tokens, right: Tokens) -> Equation | None:
     ours, theirs = _value(left), _value(right)
     if ours is None or theirs is None:
+        return None
+    if _MARKED_UP.search(_written(left)) and not all(
+        token["percent"] for token in left if token["number"]
+    ):
         return None
     percent = any(token["percent"] for token in (*left, *right))
     scales = (1, 100, Fraction(1, 100)) if percent else (1,)  # 0.2 is 20 % and, to many, 20
