@@ -20,6 +20,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from fractions import Fraction
 from functools import lru_cache
+from numbers import Real
 from typing import Any, Literal, get_args
 
 from itslab.core import Key, require
@@ -77,7 +78,6 @@ def extract(text: str) -> str | None:
     empty counts; without one, the last "answer is …" or "#### …"; without one, the last number.
     It is returned as written, but for the digits and signs of other scripts: ``−５`` is ``-5``.
     """
-    _require_text(text, "text")
     text = _in_ascii(after_thinking(text))
     return _boxed(text) or _stated(text) or _last_number(text)
 
@@ -94,6 +94,7 @@ def readings(text: str) -> list[str]:
 
 def after_thinking(text: str) -> str:
     """Return what follows the thinking that a text closes; all of it if it closes none."""
+    _require_text(text, "text")
     return re.split(r"</think(?:ing)?>|\[/THINK\]", text)[-1]
 
 
@@ -641,7 +642,8 @@ def tally(
     weights = [1.0] * len(answers) if weights is None else weights
     require(len(weights) == len(answers), "weights", weights, f"{len(answers)}, one per answer")
     for answer, weight in zip(answers, weights, strict=True):
-        require(not weight < 0, "weight", weight, "a number ≥ 0, or nan to abstain")
+        real = isinstance(weight, Real) and not isinstance(weight, bool)
+        require(real and not weight < 0, "weight", weight, "a number ≥ 0, or nan to abstain")
         if answer is not None and not math.isnan(weight):
             form = key(answer)
             votes[form] = votes.get(form, 0.0) + weight

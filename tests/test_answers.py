@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 
 from itslab.answers import after_thinking, canonical, equal, extract, readings, tally, vote
 from itslab.core import OptionError
+from itslab.tasks.programs import extract_program
 
 # -- extract ---------------------------------------------------------------------------------------
 
@@ -120,7 +121,7 @@ NONSENSE = [5, 2.5, True, float("nan"), b"5", ["5"]]
 
 @pytest.mark.parametrize("value", [None, *NONSENSE])
 def test_what_is_no_text_is_refused(value):
-    for read in (extract, readings, canonical):
+    for read in (extract, readings, canonical, after_thinking, extract_program):
         with pytest.raises(OptionError, match="must be text"):
             read(value)
 
@@ -382,6 +383,8 @@ def test_spellings_of_the_same_are_equal(a, b):
         ("3,5", "3.5"),
         ("2 thirds", "2"),
         ("one two", "3"),
+        ("ten five", "15"),
+        ("twenty and five", "25"),
         ("five and six", "11"),
         ("x = 3, y = 4", "4"),
         ("18 dollars and 50 cents", "18"),
@@ -499,6 +502,9 @@ def test_unscored_samples_and_missing_answers_abstain():
 def test_bad_weights_are_refused():
     with pytest.raises(OptionError, match=r"weight=-0\.5 is not valid"):
         vote(["1"], [-0.5])
+    for odd in ("1", None, True):
+        with pytest.raises(OptionError, match="weight must be a number"):
+            vote(["1"], [odd])
     with pytest.raises(OptionError, match="weights must be 2, one per answer"):
         vote(["1", "2"], [1.0])
 
