@@ -9,6 +9,7 @@ left draws its next token; prefill and decoding need no distinction.
 from __future__ import annotations
 
 import hashlib
+import os
 import threading
 import time
 from array import array
@@ -22,7 +23,7 @@ from typing import NamedTuple
 
 from itslab.backends.distribution import Distribution
 from itslab.backends.kv import Cache, Reuse, Stream, Tokens
-from itslab.backends.native import Floats, Model, Sampler
+from itslab.backends.native import Floats, Model, Sampler, Unshared
 from itslab.backends.text import TextStream
 from itslab.core import BackendError, Completion, Cost, Finish, Sampling, Signals
 
@@ -174,7 +175,7 @@ class Share(NamedTuple):
         return cls(sample.stream.index, start, pending[:take], take == len(pending), sample)
 
 
-class Engine:
+class Engine(Unshared):
     """Draws samples for any number of threads.
 
     Args:
@@ -209,6 +210,7 @@ class Engine:
         self._arrivals: list[Sample] = []
         self._wake = threading.Condition()
         self._closed = False
+        self._process = os.getpid()
         self._prompts_next = False
         self._distribution = Distribution(model.n_vocab)
         self._thread = threading.Thread(target=self._serve, name="itslab-engine", daemon=True)
@@ -218,6 +220,7 @@ class Engine:
 
     def submit(self, samples: list[Sample]) -> None:
         """Queue samples; they are delivered through their tickets."""
+        self.model.check()
         with self._wake:
             if self._closed:
                 raise BackendError("this model is closed: load it again")
@@ -226,24 +229,34 @@ class Engine:
 
     def close(self) -> None:
         """Stop after the current step, fail what is under way, free the memory."""
+        if os.getpid() != self._process:
+            return  # a fork: the thread and the memory are another process's
         with self._wake:
-            if self._closed:
-                return
             self._closed = True
             self._wake.notify()
-        self._thread.join()
+        if threading.current_thread() is not self._thread:  # it may be the one to collect garbage
+            self._thread.join()
 
     # -- the engine's thread -----------------------------------------------------------------------
 
     def _serve(self) -> None:
-        while self._intake():
-            began = time.perf_counter()
-            try:
-                self._step()
-            except Exception as error:
-                self._recover(error)
-            self.stats.busy += time.perf_counter() - began
-        for sample in [*self._live, *self._waiting]:
+        try:
+            while self._intake():
+                began = time.perf_counter()
+                try:
+                    self._step()
+                except Exception as error:
+                    self._recover(error)
+                self.stats.busy += time.perf_counter() - began
+        finally:
+            self._end()
+
+    def _end(self) -> None:
+        """Turn newcomers away, fail whoever waits, free the memory."""
+        with self._wake:
+            self._closed = True
+            left = [*self._live, *self._waiting, *self._arrivals]
+        for sample in left:
             self._deliver(sample, BackendError("this model was closed while it was drawing"))
         self._context.close()
         self.model.close()
@@ -253,13 +266,15 @@ class Engine:
         with self._wake:
             while not (self._closed or self._arrivals or self._waiting or self._live):
                 self._wake.wait()
+            if self._closed:
+                return False
             arrivals, self._arrivals = self._arrivals, []
         # Who continues what was drawn goes first, as long as that is at hand (cf. cache-aware
         # scheduling, Zheng et al. 2023, SGLang, arXiv:2312.07104, §3).
         known = [2 * self._cache.reach(sample.tokens) > len(sample.tokens) for sample in arrivals]
         self._waiting += compress(arrivals, map(not_, known))
         self._waiting.extendleft(reversed(list(compress(arrivals, known))))
-        return not self._closed
+        return True
 
     def _step(self) -> None:
         began = time.perf_counter()

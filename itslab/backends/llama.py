@@ -12,7 +12,7 @@ import psutil
 
 from itslab.backends.engine import Engine, Sample, Stats, Ticket
 from itslab.backends.library import build
-from itslab.backends.native import Model
+from itslab.backends.native import Model, Unshared
 from itslab.backends.template import Template, chat_template, prompt_tokens
 from itslab.backends.text import spelled
 from itslab.core import (
@@ -33,7 +33,7 @@ def default_threads() -> int:
     return psutil.cpu_count(logical=False) or 1
 
 
-class Llama:
+class Llama(Unshared):
     """A GGUF model run in this process by llama.cpp; a ``Backend``.
 
     Args:
@@ -184,6 +184,7 @@ class Llama:
 
         A base model has no chat template: it sees the messages' texts, parted by empty lines.
         """
+        self._model.check()
         if self._template is None:
             return "\n\n".join(message.content for message in request.messages)
         return self._template(request.messages)

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import ctypes
 import os
-from collections.abc import Sequence
+import threading
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NoReturn
 
 import llama_cpp as lib
 import numpy as np
@@ -47,8 +49,94 @@ class Shape:
         return dense + 4.0 * self.layers * self.attention_width * attended
 
 
-class Model:
-    """The weights and the vocabulary of a GGUF file.
+class Unshared:
+    """An object that holds native memory: neither copied, nor pickled."""
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise BackendError(
+            f"a {type(self).__name__} holds native memory and can be neither copied nor pickled: "
+            f"share it among threads, or load the model in each process"
+        )
+
+
+class Handle(Unshared):
+    """A native object that any thread may use and any may close: nobody meets it freed.
+
+    ``with handle as pointer:`` stands around every native call that takes the pointer. ``close``
+    turns newcomers away; memory is freed at once, or by the last who is still using it. So closing
+    never waits, and is safe in a finalizer, whatever its thread was just doing.
+
+    Args:
+        pointer: what llama.cpp returned.
+        free: the native function that frees it.
+        owner: what it was made from, which is in use until this one is freed.
+
+    Raises:
+        BackendError: on entering, if it is closed, or belongs to the process this one was forked
+            from: llama.cpp's threads do not live on in a fork.
+    """
+
+    def __init__(
+        self, pointer: Any, free: Callable[[Any], object], owner: Handle | None = None
+    ) -> None:
+        self._pointer, self._free, self._owner = pointer, free, owner
+        self._users = 0
+        self._closed = False
+        self._process = os.getpid()
+        self._lock = threading.RLock()  # garbage may be collected, and closed, while it is held
+        if owner:
+            owner.__enter__()
+
+    @property
+    def foreign(self) -> bool:
+        """Whether this process is a fork of the one it was made in, so that locks may hang."""
+        return os.getpid() != self._process
+
+    def check(self) -> None:
+        """Raise ``BackendError`` if it cannot be used."""
+        with self:
+            pass
+
+    def __enter__(self) -> Any:
+        if self.foreign:
+            raise BackendError(
+                "this process is a fork of the one that loaded the model, and cannot use it: take "
+                'threads, or multiprocessing.get_context("spawn") and a model loaded in each'
+            )
+        with self._lock:
+            if self._closed:
+                raise BackendError("this model is closed: load it again")
+            self._users += 1
+        return self._pointer
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self._users -= 1
+            self._free_unused()
+
+    def close(self) -> None:
+        """Let nobody in any more. May be called again."""
+        if self.foreign:
+            return
+        with self._lock:
+            self._closed = True
+            self._free_unused()
+
+    __del__ = close
+
+    def _free_unused(self) -> None:
+        if self._closed and not self._users and self._pointer is not None:
+            pointer, self._pointer = self._pointer, None
+            self._free(pointer)
+            if self._owner:
+                self._owner.__exit__()
+
+
+class Model(Unshared):
+    """The weights and the vocabulary of a GGUF file; safe to use and to close from any thread.
+
+    Once it is closed, or in a process forked after it was loaded, every method raises
+    ``BackendError``.
 
     Raises:
         ModelError: llama.cpp cannot load the file.
@@ -61,6 +149,7 @@ class Model:
         self._model = lib.llama_model_load_from_file(os.fsencode(path), params)
         if not self._model:
             raise ModelError(f"{path}: llama.cpp cannot load this file; is its architecture newer?")
+        self._handle = Handle(self._model, lib.llama_model_free)
         self.offloaded = offloaded()  # layers on a device, of all
         self._vocab = lib.llama_model_get_vocab(self._model)
         self.n_vocab: int = lib.llama_vocab_n_tokens(self._vocab)
@@ -93,35 +182,40 @@ class Model:
     def metadata(self, key: str) -> str | None:
         """Return a metadata entry of the GGUF file, or None."""
         buffer = ctypes.create_string_buffer(4096)
-        n = lib.llama_model_meta_val_str(self._model, key.encode(), buffer, len(buffer))
+        with self._handle as model:
+            n = lib.llama_model_meta_val_str(model, key.encode(), buffer, len(buffer))
         return buffer.value.decode(errors="replace") if n >= 0 else None
 
-    @property
-    def chat_template(self) -> str | None:
-        """The Jinja chat template in the file, or None for a base model."""
-        template = lib.llama_model_chat_template(self._model, None)
-        return template.decode() if template else None
+    def chat_template(self, name: str | None = None) -> str | None:
+        """Return the Jinja chat template in the file, or one by its name; None if there is none."""
+        with self._handle as model:
+            template = lib.llama_model_chat_template(model, name.encode() if name else None)
+        return template.decode(errors="replace") if template else None
 
     def special(self, kind: str) -> tuple[int, str]:
         """Return id and text of the ``bos`` or ``eos`` token; -1 and '' if there is none."""
-        token = {"bos": lib.llama_vocab_bos, "eos": lib.llama_vocab_eos}[kind](self._vocab)
-        return token, self.piece(token).decode() if token >= 0 else ""
+        with self._handle:
+            token = {"bos": lib.llama_vocab_bos, "eos": lib.llama_vocab_eos}[kind](self._vocab)
+        return token, self.piece(token).decode(errors="replace") if token >= 0 else ""
 
     @property
     def adds_bos(self) -> bool:
         """Whether prompts of this model start with its ``bos`` token."""
-        return bool(lib.llama_vocab_get_add_bos(self._vocab))
+        with self._handle:
+            return bool(lib.llama_vocab_get_add_bos(self._vocab))
 
     def ends(self, token: int) -> bool:
         """Whether a token closes the model's turn."""
-        return bool(lib.llama_vocab_is_eog(self._vocab, token))
+        with self._handle:
+            return bool(lib.llama_vocab_is_eog(self._vocab, token))
 
     def tokenize(self, text: str) -> list[int]:
         """Return token ids; special tokens are read where their text stands, no ``bos`` added."""
         data = text.encode()
         room = len(data) + 8
         tokens = (lib.llama_token * room)()
-        n = lib.llama_tokenize(self._vocab, data, len(data), tokens, room, False, True)
+        with self._handle:
+            n = lib.llama_tokenize(self._vocab, data, len(data), tokens, room, False, True)
         if n < 0:
             raise BackendError(f"llama.cpp cannot tokenise {text[:40]!r}…")
         return list(tokens[:n])
@@ -131,22 +225,25 @@ class Model:
         known = self._pieces.get(token)
         if known is None:
             buffer = ctypes.create_string_buffer(256)
-            n = lib.llama_token_to_piece(self._vocab, token, buffer, len(buffer), 0, True)
+            with self._handle:
+                n = lib.llama_token_to_piece(self._vocab, token, buffer, len(buffer), 0, True)
             known = self._pieces[token] = buffer.raw[: max(n, 0)]
         return known
 
     def context(self, streams: int, length: int, batch: int, threads: int) -> Context:
         """Allocate the memory for ``streams`` sequences of ``length`` tokens; see ``Context``."""
-        return Context(self, self._model, streams, length, batch, threads)
+        return Context(self, self._handle, streams, length, batch, threads)
+
+    def check(self) -> None:
+        """Raise ``BackendError`` if the model is closed, or belongs to another process."""
+        self._handle.check()
 
     def close(self) -> None:
-        """Free the weights. Its contexts must be closed before."""
-        if self._model:
-            lib.llama_model_free(self._model)
-            self._model = None
+        """Let nobody use the model any more; its memory goes with the last user and context."""
+        self._handle.close()
 
 
-class Context:
+class Context(Unshared):
     """Key-value memory for several sequences, each in a stream of its own.
 
     Args:
@@ -160,7 +257,7 @@ class Context:
     """
 
     def __init__(
-        self, model: Model, handle: object, streams: int, length: int, batch: int, threads: int
+        self, model: Model, owner: Handle, streams: int, length: int, batch: int, threads: int
     ) -> None:
         limit = lib.llama_max_parallel_sequences()
         require(1 <= streams <= limit, "width", streams, f"between 1 and {limit}")
@@ -179,10 +276,11 @@ class Context:
         params.flash_attn_type = lib.LLAMA_FLASH_ATTN_TYPE_ENABLED
         params.kv_unified = False
         params.no_perf = True
-        self._context = lib.llama_init_from_model(handle, params)
-        if not self._context:
-            raise BackendError(f"llama.cpp cannot make a context of {streams} × {length} tokens")
-        self._memory = lib.llama_get_memory(self._context)
+        with owner as handle:
+            context = lib.llama_init_from_model(handle, params)
+            if not context:
+                raise BackendError(f"llama.cpp cannot make a context of {streams}×{length} tokens")
+            self._handle = Handle(context, lib.llama_free, owner)
         self._n_vocab, self._n_embd = model.n_vocab, model.n_embd
         self.streams, self.length, self.batch = streams, length, batch
         # numpy owns the batch, so that a step is written in four vector stores.
@@ -229,23 +327,26 @@ class Context:
         self._batch.n_tokens = n
         if states:
             self._output[:n] = 1
-        lib.llama_set_embeddings(self._context, states)
-        code = lib.llama_decode(self._context, self._batch)
+        with self._handle as context:
+            lib.llama_set_embeddings(context, states)
+            code = lib.llama_decode(context, self._batch)
         if code != 0:
             raise BackendError(f"llama_decode returned {code} for a batch of {n} rows")
 
     def logits(self, row: int) -> Floats:
         """The logits of a row of the last decode, (vocabulary,); valid until the next decode."""
         self._check(row)
-        pointer = lib.llama_get_logits_ith(self._context, row)
+        with self._handle as context:
+            pointer = lib.llama_get_logits_ith(context, row)
         return np.ctypeslib.as_array(pointer, (self._n_vocab,))
 
     def state(self, row: int) -> tuple[float, ...]:
         """The hidden state of a row of the last decode, which must have been made with states."""
         self._check(row)
-        pointer = lib.llama_get_embeddings_ith(self._context, row)
-        state = np.ctypeslib.as_array(pointer, (self._n_embd,))
-        return tuple(state.astype(np.float16).tolist())
+        with self._handle as context:
+            pointer = lib.llama_get_embeddings_ith(context, row)
+            state = np.ctypeslib.as_array(pointer, (self._n_embd,))
+            return tuple(state.astype(np.float16).tolist())
 
     def _check(self, row: int) -> None:
         if not self._output[row]:
@@ -254,38 +355,39 @@ class Context:
     def sample(self, sampler: Sampler, row: int) -> int:
         """Draw a token from a batch row that was flagged as an output of the last decode."""
         self._check(row)
-        return int(lib.llama_sampler_sample(sampler.chain, self._context, row))
+        with self._handle as context, sampler.handle as chain:
+            return int(lib.llama_sampler_sample(chain, context, row))
 
     def snapshot(self, stream: int) -> npt.NDArray[np.uint8]:
         """Copy the memory of a stream to the host."""
-        data = np.empty(lib.llama_state_seq_get_size(self._context, stream), np.uint8)
-        lib.llama_state_seq_get_data(
-            self._context, _pointer(data, ctypes.c_uint8), data.size, stream
-        )
+        with self._handle as context:
+            data = np.empty(lib.llama_state_seq_get_size(context, stream), np.uint8)
+            lib.llama_state_seq_get_data(context, _pointer(data, ctypes.c_uint8), data.size, stream)
         return data
 
     def restore(self, stream: int, data: npt.NDArray[np.uint8]) -> None:
         """Replace the memory of a stream by a snapshot, of this stream or of another."""
-        n = lib.llama_state_seq_set_data(
-            self._context, _pointer(data, ctypes.c_uint8), data.size, stream
-        )
+        pointer = _pointer(data, ctypes.c_uint8)
+        with self._handle as context:
+            n = lib.llama_state_seq_set_data(context, pointer, data.size, stream)
         if n != data.size:
             raise BackendError(f"a snapshot of {data.size} bytes could not be restored")
 
     def cut(self, stream: int, length: int) -> None:
         """Forget a stream's tokens from position ``length`` on."""
-        if not lib.llama_memory_seq_rm(self._memory, stream, length, -1):
+        with self._handle as context:
+            cut = lib.llama_memory_seq_rm(lib.llama_get_memory(context), stream, length, -1)
+        if not cut:
             raise BackendError(f"stream {stream} cannot be cut to {length} tokens")
 
     def clear(self) -> None:
         """Forget everything."""
-        lib.llama_memory_clear(self._memory, False)
+        with self._handle as context:
+            lib.llama_memory_clear(lib.llama_get_memory(context), False)
 
     def close(self) -> None:
         """Free the memory."""
-        if self._context:
-            lib.llama_free(self._context)
-            self._context = None
+        self._handle.close()
 
 
 class Sampler:
@@ -297,9 +399,10 @@ class Sampler:
     """
 
     def __init__(self, sampling: Sampling, seed: int) -> None:
-        self.chain = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
+        chain = lib.llama_sampler_chain_init(lib.llama_sampler_chain_default_params())
+        self.handle = Handle(chain, lib.llama_sampler_free)
         for part in self._parts(sampling, seed):
-            lib.llama_sampler_chain_add(self.chain, part)
+            lib.llama_sampler_chain_add(chain, part)
 
     @staticmethod
     def _parts(sampling: Sampling, seed: int) -> list[object]:
@@ -324,16 +427,15 @@ class Sampler:
         array = lib.llama_token_data_array(
             data=_pointer(candidates, lib.llama_token_data), size=n, selected=-1, sorted=False
         )
-        lib.llama_sampler_apply(self.chain, ctypes.byref(array))
-        token = int(array.data[array.selected].id)
-        lib.llama_sampler_accept(self.chain, token)
+        with self.handle as chain:
+            lib.llama_sampler_apply(chain, ctypes.byref(array))
+            token = int(array.data[array.selected].id)
+            lib.llama_sampler_accept(chain, token)
         return token
 
     def close(self) -> None:
         """Free the chain."""
-        if self.chain:
-            lib.llama_sampler_free(self.chain)
-            self.chain = None
+        self.handle.close()
 
 
 def _pointer(array: npt.NDArray[np.generic], kind: type) -> object:

@@ -12,7 +12,7 @@ from pathlib import Path
 import llama_cpp as lib
 import numpy as np
 
-from itslab.backends.native import Floats, Model
+from itslab.backends.native import Floats, Handle, Model
 from itslab.core import BackendError, ModelError
 from itslab.models.gguf import read_header
 
@@ -42,24 +42,21 @@ class Ranker(Model):
         super().__init__(path, device)
         self.labels = self._labels()
         if len(self.labels) < 2:
-            self.close()
             raise ModelError(
                 f"{path}: its head has one output, of which llama.cpp takes the softmax: it would "
                 f"score everything 1. Convert the model with a head of two rows, its weights and "
                 f"zeros, and two classifier.output_labels: the first is then σ(reward)"
             )
         self._context = self._new_context(context, threads)
-        if not self._context:
-            self.close()
-            raise BackendError(f"llama.cpp cannot make a context of {context} tokens")
         self._batch = lib.llama_batch_init(context, 0, SEQUENCES)
 
     def _labels(self) -> tuple[str, ...]:
-        count = lib.llama_model_n_cls_out(self._model)
-        names = [lib.llama_model_cls_label(self._model, i) for i in range(count)]
+        with self._handle as model:
+            count = lib.llama_model_n_cls_out(model)
+            names = [lib.llama_model_cls_label(model, i) for i in range(count)]
         return tuple((name or b"").decode() for name in names)
 
-    def _new_context(self, context: int, threads: int) -> object:
+    def _new_context(self, context: int, threads: int) -> Handle:
         params = lib.llama_context_default_params()
         params.n_ctx = context
         params.n_seq_max = SEQUENCES
@@ -71,7 +68,15 @@ class Ranker(Model):
         params.embeddings = True
         params.kv_unified = True
         params.no_perf = True
-        return lib.llama_init_from_model(self._model, params)
+        with self._handle as model:
+            pointer = lib.llama_init_from_model(model, params)
+            if not pointer:
+                raise BackendError(f"llama.cpp cannot make a context of {context} tokens")
+            return Handle(pointer, self._free, owner=self._handle)
+
+    def _free(self, pointer: object) -> None:
+        lib.llama_batch_free(self._batch)
+        lib.llama_free(pointer)
 
     def rank(self, sequences: Sequence[Sequence[int]], shared: int) -> Floats:
         """Return the probabilities of the head's labels, (sequences, labels).
@@ -88,15 +93,17 @@ class Ranker(Model):
         for s, tokens in enumerate(sequences):
             rows += [(t, i, (s,)) for i, t in enumerate(tokens[shared:-1], shared)]
         last: list[Row] = [(t[-1], len(t) - 1, (s,)) for s, t in enumerate(sequences)]
-        lib.llama_memory_clear(lib.llama_get_memory(self._context), False)
-        # With embeddings on, llama.cpp computes logits for every row: only the last rows have them.
-        self._decode(rows, embeddings=False)
-        self._decode(last, embeddings=True)
-        outputs = [lib.llama_get_embeddings_seq(self._context, s) for s in everyone]
         shape = (len(self.labels),)
-        return np.array([np.ctypeslib.as_array(output, shape) for output in outputs])
+        with self._context as context:
+            lib.llama_memory_clear(lib.llama_get_memory(context), False)
+            # With embeddings on, llama.cpp computes logits for every row: only the last rows' are
+            # of use.
+            self._decode(context, rows, embeddings=False)
+            self._decode(context, last, embeddings=True)
+            outputs = [lib.llama_get_embeddings_seq(context, s) for s in everyone]
+            return np.array([np.ctypeslib.as_array(output, shape) for output in outputs])
 
-    def _decode(self, rows: Sequence[Row], embeddings: bool) -> None:
+    def _decode(self, context: object, rows: Sequence[Row], embeddings: bool) -> None:
         batch = self._batch
         for i, (token, position, sequences) in enumerate(rows):
             batch.token[i], batch.pos[i], batch.logits[i] = token, position, embeddings
@@ -104,22 +111,14 @@ class Ranker(Model):
             for j, sequence in enumerate(sequences):
                 batch.seq_id[i][j] = sequence
         batch.n_tokens = len(rows)
-        lib.llama_set_embeddings(self._context, embeddings)
-        code = lib.llama_decode(self._context, batch) if rows else 0
+        lib.llama_set_embeddings(context, embeddings)
+        code = lib.llama_decode(context, batch) if rows else 0
         if code != 0:
             raise BackendError(f"llama_decode returned {code} for a batch of {len(rows)} rows")
 
-    def template(self, name: str) -> str | None:
-        """Return a further chat template of the file by its name, or None."""
-        template = lib.llama_model_chat_template(self._model, name.encode())
-        return template.decode() if template else None
-
     def close(self) -> None:
-        """Free the memory and the weights. May be called again."""
-        if getattr(self, "_context", None):
-            lib.llama_batch_free(self._batch)
-            lib.llama_free(self._context)
-            self._context = None
+        """Free the memory and the weights, once nobody uses them. May be called again."""
+        self._context.close()
         super().close()
 
 

@@ -14,12 +14,13 @@ import numpy as np
 
 from itslab.backends.kv import Tokens, common_prefix
 from itslab.backends.llama import default_threads
+from itslab.backends.native import Unshared
 from itslab.backends.ranker import SEQUENCES, Ranker
 from itslab.backends.template import Template, chat_template, prompt_tokens
-from itslab.core import BackendError, Cost, Message, ModelError, Verdict, require
+from itslab.core import Cost, Message, ModelError, Verdict, require
 
 
-class RewardModel:
+class RewardModel(Unshared):
     """A GGUF reward model run in this process by llama.cpp: a ``Scorer`` for ``Reward``.
 
     The score is P(label), from the head's logits on the last token of the conversation. A head
@@ -79,9 +80,8 @@ class RewardModel:
         Raises:
             BackendError: llama.cpp failed, or the model is closed.
         """
+        self._ranker.check()  # before the lock, which a fork may have inherited locked
         with self._lock:
-            if not self._closing.alive:
-                raise BackendError("this model is closed: load it again")
             prompts = [self._tokens(messages) for messages in conversations]
             verdicts = [self._too_long(tokens) for tokens in prompts]
             for group in self._groups(prompts):
@@ -133,8 +133,7 @@ class RewardModel:
 
     def close(self) -> None:
         """Free the model's memory. May be called again."""
-        with self._lock:
-            self._closing()
+        self._closing()
 
     def __enter__(self) -> RewardModel:
         return self
@@ -158,7 +157,7 @@ def _cells(group: Sequence[Tokens]) -> int:
 
 def _template(ranker: Ranker, path: str | Path) -> Template:
     """How the model is shown a conversation."""
-    rerank = ranker.template("rerank")
+    rerank = ranker.chat_template("rerank")
     if rerank is not None:
         return partial(_fill, rerank)
     template = chat_template(ranker, open_turn=False)

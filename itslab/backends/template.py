@@ -16,7 +16,7 @@ def chat_template(model: Model, *, open_turn: bool) -> Template | None:
     Args:
         open_turn: whether the model's own turn follows and is to be continued.
     """
-    if (source := model.chat_template) is None:
+    if (source := model.chat_template()) is None:
         return None
     from llama_cpp.llama_chat_format import Jinja2ChatFormatter
 
