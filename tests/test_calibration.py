@@ -40,6 +40,24 @@ def test_untouched_a_score_stays_as_it_is():
     assert verdict.score == pytest.approx(0.3)
 
 
+def test_a_few_samples_that_are_separable_make_no_step():
+    """Platt's targets of two right and two wrong are 3/4 and 1/4: the curve goes through them."""
+    scores = [0.2, 0.2, 0.8, 0.8]
+    fitted = Calibrated.fit(says([]), scores, [0, 0, 1, 1])
+    assert fitted.slope == pytest.approx(np.log(3) / np.log(4), rel=5e-3)
+    assert fitted.intercept == pytest.approx(0, abs=1e-3)
+    one = Calibrated.fit(says([]), [0.5, *[0.5] * 8], [1, *[0] * 8])
+    # targets 2/3 once and 1/10 eight times
+    assert one.intercept == pytest.approx(np.log(1.4667 / 7.5333), rel=5e-3)
+
+
+@pytest.mark.parametrize("odd", [None, True, "1", [1.0], math.nan, math.inf, np.float64(1)])
+@pytest.mark.parametrize("option", ["slope", "intercept", "verifier"])
+def test_options_of_another_type_are_refused(option, odd):
+    with pytest.raises(OptionError, match=f"^{option}="):
+        Calibrated(**{"verifier": says([]), option: odd})
+
+
 def test_calibration_shrinks_the_error_and_leaves_the_order():
     fitted = Calibrated.fit(says([]), OVERSURE[:100].ravel(), CORRECT[:100].ravel())
     tamed = 1 / (1 + np.exp(-(fitted.slope * logits(OVERSURE[100:].ravel()) + fitted.intercept)))
@@ -69,6 +87,9 @@ def test_equal_scores_share_a_bin():
         ([0.5, 1.5], [1, 0], "probabilities"),
         ([0.5, 0.6], [1, 1], "right and wrong samples"),
         ([0.5], [1, 0], "of shape"),
+        (None, [1, 0], "scores="),
+        ("ab", [1, 0], "scores="),
+        ([], [], "scores="),
     ],
 )
 def test_what_cannot_be_fitted_is_named(scores, correct, message):

@@ -1,7 +1,9 @@
 """Scores made into probabilities: of samples judged 0.7, seven in ten should be right.
 
 Platt 1999, Probabilistic Outputs for Support Vector Machines: a logistic curve is fitted to the
-scores of samples whose gold answers are known. A rising curve leaves the order of samples, and so
+scores of samples whose gold answers are known. Of r right and w wrong ones, what is fitted are not
+the marks 1 and 0 but (r + 1) / (r + 2) and 1 / (w + 2), §2.2: a few samples that happen to be
+separable do not make the curve a step. A rising curve leaves the order of samples, and so
 best-of-n, as it is; thresholds, and votes that add probabilities up, change. Where higher scores
 are worse, the curve falls and turns the order round.
 """
@@ -16,12 +18,13 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from itslab.core import Node, Prompt, Verdict, Verifier, require
+from itslab.options import Options
 
 _LEAST = 1e-6  # a probability of 0 or 1 has no logit
 
 
 @dataclass(frozen=True)
-class Calibrated:
+class Calibrated(Options):
     """Score a node by the probability that it is right, given what another verifier says of it.
 
     Args:
@@ -64,12 +67,20 @@ class Calibrated:
         """
         from sklearn.linear_model import LogisticRegression
 
-        x, y = np.asarray(scores, dtype=float), np.asarray(correct, dtype=bool)
-        require(x.shape == y.shape and x.ndim == 1, "scores", x.shape, f"of shape {y.shape}")
-        x, y = x[~np.isnan(x)], y[~np.isnan(x)]
-        right = f"{y.sum()} of {len(y)}"
-        require(0 < y.sum() < len(y), "correct", right, "right and wrong samples")
-        model = LogisticRegression(C=np.inf).fit(logits(x), y)
+        x, y = logits(scores), np.asarray(correct, dtype=bool)
+        require(
+            x.shape[:-1] == y.shape and y.ndim == 1, "scores", x.shape[:-1], f"of shape {y.shape}"
+        )
+        known = ~np.isnan(x[:, 0])
+        x, y = x[known], y[known]
+        right, wrong = int(y.sum()), int((~y).sum())
+        said = f"{right} of {len(y)}"
+        require(right > 0 and wrong > 0, "correct", said, "right and wrong samples")
+        target = np.where(y, (right + 1) / (right + 2), 1 / (wrong + 2))
+        # A target between 0 and 1 is a sample that counts in part as right, else as wrong.
+        twice, marks = np.concatenate([x, x]), np.repeat([True, False], len(x))
+        parts = np.concatenate([target, 1 - target])
+        model = LogisticRegression(C=np.inf).fit(twice, marks, sample_weight=parts)
         # Further digits are the solver's tolerance, and would be others on another machine.
         fitted = model.coef_[0, 0], model.intercept_[0]
         return cls(verifier, *(float(f"{number:.3g}") for number in fitted))
@@ -81,9 +92,12 @@ def logits(scores: ArrayLike) -> NDArray[np.float64]:
     Args:
         scores: of any shape, in [0, 1]; 0 and 1 count as one in a million.
     """
-    p = np.asarray(scores, dtype=float)
-    valid = bool(((p >= 0) & (p <= 1) | np.isnan(p)).all())
-    require(valid, "scores", (np.nanmin(p), np.nanmax(p)), "probabilities, in [0, 1]")
+    try:
+        p = np.asarray(scores, dtype=float)
+    except (TypeError, ValueError):
+        require(False, "scores", scores, "probabilities, in [0, 1]")
+    valid = p.size > 0 and bool(((p >= 0) & (p <= 1) | np.isnan(p)).all())
+    require(valid, "scores", scores, "probabilities, in [0, 1]")
     p = np.clip(p, _LEAST, 1 - _LEAST)
     logit: NDArray[np.float64] = np.log(p / (1 - p))
     return logit[..., None]
