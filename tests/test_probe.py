@@ -104,6 +104,21 @@ def test_another_training_makes_another_name():
     assert repr(first) == repr(Probe(np.ones(3), 0.5)) != repr(second)
 
 
+@pytest.mark.parametrize(
+    "odd", [None, True, "1", [1.0], math.nan, np.ones((2, 2)), np.array([math.nan])]
+)
+@pytest.mark.parametrize("option", ["weights", "bias"])
+def test_options_of_another_type_are_refused(option, odd):
+    with pytest.raises(OptionError, match=f"^{option}="):
+        Probe(**{"weights": np.ones(3), "bias": 0.5, option: odd})
+
+
+@pytest.mark.parametrize("odd", [None, "ab", [], [[1.0]]])
+def test_states_that_are_none_are_refused(odd, bank):
+    with pytest.raises(OptionError, match=r"^states="):
+        held_out(odd, bank[1])
+
+
 def test_a_sample_without_a_state_is_nan_and_one_of_another_model_an_error(bank):
     probe = Probe.fit(*bank)
     [verdict] = probe("?", [node(())])

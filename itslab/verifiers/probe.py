@@ -18,13 +18,14 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from itslab.core import ItslabError, Node, Prompt, Verdict, require
+from itslab.options import Options
 
 FOLDS = 5
 _STRENGTHS = 10.0 ** np.arange(-5, 0)  # inverse regularisation, chosen by cross-validation
 
 
 @dataclass(frozen=True, repr=False)
-class Probe:
+class Probe(Options):
     """Score a node by the probability that it is right, read from its last sample's hidden state.
 
     Nodes are whole answers, or steps if it was trained on steps. Samples need
@@ -37,6 +38,14 @@ class Probe:
 
     weights: NDArray[np.float64]
     bias: float
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        numbers = (
+            self.weights.ndim == 1 and self.weights.size > 0 and self.weights.dtype.kind == "f"
+        )
+        valid = numbers and bool(np.isfinite(self.weights).all())
+        require(valid, "weights", self.weights, "a row of finite numbers")
 
     def __repr__(self) -> str:
         spelled = np.append(self.weights, self.bias).astype("<f8").tobytes()
