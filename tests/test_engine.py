@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny_reward import Tiny
 
 from itslab import models
 from itslab.backends.engine import Engine
@@ -444,3 +445,117 @@ def test_prompts_beside_samples_with_signals_are_evaluated_in_steps_of_their_own
     for request, [sample] in zip(late, together[1:], strict=True):
         assert sample.cost.prefilled + sample.cost.reused == len(llm.tokens(request))
         assert sample.signals == Signals()
+
+
+# -- nonsense --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {option: value}
+        for option in ("width", "context", "threads", "parking", "device", "deterministic")
+        for value in (2.5, "4", [8], np.int64(8), float("nan"), float("inf"), -1)
+    ]
+    + [{"threads": 100_000}, {"threads": True}, {"width": None}, {"name": 3}, {"digest": None}],
+)
+def test_nonsense_is_refused_when_loading(load: Load, options: dict[str, object]) -> None:
+    with pytest.raises(OptionError, match=f"^{next(iter(options))}=[^\n]*must be[^\n]*$"):
+        load(**options)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"cancel": True},
+        {"cancel": threading.Event},
+        {"on_text": "print"},
+        {"on_sample": 1},
+        {"requests": None},
+        {"requests": "Hi"},
+        {"requests": ["Hi"]},
+        {"requests": ask("Hi")},
+    ],
+)
+def test_nonsense_in_a_call_is_refused_and_the_engine_goes_on(
+    load: Load, arguments: dict[str, object]
+) -> None:
+    llm = load()
+    with pytest.raises(OptionError, match=f"^{next(iter(arguments))}="):
+        llm.generate(**{"requests": [ask("Hi", GREEDY)]} | arguments)  # type: ignore[arg-type]
+    assert llm.generate([ask("Hi", GREEDY)])[0][0].tokens
+
+
+def test_a_cancel_that_raises_ends_its_own_samples_only(load: Load) -> None:
+    class Odd(threading.Event):
+        def is_set(self) -> bool:
+            raise RuntimeError("odd")
+
+    llm = load(width=2)
+    with pytest.raises(RuntimeError, match="odd"):
+        llm.generate([ask("Hi", GREEDY, n=4)], cancel=Odd())
+    assert llm.generate([ask("Hi", GREEDY)])[0][0].tokens
+
+
+def test_logits_that_are_no_numbers_end_their_own_sample_only(
+    load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    llm, logits, rows = load(), Context.logits, []
+    [[alone]] = llm.generate([ask("Count to ten.", GREEDY)])
+
+    def broken(self: Context, row: int) -> np.ndarray:
+        rows.append(row)
+        found = logits(self, row)
+        return np.full_like(found, np.nan) if len(rows) == 5 else found
+
+    monkeypatch.setattr(Context, "logits", broken)
+    ends: dict[str, object] = {}
+
+    def draw(text: str) -> None:
+        try:
+            [[ends[text]]] = llm.generate([ask(text, GREEDY)])
+        except BackendError as error:
+            ends[text] = error
+
+    threads = [threading.Thread(target=draw, args=(t,)) for t in ("Count to ten.", "Hello.")]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(30)
+    [failed] = [end for end in ends.values() if isinstance(end, BackendError)]
+    assert "no numbers" in str(failed)
+    assert llm.generate([ask("Count to ten.", GREEDY)])[0][0].tokens == alone.tokens
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
+def test_a_file_of_nans_fails_each_request_and_nothing_else(tmp_path: Path, value: float) -> None:
+    tiny = Tiny()
+    tiny.weights["output_norm.weight"][:] = value
+    with Llama(tiny.write(tmp_path / "nan.gguf"), width=4, context=256, threads=1) as llm:
+        for _ in range(2):
+            with pytest.raises(BackendError, match="logits that are no numbers"):
+                llm.generate([ask("Hi", n=6)])
+        assert llm._engine._thread.is_alive()
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"temperature": 1e-40},
+        {"temperature": 1e30},
+        {"top_k": 2**40},
+        {"min_p": 1.0},
+        {"top_p": 1e-12},
+        {"max_tokens": 10**12},
+        {"stop": ("\0",)},
+    ],
+)
+def test_odd_options_are_sampled_by(load: Load, odd: dict[str, object]) -> None:
+    sampling = replace(Sampling(max_tokens=6, top_k=0), **odd)  # type: ignore[arg-type]
+    [[sample]] = load(context=64).generate([ask("Count to ten.", sampling)])
+    assert sample.tokens
+    if odd.get("temperature") == 1e-40:
+        [[greedy]] = load(context=64).generate(
+            [ask("Count to ten.", replace(GREEDY, max_tokens=6))]
+        )
+        assert sample.tokens == greedy.tokens

@@ -24,7 +24,7 @@ def vocabulary() -> list[str]:
     """One token per byte, spelled as GPT-2's byte-level vocabularies do, then the special ones."""
     plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
     letters = {byte: chr(byte) for byte in plain}
-    for byte in set(range(256)) - set(plain):
+    for byte in sorted(set(range(256)) - set(plain)):
         letters[byte] = chr(256 + len(letters) - len(plain))
     return [letters[byte] for byte in range(256)] + ["ab", *SPECIAL]
 

@@ -7,6 +7,7 @@ import math
 import numpy as np
 
 from itslab.backends.native import Floats
+from itslab.core import BackendError
 
 TOP = 20
 """Tokens whose mean makes the token confidence of DeepConf; see ``itslab.core.Signals``."""
@@ -27,12 +28,20 @@ class Distribution:
         self._scratch = np.empty(n_vocab, np.float32)
 
     def read(self, logits: Floats) -> None:
-        """Turn to another row, (n_vocab,), which must not change while it is asked about."""
+        """Turn to another row, (n_vocab,), which must not change while it is asked about.
+
+        Raises:
+            BackendError: it holds nan, or its largest is infinite.
+        """
         with np.errstate(over="ignore"):
             self._weights = np.exp(logits, out=self._scratch)
         self._total = float(self._weights.sum())
         if not 0 < self._total < math.inf:  # too large or too small for exp
-            return self.read(logits - logits.max())
+            if not math.isfinite(highest := float(logits.max())):
+                raise BackendError(
+                    "the model gave logits that are no numbers: is its file damaged?"
+                )
+            return self.read(logits - highest)
         self._logits, self._normaliser = logits, math.log(self._total)
         return None
 

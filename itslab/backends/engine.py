@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 from itslab.backends.distribution import Distribution
 from itslab.backends.kv import Cache, Reuse, Stream, Tokens
-from itslab.backends.native import Floats, Model, Sampler, Unshared
+from itslab.backends.native import Model, Sampler, Unshared
 from itslab.backends.text import TextStream
 from itslab.core import BackendError, Completion, Cost, Finish, Sampling, Signals
 
@@ -320,7 +320,8 @@ class Engine(Unshared):
             if not sample.pending:
                 logits = self._cache.tips.get(sample.tokens)
                 assert logits is not None  # acquire leaves a token to evaluate otherwise
-                self._take(sample, sample.sampler.draw(logits), logits)
+                self._distribution.read(logits)
+                self._take(sample, sample.sampler.draw(logits))
                 if sample.finish:
                     self._finish(sample)
 
@@ -403,22 +404,29 @@ class Engine(Unshared):
             sample = share.sample
             if sample is None or sample.stream is None or not share.output:
                 continue
-            logits = self._context.logits(row)
-            if not sample.drawn:
-                self._cache.remember(sample.stream, logits)
-            began = time.perf_counter()
-            token = self._context.sample(sample.sampler, row)
-            self.stats.native += time.perf_counter() - began
-            self._take(sample, token, logits)
-            if sample.finish and sample.sampling.signals and len(share.tokens) == 1:
-                sample.state = self._context.state(row)
+            try:
+                self._draw_from(row, sample, sample.stream)
+            except BackendError as error:  # of this row: the others' are good
+                self._give_up(sample, error)
+            else:
+                if sample.finish and sample.sampling.signals and len(share.tokens) == 1:
+                    sample.state = self._context.state(row)
 
-    def _take(self, sample: Sample, token: int, logits: Floats) -> None:
-        """Add a drawn token to a sample, and settle whether it ends there."""
+    def _draw_from(self, row: int, sample: Sample, stream: Stream) -> None:
+        logits = self._context.logits(row)
+        self._distribution.read(logits)  # before anybody draws from what is no number
+        if not sample.drawn:
+            self._cache.remember(stream, logits)
+        began = time.perf_counter()
+        token = self._context.sample(sample.sampler, row)
+        self.stats.native += time.perf_counter() - began
+        self._take(sample, token)
+
+    def _take(self, sample: Sample, token: int) -> None:
+        """Add a token drawn from the distribution last read, and settle whether it ends there."""
         self.stats.drawn += 1
         sample.drawn += 1
         sample.tokens += (token,)
-        self._distribution.read(logits)
         if sample.drawn == 1:
             sample.choice_logprobs = tuple(map(self._distribution.logprob, sample.choices))
         if self.model.ends(token):
@@ -439,14 +447,21 @@ class Engine(Unshared):
 
     def _finish(self, sample: Sample) -> None:
         """Deliver a sample that has come to its end and free its place."""
+        self._leave(sample)
+        if sample.ticket.wants_text and (new := sample.text.fresh(final=True)):
+            self._deliver(sample, new)
+        self._deliver(sample, sample.completion())
+
+    def _give_up(self, sample: Sample, error: Exception) -> None:
+        self._leave(sample)
+        self._deliver(sample, error)
+
+    def _leave(self, sample: Sample) -> None:
         if sample.stream:
             self._cache.release(sample.stream)
             self._live.remove(sample)
         else:
             self._waiting.remove(sample)
-        if sample.ticket.wants_text and (new := sample.text.fresh(final=True)):
-            self._deliver(sample, new)
-        self._deliver(sample, sample.completion())
 
     def _deliver(self, sample: Sample, item: str | Completion | Exception) -> None:
         if not isinstance(item, str):
@@ -459,6 +474,8 @@ class Engine(Unshared):
         A sample that was there when it failed twice is given up.
         """
         self._cache.clear()
+        if not self._live and self._waiting:  # it failed at the first of the queue
+            self._give_up(self._waiting[0], error)
         for sample in reversed(self._live):
             sample.stream = None
             sample.failures += 1

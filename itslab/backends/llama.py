@@ -7,6 +7,7 @@ import weakref
 from collections.abc import Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
+from typing import Annotated
 
 import psutil
 
@@ -17,6 +18,7 @@ from itslab.backends.template import Template, chat_template, prompt_tokens
 from itslab.backends.text import spelled
 from itslab.core import (
     Completion,
+    Message,
     OnSample,
     OnText,
     Piece,
@@ -24,6 +26,10 @@ from itslab.core import (
     Request,
     require,
 )
+from itslab.options import Bounds, Count, Whole, checked
+
+Length = Annotated[int, Bounds(2)]
+Threads = Annotated[int, Bounds(1, 512)]  # GGML_MAX_N_THREADS
 
 UTF8_REACH = 4  # tokens back within which a character may have begun
 
@@ -54,23 +60,21 @@ class Llama(Unshared):
         BackendError: not enough memory for ``width`` × ``context``.
     """
 
+    @checked
     def __init__(
         self,
         path: str | Path,
         name: str | None = None,
         digest: str = "",
         *,
-        width: int = 16,
-        context: int = 2048,
-        threads: int | None = None,
+        width: Count = 16,
+        context: Length = 2048,
+        threads: Threads | None = None,
         device: str = "auto",
-        parking: int = 2**30,
+        parking: Whole = 2**30,
         deterministic: bool = False,
     ) -> None:
         threads = default_threads() if threads is None else threads
-        require(width >= 1, "width", width, "a whole number ≥ 1")
-        require(threads >= 1, "threads", threads, "a whole number ≥ 1")
-        require(parking >= 0, "parking", parking, "a number of bytes ≥ 0")
         require(
             not deterministic or (width >= 8 and width % 4 == 0),
             "width",
@@ -79,7 +83,7 @@ class Llama(Unshared):
         )
         self._model = Model(Path(path), device)
         trained = self._model.context_length
-        require(2 <= context <= trained, "context", context, f"between 2 and {trained}")
+        require(context <= trained, "context", context, f"at most {trained} for this model")
         self.name = name or Path(path).stem
         self.digest = digest
         self.context = context
@@ -103,6 +107,7 @@ class Llama(Unshared):
 
     # -- drawing -----------------------------------------------------------------------------------
 
+    @checked
     def generate(
         self,
         requests: Sequence[Request],
@@ -132,6 +137,7 @@ class Llama(Unshared):
             ticket.abandoned = True  # by an error or Ctrl-C: the engine drops the rest
         return [[drawn[i, j] for j in range(r.n)] for i, r in enumerate(requests)]
 
+    @checked
     def stream(self, request: Request) -> Iterator[str]:
         """Yield the text of one sample as it is drawn. Closing the iterator cancels the sample."""
         require(request.n == 1, "n", request.n, "1 to stream")
@@ -154,7 +160,7 @@ class Llama(Unshared):
                 f"(up to {self._model.context_length})"
             )
         before = b"".join(map(self._model.piece, prompt[-UTF8_REACH:]))
-        choices = tuple(self._model.tokenize(text)[0] for text in request.sampling.choices)
+        choices = tuple(map(self._first_token, request.sampling.choices))
         return [
             Sample(
                 ticket,
@@ -174,7 +180,7 @@ class Llama(Unshared):
 
     def tokens(self, request: Request) -> tuple[int, ...]:
         """Return the token ids of a request: template, messages, and the model's own prefix."""
-        ids = prompt_tokens(self._model, self.render(request))
+        ids = prompt_tokens(self._model, self._shown, request.messages)
         for piece in request.prefix:
             ids += self._piece_tokens(piece)
         return tuple(ids)
@@ -184,12 +190,21 @@ class Llama(Unshared):
 
         A base model has no chat template: it sees the messages' texts, parted by empty lines.
         """
+        return self._shown(request.messages)
+
+    def _shown(self, messages: Sequence[Message]) -> str:
         self._model.check()
         if self._template is None:
-            return "\n\n".join(message.content for message in request.messages)
-        return self._template(request.messages)
+            return "\n\n".join(message.content for message in messages)
+        return self._template(messages)
+
+    def _first_token(self, text: str) -> int:
+        tokens = self._model.tokenize(text)
+        require(len(tokens) > 0, "choices", text, "a text that this model spells by tokens")
+        return tokens[0]
 
     def _piece_tokens(self, piece: Piece) -> list[int]:
+        self._model.check_tokens(piece.tokens)
         start = spelled(map(self._model.piece, piece.tokens))
         return [*piece.tokens, *self._model.tokenize(piece.text[len(start) :])]
 

@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import ctypes
 import os
+import re
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -27,6 +29,9 @@ from itslab.backends.library import gpu_layers, offloaded, start
 from itslab.core import BackendError, ModelError, Sampling, require
 
 Floats = npt.NDArray[np.float32]
+
+INT32_MAX = 2**31 - 1
+COLDEST = 1e-30  # a lower temperature makes logits infinite in single precision: it is greedy
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,16 +214,50 @@ class Model(Unshared):
         with self._handle:
             return bool(lib.llama_vocab_is_eog(self._vocab, token))
 
-    def tokenize(self, text: str) -> list[int]:
-        """Return token ids; special tokens are read where their text stands, no ``bos`` added."""
-        data = text.encode()
+    @cached_property
+    def control(self) -> dict[str, int]:
+        """The special tokens, such as the one that closes a turn: their texts, and their ids."""
+        kinds = lib.LLAMA_TOKEN_ATTR_CONTROL | lib.LLAMA_TOKEN_ATTR_UNKNOWN
+        with self._handle:
+            ids = [
+                token
+                for token in range(self.n_vocab)
+                if lib.llama_vocab_get_attr(self._vocab, token) & kinds
+            ]
+            texts = [lib.llama_vocab_get_text(self._vocab, token) for token in ids]
+        known = zip(texts, ids, strict=True)
+        return {text.decode(errors="replace"): token for text, token in known if text}
+
+    @cached_property
+    def control_texts(self) -> re.Pattern[str]:
+        """Finds the text of any special token, the longest first."""
+        texts = sorted(self.control, key=len, reverse=True)
+        return re.compile(f"({'|'.join(map(re.escape, texts)) or '(?!)'})")
+
+    def tokenize(self, text: str, special: bool = False) -> list[int]:
+        """Return token ids, no ``bos`` added.
+
+        Args:
+            special: read special tokens where their text stands, as in a template. In what a person
+                or a model wrote they are plain text: nobody closes a turn by spelling its end.
+        """
+        data = utf8(text)
         room = len(data) + 8
         tokens = (lib.llama_token * room)()
         with self._handle:
-            n = lib.llama_tokenize(self._vocab, data, len(data), tokens, room, False, True)
+            n = lib.llama_tokenize(self._vocab, data, len(data), tokens, room, False, special)
         if n < 0:
             raise BackendError(f"llama.cpp cannot tokenise {text[:40]!r}…")
         return list(tokens[:n])
+
+    def check_tokens(self, tokens: Sequence[int]) -> None:
+        """Raise ``BackendError`` unless all are ids of this vocabulary."""
+        for token in tokens:
+            if not isinstance(token, int) or not 0 <= token < self.n_vocab:
+                raise BackendError(
+                    f"{token!r} is no token of this model, whose ids go from 0 to "
+                    f"{self.n_vocab - 1}: were these tokens drawn from another model?"
+                )
 
     def piece(self, token: int) -> bytes:
         """Return the bytes a token spells; they need not be whole UTF-8 characters."""
@@ -261,6 +300,12 @@ class Context(Unshared):
     ) -> None:
         limit = lib.llama_max_parallel_sequences()
         require(1 <= streams <= limit, "width", streams, f"between 1 and {limit}")
+        require(
+            streams * length <= INT32_MAX,
+            "context",
+            length,
+            f"at most {INT32_MAX // streams} tokens for each of {streams}",
+        )
         batch = max(batch, streams)
         needed, free = streams * length * model.shape.kv_bytes, psutil.virtual_memory().available
         if needed > 0.9 * free:
@@ -406,11 +451,11 @@ class Sampler:
 
     @staticmethod
     def _parts(sampling: Sampling, seed: int) -> list[object]:
-        if sampling.temperature == 0:
+        if sampling.temperature < COLDEST:
             return [lib.llama_sampler_init_greedy()]
         parts: list[object] = []
         if sampling.top_k > 0:
-            parts.append(lib.llama_sampler_init_top_k(sampling.top_k))
+            parts.append(lib.llama_sampler_init_top_k(min(sampling.top_k, INT32_MAX)))
         if sampling.top_p < 1:
             parts.append(lib.llama_sampler_init_top_p(sampling.top_p, 1))
         if sampling.min_p > 0:
@@ -436,6 +481,17 @@ class Sampler:
     def close(self) -> None:
         """Free the chain."""
         self.handle.close()
+
+
+def utf8(text: str) -> bytes:
+    """Encode a text; a ``BackendError`` names the character that no text can hold."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError as error:
+        raise BackendError(
+            f"the text holds the lone surrogate {text[error.start]!r} at character {error.start}, "
+            f'which stands for no character: replace it by text.encode("utf-8", "replace").decode()'
+        ) from None
 
 
 def _pointer(array: npt.NDArray[np.generic], kind: type) -> object:

@@ -13,11 +13,12 @@ from pathlib import Path
 import numpy as np
 
 from itslab.backends.kv import Tokens, common_prefix
-from itslab.backends.llama import default_threads
+from itslab.backends.llama import Length, Threads, default_threads
 from itslab.backends.native import Unshared
 from itslab.backends.ranker import SEQUENCES, Ranker
 from itslab.backends.template import Template, chat_template, prompt_tokens
 from itslab.core import Cost, Message, ModelError, Verdict, require
+from itslab.options import checked
 
 
 class RewardModel(Unshared):
@@ -43,18 +44,17 @@ class RewardModel(Unshared):
         BackendError: not enough memory for the context.
     """
 
+    @checked
     def __init__(
         self,
         path: str | Path,
         label: str | None = None,
         *,
-        context: int = 2048,
-        threads: int | None = None,
+        context: Length = 2048,
+        threads: Threads | None = None,
         device: str = "auto",
     ) -> None:
         threads = default_threads() if threads is None else threads
-        require(threads >= 1, "threads", threads, "a whole number ≥ 1")
-        require(context >= 2, "context", context, "a whole number ≥ 2")
         self.name = Path(path).stem
         self.context = context
         self._ranker = Ranker(Path(path), context, threads, device)
@@ -70,6 +70,7 @@ class RewardModel(Unshared):
             self.close()
             raise
 
+    @checked
     def score(self, conversations: Sequence[Sequence[Message]]) -> list[Verdict]:
         """Score finished conversations, several at once; safe to call from any thread.
 
@@ -80,6 +81,7 @@ class RewardModel(Unshared):
         Raises:
             BackendError: llama.cpp failed, or the model is closed.
         """
+        require(all(conversations), "conversations", conversations, "a list of messages each")
         self._ranker.check()  # before the lock, which a fork may have inherited locked
         with self._lock:
             prompts = [self._tokens(messages) for messages in conversations]
@@ -129,7 +131,7 @@ class RewardModel(Unshared):
         return verdicts
 
     def _tokens(self, messages: Sequence[Message]) -> Tokens:
-        return tuple(prompt_tokens(self._ranker, self._template(messages)))
+        return tuple(prompt_tokens(self._ranker, self._template, messages))
 
     def close(self) -> None:
         """Free the model's memory. May be called again."""
