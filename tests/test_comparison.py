@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from itslab.backends.llama import Llama
-from itslab.core import Problem, Sampling
+from itslab.core import OptionError, Problem, Sampling
 from itslab.strategies import SelfConsistency
 from itslab.study.comparison import Tried, at_tokens, beside, curves
 from itslab.study.runner import solve_all
@@ -94,3 +94,14 @@ def test_between_two_sizes_the_tokens_decide() -> None:
     assert list(between.tokens) == [15, 15]
     assert at_tokens([small, large], 5) is small
     assert at_tokens([small, large], 99) is large
+    with pytest.raises(OptionError, match="ever more tokens"):
+        at_tokens([large, small], 15)
+    with pytest.raises(OptionError, match="ever more tokens"):
+        at_tokens([], 15)
+    with pytest.raises(OptionError, match="tokens=nan"):
+        at_tokens([small, large], np.nan)
+
+
+def test_a_reference_that_is_no_method_is_named() -> None:
+    with pytest.raises(OptionError, match=r"reference='votes'.*'vote' or 'search'"):
+        beside({("vote", 4): tried(1, 0), ("search", 4): tried(1, 1)}, "votes")

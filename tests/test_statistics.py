@@ -273,6 +273,8 @@ def test_arrays_that_do_not_fit_are_refused():
     [
         mean,
         holm,
+        lambda odd: auroc(odd, [[0, 1]]),
+        lambda odd: auroc([[0, 1]], odd),
         lambda odd: share(odd, [1, 1]),
         lambda odd: share([0, 1], odd),
         lambda odd: difference([0, 1], odd),
@@ -388,6 +390,25 @@ def test_alike_problems_do_not_say_that_all_are():
     assert gain.low < 0 < 0.1 < gain.high < 0.9
     many = difference(np.full(100, 0.6), np.full(100, 0.5))
     assert 0 < many.low < 0.1 < many.high
+
+
+def test_unequal_differences_are_so_many_of_one_size():
+    """1/4, 1/4 and −1/2 of eight problems, and 0.03 of one that differs wholly."""
+    told = difference([0.75, 0.75, 0, *[0.5] * 5], [0.5, 0.5, 0.5, *[0.5] * 5])
+    size = (0.375 + 0.03) / (1 + 0.03)
+    low, high = statistics._tango(0.5 / size, 0.5 / size, 8, 1.959963984540054)
+    assert (told.low, told.high) == pytest.approx((size * low, size * high))
+
+
+def test_unequal_differences_of_clusters_by_hand():
+    """Clusters of 3, 1 and 2 problems, summing to +1, −1/2 and +1/2: 7/3 of one of typical size."""
+    a, b = [0.5, 0.5, 0.5, 0, 0.25, 0.25], [0, 0, 0.5, 0.5, 0, 0]
+    told = difference(a, b, clusters=list("aaabcc"))
+    assert (told.n, told.value) == (3, pytest.approx(1 / 6))
+    typical = 14 / 6
+    size = (1.5 + 0.03 * typical**2) / (2 + 0.03 * typical)
+    low, high = statistics._tango(1.5 / size, 0.5 / size, 3, 1.959963984540054)
+    assert (told.low, told.high) == pytest.approx((size * low / 2, size * high / 2))
 
 
 def test_problems_of_one_template_count_as_one():

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from itslab.core import Cost, Node, Result
+from itslab.core import Cost, Node, Result, require
 from itslab.study.samples import Samples
 from itslab.study.statistics import Estimate, difference, mean
 from itslab.tasks import Task
@@ -84,8 +86,14 @@ def at_tokens(tried: Sequence[Tried], tokens: float) -> Tried:
     Args:
         tried: the method at several sizes, for ever more tokens.
         tokens: decoded per problem, on average.
+
+    Raises:
+        OptionError: there is no size, or their order is another one.
     """
     prices = [what.tokens.mean() for what in tried]
+    rising = bool(prices) and all(a <= b for a, b in pairwise(prices))
+    require(rising, "tried", prices, "of sizes that take ever more tokens")
+    require(math.isfinite(tokens), "tokens", tokens, "a number")
     above = next((i for i, price in enumerate(prices) if price >= tokens), len(tried) - 1)
     if above == 0 or prices[above] <= tokens:
         return tried[above]
@@ -141,7 +149,12 @@ def beside(tried: Mapping[tuple[str, int], Tried], reference: str) -> pd.DataFra
     Returns:
         Index ``method``, ``size``; columns ``solved`` (percent with its 95 % interval), ``tokens``
         and ``GFLOPs`` (per problem), ``points against …`` (paired difference with its interval).
+
+    Raises:
+        OptionError: the reference is none of the methods.
     """
+    names = dict.fromkeys(method for method, _ in tried)
+    require(reference in names, "reference", reference, " or ".join(map(repr, names)))
     import pandas as pd
 
     rows = []
@@ -150,5 +163,5 @@ def beside(tried: Mapping[tuple[str, int], Tried], reference: str) -> pd.DataFra
         gain = "" if base in (None, what) else what.gain(base).points
         price = round(what.tokens.mean()), round(what.flops.mean() / 1e9)
         rows.append((method, size, what.solved.percent, *price, gain))
-    names = ["method", "size", "solved", "tokens", "GFLOPs", f"points against {reference}"]
-    return pd.DataFrame(rows, columns=names).set_index(["method", "size"])
+    columns = ["method", "size", "solved", "tokens", "GFLOPs", f"points against {reference}"]
+    return pd.DataFrame(rows, columns=columns).set_index(["method", "size"])

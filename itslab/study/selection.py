@@ -19,6 +19,7 @@ from threadpoolctl import threadpool_limits
 
 from itslab.answers import Weigh, as_weights
 from itslab.core import require
+from itslab.study.statistics import table
 
 Array = NDArray[np.float64]
 _MOST_SAMPLES = 1000  # beyond, binomial coefficients leave the range of a float
@@ -136,7 +137,7 @@ def weighted_at_k(
         draws, seed: of random subsets.
     """
     right = _samples(correct, ks)
-    score = _table("scores", scores)
+    score = table("scores", scores)
     require(score.shape == right.shape, "scores", score.shape, f"of shape {right.shape}")
     as_weights([], weigh)
     lowest = float(np.nanmin(score, initial=0.0))
@@ -256,13 +257,13 @@ def _chosen(score: Array, k: int) -> Array:
 
 def _scores(scores: ArrayLike, right: Array) -> Array:
     """Scores of the shape of ``right``; nan comes last, after −inf."""
-    score = _table("scores", scores)
+    score = table("scores", scores)
     require(score.shape == right.shape, "scores", score.shape, f"of shape {right.shape}")
     return np.where(np.isnan(score), -np.inf, np.maximum(score, np.finfo(float).min))
 
 
 def _samples(correct: ArrayLike, ks: Sequence[int]) -> Array:
-    right = _table("correct", correct)
+    right = table("correct", correct)
     require(bool(((right >= 0) & (right <= 1)).all()), "correct", correct, "marks, 0 or 1")
     n = right.shape[1]
     require(n <= _MOST_SAMPLES, "samples", n, f"at most {_MOST_SAMPLES} per problem")
@@ -271,17 +272,6 @@ def _samples(correct: ArrayLike, ks: Sequence[int]) -> Array:
         whole = isinstance(k, int | np.integer) and not isinstance(k, bool)
         require(whole and 1 <= k <= n, "k", k, f"from 1 to the {n} samples there are")
     return right
-
-
-def _table(name: str, values: ArrayLike) -> Array:
-    try:
-        table = np.asarray(values)
-    except ValueError:  # rows of unequal length
-        table = np.empty(0)
-    fit = table.ndim == 2 and table.size > 0
-    require(fit, name, table.shape, "of shape (p, n)")
-    require(table.dtype.kind in "biuf", name, values, "numbers")
-    return table.astype(float)
 
 
 def _chance(n: int, k: int) -> Array:

@@ -279,6 +279,21 @@ def _numbers(name: str, values: ArrayLike) -> Array:
     return row.astype(float)
 
 
+def table(name: str, values: ArrayLike) -> Array:
+    """Numbers of shape (p, n); nan is one.
+
+    Raises:
+        OptionError: they are none, or of another shape.
+    """
+    try:
+        rows = np.asarray(values)
+    except ValueError:  # rows of unequal length
+        rows = np.empty(0)
+    require(rows.ndim == 2 and rows.size > 0, name, rows.shape, "of shape (p, n)")
+    require(rows.dtype.kind in "biuf", name, values, "numbers")
+    return rows.astype(float)
+
+
 def _check_level(level: float) -> None:
     number = isinstance(level, int | float) and not isinstance(level, bool)
     require(number and 0 < level < 1, "level", level, "a number between 0 and 1")
@@ -312,7 +327,7 @@ def auroc(scores: ArrayLike, correct: ArrayLike) -> NDArray[np.float64]:
         scores: (p, n) the higher the better.
         correct: (p, n) whether each sample is right.
     """
-    score, right = np.asarray(scores, dtype=float), np.asarray(correct, dtype=bool)
+    score, right = table("scores", scores), table("correct", correct).astype(bool)
     require(score.shape == right.shape, "scores", score.shape, f"of shape {right.shape}")
     areas = np.full(len(score), math.nan)
     for row, (points, marks) in enumerate(zip(score, right, strict=True)):
