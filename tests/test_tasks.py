@@ -67,7 +67,7 @@ def test_neighbouring_seeds_share_problems_by_chance_only(levels):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"difficulty": 0.5}, "difficulty=0.5 is not valid: difficulty must be a number from 1"),
+        ({"difficulty": 0.5}, "difficulty=0.5 is not valid: difficulty must be a number in"),
         ({"difficulty": 9}, "difficulty=9"),
         ({"dificulty": 2}, "option='dificulty' is not valid: option must be difficulty"),
         ({"n": None}, "n=None"),
@@ -75,6 +75,13 @@ def test_neighbouring_seeds_share_problems_by_chance_only(levels):
         ({"n": -1}, "n=-1"),
         ({"seed": None}, "seed=None"),
         ({"seed": -1}, "seed=-1"),
+        ({"n": 2.5}, "n=2.5"),
+        ({"n": True}, "n=True"),
+        ({"n": "5"}, "n='5'"),
+        ({"seed": 0.5}, "seed=0.5"),
+        ({"difficulty": None}, "difficulty=None"),
+        ({"difficulty": "1"}, "difficulty='1'"),
+        ({"difficulty": float("nan")}, "difficulty=nan"),
     ],
 )
 def test_a_bad_option_is_named_with_the_valid_ones(options, message):

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any
 
 from itslab.core import TaskError, require
+from itslab.options import Count, Text, Whole, checked
 from itslab.tasks.files import SUFFIXES, from_file, gsm8k
 from itslab.tasks.generated import PREFIX, gsm_symbolic, reasoning_gym
 from itslab.tasks.programs import humaneval
@@ -29,7 +30,8 @@ LOADERS: dict[str, Callable[..., Task]] = {
 }
 
 
-def load(name: str, n: int | None = None, seed: int | None = 0, **options: Any) -> Task:
+@checked
+def load(name: Text, n: Count | None = None, seed: Whole | None = 0, **options: Any) -> Task:
     """Return a task by its name, or from a JSONL or parquet file by its path.
 
     Args:
@@ -44,10 +46,10 @@ def load(name: str, n: int | None = None, seed: int | None = 0, **options: Any) 
         TaskError: the task is unknown, or its data cannot be had or read.
         OptionError: an option is unknown or out of range.
     """
-    require(n is None or n >= 1, "n", n, "a whole number ≥ 1, or None for all")
     if name.startswith(PREFIX):
         require(not options, "options", options, "left out for a data set of reasoning-gym")
-        return reasoning_gym(name.removeprefix(PREFIX), n, seed)
+        found = partial(reasoning_gym, name.removeprefix(PREFIX))
+        return found(n=n, seed=seed)  # type: ignore[arg-type]  # it refuses None
     loader = partial(from_file, path=name) if name.endswith(SUFFIXES) else LOADERS.get(name)
     if loader is None:
         close = difflib.get_close_matches(name, LOADERS, n=3, cutoff=0.4) or list(LOADERS)

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import difflib
 from itertools import islice
-from typing import Any
+from typing import Annotated, Any
 
-from itslab.core import Problem, TaskError, require
+from itslab.core import Problem, TaskError
+from itslab.options import Bounds, Whole, checked
 from itslab.tasks.task import Task
 
 PREFIX = "reasoning_gym/"
 _STRIDE = 1_000_000
 """reasoning-gym draws problem i of seed s from s + i, so that neighbouring seeds share problems."""
+
+Few = Annotated[int, Bounds(1, _STRIDE // 4)]
 
 _UNSOUND = frozenset({2, 3, 4, 27, 28, 36, 40, 46, 49, 52, 66, 73, 75, 81, 82, 94, 99})
 """Templates of gsm_symbolic that are left out, at every difficulty. The gold answers of 2, 3, 4,
@@ -20,7 +23,8 @@ _UNSOUND = frozenset({2, 3, 4, 27, 28, 36, 40, 46, 49, 52, 66, 73, 75, 81, 82, 9
 the others stop making sense above difficulty 1 (8 days a week, a price cut of 130 %)."""
 
 
-def gsm_symbolic(n: int | None, seed: int | None, difficulty: float = 1.0) -> Task:
+@checked
+def gsm_symbolic(n: Few, seed: Whole, difficulty: Annotated[float, Bounds(1, 3)] = 1.0) -> Task:
     """Grade-school word problems with fresh numbers and names (Mirzadeh et al., arXiv:2410.05229).
 
     Every gold answer is a whole number.
@@ -31,10 +35,13 @@ def gsm_symbolic(n: int | None, seed: int | None, difficulty: float = 1.0) -> Ta
         difficulty: from 1 to 3: widens the range of the numbers; the steps stay the same. An id at
             another difficulty is the same template.
 
+    Problems of one template, ``meta["template"]``, tell the same story with other names and
+    numbers: a model that solves one of them mostly solves the others. Studies take them as one
+    unit (``Task.clusters``).
+
     Raises:
-        OptionError: difficulty out of range, or n or seed is None.
+        OptionError: difficulty, n or seed is out of range, or None.
     """
-    require(1 <= difficulty <= 3, "difficulty", difficulty, "a number from 1 to 3")
     data = dataset("gsm_symbolic", n, seed)
     # The generators take any difficulty; only the configuration's check insists on 1.0.
     data.config.difficulty = float(difficulty)
@@ -52,7 +59,8 @@ def _word_problem(name: str, data: Any, index: int) -> Problem:
     return Problem(f"{name}/{index}", question, item["answer"], meta)
 
 
-def reasoning_gym(name: str, n: int | None, seed: int | None) -> Task:
+@checked
+def reasoning_gym(name: str, n: Few, seed: Whole) -> Task:
     """Any data set of reasoning-gym by its name, with its own prompts and its own grader.
 
     Args:
@@ -64,7 +72,6 @@ def reasoning_gym(name: str, n: int | None, seed: int | None) -> Task:
         TaskError: reasoning-gym has no such data set.
     """
     data = dataset(name, n, seed)
-    assert n is not None  # dataset has refused None
     title = f"{PREFIX}{name}"
     items = {f"{title}/s{seed}/{i}": data[i] for i in range(n)}
     problems = (Problem(id, item["question"], item["answer"]) for id, item in items.items())
@@ -75,17 +82,14 @@ def reasoning_gym(name: str, n: int | None, seed: int | None) -> Task:
     return Task(title, tuple(problems), grade=grade)
 
 
-def dataset(name: str, n: int | None, seed: int | None, **options: Any) -> Any:
+@checked
+def dataset(name: str, n: Few, seed: Whole, **options: Any) -> Any:
     """A reasoning-gym data set of at least n items, with some to leave out.
 
     Raises:
         OptionError: n or seed is out of range.
         TaskError: reasoning-gym has no such data set.
     """
-    require(n is not None and n <= _STRIDE // 4, "n", n, f"a whole number up to {_STRIDE // 4:,}")
-    require(seed is not None and seed >= 0, "seed", seed, "a whole number ≥ 0")
-    assert n is not None
-    assert seed is not None
     import reasoning_gym as gym  # takes two seconds
 
     if name not in gym.factory.DATASETS:

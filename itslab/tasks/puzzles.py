@@ -7,12 +7,13 @@ import operator
 import re
 from collections.abc import Callable, Mapping
 from fractions import Fraction
-from typing import Any
+from typing import Annotated, Any
 
 from itslab import answers
 from itslab.core import Problem
+from itslab.options import Bounds, Whole, checked
 from itslab.syntax import parse_expression
-from itslab.tasks.generated import dataset
+from itslab.tasks.generated import Few, dataset
 from itslab.tasks.task import Task
 from itslab.verifiers import ByProblem, Checker
 
@@ -27,7 +28,8 @@ _FRACTION = re.compile(r"\\d?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
 _SIGNS = str.maketrans({"×": "*", "·": "*", "÷": "/", "−": "-", "–": "-", "{": "(", "}": ")"})
 
 
-def countdown(n: int | None, seed: int | None, numbers: int = 4) -> Task:
+@checked
+def countdown(n: Few, seed: Whole, numbers: Annotated[int, Bounds(3, 6)] = 4) -> Task:
     """Make a target out of all the given numbers by + - * / (Gandhi et al. 2024, arXiv:2404.03683).
 
     Args:
@@ -39,7 +41,8 @@ def countdown(n: int | None, seed: int | None, numbers: int = 4) -> Task:
     return _task("countdown", data, n, seed)
 
 
-def puzzle24(n: int | None, seed: int | None) -> Task:
+@checked
+def puzzle24(n: Few, seed: Whole) -> Task:
     """The Game of 24: make 24 out of four numbers from 1 to 10, each used once, by + - * /.
 
     Args:
@@ -50,8 +53,7 @@ def puzzle24(n: int | None, seed: int | None) -> Task:
     return _task("puzzle24", data, n, seed)
 
 
-def _task(name: str, data: Any, n: int | None, seed: int | None) -> Task:
-    assert n is not None  # dataset has refused None
+def _task(name: str, data: Any, n: int, seed: int) -> Task:
     problems = tuple(_problem(f"{name}/s{seed}/{i}", data[i]) for i in range(n))
     checkers = {p.prompt: Checker(reaches_target, p.meta, extract_expression) for p in problems}
     return Task(
