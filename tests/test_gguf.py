@@ -1,5 +1,6 @@
 import contextlib
 import ctypes
+import math
 import struct
 import time
 from pathlib import Path
@@ -8,7 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tiny_model import Q4_0, tiny_gguf
+from tiny_reward import Tiny
 
+from itslab.backends.native import Model
 from itslab.core import ModelError
 from itslab.models import gguf
 
@@ -155,3 +158,61 @@ def test_an_absent_file_and_a_folder_are_refused(tmp_path):
         gguf.read_header(tmp_path / "absent.gguf")
     with pytest.raises(ModelError, match="a folder"):
         gguf.read_header(tmp_path)
+
+
+# -- numbers that llama.cpp does not survive -------------------------------------------------------
+
+
+def _whole(value: int) -> bytes:
+    return struct.pack("<II", 4, value)
+
+
+def _real(value: float) -> bytes:
+    return struct.pack("<If", 6, value)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "words"),
+    [
+        ("block_count", _whole(0), "is 0, not within 1 to 512"),
+        ("block_count", _whole(513), "is 513, not"),
+        ("block_count", _whole(1000), "is 1,000, not"),
+        ("context_length", _whole(0), "is 0, not"),
+        ("context_length", _whole(2**31), "is 2,147,483,648, not"),
+        ("expert_count", _whole(4), "expert_used_count is 0, not within 1 to 4"),
+        ("expert_count", _whole(513), "is 513, not"),
+        ("expert_used_count", _whole(1), "is 1, not within 0 to 0"),
+        ("rope.dimension_count", _whole(0), "is 0, where a head has 32"),
+        ("rope.dimension_count", _whole(33), "is 33, where a head has 32"),
+        ("rope.freq_base", _real(0), "is 0.0, not > 0"),
+        ("rope.freq_base", _real(-1), "is -1.0, not > 0"),
+        ("rope.freq_base", _real(math.inf), "is inf"),
+        ("rope.scaling.factor", _real(math.nan), "is nan"),
+        ("attention.layer_norm_rms_epsilon", _real(math.nan), "is nan"),
+        ("attention.layer_norm_rms_epsilon", _real(-1e-6), "is -"),
+    ],
+)
+def test_numbers_that_llama_cpp_does_not_survive_are_refused(
+    tmp_path, monkeypatch, key, value, words
+):
+    whole = Tiny._metadata
+    monkeypatch.setattr(Tiny, "_metadata", lambda self: {**whole(self), f"qwen3.{key}": value})
+    path = Tiny().write(tmp_path / "tiny.gguf")
+    for read in (gguf.read_header, Model):
+        with pytest.raises(ModelError, match=f"qwen3.*{words}"):
+            read(path)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("block_count", _whole(1)),
+        ("rope.dimension_count", _whole(32)),
+        ("attention.layer_norm_rms_epsilon", _real(0)),
+        ("expert_count", _whole(0)),
+    ],
+)
+def test_numbers_at_the_border_are_read(tmp_path, monkeypatch, key, value):
+    whole = Tiny._metadata
+    monkeypatch.setattr(Tiny, "_metadata", lambda self: {**whole(self), f"qwen3.{key}": value})
+    Model(Tiny().write(tmp_path / "tiny.gguf")).close()

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import threading
 import weakref
-from collections.abc import Iterator, Sequence
-from functools import cached_property
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import psutil
 
 from itslab.backends.engine import Engine, Sample, Stats, Ticket
+from itslab.backends.filling import TODAY
 from itslab.backends.library import build
 from itslab.backends.native import Model, Unshared
-from itslab.backends.template import Template, chat_template, prompt_tokens
+from itslab.backends.template import chat_template, prompt_tokens
 from itslab.backends.text import spelled
 from itslab.core import (
     Completion,
@@ -39,6 +41,19 @@ def default_threads() -> int:
     return psutil.cpu_count(logical=False) or 1
 
 
+def _digest(digest: str, template_options: Mapping[str, Any]) -> str:
+    """The identity of the weights and of what else decides on a prompt."""
+    try:
+        options = json.dumps(template_options, sort_keys=True, allow_nan=False)
+    except (TypeError, ValueError):
+        options = ""
+    valid = "a mapping from names to JSON values"
+    require(options != "", "template_options", template_options, valid)
+    if not digest or not template_options:
+        return digest
+    return hashlib.sha256(f"{digest}\n{options}".encode()).hexdigest()
+
+
 class Llama(Unshared):
     """A GGUF model run in this process by llama.cpp; a ``Backend``.
 
@@ -53,6 +68,8 @@ class Llama(Unshared):
         parking: bytes of host memory for evaluated prefixes that are out of the batch.
         deterministic: the same request gives the same samples whatever else is running, on this
             machine and build. Somewhat slower; see ``Engine``.
+        template_options: variables for the chat template, such as ``{"enable_thinking": False}``.
+            They change the prompts, so they change the digest.
 
     Raises:
         ModelError: llama.cpp cannot load the file.
@@ -73,6 +90,7 @@ class Llama(Unshared):
         device: str = "auto",
         parking: Whole = 2**30,
         deterministic: bool = False,
+        template_options: Mapping[str, Any] | None = None,
     ) -> None:
         threads = default_threads() if threads is None else threads
         require(
@@ -85,7 +103,9 @@ class Llama(Unshared):
         trained = self._model.context_length
         require(context <= trained, "context", context, f"at most {trained} for this model")
         self.name = name or Path(path).stem
-        self.digest = digest
+        options = dict(template_options or {})
+        self.digest = _digest(digest, options)
+        self._template = chat_template(self._model, open_turn=True, options=options)
         self.context = context
         self.width = width
         self._engine = Engine(
@@ -101,6 +121,8 @@ class Llama(Unshared):
             f"{build()}; {threads} threads; width {width}"
             f"{f'; {layers} of {of} layers on {device}' if layers else ''}"
             f"{'; deterministic' if deterministic else ''}"
+            f"{f'; template options {options}' if options else ''}"
+            f"{f'; dated {TODAY:%Y-%m-%d}' if self._template and self._template.dated else ''}"
         )
         # The engine's thread keeps the engine alive, but must not keep this object.
         self._closing = weakref.finalize(self, self._engine.close)
@@ -208,10 +230,6 @@ class Llama(Unshared):
         start = spelled(map(self._model.piece, piece.tokens))
         return [*piece.tokens, *self._model.tokenize(piece.text[len(start) :])]
 
-    @cached_property
-    def _template(self) -> Template | None:
-        return chat_template(self._model, open_turn=True)
-
     # -- facts -------------------------------------------------------------------------------------
 
     @property
@@ -222,6 +240,8 @@ class Llama(Unshared):
     def close(self) -> None:
         """Free the model's memory; whatever is being drawn fails. May be called again."""
         self._closing()
+        if self._template:
+            self._template.close()
 
     def __enter__(self) -> Llama:
         return self

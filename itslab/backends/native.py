@@ -27,6 +27,7 @@ import psutil
 
 from itslab.backends.library import gpu_layers, offloaded, start
 from itslab.core import BackendError, ModelError, Sampling, require
+from itslab.models.gguf import read_header
 
 Floats = npt.NDArray[np.float32]
 
@@ -144,11 +145,12 @@ class Model(Unshared):
     ``BackendError``.
 
     Raises:
-        ModelError: llama.cpp cannot load the file.
+        ModelError: the file is damaged, or llama.cpp cannot load it.
     """
 
     def __init__(self, path: Path, device: str = "auto") -> None:
         start()
+        read_header(path)  # llama.cpp ends the process at some damage, and computes with other
         params = lib.llama_model_default_params()
         params.n_gpu_layers = gpu_layers(device)
         self._model = lib.llama_model_load_from_file(os.fsencode(path), params)

@@ -16,7 +16,7 @@ from itslab.backends.kv import Tokens, common_prefix
 from itslab.backends.llama import Length, Threads, default_threads
 from itslab.backends.native import Unshared
 from itslab.backends.ranker import SEQUENCES, Ranker
-from itslab.backends.template import Template, chat_template, prompt_tokens
+from itslab.backends.template import ChatTemplate, Template, chat_template, prompt_tokens
 from itslab.core import Cost, Message, ModelError, Verdict, require
 from itslab.options import checked
 
@@ -67,7 +67,7 @@ class RewardModel(Unshared):
             self._good = 0 if label is None else labels.index(label)
             self._template = _template(self._ranker, path)
         except Exception:
-            self.close()
+            self._closing()
             raise
 
     @checked
@@ -136,6 +136,8 @@ class RewardModel(Unshared):
     def close(self) -> None:
         """Free the model's memory. May be called again."""
         self._closing()
+        if isinstance(self._template, ChatTemplate):
+            self._template.close()
 
     def __enter__(self) -> RewardModel:
         return self

@@ -2,34 +2,171 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
 import re
-from collections.abc import Callable, Sequence
+import subprocess
+import sys
+import threading
+import weakref
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
-from itslab.backends.native import Model, utf8
-from itslab.core import Message
+from itslab.backends import filling
+from itslab.backends.native import Model, Unshared, utf8
+from itslab.core import BackendError, Message, ModelError, require
 
 Template = Callable[[Sequence[Message]], str]
 
+SECONDS = 5.0  # for a template to be filled in; a whole conversation takes milliseconds
+STARTING = 60.0  # for its process to start, on a busy machine
+LARGEST = 2**26  # bytes of a filled template, as JSON
+_OURS = ("messages", "add_generation_prompt", "bos_token", "eos_token")
+_ASKED = {"functions": None, "function_call": None, "tools": None, "tool_choice": None}
 
-def chat_template(model: Model, *, open_turn: bool) -> Template | None:
-    """Return how a model is shown a conversation; None if it has no template.
+
+class TemplateRefusal(BackendError):
+    """A chat template called ``raise_exception``: it does not take such a conversation."""
+
+
+class ChatTemplate(Unshared):
+    """A model's chat template: messages in, their text as the model reads it out.
+
+    It is filled in a process of its own, within ``SECONDS`` and ``filling.MEMORY``. Today is always
+    ``filling.TODAY``.
 
     Args:
+        source: in Jinja.
+        bos, eos: the texts of these tokens.
         open_turn: whether the model's own turn follows and is to be continued.
+        options: variables for the template, such as ``{"enable_thinking": False}``.
+
+    Raises:
+        ModelError: it is no template, or cannot show "Hello" within its limits.
+        OptionError: an option is none that this template reads.
     """
-    if (source := model.chat_template()) is None:
-        return None
-    from llama_cpp.llama_chat_format import Jinja2ChatFormatter
 
-    (_, bos), (_, eos) = model.special("bos"), model.special("eos")
-    formatter = Jinja2ChatFormatter(source, eos, bos, add_generation_prompt=open_turn)
+    def __init__(
+        self, source: str, bos: str, eos: str, open_turn: bool, options: Mapping[str, Any]
+    ) -> None:
+        self._source = source
+        ours = dict(zip(_OURS[1:], (open_turn, bos, eos), strict=True))
+        self._variables = {**_ASKED, **options, **ours}
+        self._lock = threading.Lock()
+        self._process: subprocess.Popen[bytes] | None = None
+        self._closing: weakref.finalize | None = None  # type: ignore[type-arg]
+        try:
+            reads = self._start()
+        except BackendError as error:
+            raise ModelError(str(error)) from None
+        self.dated = "strftime_now" in reads
+        valid = [name for name in reads if name not in (*_OURS, "raise_exception", "strftime_now")]
+        for name in options:
+            known = f"a mapping from {' or '.join(valid)}, which its chat template reads"
+            require(name in valid, "template_options", dict(options), known)
+        try:
+            self([Message("user", "Hello")])
+        except BackendError as error:
+            if not isinstance(error, TemplateRefusal):
+                raise ModelError(str(error)) from None
 
-    def render(messages: Sequence[Message]) -> str:
+    def __call__(self, messages: Sequence[Message]) -> str:
+        """Return the conversation as text.
+
+        Raises:
+            BackendError: the template refuses the conversation, fails, or takes too much of time or
+                memory.
+        """
         turns = [{"role": message.role, "content": message.content} for message in messages]
-        return str(formatter(messages=turns).prompt)
+        with self._lock:
+            if self._process is None:
+                self._start()
+            told = self._ask({**self._variables, "messages": turns}, SECONDS)
+        if "refused" in told:
+            raise TemplateRefusal(
+                f"the model's chat template refuses this conversation: {told['refused']}"
+            )
+        if "failed" in told:
+            raise BackendError(f"the model's chat template fails: {told['failed']}")
+        return str(told["text"])
 
-    return render
+    def _start(self) -> list[str]:
+        """Start the process, and return the names of the variables that the template reads."""
+        self._process = subprocess.Popen(
+            [sys.executable, "-P", filling.__file__],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,  # an interrupt of the kernel is not meant for it
+        )
+        self._closing = weakref.finalize(self, _end, self._process, os.getpid())
+        self._ask("", STARTING)
+        told = self._ask(self._source, SECONDS)
+        if "failed" in told:
+            self.close()
+            raise ModelError(f"the model's chat template is none: {told['failed']}")
+        return list(told["reads"])
+
+    def _ask(self, what: object, seconds: float) -> dict[str, Any]:
+        process = self._process
+        assert process is not None
+        assert process.stdin is not None
+        assert process.stdout is not None
+        late = threading.Timer(seconds, process.kill)
+        late.daemon = True
+        late.start()
+        whole = False
+        try:
+            process.stdin.write(json.dumps(what).encode() + b"\n")
+            process.stdin.flush()
+            line = process.stdout.readline(LARGEST)
+            whole = line.endswith(b"\n")
+        except OSError:
+            pass  # it has ended
+        finally:
+            late.cancel()
+            if not whole:  # also if we were interrupted: the answer must not be the next one's
+                self.close()
+        if not whole:
+            raise BackendError(
+                f"the model's chat template took more than {seconds:g} seconds, "
+                f"{filling.MEMORY >> 20} MiB of memory or {LARGEST >> 20} MiB of text"
+            )
+        return dict(json.loads(line))
+
+    def close(self) -> None:
+        """End its process."""
+        if self._closing:
+            self._closing()
+        self._process = None
+
+
+def _end(process: subprocess.Popen[bytes], owner: int) -> None:
+    if os.getpid() != owner:  # a fork: it is another's
+        return
+    process.kill()
+    for pipe in (process.stdin, process.stdout):
+        if pipe:
+            with contextlib.suppress(OSError):
+                pipe.close()
+    process.wait()
+
+
+def chat_template(
+    model: Model, *, open_turn: bool, options: Mapping[str, Any] | None = None
+) -> ChatTemplate | None:
+    """Return how a model is shown a conversation; None if it has no template.
+
+    Args, Raises: see ``ChatTemplate``.
+    """
+    options = options or {}
+    if (source := model.chat_template()) is None:
+        require(not options, "template_options", options, "empty: this model has no chat template")
+        return None
+    (_, bos), (_, eos) = model.special("bos"), model.special("eos")
+    return ChatTemplate(source, bos, eos, open_turn, options)
 
 
 def prompt_tokens(model: Model, template: Template, messages: Sequence[Message]) -> list[int]:

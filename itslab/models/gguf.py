@@ -11,7 +11,7 @@ import mmap
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from math import prod
+from math import isfinite, prod
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,8 @@ from itslab.core import ModelError
 _LARGEST_HEADER = 64 * 2**20  # bytes; a vocabulary of 256k tokens with merges takes 16 MiB
 _MOST_KEYS = 65_536
 _MOST_DIMENSIONS = 4
+_MOST_LAYERS = _MOST_EXPERTS = 512  # LLAMA_MAX_LAYERS, LLAMA_MAX_EXPERTS
+_TURNED_WHOLE = ("llama", "qwen2", "qwen3")  # by RoPE: every dimension of a head, or llama.cpp ends
 
 # value type -> struct format; strings are 8, arrays are 9
 _SCALARS = dict(zip((0, 1, 2, 3, 4, 5, 6, 7, 10, 11, 12), "BbHhIif?Qqd", strict=True))
@@ -145,6 +147,7 @@ def _parse(reader: _Reader) -> Header:
     if keys > _MOST_KEYS:
         raise ValueError(f"{keys:,} keys of metadata, where at most {_MOST_KEYS:,} are plausible")
     metadata = _metadata(reader, keys)
+    _check(metadata)
     ends = dict(_tensor(reader) for _ in range(tensors))
     if "general.architecture" not in metadata or not ends:
         raise ValueError("it names no architecture or holds no tensors")
@@ -153,6 +156,36 @@ def _parse(reader: _Reader) -> Header:
         raise ValueError(f"an alignment of {alignment!r}")
     start = -(-reader.position // alignment) * alignment
     return Header(version, metadata, tuple(ends), start + max(ends.values()))
+
+
+def _check(metadata: Mapping[str, bool | int | float | str]) -> None:
+    """Refuse numbers that llama.cpp does not: it ends the process, or computes rubbish."""
+    prefix = f"{metadata.get('general.architecture')}."
+    told = {k.removeprefix(prefix): v for k, v in metadata.items() if k.startswith(prefix)}
+
+    def whole(key: str, low: int, high: int) -> None:
+        value = told.get(key, low)
+        if type(value) is int and not low <= value <= high:
+            raise ValueError(f"{prefix}{key} is {value:,}, not within {low:,} to {high:,}")
+
+    whole("block_count", 1, _MOST_LAYERS)
+    whole("context_length", 1, 2**31 - 1)
+    for key, value in told.items():
+        if isinstance(value, float) and (not isfinite(value) or (value < 0 and "epsilon" in key)):
+            raise ValueError(f"{prefix}{key} is {value}")
+    if not told.get("rope.freq_base", 1.0) > 0:  # type: ignore[operator]
+        raise ValueError(f"{prefix}rope.freq_base is {told['rope.freq_base']}, not > 0")
+    experts = told.get("expert_count", 0)
+    told.setdefault("expert_used_count", 0)
+    if type(experts) is int:
+        whole("expert_count", 0, _MOST_EXPERTS)
+        whole("expert_used_count", min(experts, 1), experts)
+    heads, width = told.get("attention.head_count"), told.get("embedding_length")
+    if prefix[:-1] in _TURNED_WHOLE and type(heads) is int and type(width) is int and heads:
+        turned = told.get("attention.key_length", width // heads)
+        if told.get("rope.dimension_count", turned) != turned:
+            found = f"{prefix}rope.dimension_count is {told['rope.dimension_count']}"
+            raise ValueError(f"{found}, where a head has {turned} dimensions")
 
 
 def _metadata(reader: _Reader, keys: int) -> dict[str, bool | int | float | str]:
