@@ -6,11 +6,13 @@ import os
 import platform
 import shutil
 import sys
+import time
 from collections.abc import Iterator
 from importlib.metadata import version
 from typing import Literal, NamedTuple
 
 from itslab import models, sandbox
+from itslab.backends.cores import INTERVAL, Cores
 from itslab.core import ItslabError
 from itslab.models.sources import megabytes
 
@@ -45,7 +47,14 @@ def _cores() -> Finding:
     import psutil
 
     physical, logical = psutil.cpu_count(logical=False), psutil.cpu_count()
-    return Finding("OK", "cores", f"{physical} physical, {logical} logical, {platform.machine()}")
+    found = f"{physical} physical, {logical} logical, {platform.machine()}"
+    cores = Cores(physical or 1)
+    time.sleep(2 * INTERVAL)
+    free = cores.look()
+    found += f"; other programs take {cores.taken:.1f}, models draw with {free} now"
+    if free < (physical or 1):
+        return Finding("optional", "cores", found, "end other programs for full speed")
+    return Finding("OK", "cores", found)
 
 
 def _memory() -> Finding:

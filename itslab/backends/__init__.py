@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +13,11 @@ if TYPE_CHECKING:
     from itslab.backends.llama import Llama
     from itslab.backends.remote import Remote
     from itslab.backends.reward_model import RewardModel
+
+# Before llama.cpp is loaded. Its threads wait for each other a thousand times a second; by default
+# GNU OpenMP lets them spin for milliseconds, on cores that other programs could use.
+if "OMP_WAIT_POLICY" not in os.environ:
+    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
 
 __all__ = ["Bank", "Llama", "Remote", "RewardModel", "load"]
 

@@ -21,6 +21,7 @@ from operator import not_
 from queue import SimpleQueue
 from typing import NamedTuple
 
+from itslab.backends.cores import Cores
 from itslab.backends.distribution import Distribution
 from itslab.backends.kv import Cache, Reuse, Stream, Tokens
 from itslab.backends.native import Model, Sampler, Unshared
@@ -182,11 +183,12 @@ class Engine(Unshared):
         model: the weights.
         width: sequences at once.
         context: tokens per sequence.
-        threads: of llama.cpp.
+        threads: of llama.cpp; fewer while other programs need the cores, see ``Cores``.
         parking: bytes of host memory for evaluated tokens that no stream has room for.
         deterministic: the same request gives the same samples whatever else is running. Steps are
             padded to ``width`` rows, prompts are evaluated alone in fixed chunks, and only whole
-            prompts are reused. ``width`` must then be a multiple of 4, at least 8.
+            prompts are reused. ``width`` must then be a multiple of 4, at least 8, and all threads
+            are always used.
     """
 
     def __init__(
@@ -212,6 +214,8 @@ class Engine(Unshared):
         self._closed = False
         self._process = os.getpid()
         self._prompts_next = False
+        self._cores = Cores(threads)
+        self._threads = threads
         self._distribution = Distribution(model.n_vocab)
         self._thread = threading.Thread(target=self._serve, name="itslab-engine", daemon=True)
         self._thread.start()
@@ -278,6 +282,7 @@ class Engine(Unshared):
 
     def _step(self) -> None:
         began = time.perf_counter()
+        self._share_cores()
         self._drop_cancelled()
         self._admit()
         if not self._waiting:
@@ -294,6 +299,12 @@ class Engine(Unshared):
                 share.sample.seconds += seconds * len(share.tokens) / rows
                 if share.sample.finish:
                     self._finish(share.sample)
+
+    def _share_cores(self) -> None:
+        """Leave cores that other programs need to them."""
+        if not self.deterministic and (threads := self._cores.look()) != self._threads:
+            self._threads = threads
+            self._context.use_threads(threads)
 
     def _drop_cancelled(self) -> None:
         for sample in [s for s in [*self._live, *self._waiting] if s.ticket.cancelled]:

@@ -405,6 +405,11 @@ class Context(Unshared):
         with self._handle as context, sampler.handle as chain:
             return int(lib.llama_sampler_sample(chain, context, row))
 
+    def use_threads(self, threads: int) -> None:
+        """Compute with this many threads from now on."""
+        with self._handle as context:
+            lib.llama_set_n_threads(context, threads, threads)
+
     def snapshot(self, stream: int) -> npt.NDArray[np.uint8]:
         """Copy the memory of a stream to the host."""
         with self._handle as context:
