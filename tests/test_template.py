@@ -184,6 +184,28 @@ def test_a_process_that_was_killed_is_started_again() -> None:
     assert filled(HELLO) == expected
 
 
+def test_closing_meets_threads_that_fill_it() -> None:
+    for _ in range(10):
+        filled, ends = template(TEMPLATE), []
+
+        def fill(filled: ChatTemplate = filled, ends: list[str] = ends) -> None:
+            try:
+                while True:
+                    filled(HELLO)
+            except BackendError as error:
+                ends.append(str(error))
+
+        threads = [threading.Thread(target=fill) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        filled.close()
+        for thread in threads:
+            thread.join(30)
+        assert ends == ["this model is closed: load it again"] * 4
+        assert filled._closing is not None
+        assert not filled._closing.alive
+
+
 def test_threads_share_it() -> None:
     filled, wrong = template(TEMPLATE), []
 

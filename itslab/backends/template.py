@@ -55,6 +55,7 @@ class ChatTemplate(Unshared):
         ours = dict(zip(_OURS[1:], (open_turn, bos, eos), strict=True))
         self._variables = {**_ASKED, **options, **ours}
         self._lock = threading.Lock()
+        self._closed = False
         self._process: subprocess.Popen[bytes] | None = None
         self._closing: weakref.finalize | None = None  # type: ignore[type-arg]
         try:
@@ -81,7 +82,7 @@ class ChatTemplate(Unshared):
         """
         turns = [{"role": message.role, "content": message.content} for message in messages]
         with self._lock:
-            if self._process is None:
+            if self._process is None and not self._closed:
                 self._start()
             told = self._ask({**self._variables, "messages": turns}, SECONDS)
         if "refused" in told:
@@ -105,13 +106,14 @@ class ChatTemplate(Unshared):
         self._ask("", STARTING)
         told = self._ask(self._source, SECONDS)
         if "failed" in told:
-            self.close()
+            self._stop()
             raise ModelError(f"the model's chat template is none: {told['failed']}")
         return list(told["reads"])
 
     def _ask(self, what: object, seconds: float) -> dict[str, Any]:
         process = self._process
-        assert process is not None
+        if process is None or self._closed:
+            raise BackendError("this model is closed: load it again")
         assert process.stdin is not None
         assert process.stdout is not None
         late = threading.Timer(seconds, process.kill)
@@ -123,12 +125,14 @@ class ChatTemplate(Unshared):
             process.stdin.flush()
             line = process.stdout.readline(LARGEST)
             whole = line.endswith(b"\n")
-        except OSError:
-            pass  # it has ended
+        except (OSError, ValueError):
+            pass  # it has ended, or its pipes were closed
         finally:
             late.cancel()
             if not whole:  # also if we were interrupted: the answer must not be the next one's
-                self.close()
+                self._stop()
+        if self._closed:
+            raise BackendError("this model is closed: load it again")
         if not whole:
             raise BackendError(
                 f"the model's chat template took more than {seconds:g} seconds, "
@@ -136,11 +140,16 @@ class ChatTemplate(Unshared):
             )
         return dict(json.loads(line))
 
-    def close(self) -> None:
-        """End its process."""
+    def _stop(self) -> None:
         if self._closing:
             self._closing()
         self._process = None
+
+    def close(self) -> None:
+        """End its process, from any thread; who waits for it is told that the model is closed."""
+        self._closed = True
+        if self._closing:
+            self._closing()
 
 
 def _end(process: subprocess.Popen[bytes], owner: int) -> None:
