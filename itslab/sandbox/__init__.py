@@ -1,7 +1,17 @@
 """Model-written code runs here and nowhere else."""
 
-from itslab.sandbox.confine import mechanism
-from itslab.sandbox.examine import Examine, examine
-from itslab.sandbox.program import Program, ProgramError, run
+from itslab.sandbox.confine import LIBRARIES, SandboxError, mechanism
+from itslab.sandbox.examine import Examine, Outcomes, examine, run
+from itslab.sandbox.program import Program, ProgramError
 
-__all__ = ["Examine", "Program", "ProgramError", "examine", "mechanism", "run"]
+__all__ = [
+    "LIBRARIES",
+    "Examine",
+    "Outcomes",
+    "Program",
+    "ProgramError",
+    "SandboxError",
+    "examine",
+    "mechanism",
+    "run",
+]

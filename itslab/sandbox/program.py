@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import builtins
-import json
-import selectors
-import subprocess
+import math
+import os
+import select
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
-from typing import Any
 
-from itslab.core import ItslabError
-from itslab.sandbox.confine import confined
-from itslab.sandbox.inside import decode, encode
+from itslab.sandbox.inside import MESSAGE_BYTES, TooMuch, decode, encode, frame
 
-INSIDE = (Path(__file__).parent / "inside.py").read_text()
-REPLY_BYTES = 2**20  # the longest reply that is read
+TYPE_CHECKING = False
+if TYPE_CHECKING:  # typing takes longer to load than a verdict may
+    from collections.abc import Callable, Iterator
+    from typing import Any
+
+MEMORY = 2**29  # bytes of address space
+FILE = 2**20  # bytes of a file
+_TOLD = ("error", "text", "trace")  # of an exception
+WAIT = 2  # times its processor time that a program may take by the clock
 
 
-class ProgramError(ItslabError):
+class ProgramError(Exception):
     """A program raised an exception, was too slow, or left; ``trace`` is its own traceback."""
 
     def __init__(self, text: str, trace: str = "") -> None:
@@ -29,90 +30,195 @@ class ProgramError(ItslabError):
 
 
 class Program:
-    """Functions of a program that runs elsewhere; see ``run``.
+    """Functions of a program that runs elsewhere, at the other end of two pipes.
+
+    Args:
+        writer, reader: descriptors, of requests and of replies.
+        seconds: processor time for loading, and again after each ``renew``; ``WAIT`` times as much
+            may pass by the clock, in which every read and write ends.
 
     Attributes:
         names: what can be called.
+        lost: why no further call can be answered: ``slow``, ``ended``, ``nonsense``; else ``""``.
+        ready: whether the sandbox had started, so that what went wrong is the program's own.
     """
 
-    def __init__(self, process: subprocess.Popen[bytes], seconds: float) -> None:
-        assert process.stdout is not None
-        self._process, self._deadline = process, time.monotonic() + seconds
+    def __init__(self, writer: int, reader: int, seconds: float) -> None:
+        self._writer, self._reader, self._seconds = writer, reader, seconds
+        self._deadline = time.monotonic() + WAIT * seconds
         self._unread = b""
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(process.stdout, selectors.EVENT_READ)
         self.names: list[str] = []
+        self.lost = ""
+        self.ready = False
+        os.set_blocking(writer, False)
+
+    def load(self, code: str, importable: list[str], rounds: int) -> None:
+        """Run the program's top level.
+
+        Args:
+            code: Python.
+            importable: folders of libraries.
+            rounds: how often the time may be renewed.
+        """
+        seconds = math.ceil(self._seconds)
+        limits = {"memory": MEMORY, "seconds": seconds, "file": FILE}
+        everything = (seconds + 1) * (rounds + 1) + 1
+        self._send(do="load", code=code, importable=importable, processor=everything, **limits)
+        self.ready = self._receive() is None
+        self._renewed()  # until here it was the sandbox that took its time
+        self.names = [str(name) for name in self._reply()["value"]]
+
+    def renew(self) -> None:
+        """Grant the time for a further test."""
+        self._renewed()
+        self._ask(do="renew", seconds=math.ceil(self._seconds))
 
     def function(self, name: str) -> Callable[..., Any]:
         """Return a function that calls the program's of this name.
 
-        It takes and returns plain data: None, numbers, text, bytes, and lists, tuples, sets and
-        dicts of it. An exception of Python's own is raised here again by its name; ``ProgramError``
-        stands for any other, and for what is no plain data, too slow, or too much.
+        It takes and returns plain data (see ``encode``); a list, dict, set, deque or bytearray
+        among its arguments that the program changes is changed. An iterator stays inside and is
+        asked for each item. An exception of Python's own is raised here again by its name;
+        ``ProgramError`` stands for any other, and for what is no plain data, too slow, or too much.
         """
 
         def call(*args: Any, **kwargs: Any) -> Any:
-            return decode(self._ask(name=name, args=encode(args), kwargs=encode(kwargs)))
+            reply = self._ask(do="call", name=name, args=args, kwargs=kwargs)
+            if "given" in reply:
+                _change((args, kwargs), reply["given"])
+            return reply["value"]
 
         call.__name__ = name
         return call
 
-    def load(self, code: str, memory: int, seconds: float) -> None:
-        """Run the program's top level."""
-        limits = {"memory": memory, "seconds": int(seconds) + 1, "file": 2**20}
-        self.names = [str(name) for name in self._ask(code=code, **limits)]
+    def _iterator(self, number: int) -> Iterator[Any]:
+        return _Items(lambda: self._ask(do="next", number=number)["value"])
 
-    def _ask(self, **order: Any) -> Any:
-        assert self._process.stdin is not None
+    def _renewed(self) -> None:
+        self._deadline = time.monotonic() + WAIT * self._seconds
+
+    def _ask(self, **order: Any) -> dict[str, Any]:
+        self._send(**order)
+        return self._reply()
+
+    def _reply(self) -> dict[str, Any]:
+        reply = self._receive()
+        if isinstance(reply, dict) and "value" in reply:
+            return reply
+        told = [reply.get(key) for key in _TOLD] if isinstance(reply, dict) else [None]
+        if not all(isinstance(text, str) for text in told):
+            raise self._gone("nonsense", "the program answered nonsense")
+        raise _raised(*map(str, told))
+
+    def _gone(self, lost: str, text: str) -> ProgramError:
+        self.lost = self.lost or lost
+        return ProgramError(text)
+
+    # -- the pipes ---------------------------------------------------------------------------------
+
+    def _send(self, **order: Any) -> None:
+        if self.lost:
+            raise ProgramError("the program is gone")
         try:
-            self._process.stdin.write(json.dumps(order).encode() + b"\n")
-            self._process.stdin.flush()
-            reply = json.loads(self._line())
-            if "error" not in reply:
-                return reply["value"]
-            name, text, trace = str(reply["error"]), str(reply["text"]), str(reply["trace"])
-        except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
-            raise ProgramError(f"the program ended or answered nonsense ({error})") from error
-        failure = ProgramError(f"{name}: {text}", trace)
-        kind = getattr(builtins, name, None)
-        raised: Exception = failure
-        if isinstance(kind, type) and issubclass(kind, Exception):
-            with suppress(TypeError):  # some take more than a text
-                raised = kind(text)
-                raised.__cause__ = failure
-        raise raised
+            left = frame(encode(order))
+        except TooMuch as error:
+            raise ProgramError(f"a test gives the program {error}") from None
+        while left:
+            self._wait(self._writer, writing=True)
+            try:
+                left = left[os.write(self._writer, left) :]
+            except BlockingIOError:  # a pipe with less room than a poll promises
+                time.sleep(0.001)
+            except OSError:
+                raise self._gone("ended", "the program ended before its work was done") from None
 
-    def _line(self) -> bytes:
-        """Read a reply, in bounded time and of bounded length."""
-        assert self._process.stdout is not None
-        while b"\n" not in self._unread:
-            left = self._deadline - time.monotonic()
-            if left <= 0 or not self._selector.select(left):
-                raise ProgramError("the program was too slow")
-            chunk = self._process.stdout.read1(2**16)  # type: ignore[attr-defined]
-            if not chunk:
-                raise ProgramError("the program ended before its work was done")
-            self._unread += chunk
-            if len(self._unread) > REPLY_BYTES:
-                raise ProgramError(f"the program returned more than {REPLY_BYTES:,} bytes")
-        line, _, self._unread = self._unread.partition(b"\n")
-        return line
+    def _receive(self) -> Any:
+        while b"\n" not in self._unread[:20]:
+            if len(self._unread) >= 20:
+                raise self._gone("nonsense", "the program answered nonsense")
+            self._read_some()
+        number, _, rest = self._unread.partition(b"\n")
+        size = int(number) if number.isdigit() else MESSAGE_BYTES + 1
+        if size > MESSAGE_BYTES:
+            raise self._gone("nonsense", f"the program returned more than {MESSAGE_BYTES:,} bytes")
+        pieces, there = [rest], len(rest)
+        while there < size:
+            self._unread = b""
+            self._read_some()
+            pieces.append(self._unread)
+            there += len(self._unread)
+        whole = b"".join(pieces)
+        self._unread = whole[size:]
+        try:
+            return decode(whole[:size].decode("ascii"), self._iterator)
+        except (ValueError, TypeError, ArithmeticError, LookupError, AttributeError) as error:
+            said = f"the program answered nonsense ({error})"
+            raise self._gone("nonsense", said) from None
+
+    def _read_some(self) -> None:
+        self._wait(self._reader)
+        chunk = os.read(self._reader, 2**18)
+        if not chunk:
+            raise self._gone("ended", "the program ended before its work was done")
+        self._unread += chunk
+
+    def _wait(self, descriptor: int, writing: bool = False) -> None:
+        left = self._deadline - time.monotonic()
+        if left > 0:
+            poll = select.poll()
+            poll.register(descriptor, select.POLLOUT if writing else select.POLLIN)
+            if poll.poll(left * 1000):
+                return
+        raise self._gone("slow", "the program was too slow")
 
 
-@contextmanager
-def run(code: str, *, seconds: float = 3.0, memory: int = 2**29) -> Iterator[Program]:
-    """Run a program in the sandbox for as long as the block lasts.
+class _Items:
+    """An iterator that stayed inside."""
 
-    Args:
-        code: Python, for its standard library alone.
-        seconds: wall-clock and processor time, for everything together.
-        memory: bytes of address space.
+    def __init__(self, ask: Callable[[], Any]) -> None:
+        self._ask = ask
 
-    Raises:
-        ItslabError: there is no sandbox on this machine.
-        ProgramError, or an exception of Python's own: the program's top level failed.
-    """
-    with confined(["-c", INSIDE]) as process:
-        program = Program(process, seconds)
-        program.load(code, memory, seconds)
-        yield program
+    def __iter__(self) -> Iterator[Any]:
+        return self
+
+    def __next__(self) -> Any:
+        return self._ask()
+
+    def __repr__(self) -> str:
+        return "an iterator"
+
+
+def _raised(name: str, text: str, trace: str) -> Exception:
+    failure = ProgramError(f"{name}: {text}", trace)
+    kind = getattr(builtins, name, None)
+    if not (isinstance(kind, type) and issubclass(kind, Exception)):
+        return failure
+    try:
+        raised = kind(text)
+    except TypeError:  # some take more than a text
+        return failure
+    raised.__cause__ = failure
+    return raised
+
+
+def _change(old: Any, new: Any) -> Any:
+    """Make of what a test gave what the program made of it, in place where that is possible."""
+    if type(old) is not type(new):
+        return new
+    if isinstance(old, tuple):
+        return tuple(map(_change, old, new)) if len(old) == len(new) else new
+    if isinstance(old, list):
+        old[:] = list(map(_change, old, new)) if len(old) == len(new) else new
+    elif isinstance(old, dict):
+        items = {key: _change(old.get(key), item) for key, item in new.items()}
+        old.clear()
+        old.update(items)
+    elif isinstance(old, set):
+        old.clear()
+        old.update(new)
+    elif isinstance(old, bytearray) or type(old).__name__ == "deque":
+        old.clear()
+        old.extend(new)
+    else:
+        return new
+    return old

@@ -21,6 +21,19 @@ _ASK = (
     "Complete this Python function. Reply with the whole function in one ```python code block, and "
     "nothing else.\n\n```python\n{stub}\n```"
 )
+# Examples that the data set's own solutions contradict: a right program fails them. They are
+# listed, for no solution is to be read where tests are given to strategies; the test suite holds
+# the list against all solutions.
+CONTRADICTED = {
+    "HumanEval/47": ("median([-10, 4, 6, 1000, 10, 20])",),
+    "HumanEval/116": (
+        "sort_array([1, 5, 2, 3, 4])",
+        "sort_array([-2, -3, -4, -5, -6])",
+        "sort_array([1, 0, 2, 3, 4])",
+    ),
+    "HumanEval/140": ('fix_spaces(" Example 3")',),
+    "HumanEval/148": ('bf("Earth", "Mercury")',),
+}
 _FENCE = re.compile(
     r"(?P<mark>`{3,}|~{3,})[ \t]*\{?\.?(?P<language>[^\s`},]*)\}?[ \t]*(?P<rest>[^`]*)$"
 )
@@ -152,8 +165,9 @@ def humaneval(n: int | None, seed: int | None, examine: Examine = examine) -> Ta
     """The 164 Python functions of HumanEval (Chen et al. 2021, arXiv:2107.03374).
 
     A problem's ``meta`` has the ``function``'s name, the ``stub`` that it starts from, and as
-    ``tests`` the examples of its docstring: visible, for strategies. The hidden tests are the gold
-    answer, for grading alone.
+    ``tests`` the examples of its docstring: visible, for strategies. Six examples of four problems
+    are left out, which the reference solutions contradict (``CONTRADICTED``), so that of one of
+    them, HumanEval/116, none is left. The hidden tests are the gold answer, for grading alone.
 
     Args:
         n: how many problems; None takes all.
@@ -206,7 +220,9 @@ def complete(stub: str, answer: str) -> str:
 
 def _problem(item: dict[str, str]) -> Problem:
     stub, function = item["prompt"], item["entry_point"]
-    meta = {"function": function, "stub": stub, "tests": list(examples(stub, function))}
+    wrong = tuple(f"assert {call} ==" for call in CONTRADICTED.get(item["task_id"], ()))
+    tests = [test for test in examples(stub, function) if not test.startswith(wrong or "?")]
+    meta = {"function": function, "stub": stub, "tests": tests}
     return Problem(item["task_id"], _ASK.format(stub=stub.strip()), item["test"], meta)
 
 

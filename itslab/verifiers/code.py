@@ -8,12 +8,13 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
-from itslab.core import Extractor, Node, Prompt, Verdict
+from itslab.core import Cost, Extractor, Node, Prompt, Verdict
+from itslab.options import Options, Positive, Text
 from itslab.sandbox import Examine, examine
 
 
 @dataclass(frozen=True)
-class Tests:
+class Tests(Options):
     """Score a node by the share of tests that its program passes; without tests, nan.
 
     Programs run in the sandbox, several at once. A verdict's note says what went wrong first, for a
@@ -24,21 +25,21 @@ class Tests:
         tests: Python statements, such as ``assert add(1, 2) == 3``; never the hidden ones.
         extract: reads the program from the model's turn.
         complete: makes what was read into a program that runs.
-        seconds: for all tests of a program.
+        seconds: of processor time, for each test; see ``itslab.sandbox.examine``.
         examine: runs them: the sandbox, or a bank that remembers what came of them.
     """
 
     __test__ = False  # pytest collects classes of this name
 
-    function: str
+    function: Text
     tests: Sequence[str] = field(repr=False)
     extract: Extractor = field(repr=False)
     complete: Callable[[str], str] = field(default=str, repr=False)
-    seconds: float = 3.0
+    seconds: Positive = 3.0
     examine: Examine = field(default=examine, repr=False)
 
     def __call__(self, prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
-        """Test what each node's turn says so far. Verdicts cost no tokens."""
+        """Test what each node's turn says so far. Verdicts cost seconds, and no tokens."""
         if not self.tests:
             return [Verdict(math.nan, note="there are no visible tests")] * len(nodes)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -51,4 +52,5 @@ class Tests:
         code = self.complete(program)
         outcomes = self.examine(code, self.function, self.tests, seconds=self.seconds)
         failures = [outcome for outcome in outcomes if outcome]
-        return Verdict(1 - len(failures) / len(outcomes), note=next(iter(failures), ""))
+        cost = Cost(seconds=getattr(outcomes, "seconds", 0.0))  # of the sandbox, as ``Outcomes``
+        return Verdict(1 - len(failures) / len(outcomes), cost, next(iter(failures), ""))
