@@ -106,14 +106,16 @@ def examiner(mode: str, bank: str) -> sandbox.Examine:
 
     def examine(
         code: str, function: str, tests: Sequence[str], *, setup: str = "", seconds: float = 3.0
-    ) -> list[str]:
-        asked = json.dumps([code, function, list(tests), setup])
+    ) -> sandbox.Outcomes:
+        asked = json.dumps([sandbox.RULES, code, function, list(tests), setup])
 
-        def run() -> str:
-            return json.dumps(sandbox.examine(code, function, tests, setup=setup, seconds=seconds))
+        def run() -> tuple[str, bool]:
+            fresh = sandbox.examine(code, function, tests, setup=setup, seconds=seconds)
+            return json.dumps([fresh, round(fresh.seconds, 3)]), fresh.certain
 
-        outcomes: list[str] = json.loads(kept.memo(hashlib.sha256(asked.encode()).hexdigest(), run))
-        return outcomes
+        return sandbox.Outcomes(
+            *json.loads(kept.memo(hashlib.sha256(asked.encode()).hexdigest(), run))
+        )
 
     return examine
 

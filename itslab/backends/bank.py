@@ -221,16 +221,22 @@ class Bank:
             os.replace(packed, target)
         return target
 
-    def memo(self, key: str, make: Callable[[], str]) -> str:
+    def memo(self, key: str, make: Callable[[], str | tuple[str, bool]]) -> str:
         """Return what is kept under a key; what is lacking is made, and kept unless it is packed.
 
         For what is computed from samples, always comes out the same, and takes long or takes tools
         that a reader may not have: what came of tests of a program.
+
+        Args:
+            key: names it.
+            make: makes it, and may add whether it always comes out the same, so that it can be
+                kept. Where it raises, nothing is.
         """
         for (value,) in self._query("SELECT value FROM memos WHERE key = ?", (key,)):
             return str(value)
-        value = make()
-        if not self.packed:
+        made = make()
+        value, certain = (made, True) if isinstance(made, str) else made
+        if certain and not self.packed:
             self._query("INSERT OR IGNORE INTO memos VALUES (?, ?)", (key, value))
         return value
 

@@ -1,11 +1,12 @@
 """Model-written code runs here and nowhere else."""
 
 from itslab.sandbox.confine import LIBRARIES, SandboxError, mechanism
-from itslab.sandbox.examine import Examine, Outcomes, examine, run
+from itslab.sandbox.examine import RULES, Examine, Outcomes, examine, run
 from itslab.sandbox.program import Program, ProgramError
 
 __all__ = [
     "LIBRARIES",
+    "RULES",
     "Examine",
     "Outcomes",
     "Program",

@@ -16,6 +16,7 @@ from itslab.sandbox.confine import SandboxError, confined, importable, mechanism
 from itslab.sandbox.inside import decode, encode, frame
 from itslab.sandbox.program import WAIT, Program
 
+RULES = 2  # counted up where verdicts may come out otherwise, so that older ones are not replayed
 START = 20.0  # seconds that the processes of a verdict may take to start on a busy machine
 _FOLDER = Path(__file__).parent
 # Compiled, which else every verdict would be.

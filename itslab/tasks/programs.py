@@ -12,6 +12,7 @@ from itertools import dropwhile, takewhile
 
 from itslab.answers import after_thinking
 from itslab.core import Problem, TaskError, require
+from itslab.options import Count, checked
 from itslab.sandbox import Examine, examine
 from itslab.syntax import literal, parse, parse_expression
 from itslab.tasks.task import Task
@@ -161,7 +162,8 @@ def _unfenced(text: str) -> str:
     return code if _DEFINED.search(code) else ""
 
 
-def humaneval(n: int | None, seed: int | None, examine: Examine = examine) -> Task:
+@checked
+def humaneval(n: Count | None, seed: int | None, examine: Examine = examine) -> Task:
     """The 164 Python functions of HumanEval (Chen et al. 2021, arXiv:2107.03374).
 
     A problem's ``meta`` has the ``function``'s name, the ``stub`` that it starts from, and as
