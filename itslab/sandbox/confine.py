@@ -160,7 +160,8 @@ def out_of_time(process: subprocess.Popen[bytes]) -> bool:
 
 def _bubblewrap(folder: Path, arguments: list[str]) -> tuple[list[str], tuple[int, ...]]:
     filtered = _in_memory(seccomp.program())
-    command = ["bwrap", "--unshare-all", "--die-with-parent", "--new-session", "--cap-drop", "ALL"]
+    command = [shutil.which("bwrap") or "bwrap", "--unshare-all", "--cap-drop", "ALL"]
+    command += ["--die-with-parent", "--new-session"]
     # The folder first: Python itself may lie below it.
     command += ["--size", str(FOLDER_BYTES), "--tmpfs", "/tmp", "--dev-bind", *["/dev/null"] * 2]
     for path in _needed():

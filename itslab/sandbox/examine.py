@@ -14,10 +14,9 @@ from typing import Any, Protocol
 from itslab.options import Positive, checked
 from itslab.sandbox.confine import SandboxError, confined, importable, mechanism, out_of_time
 from itslab.sandbox.inside import decode, encode, frame
-from itslab.sandbox.program import WAIT, Program
+from itslab.sandbox.program import START, Program, by_the_clock
 
 RULES = 2  # counted up where verdicts may come out otherwise, so that older ones are not replayed
-START = 20.0  # seconds that the processes of a verdict may take to start on a busy machine
 _FOLDER = Path(__file__).parent
 # Compiled, which else every verdict would be.
 _INSIDE = "import marshal; exec(marshal.loads({!r}))".format(
@@ -84,8 +83,8 @@ def examine(
         tests: Python statements, by people. They run in a process of their own, on what comes back.
             One that fails raises.
         setup: Python that runs before them, likewise.
-        seconds: of processor time, for loading the program and for each test; by the clock
-            ``WAIT`` times as many may pass. A program that is lost is started again for the next
+        seconds: of processor time, for loading the program and for each test; by the clock twice
+            as many and two more may pass. A program that is lost is started again for the next
             test.
 
     Raises:
@@ -125,7 +124,7 @@ def _judge(task: dict[str, Any], outcomes: Outcomes) -> None:
             pass_fds=pipes,
             start_new_session=True,
         )
-        limit = START + (WAIT * task["seconds"] + 2) * (len(task["tests"]) + 1)
+        limit = 2 * START + (by_the_clock(task["seconds"]) + 1) * (len(task["tests"]) + 1)
         try:
             said, complaint = judge.communicate(frame(encode(task)), timeout=limit)
         except subprocess.TimeoutExpired as error:
@@ -177,7 +176,7 @@ def run(code: str, *, seconds: Positive = 3.0) -> Iterator[Program]:
 
     Args:
         code: Python, for its standard library and ``LIBRARIES``.
-        seconds: of processor time, ``WAIT`` times as many by the clock, for everything together.
+        seconds: of processor time, for everything together; by the clock as in ``examine``.
 
     Raises:
         SandboxError: there is no sandbox on this machine, or it does not start.
@@ -186,7 +185,8 @@ def run(code: str, *, seconds: Positive = 3.0) -> Iterator[Program]:
     with confined(["-c", _INSIDE]) as process:
         assert process.stdin is not None
         assert process.stdout is not None
-        program = Program(process.stdin.fileno(), process.stdout.fileno(), seconds)
+        pipes = process.stdin.fileno(), process.stdout.fileno()
+        program = Program(*pipes, seconds, lambda: out_of_time(process))
         try:
             program.load(code, importable(), 0)
         except Exception as error:

@@ -28,7 +28,7 @@ TEXT = 20_000  # characters of an exception's text
 
 
 class TooMuch(Exception):
-    """A value is too large to cross the border."""
+    """A value is too large, or too deep, to cross the border."""
 
 
 class _Close(str):
@@ -53,18 +53,22 @@ def encode(value: Any, keep: Callable[[Iterator[Any]], int] | None = None) -> st
 
     Raises:
         TypeError: ``value`` holds something else.
-        TooMuch: the text is longer than ``MESSAGE_BYTES``.
+        TooMuch: the text is longer than ``MESSAGE_BYTES``, or nested deeper than ``DEPTH``.
     """
     lines: list[str] = []
-    waiting, size = [value], 0
+    waiting, size, depth = [value], 0, 0
     while waiting:
         item = waiting.pop()
-        line, parts = (str(item), ()) if type(item) is _Close else _apart(item, keep)
+        closes = type(item) is _Close
+        line, parts = (str(item), ()) if closes else _apart(item, keep)
         if parts:
             waiting.append(_Close(line))
             waiting.extend(reversed(parts))
         else:
             lines.append(line)
+        depth += bool(parts) - closes
+        if depth > DEPTH:  # or it holds itself
+            raise TooMuch(f"a value that is nested deeper than {DEPTH:,}")
         size += len(line) + 1
         if size > MESSAGE_BYTES:
             raise TooMuch(f"a value of more than {MESSAGE_BYTES:,} bytes")
@@ -241,7 +245,7 @@ def serve() -> None:
         kept.append(iterator)
         return len(kept) - 1
 
-    def load(code: str, importable: Iterable[str], **limits: int) -> dict[str, Any]:
+    def load(code: str, importable: Iterable[str], **limits: Any) -> dict[str, Any]:
         _limit(**limits)
         sys.path += importable
         send("n")  # ready: what goes wrong from here on is the program's own fault
@@ -257,7 +261,7 @@ def serve() -> None:
             changed = False
         return {**reply, "given": (args, kwargs)} if changed else reply
 
-    def renew(seconds: int) -> dict[str, Any]:
+    def renew(seconds: float) -> dict[str, Any]:
         _renew(seconds)
         return {"value": None}
 
@@ -306,7 +310,7 @@ def _trace(error: BaseException) -> str:
         return ""
 
 
-def _limit(memory: int, seconds: int, processor: int, file: int) -> None:
+def _limit(memory: int, seconds: float, processor: int, file: int) -> None:
     import resource
 
     limits = {"AS": memory, "CPU": processor, "FSIZE": file, "CORE": 0, "NOFILE": 64}
@@ -321,13 +325,13 @@ def _limit(memory: int, seconds: int, processor: int, file: int) -> None:
     _renew(seconds)
 
 
-def _renew(seconds: int) -> None:
+def _renew(seconds: float) -> None:
     """Grant so much processor time from now on, within the limit for all."""
     import resource
 
     used = resource.getrusage(resource.RUSAGE_SELF)
     most = resource.getrlimit(resource.RLIMIT_CPU)[1]
-    wanted = int(used.ru_utime + used.ru_stime) + 1 + seconds
+    wanted = int(used.ru_utime + used.ru_stime + seconds) + 1
     resource.setrlimit(resource.RLIMIT_CPU, (min(wanted, most) if most >= 0 else wanted, most))
 
 

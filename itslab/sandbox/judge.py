@@ -13,7 +13,7 @@ import resource
 import sys
 
 from itslab.sandbox.inside import decode, encode, frame
-from itslab.sandbox.program import WAIT, Program, ProgramError
+from itslab.sandbox.program import Program, ProgramError, by_the_clock
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing takes longer to load than a verdict may
@@ -51,7 +51,7 @@ def judge(writer: int, reader: int, task: dict[str, Any], say: Callable[[str, st
     function = task["function"]
     scope[function] = scope["candidate"] = program.function(function)
     for test in tests:
-        faulthandler.dump_traceback_later(WAIT * seconds + GRACE, exit=True)
+        faulthandler.dump_traceback_later(by_the_clock(seconds) + GRACE, exit=True)
         outcome = ""
         try:
             program.renew()

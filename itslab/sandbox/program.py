@@ -17,8 +17,13 @@ if TYPE_CHECKING:  # typing takes longer to load than a verdict may
 
 MEMORY = 2**29  # bytes of address space
 FILE = 2**20  # bytes of a file
+START = 20.0  # seconds that the sandbox may take to start on a busy machine
 _TOLD = ("error", "text", "trace")  # of an exception
-WAIT = 2  # times its processor time that a program may take by the clock
+
+
+def by_the_clock(seconds: float) -> float:
+    """How long a program may take that may use so much processor time: others use it as well."""
+    return 2 * (seconds + 1)
 
 
 class ProgramError(Exception):
@@ -34,8 +39,9 @@ class Program:
 
     Args:
         writer, reader: descriptors, of requests and of replies.
-        seconds: processor time for loading, and again after each ``renew``; ``WAIT`` times as much
-            may pass by the clock, in which every read and write ends.
+        seconds: processor time for loading, and again after each ``renew``. By the clock as many
+            may pass as ``by_the_clock`` says: then every read and write ends.
+        late: asked where the program has ended, whether that was for want of processor time.
 
     Attributes:
         names: what can be called.
@@ -43,9 +49,11 @@ class Program:
         ready: whether the sandbox had started, so that what went wrong is the program's own.
     """
 
-    def __init__(self, writer: int, reader: int, seconds: float) -> None:
-        self._writer, self._reader, self._seconds = writer, reader, seconds
-        self._deadline = time.monotonic() + WAIT * seconds
+    def __init__(
+        self, writer: int, reader: int, seconds: float, late: Callable[[], bool] = lambda: False
+    ) -> None:
+        self._writer, self._reader, self._seconds, self._late = writer, reader, seconds, late
+        self._deadline = time.monotonic() + START
         self._unread = b""
         self.names: list[str] = []
         self.lost = ""
@@ -60,9 +68,8 @@ class Program:
             importable: folders of libraries.
             rounds: how often the time may be renewed.
         """
-        seconds = math.ceil(self._seconds)
-        limits = {"memory": MEMORY, "seconds": seconds, "file": FILE}
-        everything = (seconds + 1) * (rounds + 1) + 1
+        limits = {"memory": MEMORY, "seconds": self._seconds, "file": FILE}
+        everything = math.ceil(self._seconds + 1) * (rounds + 1) + 1
         self._send(do="load", code=code, importable=importable, processor=everything, **limits)
         self.ready = self._receive() is None
         self._renewed()  # until here it was the sandbox that took its time
@@ -71,7 +78,7 @@ class Program:
     def renew(self) -> None:
         """Grant the time for a further test."""
         self._renewed()
-        self._ask(do="renew", seconds=math.ceil(self._seconds))
+        self._ask(do="renew", seconds=self._seconds)
 
     def function(self, name: str) -> Callable[..., Any]:
         """Return a function that calls the program's of this name.
@@ -95,7 +102,7 @@ class Program:
         return _Items(lambda: self._ask(do="next", number=number)["value"])
 
     def _renewed(self) -> None:
-        self._deadline = time.monotonic() + WAIT * self._seconds
+        self._deadline = time.monotonic() + by_the_clock(self._seconds)
 
     def _ask(self, **order: Any) -> dict[str, Any]:
         self._send(**order)
@@ -114,6 +121,11 @@ class Program:
         self.lost = self.lost or lost
         return ProgramError(text)
 
+    def _ended(self) -> ProgramError:
+        late = self._late()
+        text = "was too slow" if late else "ended before its work was done"
+        return self._gone("ended", f"the program {text}")
+
     # -- the pipes ---------------------------------------------------------------------------------
 
     def _send(self, **order: Any) -> None:
@@ -130,7 +142,7 @@ class Program:
             except BlockingIOError:  # a pipe with less room than a poll promises
                 time.sleep(0.001)
             except OSError:
-                raise self._gone("ended", "the program ended before its work was done") from None
+                raise self._ended() from None
 
     def _receive(self) -> Any:
         while b"\n" not in self._unread[:20]:
@@ -159,7 +171,7 @@ class Program:
         self._wait(self._reader)
         chunk = os.read(self._reader, 2**18)
         if not chunk:
-            raise self._gone("ended", "the program ended before its work was done")
+            raise self._ended()
         self._unread += chunk
 
     def _wait(self, descriptor: int, writing: bool = False) -> None:
