@@ -90,9 +90,8 @@ def examine(
         tests: Python statements, by people. They run in a process of their own, on what comes back.
             One that fails raises.
         setup: Python that runs before them, likewise.
-        seconds: of processor time, for loading the program and for each test; by the clock twice
-            as many and two more may pass. A program that is lost is started again for the next
-            test.
+        seconds: of processor time, for loading the program and for each test; by the clock more may
+            pass, see ``by_the_clock``. A program that is lost is started again for the next test.
 
     Raises:
         OptionError: an argument is not what it must be.
