@@ -411,6 +411,17 @@ def test_unequal_differences_of_clusters_by_hand():
     assert (told.low, told.high) == pytest.approx((size * low / 2, size * high / 2))
 
 
+def test_an_interval_of_clusters_ends_where_differences_end():
+    """Five wins of one template and a loss of another: the mean of others cannot pass 1."""
+    told = difference([1, 1, 1, 1, 1, 0], [0, 0, 0, 0, 0, 1], clusters=list("aaaaab"))
+    assert told.high == 1
+    assert told.low >= -1
+
+
+def test_what_has_no_part_in_a_share_is_no_unit_of_it():
+    assert share([1, 0, 1, 0], [1, 1, 1, 0]) == share([1, 0, 1], [1, 1, 1])
+
+
 def test_problems_of_one_template_count_as_one():
     values, names = [1, 1, 0, 0, 1, 1], ["a", "a", "b", "b", "c", "c"]
     together, alone = mean(values, clusters=names), mean(values)

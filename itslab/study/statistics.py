@@ -161,8 +161,7 @@ def difference(
         return Estimate(value, -1.0, 1.0, 1, 1.0)
     typical = float((sizes**2).sum() / sizes.sum())
     unseen = _UNSEEN_DIFFERENCE * typical
-    total = float(np.abs(gaps).sum())
-    size = max((float((gaps**2).sum()) + unseen * typical) / (total + unseen), total / n)
+    size = float(((gaps**2).sum() + unseen * typical) / (np.abs(gaps).sum() + unseen))
     wins, losses = (float(np.maximum(side, 0).sum()) / size for side in (gaps, -gaps))
     p = _p_value(gaps, wins, losses)
     low, high = (end * size * n / len(x) for end in _tango(wins, losses, n, _normal(level)))
