@@ -49,7 +49,7 @@ def test_every_figure_that_is_cited_stands_in_an_output(text: Path) -> None:
 
 
 def test_every_number_of_readmes_first_table_stands_in_notebook_02() -> None:
-    table = (ROOT / "README.md").read_text().partition("| method | solved")[2].partition("\n\n")[0]
+    table = (ROOT / "README.md").read_text().partition("| model and method")[2].partition("\n\n")[0]
     numbers = [row.split("|")[3:5] for row in table.splitlines()[2:]]
     assert len(numbers) >= 4
     for number in (cell.strip().replace(",", "") for row in numbers for cell in row):
