@@ -199,7 +199,11 @@ def bench(
     from itslab.bench import speed
 
     numbers = widths.split(",")
-    require(all(n.isdigit() for n in numbers), "widths", widths, "whole numbers with commas")
+    valid = all(n.isascii() and n.isdigit() and int(n) for n in numbers)
+    require(valid, "widths", widths, "whole numbers ≥ 1 with commas between")
+    for option, binary in (("server", server), ("batched_bench", batched_bench)):
+        runs = binary is None or (binary.is_file() and os.access(binary, os.X_OK))
+        require(runs, option, str(binary), "a program that can be run")
     report = speed.run(
         models.resolve(model),
         widths=tuple(map(int, numbers)),

@@ -224,7 +224,7 @@ class Completion:
             at temperature 1 and before top-k, top-p and min-p.
         offsets: ``offsets[i]`` characters of ``text`` are spelled once token ``i`` is there.
         finish: ``end`` the model closed its turn; ``stop`` a stop string; ``length`` max_tokens or
-            the end of the context; ``cancelled`` someone asked for it.
+            the end of the context; ``cancelled`` someone asked for it, or its server gave it up.
         cost: this sample's share.
         index: which sample of its request.
         signals: of the model's own distribution, if asked for.

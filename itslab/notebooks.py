@@ -7,7 +7,9 @@ its widgets, which is dead once the kernel is gone, and a page that needs nothin
 
 from __future__ import annotations
 
+import ast
 import difflib
+import itertools
 import os
 import re
 import sys
@@ -44,9 +46,40 @@ def parameters(notebook: Path) -> dict[str, Any]:
     if not notebook.is_file():
         raise ItslabError(f"there is no notebook {notebook}")
     try:
-        return dict(papermill.inspect_notebook(str(notebook)))
+        source = papermill.iorw.load_notebook_node(str(notebook))
     except Exception as error:  # papermill lets through whatever its reader raises
-        raise ItslabError(f"{notebook} cannot be read as a notebook: {error}") from error
+        raise ItslabError(f"{notebook} cannot be read as a notebook: {_line(error)}") from error
+    cells = [cell for cell in source.cells if "parameters" in cell.metadata.get("tags", [])]
+    try:
+        return _declared(cells[0].source) if cells else {}
+    except SyntaxError as error:
+        raise ItslabError(f"the parameters of {notebook} are no Python: {_line(error)}") from error
+
+
+def _declared(source: str) -> dict[str, Any]:
+    """Read assignments of plain values; papermill's own reader stumbles over a second ``=``."""
+    lines, declared = source.splitlines(), {}
+    for statement in ast.parse(source).body:
+        if isinstance(statement, ast.AnnAssign):
+            target: ast.expr = statement.target
+            kind = ast.unparse(statement.annotation)
+        elif isinstance(statement, ast.Assign):
+            target, kind = statement.targets[0], "None"
+        else:
+            continue
+        if isinstance(target, ast.Name) and statement.value is not None:
+            end = statement.end_col_offset or 0
+            after = lines[(statement.end_lineno or 1) - 1].encode()[end:].decode()
+            declared[target.id] = {
+                "inferred_type_name": kind,
+                "default": ast.unparse(statement.value),
+                "help": after.partition("#")[2].strip(),
+            }
+    return declared
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300]
 
 
 def _value(name: str, text: str, declared: Mapping[str, Any]) -> Any:
@@ -56,15 +89,35 @@ def _value(name: str, text: str, declared: Mapping[str, Any]) -> Any:
         valid = ", ".join(declared) or "none"
         raise ItslabError(f"unknown parameter {name!r}: {hint}The notebook has {valid}")
     kind = declared[name]["inferred_type_name"]
-    if kind == "bool":
-        require(text in ("True", "False", "true", "false"), name, text, "True or False")
-        return text in ("True", "true")
-    if kind not in ("int", "float"):
-        return text
+    if kind == "None":  # not annotated: as its default is
+        kind = type(_literal(declared[name]["default"])).__name__
+    kinds = [part.strip() for part in kind.removeprefix("Optional[").split("|")]
+    if kind.startswith("Optional["):
+        kinds = [kind[9:-1], "None"]
+    for one in kinds:
+        plain = one.partition("[")[0]
+        if plain == "str":
+            return text
+        value = _literal({"true": "True", "false": "False"}.get(text, text))
+        if plain == "float" and type(value) is int:
+            value = float(value)
+        if type(value).__name__ in (plain, {"None": "NoneType"}.get(plain)):
+            return value
+    words = {"int": "a whole number", "float": "a number", "bool": "True or False"}
+    require(
+        not set(kinds) & {*words, "None", "list", "tuple", "dict"} and "[" not in kind,
+        name,
+        text,
+        " or ".join(words.get(one, one) for one in kinds),
+    )
+    return text
+
+
+def _literal(text: str) -> Any:
     try:
-        return {"int": int, "float": float}[kind](text)
-    except ValueError:
-        require(False, name, text, {"int": "a whole number", "float": "a number"}[kind])
+        return ast.literal_eval(text.strip())
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return text
 
 
 def execute(notebook: Path, values: Mapping[str, Any], folder: Path) -> Path:
@@ -88,8 +141,7 @@ def execute(notebook: Path, values: Mapping[str, Any], folder: Path) -> Path:
 
     from itslab.page import write_page
 
-    target = folder / f"{notebook.stem}-{time.strftime('%Y%m%d-%H%M%S')}" / notebook.name
-    target.parent.mkdir(parents=True)
+    target = _place(folder, notebook.stem) / notebook.name
     # The kernel named python3 must be that of this environment, not one installed for the user.
     os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")
     try:
@@ -109,11 +161,36 @@ def execute(notebook: Path, values: Mapping[str, Any], folder: Path) -> Path:
             f"cell {error.exec_count} of {notebook.name} failed with {error.ename}: "
             f"{error.evalue}. The notebook up to there is {target}"
         ) from error
+    except ItslabError:
+        raise
+    except Exception as error:  # no such kernel, a kernel that died, a disk that is full
+        raise ItslabError(
+            f"{notebook.name} could not be executed: {type(error).__name__}: {_line(error)}"
+        ) from error
     executed = nbformat.read(target, as_version=4)
     tidy(executed)
     nbformat.write(executed, target)
     write_page(executed, target.with_suffix(".html"))
     return target
+
+
+def _place(folder: Path, stem: str) -> Path:
+    """Make a folder for a run; of several in one second, the later ones are numbered."""
+    name = f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}"
+    for number in itertools.count(1):
+        place = folder / (name if number == 1 else f"{name}-{number}")
+        try:
+            place.mkdir(parents=True)
+        except FileExistsError:
+            if not place.is_dir():
+                raise ItslabError(f"{folder} is no folder: name another with --runs") from None
+        except OSError as error:
+            raise ItslabError(
+                f"no folder can be made in {folder}: {error.strerror}; name another with --runs"
+            ) from error
+        else:
+            return place
+    raise AssertionError("there is a number for every run")
 
 
 class _Bars:

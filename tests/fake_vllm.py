@@ -60,6 +60,9 @@ class FakeVLLM(ThreadingHTTPServer):
     tokens_per_chunk = 1
     delay = 0.0  # seconds before each chunk
     reasons = False  # as if started with a reasoning parser
+    deaf = False  # to max_tokens
+    script: list[dict[str, Any]] | None = None  # the chunks of the next call
+    drip = ""  # sent instead of an answer, again and again
 
     def __init__(self, speak: Callable[[dict[str, Any]], Iterable[Token]] = words) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -133,7 +136,11 @@ class Handler(BaseHTTPRequestHandler):
         self.server.busy += 1
         self.server.busiest = max(self.server.busy, self.server.busiest)
         try:
-            for n, chunk in enumerate(self.chunks(body)):
+            while self.server.drip:
+                self.wfile.write(b"%x\r\n%s\r\n" % (len(drip := self.server.drip.encode()), drip))
+                time.sleep(0.05)
+            script, self.server.script = self.server.script, None
+            for n, chunk in enumerate(script or self.chunks(body)):
                 if n == fault.cut:
                     if fault.politely:
                         self.send("[DONE]")
@@ -171,7 +178,7 @@ class Handler(BaseHTTPRequestHandler):
                     text = text[: at + len(stopped) * body["include_stop_str_in_output"]]
                 if not token or found:
                     finish = "stop"
-                elif decoded == body["max_tokens"]:
+                elif decoded == body["max_tokens"] and not self.server.deaf:
                     finish = "length"
                 batch.append((text[start:], logprob))
             yield self.chunk(body, decoded, batch, finish, stopped)

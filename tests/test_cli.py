@@ -50,6 +50,12 @@ def test_help_names_every_command_and_starts_fast() -> None:
         (("quantize", "smollm2-135m", "Q9"), "type='Q9' is not valid"),
         (("run", "nowhere.ipynb"), "there is no notebook nowhere.ipynb"),
         (("run", START, "-p", "n_problem=3"), "unknown parameter 'n_problem'"),
+        (("run", START, "--runs", "/dev/null"), "name another with --runs"),
+        (("run", START, "--runs", "/proc/none"), "name another with --runs"),
+        (("bench", "--widths", "²"), "widths='²' is not valid"),
+        (("bench", "--widths", "0"), "widths='0' is not valid"),
+        (("bench", "--server", "/nonexistent"), "server='/nonexistent' is not valid"),
+        (("bench", "--batched-bench", "/"), "batched_bench='/' is not valid"),
         (("run", START, "-p", "seed=one"), "seed='one' is not valid: seed must be a whole number"),
     ],
 )

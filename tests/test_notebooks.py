@@ -179,6 +179,47 @@ def test_values_are_read_by_the_declared_types(tmp_path: Path) -> None:
     assert notebooks.parse(source, given) == {"n": 3, "x": 2.0, "name": "7", "flag": True}
 
 
+def test_values_are_read_by_type_or_by_the_default(tmp_path: Path) -> None:
+    source = write(
+        tmp_path / "typed.ipynb",
+        "a: str = 'x=1'  # such as x=2\nn = 3\nmany: int | None = None\nrow: list[int] = [1]\n"
+        "rows = [\n    1,\n]  # of a=b\nword = 'w'\nmaybe: float | None = 1.0",
+        "",
+    )
+    given = ["a=y=2", "n=4", "many=5", "row=[2, 3]", "rows=[4]", "word=7", "maybe=None"]
+    assert notebooks.parse(source, given) == {
+        "a": "y=2",
+        "n": 4,
+        "many": 5,
+        "row": [2, 3],
+        "rows": [4],
+        "word": "7",
+        "maybe": None,
+    }
+    assert notebooks.parse(source, ["many=None", "maybe=2"]) == {"many": None, "maybe": 2.0}
+    assert notebooks.parameters(source)["a"]["help"] == "such as x=2"
+    for wrong in ("n=x", "many=2.5", "row=3", "rows=x"):
+        with pytest.raises(OptionError, match=wrong.partition("=")[0]):
+            notebooks.parse(source, [wrong])
+
+
+def test_runs_of_one_second_do_not_meet(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "strftime", lambda _: "now")
+    made = [notebooks._place(tmp_path, "a").name for _ in range(3)]
+    assert made == ["a-now", "a-now-2", "a-now-3"]
+
+
+def test_an_unknown_kernel_and_one_that_dies_are_named(tmp_path: Path) -> None:
+    source = write(tmp_path / "a.ipynb", PARAMETERS, "import os; os._exit(1)")
+    with pytest.raises(ItslabError, match=r"a\.ipynb could not be executed: DeadKernelError"):
+        notebooks.execute(source, {}, tmp_path / "runs")
+    book = nbformat.read(source, 4)
+    book.metadata.kernelspec.name = "absent"
+    nbformat.write(book, source)
+    with pytest.raises(ItslabError, match=r"a\.ipynb could not be executed: NoSuchKernel"):
+        notebooks.execute(source, {}, tmp_path / "runs")
+
+
 @pytest.mark.parametrize(
     ("given", "message"),
     [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
+import traceback
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -169,10 +170,79 @@ def test_the_seconds_of_samples_drawn_at_once_add_up_to_the_time_it_took(vllm):
     assert 0.02 * 7 <= spent <= elapsed
 
 
-def test_a_parted_reasoning_is_an_error_not_a_lost_text(vllm):
+def test_a_parted_reasoning_is_kept_and_priced(vllm):
     vllm.reasons = True
-    with pytest.raises(BackendError, match="without a reasoning parser"):
-        draw(remote(vllm))
+    sample = draw(remote(vllm))
+    assert sample.text.startswith("<think>")
+    assert sample.cost.decoded == len(sample.offsets) == 5
+
+
+def chunk(delta, finish=None, **fields):
+    choice = {"index": 0, "delta": delta, "finish_reason": finish}
+    return {"id": "", "object": "chat.completion.chunk", "choices": [choice], **fields}
+
+
+def test_reasoning_stands_before_the_answer_and_each_is_counted(vllm):
+    vllm.script = [
+        chunk({"reasoning_content": "2 and 2"}),
+        chunk({"reasoning_content": " is 4"}),
+        chunk({"content": "4"}),
+        chunk({}, "stop"),
+    ]
+    sample = draw(remote(vllm))
+    assert (sample.text, sample.finish) == ("<think>2 and 2 is 4</think>4", "end")
+    assert sample.cost.decoded == 3
+
+
+def test_a_server_that_ignores_the_limit_is_cut_off_there(vllm):
+    vllm.deaf = True
+    sample = draw(remote(vllm))
+    assert (sample.finish, len(sample.offsets)) == ("length", 5)
+    assert sample.cost.decoded <= 6
+    wait_until(lambda: vllm.busy == 0)
+
+
+@pytest.mark.parametrize("reason", ["content_filter", "tool_calls", "odd"])
+def test_a_sample_that_the_server_ends_fails_alone(vllm, reason):
+    vllm.script = [chunk({"content": "red"}), chunk({}, reason)]
+    backend = remote(vllm, width=1)
+    with pytest.warns(UserWarning, match=f"ended sample 0 for '{reason}'"):
+        [samples] = backend.generate([Request(ASK, sampling=SHORT, n=2)])
+    assert (samples[0].text, samples[0].finish) == ("red", "cancelled")
+    assert samples[0].cost.decoded == 1
+    assert samples[1].finish == "length"
+
+
+@pytest.mark.parametrize(
+    ("fields", "prefilled"),
+    [
+        ({"timings": {"prompt_n": 3, "predicted_n": 2}}, 3),
+        ({"timings": {"prompt_n": None}}, 0),
+        ({"usage": {"prompt_tokens": None, "completion_tokens": None}}, 0),
+        ({"usage": {"prompt_tokens": 7, "completion_tokens": 2}}, 7),
+        ({"usage": None}, 0),
+    ],
+)
+def test_what_a_server_leaves_out_of_its_figures_is_not_missed(vllm, fields, prefilled):
+    entry = {"token": "red", "logprob": None, "bytes": None, "top_logprobs": None}
+    first = chunk({"content": "red"})
+    first["choices"][0]["logprobs"] = {"content": [entry]}
+    vllm.script = [first, chunk({"content": " it is"}), chunk({}, "stop", **fields)]
+    vllm.script.append({"id": "", "choices": None})
+    sample = draw(remote(vllm))
+    assert (sample.text, sample.logprobs, sample.offsets) == ("red it is", (), ())
+    assert (sample.cost.prefilled, sample.cost.decoded) == (prefilled, 2)
+
+
+def test_a_limit_under_its_newer_name_is_asked_for_once(vllm):
+    vllm.faults = [Fault(400, "'max_tokens' is not supported: use 'max_completion_tokens'")]
+    backend = remote(vllm, width=1)
+    vllm.script = [chunk({"content": "red"}), chunk({}, "stop")]
+    assert draw(backend).text == "red"
+    vllm.script = [chunk({"content": "red"}), chunk({}, "stop")]
+    draw(backend)
+    names = [[name for name in sent if name.startswith("max")] for sent in vllm.calls]
+    assert names == [["max_tokens"], ["max_completion_tokens"], ["max_completion_tokens"]]
 
 
 # -- faults that pass ------------------------------------------------------------------------------
@@ -230,7 +300,7 @@ def test_after_some_tries_the_error_names_the_server_and_the_fault(vllm):
 
 def test_silence_is_named(vllm):
     vllm.faults = [Fault(silence=1)]
-    with pytest.raises(BackendError, match=f"{vllm.url} was silent for 0.2 s: raise timeout="):
+    with pytest.raises(BackendError, match=f"{vllm.url} took more than 0.2 s: raise timeout="):
         draw(remote(vllm, timeout=0.2, patience=0))
 
 
@@ -257,6 +327,54 @@ def test_a_wrong_key_is_named_at_once_and_never_shown():
             draw(remote(vllm, api_key="wr0ng", server="vllm"))
         assert len(vllm.calls) == 1
         assert "right" not in repr(remote(vllm, api_key="right"))
+
+
+@pytest.mark.parametrize("drip", [": wait\n\n", "data: {}\n\n"], ids=["comments", "chunks"])
+def test_the_timeout_is_total(vllm, drip):
+    vllm.drip = drip
+    began = time.monotonic()
+    with pytest.raises(BackendError, match=r"took more than 0\.3 s: raise timeout="):
+        draw(remote(vllm, timeout=0.3, patience=0))
+    assert time.monotonic() - began < 2
+
+
+def test_few_redirects_are_followed(vllm):
+    here = {"Location": f"{vllm.url}/chat/completions"}
+    vllm.faults = [Fault(307, headers=here)] * 50
+    with pytest.raises(BackendError, match="redirects more than 3 times: name the final address"):
+        draw(remote(vllm))
+    assert len(vllm.calls) == 4
+
+
+def test_secrets_are_shown_nowhere(vllm):
+    vllm.faults = [Fault(400, "<html>\nbad key s3cret-key" + " of p@ss" * 200)] * 2
+    url = vllm.url.replace("//", "//me:p%40ss@")
+    backend = remote(vllm, api_key="s3cret-key", server="vllm")
+    backend = Remote(vllm.model, url, "s3cret-key", server="vllm", patience=0)
+    with pytest.raises(BackendError) as caught:
+        draw(backend)
+    text = "".join(traceback.format_exception(caught.value)) + repr(backend)
+    assert "***" in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 600
+    for secret in ("s3cret-key", "p@ss", "p%40ss"):
+        assert secret not in text
+
+
+@pytest.mark.parametrize(
+    "url", ["", "nonsense", "ftp://me:s3cret@x/v1", "http://[s3cret", "http://x:s3cret/"]
+)
+def test_an_address_that_is_none_is_refused_and_not_shown(url):
+    with pytest.raises(OptionError, match="base_url is not valid") as caught:
+        Remote("m", url)
+    assert "s3cret" not in str(caught.value)
+
+
+@pytest.mark.parametrize("key", ["", None, "s3cret\n", "s3crét", 7])
+def test_a_key_that_cannot_be_sent_is_refused_and_not_shown(key):
+    with pytest.raises(OptionError, match="api_key must be printable ASCII") as caught:
+        Remote("m", "http://127.0.0.1:9/v1", key)
+    assert "s3cr" not in str(caught.value)
 
 
 def test_an_unknown_model_is_named_at_once(vllm):
@@ -298,6 +416,9 @@ def test_options_are_checked():
         Remote("m", "http://127.0.0.1:9/v1", server="vlmm")
     with pytest.raises(OptionError, match="width=0"):
         Remote("m", "http://127.0.0.1:9/v1", width=0)
+    for option, value in (("timeout", "5"), ("patience", float("nan")), ("params", -1)):
+        with pytest.raises(OptionError, match=f"{option}="):
+            Remote("m", "http://127.0.0.1:9/v1", **{option: value})
 
 
 # -- threads and cancelling ------------------------------------------------------------------------

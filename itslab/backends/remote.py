@@ -21,12 +21,14 @@ import queue
 import re
 import threading
 import time
+import warnings
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from itslab.backends.text import TextStream
 from itslab.core import (
@@ -36,17 +38,21 @@ from itslab.core import (
     Finish,
     OnSample,
     OnText,
+    OptionError,
     PromptTooLong,
     Request,
     require,
 )
+from itslab.options import Count, NotNegative, Positive, Text, checked
 
 TRIES = 8  # of one call, at most
+REDIRECTS = 3  # of one try, at most
+SHOWN = 300  # characters of what a server says, at most
 FIXES = {
     400: "if it does not know an option, tell the kind of server with server=",
     401: "pass the right api_key=",
     403: "pass the right api_key=",
-    404: "check the model's name, and base_url, which mostly ends in /v1",
+    404: "check the model's name, and base_url, which mostly ends in /v1; or pass server=",
     422: "if it does not know an option, tell the kind of server with server=",
     429: "lower width=, or raise patience=",
 }
@@ -107,35 +113,53 @@ class Remote:
         server: a key of ``SERVERS``. By default the server's list of models tells; one that is not
             known there is taken to understand OpenAI's own options and nothing else.
         width: calls at once, over all threads.
-        timeout: seconds of silence after which a call is given up and tried again.
+        timeout: seconds after which a try is given up, whatever came by then, and made again.
         patience: seconds that a call may pause between tries, in all.
         logprobs: ask for log-probabilities, where the server can stream them.
         params: parameters of the model, for ``Cost.flops``; 0 if not known.
 
     Raises:
+        OptionError: an option is not valid. The key and a password are never shown.
         BackendError: the server is down, refuses the key or does not serve the model.
     """
 
+    @checked
     def __init__(
         self,
-        model: str,
+        model: Text,
         base_url: str,
-        api_key: str = "none",
+        api_key: Any = "none",  # checked below, where it is not shown
         *,
         server: str | None = None,
-        width: int = 16,
-        timeout: float = 300.0,
-        patience: float = 60.0,
+        width: Count = 16,
+        timeout: Positive = 300.0,
+        patience: NotNegative = 60.0,
         logprobs: bool = True,
-        params: float = 0.0,
+        params: NotNegative = 0.0,
     ) -> None:
-        from openai import OpenAI
+        from openai import DefaultHttpxClient, OpenAI
 
-        require(width >= 1, "width", width, "a whole number ≥ 1")
+        key = isinstance(api_key, str) and api_key.isascii() and api_key.isprintable()
+        if not (key and api_key.strip()):
+            raise OptionError("api_key is not valid: api_key must be printable ASCII, not empty")
         require(server in (None, *SERVERS), "server", server, f"one of {', '.join(SERVERS)}")
-        self.name, self.base_url, self.width = model, base_url, width
+        self._secrets = _secrets(base_url, api_key)
+        self.name, self.base_url, self.width = model, self._masked(base_url), width
         self.digest = hashlib.sha256(f"remote {model}".encode()).hexdigest()
-        self._client = OpenAI(base_url=base_url, api_key=api_key, timeout=timeout, max_retries=0)
+        self._client = OpenAI(
+            base_url=base_url,
+            api_key=api_key,
+            timeout=timeout,
+            max_retries=0,
+            http_client=DefaultHttpxClient(
+                max_redirects=REDIRECTS,
+                event_hooks={
+                    "request": [lambda request: _begin_by(request, timeout)],
+                    "response": [_bound],
+                },
+            ),
+        )
+        self._limit = "max_tokens"  # or as newer hosted models want it named
         self._timeout, self._patience, self._params = timeout, patience, params
         self._seats = threading.Semaphore(width)
         self._clock = _Clock()
@@ -143,6 +167,13 @@ class Remote:
         self.provenance = f"remote; {self.server}"
         self._kind = SERVERS[self.server]
         self._logprobs = logprobs and self._kind.logprobs
+
+    def _masked(self, text: str) -> str:
+        """A text in one line of bounded length, without the key and the password."""
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        text = " ".join(text.split())
+        return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
 
     def __repr__(self) -> str:
         return f"Remote({self.name!r}, {self.base_url!r}, server={self.server!r})"
@@ -157,7 +188,8 @@ class Remote:
         """Draw samples; see ``Backend.generate``.
 
         A sample whose stream breaks is drawn anew: what ``on_text`` was given of the lost try
-        cannot be taken back, and its tokens are charged.
+        cannot be taken back, and its tokens are charged. One that the server ends for a reason of
+        its own, such as a content filter, comes back as ``cancelled`` and a warning tells why.
         """
         calls = [
             _Call(i, j, request, self._body(request, request.first + j), self._kind.stops)
@@ -182,11 +214,15 @@ class Remote:
                 except queue.Empty:
                     continue
                 if event == "error":
-                    raise self._explain(data, call.tries) from data
+                    raise self._explain(data, call.tries)  # from nothing: a cause shows the key
                 piece = call.take(event, data)
                 if piece and on_text:
                     on_text(call.i, call.j, piece)
                 if call.ended:
+                    if call.refused:
+                        said = self._masked(call.refused)
+                        text = f"{self.base_url} ended sample {call.index} for {said!r}"
+                        warnings.warn(text, stacklevel=2)
                     deliver(call)
         finally:
             order.halt.set()  # after an error or Ctrl-C, too: the workers drop the rest
@@ -224,7 +260,7 @@ class Remote:
             "messages": messages,
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
-            "max_tokens": sampling.max_tokens,
+            self._limit: sampling.max_tokens,
             "seed": _stream_seed(request.seed, index, messages),
             "stream": True,
             "extra_body": extra,
@@ -256,7 +292,7 @@ class Remote:
                     order.news.put((call, "error", error))
 
     def _stream(self, call: _Call, order: _Order) -> None:
-        from openai import OpenAIError
+        from openai import BadRequestError, OpenAIError
 
         if order.halt.is_set():
             return
@@ -265,11 +301,22 @@ class Remote:
         call.began = self._clock.tick(+1)
         ended = False
         try:
-            with self._client.chat.completions.create(**call.body) as chunks:
+            try:
+                opened = self._client.chat.completions.create(**call.body)
+            except BadRequestError as error:
+                # https://platform.openai.com/docs/api-reference/chat/create: for reasoning models
+                if "max_tokens" not in call.body or "max_completion_tokens" not in str(error):
+                    raise
+                self._limit = "max_completion_tokens"
+                call.body[self._limit] = call.body.pop("max_tokens")
+                opened = self._client.chat.completions.create(**call.body)
+            with opened as chunks:
+                spoken, most = 0, call.body[self._limit]
                 for chunk in chunks:
+                    spoken += _speaks(chunk)
                     order.news.put((call, "chunk", chunk))
-                    ended = ended or any(choice.finish_reason for choice in chunk.choices)
-                    if call.closed or order.halt.is_set():
+                    ended = ended or any(choice.finish_reason for choice in chunk.choices or ())
+                    if call.closed or order.halt.is_set() or spoken > most:
                         return
         except OpenAIError:
             raise
@@ -290,9 +337,9 @@ class Remote:
         told = len(call.logprobs) >= len(call.text.offsets)
         return Completion(
             text=call.text.text,
-            logprobs=tuple(call.logprobs[: len(call.text.offsets)]),
+            logprobs=tuple(call.logprobs[: len(call.text.offsets)]) if told else (),
             offsets=tuple(call.text.offsets) if told else (),
-            finish=call.finish if call.ended and call.finish else "cancelled",
+            finish=call.finish if call.ended and call.finish and not call.refused else "cancelled",
             cost=replace(
                 paid,
                 calls=min(call.tries, 1),
@@ -305,10 +352,15 @@ class Remote:
 
     def _ask(self) -> str:
         """Ask the server what it is, and whether it serves the model."""
+        failure: BackendError | None = None
+        served: dict[str, str] = {}
         try:
-            served = {model.id: model.owned_by for model in self._client.models.list()}
+            listed = self._client.models.list()
+            served = {model.id: model.owned_by for model in getattr(listed, "data", None) or ()}
         except Exception as error:
-            raise self._explain(error) from error
+            failure = self._explain(error)
+        if failure:
+            raise failure  # out here: what it came of shows the key
         if self.name not in served:
             close = difflib.get_close_matches(self.name, served, cutoff=0)
             raise BackendError(
@@ -323,15 +375,25 @@ class Remote:
 
         if isinstance(error, BackendError):
             return error
-        if isinstance(error, APITimeoutError):
-            what = f"was silent for {self._timeout:g} s: raise timeout=, or lower width="
+        if isinstance(error, APITimeoutError) or isinstance(error.__cause__, _LateError):
+            what = f"took more than {self._timeout:g} s: raise timeout=, or lower width="
+        elif _redirected(error):
+            what = f"redirects more than {REDIRECTS} times: name the final address in base_url="
         elif isinstance(error, APIConnectionError):
-            what = f"cannot be reached ({error.__cause__}): is the server running there?"
+            cause = self._masked(str(error.__cause__ or error))
+            what = f"cannot be reached ({cause}): is the server running there?"
         elif re.search(r"context[ _](length|size|window)", str(error)):
-            return PromptTooLong(f"{self.base_url}: the prompt is too long, shorten it: {error}")
+            return PromptTooLong(
+                f"{self.base_url}: the prompt is too long, shorten it: {self._masked(str(error))}"
+            )
         else:
-            what = f"failed: {error}: {FIXES.get(getattr(error, 'status_code', 0), 'see its log')}"
+            what = f"failed: {self._masked(str(error))}: {self._fix(error)}"
         return BackendError(f"{self.base_url} {what}{f' ({tries} tries)' if tries > 1 else ''}")
+
+    def _fix(self, error: Exception) -> str:
+        if "logprobs" in str(error):
+            return "pass logprobs=False"
+        return FIXES.get(getattr(error, "status_code", 0), "see its log")
 
 
 class _Order:
@@ -371,6 +433,11 @@ class _Call:
         self.logprobs: list[float] = []
         self.choices: tuple[float, ...] = ()
         self.finish: Finish | None = None
+        self.refused = ""  # why the server ended it, if for a reason of its own
+        self._pushed = 0
+        self._full = False  # and yet there was more
+        self._mark = ""  # of reasoning, before the next text
+        self._reasons = False
 
     def take(self, event: str, data: Any) -> str:
         """Read what a worker passed on; return the text that is new."""
@@ -383,42 +450,66 @@ class _Call:
         return self.text.fresh(final=self.finish is not None)
 
     def _read(self, chunk: Any) -> None:
-        for choice in chunk.choices:
+        for choice in chunk.choices or ():
             if not self.finish:
                 self._extend(choice)
-                self.finish = "stop" if self.text.stopped else _finish(choice.finish_reason)
-                self.closed = self.text.stopped and not self._stops
+                self.finish = self._finished(choice.finish_reason)
+                # More than was asked for is neither read nor waited for.
+                self.closed = self._full or (self.text.stopped and not self._stops)
         timings = (chunk.model_extra or {}).get("timings")  # llama-server's
         if chunk.usage:
             details = chunk.usage.prompt_tokens_details
-            reused = (details and details.cached_tokens) or 0
-            new = chunk.usage.prompt_tokens - reused
-            self.usage = Cost(new, reused, chunk.usage.completion_tokens)
+            reused = getattr(details, "cached_tokens", 0) or 0
+            new = max((chunk.usage.prompt_tokens or 0) - reused, 0)
+            decoded = chunk.usage.completion_tokens or self.usage.decoded
+            self.usage = Cost(new, reused, decoded)
         elif timings:
-            self.usage = Cost(timings["prompt_n"], timings["cache_n"], timings["predicted_n"])
+            told = [timings.get(name) or 0 for name in ("prompt_n", "cache_n", "predicted_n")]
+            self.usage = Cost(told[0], told[1], told[2] or self.usage.decoded)
+
+    def _finished(self, reason: str | None) -> Finish | None:
+        if self.text.stopped:
+            return "stop"
+        if self._full or reason == "length":
+            return "length"
+        if reason not in (None, "stop"):
+            self.refused = str(reason)
+        return "end" if reason else None  # a stop string is seen in the text
 
     def _extend(self, choice: Any) -> None:
-        """Append the text of a chunk, which may hold several tokens."""
+        """Append the text of a chunk, which may hold several tokens.
+
+        Reasoning that a server parts from the text is put before it, within <think>, as the model
+        itself writes it.
+        """
         delta, entries = choice.delta, (choice.logprobs and choice.logprobs.content) or [None]
-        if getattr(delta, "reasoning", None) or getattr(delta, "reasoning_content", None):
-            raise BackendError(
-                "the server parts the model's reasoning from its text: start it without a "
-                "reasoning parser"
-            )
-        text = delta.content or ""
+        thought = getattr(delta, "reasoning", None) or getattr(delta, "reasoning_content", None)
+        text = getattr(delta, "content", None) or ""
+        if thought and not self._reasons:
+            self._mark, self._reasons = "<think>", True
+        if thought and text:  # whose log-probabilities are whose is not told
+            self._push(thought, None)
+            entries, thought = [None], ""
+        if text and self._reasons:
+            self._mark, self._reasons = "</think>", False
+        text = thought or text
         for entry in entries[:-1]:
-            self._push(text[: len(entry.token)], entry)
-            text = text[len(entry.token) :]
+            token = entry.token or ""
+            self._push(text[: len(token)], entry)
+            text = text[len(token) :]
         # What spells nothing at the end of the turn is the token that ends it.
         if text or (entries[-1] and not choice.finish_reason):
             self._push(text, entries[-1])
 
     def _push(self, text: str, entry: Any) -> None:
-        if self.text.stopped:
+        self._full = self._full or self._pushed == self._sampling.max_tokens
+        if self.text.stopped or self._full:
             return
-        self.text.push(0, text.encode(errors="replace"))
+        self._pushed += 1
+        self.text.push(0, f"{self._mark}{text}".encode(errors="replace"))
+        self._mark = ""
         self.usage = replace(self.usage, decoded=self.usage.decoded + 1)  # until the server tells
-        if entry:
+        if entry and entry.logprob is not None:
             self.logprobs.append(min(entry.logprob, 0.0))
         if entry and not self.choices:
             self.choices = tuple(_likelihood(text, entry) for text in self._sampling.choices)
@@ -449,6 +540,10 @@ class _BrokenStreamError(Exception):
     """A stream ended too early."""
 
 
+class _LateError(Exception):
+    """An answer still dripped when its time was over."""
+
+
 def _stream_seed(seed: int, index: int, messages: object) -> int:
     """31 bits, which every server takes. Other prompts get other random streams."""
     key = json.dumps([seed, index, messages]).encode()
@@ -458,19 +553,66 @@ def _stream_seed(seed: int, index: int, messages: object) -> int:
 def _likelihood(text: str, entry: Any) -> float:
     """Log-probability that a text begins with one of the likeliest tokens told; −inf if none."""
     told = [
-        likely for likely in entry.top_logprobs if likely.token and text.startswith(likely.token)
+        likely
+        for likely in entry.top_logprobs or ()
+        if likely.token and likely.logprob is not None and text.startswith(likely.token)
     ]
     return max((likely.logprob for likely in told), default=-math.inf)
 
 
-def _finish(reason: str | None) -> Finish | None:
-    if reason == "stop":
-        return "end"  # a stop string is seen in the text
-    if reason == "length":
-        return "length"
-    if reason is None:
-        return None
-    raise BackendError(f"the server ended a sample for {reason!r}: itslab knows stop and length")
+def _secrets(base_url: str, api_key: str) -> list[str]:
+    """What is never shown, longest first. A key as short as "none" is none.
+
+    Raises:
+        OptionError: ``base_url`` is no address; its text, which may hold a password, is not shown.
+    """
+    try:
+        parts = urlsplit(base_url)
+        good = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        good = False
+    if not good:
+        raise OptionError(
+            "base_url is not valid: base_url must be such as http://localhost:8000/v1"
+        )
+    words = {parts.password or "", unquote(parts.password or ""), api_key}
+    return sorted({word for word in words if word not in ("", "none")}, key=len, reverse=True)
+
+
+def _begin_by(request: Any, seconds: float) -> None:
+    """Note when a try began; redirects hand the note on."""
+    request.extensions.setdefault("deadline", time.monotonic() + seconds)
+
+
+def _bound(response: Any) -> None:
+    """Let a response end at its try's deadline, though it drips comments or text until then."""
+    # The client's own library, whose name has changed: the base of its streams.
+    [base] = [kind for kind in type(response.stream).__mro__ if kind.__name__ == "SyncByteStream"]
+
+    class Bound(base):  # type: ignore[misc, valid-type]
+        def __init__(self, stream: Any) -> None:
+            self.stream = stream
+
+        def __iter__(self) -> Any:
+            for part in self.stream:
+                if time.monotonic() > response.request.extensions["deadline"]:
+                    raise _LateError("the timeout has passed")
+                yield part
+
+        def close(self) -> None:
+            self.stream.close()
+
+    response.stream = Bound(response.stream)
+
+
+def _speaks(chunk: Any) -> bool:
+    deltas = [choice.delta for choice in chunk.choices or ()]
+    names = ("content", "reasoning", "reasoning_content")
+    return any(getattr(delta, name, None) for delta in deltas for name in names)
+
+
+def _redirected(error: BaseException) -> bool:
+    return type(error.__cause__).__name__ == "TooManyRedirects"
 
 
 def _passes(error: BaseException) -> bool:
@@ -478,7 +620,7 @@ def _passes(error: BaseException) -> bool:
     from openai import APIConnectionError
 
     status = getattr(error, "status_code", 0)
-    broken = isinstance(error, (_BrokenStreamError, APIConnectionError))
+    broken = isinstance(error, (_BrokenStreamError, APIConnectionError)) and not _redirected(error)
     return broken or status in (408, 425, 429) or status >= 500
 
 
