@@ -288,9 +288,9 @@ class Budget:
         seconds: compute time (``Cost.seconds``).
         flops: prefill included.
 
-    Tokens and samples are never exceeded by a strategy's samples. Seconds and flops are known only
-    after a purchase, so a run may pass them by at most one full batch; a verifier is charged when
-    it has spoken.
+    Tokens and samples are never exceeded, by samples or by verifiers that buy through the run.
+    Seconds and flops are known only after a purchase, so a run may pass them by at most one full
+    batch.
     """
 
     tokens: int | None = None
@@ -463,6 +463,7 @@ class Result:
             came to its own end.
         elapsed: wall-clock seconds.
         unscored: why verdicts are missing, if any are -> how many.
+        failed: the error that ended it, where many runs go on without it; "" otherwise.
     """
 
     answer: str | None
@@ -472,6 +473,7 @@ class Result:
     stopped_by: str | None
     elapsed: float
     unscored: Mapping[str, int] = field(default_factory=dict)
+    failed: str = ""
 
 
 # -- who takes part --------------------------------------------------------------------------------
@@ -526,11 +528,61 @@ class Backend(Protocol):
         ...
 
 
-class Verifier(Protocol):
-    """Scores nodes; its repr is its name in plots."""
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """What came of one request of a verifier.
 
-    def __call__(self, prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
-        """Return one verdict for each node, in their order."""
+    Args:
+        completions: its whole samples, fewer than it asked for if they could not all be bought.
+        cost: of all that was drawn for it, samples that were cut short included.
+        why: samples are missing; "" if none is.
+    """
+
+    completions: tuple[Completion, ...] = ()
+    cost: Cost = Cost()
+    why: str = ""
+
+
+class Scorer(Protocol):
+    """Scores whole conversations: ``RewardModel``."""
+
+    def score(self, conversations: Sequence[Sequence[Message]]) -> list[Verdict]:
+        """Return one verdict for each conversation, in their order."""
+        ...
+
+
+class Till(Protocol):
+    """What a verifier sees of a run: the till through which it buys; see ``Run``."""
+
+    @property
+    def prompt(self) -> Prompt | None:
+        """What the run's strategy was asked; None outside of any run."""
+        ...
+
+    def ask(self, requests: Sequence[Request], backend: Backend, spare: int = 0) -> list[Drawn]:
+        """Draw samples for each request."""
+        ...
+
+    def rate(self, conversations: Sequence[Sequence[Message]], model: Scorer) -> list[Verdict]:
+        """Let a reward model score conversations."""
+        ...
+
+    def verdicts(self, verifier: Verifier, prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
+        """Let another verifier score."""
+        ...
+
+
+class Verifier(Protocol):
+    """Scores nodes; its repr is its name in plots.
+
+    A function or an object that is called as ``(prompt, nodes)``. One that draws, or that asks one
+    that draws, is called as ``(run, prompt, nodes)`` instead and buys all through the run (a
+    ``Till``), so that budget, stop and seed hold for it as for samples. It returns one score or
+    ``Verdict`` for each node, in their order.
+    """
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Sequence[Verdict] | Sequence[float]:
+        """Return one score or verdict for each node."""
         ...
 
 

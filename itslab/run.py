@@ -1,18 +1,22 @@
 """The one place where compute is bought.
 
 A strategy gets a ``Run`` and spends through four verbs: ``reply`` opens a turn, ``extend`` buys
-continuations, ``append`` writes into the model's own turn, ``score`` buys verdicts. Since there is
+continuations, ``append`` writes into the model's own turn, ``score`` buys verdicts. A verifier that
+draws buys through the same run: ``ask`` samples, ``rate`` scores of a reward model. Since there is
 no other till, discarded branches, truncated samples and a judge's tokens are all paid for, and a
 budget holds whatever the strategy does.
 """
 
 from __future__ import annotations
 
+import hashlib
+import inspect
 import itertools
 import math
 import threading
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import Protocol
 
@@ -24,13 +28,17 @@ from itslab.core import (
     Budget,
     Completion,
     Cost,
+    Drawn,
     Extractor,
     Key,
     Message,
     Node,
+    OptionError,
     Prompt,
+    PromptTooLong,
     Request,
     Sampling,
+    Scorer,
     Tree,
     Verdict,
     Verifier,
@@ -56,6 +64,14 @@ class Halt(Exception):
         self.reason = reason
 
 
+class NotAVerifier(OptionError):
+    """Something that cannot be called as a verifier, or returns no scores."""
+
+
+SCORED_AT_ONCE = 16
+"""Conversations that a reward model scores between two looks at budget and stop."""
+
+
 class Run:
     """One strategy at work on one prompt.
 
@@ -71,6 +87,7 @@ class Run:
         tree: the nodes and the events that made them.
         cost: all that has been spent so far.
         rng: the only randomness a strategy may use.
+        prompt: what the strategy was asked, before it said anything to it; None until then.
         stopped_by: what ended the run early; see ``Result``.
         unscored: why verdicts are missing, if any are -> how many.
     """
@@ -93,6 +110,7 @@ class Run:
         self.opening: Node | None
         self.tree, self.opening = opening or (Tree(), None)
         self._first = len(self.tree)
+        self.prompt: Prompt | None = None
         self.gate = Gate()
         self.cost = Cost()
         self.stopped_by: str | None = None
@@ -100,12 +118,20 @@ class Run:
         self.backend = backend
         self._best: Node | None = None
         self._bought: Counter[Request] = Counter()
+        self._asked_for: Counter[tuple[str, Request]] = Counter()
+        self._bill = Cost()  # of the verifier at work
         self._stop = threading.Event()
 
     # -- the four verbs ----------------------------------------------------------------------------
 
     def reply(self, node: Node | None, message: Prompt) -> Node:
-        """Open a further turn after a node, or a conversation after None."""
+        """Open a further turn after a node, or a conversation after None.
+
+        A run that goes on from a node of an earlier one has been asked already: there a
+        conversation after None is the one that led to that node.
+        """
+        if node is None and self.opening is not None:
+            return self.opening
         for m in as_messages(message):
             node = self.tree.add(node, m.role, m.content)
         assert node is not None  # a prompt has at least one message
@@ -135,12 +161,14 @@ class Run:
         wanted = [parent for parent in parents for _ in range(n)]
         made: list[Node] = []
         while len(made) < len(wanted):
-            self.stopped_by = "stop" if self._stop.is_set() else self.budget.exhausted(self.cost)
+            self.stopped_by = self._ended()
             if self.stopped_by and made:
                 break
             if self.stopped_by:
                 raise Halt(self.stopped_by)
-            made += self._buy(*self._affordable(wanted[len(made) :], sampling))
+            left = wanted[len(made) :]
+            count, most = self._affordable(len(left), sampling.max_tokens, self.backend.width)
+            made += self._buy(left[:count], replace(sampling, max_tokens=most))
         whole = [node for node in made if node.status == "done"]
         if made and not whole:
             raise Halt("stop")  # all were cut short; they stay in the tree, and are paid for
@@ -152,28 +180,175 @@ class Run:
         """Buy a verdict on each node and return the scores.
 
         A verifier that fails marks its nodes with ``nan`` and the reason; the run goes on, and its
-        result tells what is missing.
+        result tells what is missing. So do nodes for which the budget did not last.
 
         Args:
             nodes: what to score, by what its own turn says: answers to one and the same prompt, the
                 first ones or their revisions.
             verifier: who scores.
             ends: where each node led to, if it is to be judged by that instead of by itself.
+
+        Raises:
+            Halt: no verdict could be bought, or the run was stopped before any was there.
+            OptionError: the verifier cannot be called as one, or returns no scores.
         """
         if not nodes:
             return []
+        halt: Halt | None = None
+        self._bill = Cost()
         try:
-            verdicts = verifier(_asked(nodes[0]), ends or nodes)
+            verdicts = self.verdicts(verifier, _asked(nodes[0]), ends or nodes)
+        except NotAVerifier:
+            raise
+        except Halt as reason:
+            halt = reason
+            verdicts = [Verdict(math.nan, note=_ended_by(halt.reason))] * len(nodes)
         except Exception as error:
             verdicts = [Verdict(math.nan, note=f"{type(error).__name__}: {error}")] * len(nodes)
+        if not any(verdict.cost != Cost() for verdict in verdicts):
+            # What a verifier paid and did not share out stands with its first verdict.
+            verdicts = [replace(verdicts[0], cost=self._bill), *verdicts[1:]]
         for node, verdict in zip(nodes, verdicts, strict=True):
             node.verdict = verdict
-            self.cost += verdict.cost
             if math.isnan(verdict.score):
                 self.unscored[f"{verifier!r}: {verdict.note or 'the score is nan'}"] += 1
             told = {"score": verdict.score, "note": verdict.note, "cost": verdict.cost}
             self.tree.log("verdict", node, **told)
+        if halt is not None:
+            raise halt
         return [verdict.score for verdict in verdicts]
+
+    # -- what verifiers buy ------------------------------------------------------------------------
+
+    def verdicts(self, verifier: Verifier, prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
+        """Let a verifier score nodes: the one place where a verifier is called.
+
+        It gets this run if it draws; see ``Verifier``. What one that does not says that it cost is
+        charged here.
+
+        Raises:
+            Halt: nothing could be bought.
+            OptionError: it cannot be called as a verifier, or returns no scores.
+        """
+        if _draws(verifier):
+            return _as_verdicts(verifier, verifier(self, prompt, nodes), len(nodes))
+        verdicts = _as_verdicts(verifier, verifier(prompt, nodes), len(nodes))
+        self._charge(sum((verdict.cost for verdict in verdicts), Cost()))
+        return verdicts
+
+    def ask(self, requests: Sequence[Request], backend: Backend, spare: int = 0) -> list[Drawn]:
+        """Draw for a verifier, from this run's model or another, all in one batch.
+
+        Clipped to the budget as ``extend`` is. Greedy requests are drawn as they stand; sampled
+        ones from streams of this run's seed that its own samples never use.
+
+        Args:
+            requests: what to draw; a later one of the same text gets further samples.
+            backend: who draws.
+            spare: tokens left over for each sample, for what will be asked next about it.
+
+        Returns:
+            What came of each request, in their order. One that does not fit into the context, or
+            for which the budget did not last, says so.
+
+        Raises:
+            Halt: nothing could be bought, or the run was stopped before anything was there.
+        """
+        orders = [self._order(request, backend) for request in requests]
+        wanted = [(i, j) for i, order in enumerate(orders) for j in range(order.n)]
+        kept: list[list[Completion]] = [[] for _ in orders]
+        costs, whys = [Cost()] * len(orders), [""] * len(orders)
+        longest = max((order.sampling.max_tokens for order in orders), default=1)
+
+        def buy(places: Sequence[tuple[int, int]], max_tokens: int) -> None:
+            left = dict.fromkeys(places)
+            rows = [list(row) for _, row in itertools.groupby(places, key=lambda place: place[0])]
+            portions = [
+                _portion(orders[row[0][0]], row[0][1], len(row), max_tokens) for row in rows
+            ]
+
+            def close(order: int, position: int, completion: Completion) -> None:
+                place = rows[order][position]
+                left.pop(place)
+                costs[place[0]] += completion.cost
+                self._charge(completion.cost)
+                if completion.finish != "cancelled":
+                    kept[place[0]].append(completion)
+
+            try:
+                backend.generate(portions, on_sample=close, cancel=self._stop)
+            except PromptTooLong as error:
+                # Whoever is too long is found by halves, so that the others keep their batch.
+                several = sorted({i for i, _ in left})
+                if len(several) <= 1:
+                    for i in several:
+                        whys[i] = f"{type(error).__name__}: {error}"
+                    return
+                middle = several[len(several) // 2]
+                buy([place for place in left if place[0] < middle], max_tokens)
+                buy([place for place in left if place[0] >= middle], max_tokens)
+
+        ended, bought = None, 0
+        while bought < len(wanted) and ended is None:
+            ended = self._ended(spare * (bought + 1))
+            if ended is None:
+                left = len(wanted) - bought
+                count, most = self._affordable(left, longest, backend.width, spare, bought)
+                buy(wanted[bought : bought + count], most)
+                bought += count
+        ended = ended or ("stop" if self._stop.is_set() else None)
+        if ended is not None:
+            self.stopped_by = ended
+            if not any(kept):
+                raise Halt(ended)
+        replies = zip(orders, kept, costs, whys, strict=True)
+        return [
+            Drawn(
+                tuple(sorted(row, key=lambda completion: completion.index)),
+                cost,
+                why or (_ended_by(ended) if ended and len(row) < order.n else ""),
+            )
+            for order, row, cost, why in replies
+        ]
+
+    def rate(self, conversations: Sequence[Sequence[Message]], model: Scorer) -> list[Verdict]:
+        """Let a reward model score conversations for a verifier, as far as the budget lasts.
+
+        Raises:
+            Halt: nothing could be bought, or the run was stopped before anything was there.
+        """
+        verdicts: list[Verdict] = []
+        ended = None
+        while len(verdicts) < len(conversations):
+            ended = self._ended()
+            if ended is not None:
+                self.stopped_by = ended
+                break
+            count, _ = self._affordable(len(conversations) - len(verdicts), 1, SCORED_AT_ONCE)
+            rest = conversations[len(verdicts) :][: min(count, SCORED_AT_ONCE)]
+            rated = model.score(rest)
+            self._charge(sum((verdict.cost for verdict in rated), Cost()))
+            verdicts += rated
+        if ended is not None and not verdicts:
+            raise Halt(ended)
+        missing = len(conversations) - len(verdicts)
+        return verdicts + [Verdict(math.nan, note=_ended_by(ended or ""))] * missing
+
+    def _order(self, request: Request, backend: Backend) -> Request:
+        """A verifier's request with samples not bought in this run before."""
+        if request.sampling.temperature == 0:
+            return request
+        seed = int.from_bytes(hashlib.blake2b(f"verifier/{self.seed}".encode()).digest()[:4], "big")
+        order = replace(request, seed=seed >> 1)
+        key = backend.digest, replace(order, sampling=replace(order.sampling, max_tokens=1), n=1)
+        first = self._asked_for[key]
+        self._asked_for[key] += request.n
+        return replace(order, first=order.first + first)
+
+    def _charge(self, cost: Cost) -> None:
+        """Pay for what a verifier bought."""
+        self.cost += cost
+        self._bill += cost
 
     # -- the course of a search --------------------------------------------------------------------
 
@@ -221,18 +396,29 @@ class Run:
 
     # -- buying ------------------------------------------------------------------------------------
 
-    def _affordable(self, parents: list[Node], sampling: Sampling) -> tuple[list[Node], Sampling]:
-        """Return how many of these can be bought now, and how long each may become."""
-        budget, count = self.budget, len(parents)
+    def _ended(self, spare: int = 0) -> str | None:
+        """What forbids a further purchase, if ``spare`` tokens are to be left over."""
+        if self._stop.is_set():
+            return "stop"
+        return self.budget.exhausted(self.cost + Cost(decoded=spare))
+
+    def _affordable(
+        self, count: int, max_tokens: int, width: int, spare: int = 0, bought: int = 0
+    ) -> tuple[int, int]:
+        """Return how many of ``count`` samples can be bought now, and how long each may become.
+
+        ``spare`` tokens are left over for each of them, and of those ``bought`` before.
+        """
+        budget = self.budget
         if budget.samples is not None:
             count = min(count, budget.samples - self.cost.calls)
         if budget.seconds is not None or budget.flops is not None:
-            count = min(count, self.backend.width)  # their price is known only afterwards
+            count = min(count, width)  # their price is known only afterwards
         if budget.tokens is not None:
-            left = budget.tokens - self.cost.decoded
-            count = min(count, max(left // sampling.max_tokens, 1))
-            sampling = replace(sampling, max_tokens=min(sampling.max_tokens, left))
-        return parents[:count], sampling
+            left = budget.tokens - self.cost.decoded - spare * bought
+            count = min(count, max(left // (max_tokens + spare), 1))
+            max_tokens = min(max_tokens, left - spare)
+        return count, max_tokens
 
     def _buy(self, parents: list[Node], sampling: Sampling) -> list[Node]:
         """Draw one continuation for each of these nodes; equal neighbours share a request."""
@@ -269,6 +455,65 @@ class Run:
         first = self._bought[key]
         self._bought[key] += n
         return Request(messages, prefix, sampling, n, self.seed, first)
+
+
+def judged(verifier: Verifier, prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
+    """Let a verifier score nodes outside of any run, without a budget."""
+    return Run(_Nobody(), answers.extract).verdicts(verifier, prompt, nodes)
+
+
+class _Nobody:
+    """The model of a run in which only verifiers draw."""
+
+    name = digest = "nobody"
+    width = 1
+
+    def generate(self, *args: object, **kwargs: object) -> list[list[Completion]]:
+        raise NotImplementedError
+
+
+def _draws(verifier: Verifier) -> bool:
+    """Whether a verifier is called with the run."""
+    try:
+        signature = inspect.signature(verifier)
+    except (TypeError, ValueError):
+        return False  # a callable that does not tell
+    for count in (2, 3):
+        with suppress(TypeError):
+            signature.bind(*range(count))
+            return count == 3
+    valid = "called as (prompt, nodes), or as (run, prompt, nodes) if it draws"
+    raise NotAVerifier(f"{verifier!r} is not valid: a verifier is {valid}, not {signature}")
+
+
+def _as_verdicts(verifier: Verifier, told: object, count: int) -> list[Verdict]:
+    """What a verifier returned, as verdicts."""
+    if isinstance(told, Iterable) and not isinstance(told, str | bytes | dict):
+        verdicts = [_as_verdict(one) for one in told]
+        if len(verdicts) == count and None not in verdicts:
+            return [verdict for verdict in verdicts if verdict is not None]
+    shown = " ".join(repr(told).split())[:100]
+    valid = f"one number or Verdict for each node, here {count}"
+    raise NotAVerifier(f"{verifier!r} returned {shown}: a verifier returns a list of {valid}")
+
+
+def _as_verdict(told: object) -> Verdict | None:
+    if isinstance(told, Verdict):
+        return told
+    if isinstance(told, bool | int | float | np.number | np.bool_) and not np.iscomplexobj(told):
+        return Verdict(float(told))
+    return None
+
+
+def _portion(request: Request, first: int, n: int, max_tokens: int) -> Request:
+    """Some samples of a request, none longer than this."""
+    sampling = request.sampling
+    clipped = replace(sampling, max_tokens=min(sampling.max_tokens, max_tokens))
+    return replace(request, sampling=clipped, n=n, first=request.first + first)
+
+
+def _ended_by(reason: str) -> str:
+    return "the run was stopped" if reason == "stop" else f"the budget ended before ({reason})"
 
 
 def _asked(node: Node) -> tuple[Message, ...]:

@@ -149,6 +149,7 @@ def start(
 
 def _execute(run: Run, strategy: Strategy, prompt: Prompt) -> Result:
     began = time.perf_counter()
+    run.prompt = prompt
     try:
         node = strategy(run, prompt)
     except Halt as halt:

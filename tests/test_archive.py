@@ -5,15 +5,28 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from itslab.backends.llama import Llama
-from itslab.core import Budget, ItslabError, Node, Problem, Result, Sampling
-from itslab.run import Strategy
+from itslab.core import (
+    Budget,
+    Cost,
+    ItslabError,
+    Node,
+    OptionError,
+    Problem,
+    Prompt,
+    Result,
+    Sampling,
+    Tree,
+)
+from itslab.run import Run, Strategy
 from itslab.started import solve
-from itslab.strategies import MCTS, BeamSearch
+from itslab.strategies import MCTS, BeamSearch, BestOfN
 from itslab.study.archive import Archive, run_key
 from itslab.study.runner import solve_all
+from itslab.study.spec import identity
 from itslab.tasks import Task
 from itslab.verifiers import Confidence, Judge
 from itslab.viz.tree_events import Feed
@@ -123,3 +136,68 @@ def test_what_is_no_archive_is_refused(tmp_path: Path) -> None:
     path.write_bytes(b"no xz")
     with pytest.raises(ItslabError, match=r"runs\.jsonl\.xz cannot be read"):
         Archive(path)
+
+
+def test_a_users_function_is_known_by_its_source_and_what_it_holds() -> None:
+    def made(text: str) -> Strategy:
+        def strategy(run: Run, prompt: Prompt) -> Node:
+            return run.append(run.reply(None, prompt), text)
+
+        return strategy
+
+    def other(run: Run, prompt: Prompt) -> Node:
+        return run.reply(None, prompt)
+
+    assert identity(made("a")) == identity(made("a"))
+    assert len({identity(made("a")), identity(made("b")), identity(other)}) == 3
+    scores = [BestOfN(lambda prompt, nodes: [1.0]), BestOfN(lambda prompt, nodes: [2.0])]
+    assert identity(scores[0]) != identity(scores[1])
+
+
+def test_a_changed_class_of_the_same_options_is_another_one() -> None:
+    def beam(answer: int) -> Strategy:
+        if answer:
+
+            class Mine(BeamSearch):
+                def __call__(self, run: Run, prompt: Prompt) -> Node:
+                    return run.reply(None, "now")
+        else:
+
+            class Mine(BeamSearch):  # type: ignore[no-redef]
+                def __call__(self, run: Run, prompt: Prompt) -> Node:
+                    return run.reply(None, prompt)
+
+        return Mine(Confidence())
+
+    assert repr(beam(0)) == repr(beam(1))
+    assert identity(beam(0)) != identity(beam(1))
+
+
+def test_what_the_package_brings_is_known_by_its_repr() -> None:
+    for strategy in (BestOfN(Confidence()), MCTS(Confidence()), BeamSearch(Confidence())):
+        assert identity(strategy) == repr(strategy)
+
+
+def test_what_cannot_be_told_from_others_is_refused() -> None:
+    class Nameless:
+        def __call__(self, run: Run, prompt: Prompt) -> Node:
+            return run.reply(None, prompt)
+
+    with pytest.raises(OptionError, match="must not hold an address"):
+        identity(Nameless())
+    names: dict[str, Strategy] = {}
+    exec("def made(run, prompt): return run.reply(None, prompt)", names)
+    with pytest.raises(OptionError, match="source cannot be read"):
+        identity(names["made"])
+
+
+def test_events_may_hold_data_of_any_shape(tmp_path: Path) -> None:
+    tree = Tree()
+    node = tree.add(None, "user", "?")
+    tree.log("value", node, row=[1, 0.25, None], set={3}, array=np.array([1, 2]), more={"a": (1,)})
+    archive = Archive(tmp_path / "runs.jsonl")
+    archive.keep("a", "s", TASK.problems[0], Result(None, None, tree, Cost(), None, 0.0))
+    found = Archive(archive.path).find("a", TASK.problems[0])
+    assert found is not None
+    told = {"row": [1, 0.25, None], "set": [3], "array": [1, 2], "more": {"a": [1]}}
+    assert found.tree.events[-1].data == told

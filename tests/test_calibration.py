@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from itslab.core import OptionError, Tree, Verdict
+from itslab.run import judged
 from itslab.study.statistics import share
 from itslab.study.tables import calibration_error, reliability
 from itslab.verifiers.calibration import Calibrated, logits
@@ -29,14 +30,14 @@ def test_a_fitted_curve_undoes_what_bent_the_probabilities():
     node = Tree().add(None, "assistant", "?")
     scores = OVERSURE[0, :4].tolist()
     curve = Calibrated(says([*scores, math.nan]), fitted.slope, fitted.intercept)
-    verdicts = curve("?", [node] * 5)
+    verdicts = judged(curve, "?", [node] * 5)
     assert [v.score for v in verdicts[:4]] == pytest.approx(TRUTH[0, :4].tolist(), abs=0.05)
     assert math.isnan(verdicts[4].score)
     assert verdicts[0].note == "said"
 
 
 def test_untouched_a_score_stays_as_it_is():
-    [verdict] = Calibrated(says([0.3]))("?", [Tree().add(None, "assistant", "?")])
+    [verdict] = judged(Calibrated(says([0.3])), "?", [Tree().add(None, "assistant", "?")])
     assert verdict.score == pytest.approx(0.3)
 
 

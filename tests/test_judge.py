@@ -9,7 +9,7 @@ import pytest
 
 from itslab.backends.llama import Llama
 from itslab.core import Completion, Cost, Node, OptionError, Request, Sampling, Tree, Verdict
-from itslab.run import Run
+from itslab.run import Run, judged
 from itslab.verifiers.ballot import Ballot
 from itslab.verifiers.judge import IS_ANSWER_RIGHT, Judge, PairwiseJudge
 from itslab.verifiers.rollouts import Rollouts
@@ -28,7 +28,10 @@ class FakeOpinion:
     def generate(self, requests, on_text=None, on_sample=None, cancel=None):
         self.asked += requests
         cost = Cost(decoded=1, calls=1)
-        return [[Completion("x", choices=pair, cost=cost)] for pair in self.choices]
+        rows = [[Completion("x", choices=pair, cost=cost)] for pair in self.choices]
+        for i, [sample] in enumerate(rows[: len(requests)]):
+            on_sample(i, 0, sample)
+        return rows
 
 
 def said(*texts: str) -> Sequence[Node]:
@@ -39,7 +42,7 @@ def said(*texts: str) -> Sequence[Node]:
 
 def test_a_judge_by_hand():
     judge = Judge(FakeOpinion((math.log(0.6), math.log(0.2)), (-math.inf, -1.0)))
-    sure, doubtful = judge("2 + 3?", said("5", "6"))
+    sure, doubtful = judged(judge, "2 + 3?", said("5", "6"))
     assert sure.score == pytest.approx(0.75)
     assert doubtful.score == pytest.approx(0)
     assert sure.cost == Cost(decoded=1, calls=1)
@@ -48,7 +51,7 @@ def test_a_judge_by_hand():
 
 def test_the_question_follows_the_conversation_it_is_about():
     opinion = FakeOpinion((-1.0, -1.0))
-    Judge(opinion)("2 + 3?", said("5"))
+    judged(Judge(opinion), "2 + 3?", said("5"))
     [request] = opinion.asked
     assert [(m.role, m.content) for m in request.messages] == [
         ("user", "2 + 3?"),
@@ -59,10 +62,10 @@ def test_the_question_follows_the_conversation_it_is_about():
 
 
 def test_a_backend_that_tells_nothing_gives_nan_and_says_so():
-    [verdict] = Judge(FakeOpinion(()))("2 + 3?", said("5"))
+    [verdict] = judged(Judge(FakeOpinion(())), "2 + 3?", said("5"))
     assert math.isnan(verdict.score)
     assert "no log-probabilities" in verdict.note
-    [silent] = Judge(FakeOpinion((-math.inf, -math.inf)))("2 + 3?", said("5"))
+    [silent] = judged(Judge(FakeOpinion((-math.inf, -math.inf))), "2 + 3?", said("5"))
     assert math.isnan(silent.score)
 
 
@@ -74,29 +77,31 @@ def test_who_is_asked_is_told_by_name():
 def test_pairs_are_judged_in_both_orders():
     # a judge that says A nine times in ten, whatever stands there, has no opinion
     biased = FakeOpinion(*[(math.log(0.9), math.log(0.1))] * 2)
-    assert [v.score for v in PairwiseJudge(biased)("2 + 3?", said("5", "6"))] == [0.5, 0.5]
+    assert [v.score for v in judged(PairwiseJudge(biased), "2 + 3?", said("5", "6"))] == [0.5, 0.5]
     fair = FakeOpinion((math.log(0.8), math.log(0.2)), (math.log(0.4), math.log(0.6)))
-    first, second = PairwiseJudge(fair)("2 + 3?", said("5", "6"))
+    first, second = judged(PairwiseJudge(fair), "2 + 3?", said("5", "6"))
     assert first.score == pytest.approx(0.7)
     assert first.score + second.score == pytest.approx(1)
     assert "Solution A:\n5" in fair.asked[0].messages[0].content
     assert "Solution A:\n6" in fair.asked[1].messages[0].content
     with pytest.raises(OptionError, match="nodes=1"):
-        PairwiseJudge(fair)("2 + 3?", said("5"))
+        judged(PairwiseJudge(fair), "2 + 3?", said("5"))
 
 
 def test_pairs_may_be_judged_in_one_order_at_half_the_price():
     judge = FakeOpinion((math.log(0.8), math.log(0.2)), (math.log(0.4), math.log(0.6)))
     once = PairwiseJudge(judge, both_orders=False)
-    scores = [verdict.score for verdict in once("2 + 3?", said("5", "6", "7", "8"))]
+    scores = [verdict.score for verdict in judged(once, "2 + 3?", said("5", "6", "7", "8"))]
     assert scores == pytest.approx([0.8, 0.2, 0.4, 0.6])
     assert len(judge.asked) == 2
 
 
 def test_a_real_model_judges_at_the_cost_of_the_question(llm: Llama):
     nodes = said("2 + 3 = 5. " * 20)
-    [first] = Judge(llm)("What is 2 + 3?", nodes)
-    [again] = Judge(llm, question="Is this right? Answer Yes or No.")("What is 2 + 3?", nodes)
+    [first] = judged(Judge(llm), "What is 2 + 3?", nodes)
+    [again] = judged(
+        Judge(llm, question="Is this right? Answer Yes or No."), "What is 2 + 3?", nodes
+    )
     assert 0 < first.score < 1
     assert first.cost.decoded == 1
     assert again.cost.prefilled < 0.3 * again.cost.reused
@@ -109,7 +114,7 @@ def test_a_ballot_is_the_mean_of_two_votes_in_both_orders():
     shown = tuple(map(math.log, (0.5, 0.2, 0.1)))  # A, B, C are the first, second and third
     turned = tuple(map(math.log, (0.6, 0.2, 0.2)))  # and here the third, second and first
     opinion = FakeOpinion(shown, turned)
-    verdicts = Ballot(opinion)("2 + 3?", said("5", "6", "7"))
+    verdicts = judged(Ballot(opinion), "2 + 3?", said("5", "6", "7"))
     assert [v.score for v in verdicts] == pytest.approx(
         [(0.625 + 0.2) / 2, (0.25 + 0.2) / 2, (0.125 + 0.6) / 2]
     )
@@ -121,14 +126,14 @@ def test_a_ballot_is_the_mean_of_two_votes_in_both_orders():
 
 
 def test_there_is_no_vote_on_one_and_none_on_more_than_there_are_letters():
-    [verdict] = Ballot(FakeOpinion())("2 + 3?", said("5"))
+    [verdict] = judged(Ballot(FakeOpinion()), "2 + 3?", said("5"))
     assert (verdict.score, verdict.cost) == (1.0, Cost())
     with pytest.raises(OptionError, match="nodes=27"):
-        Ballot(FakeOpinion())("2 + 3?", said(*"abcdefghijklmnopqrstuvwxyz0"))
+        judged(Ballot(FakeOpinion()), "2 + 3?", said(*"abcdefghijklmnopqrstuvwxyz0"))
 
 
 def test_a_real_model_votes(llm: Llama):
-    verdicts = Ballot(llm)("Which is an animal?", said("a dog", "a stone", "a cup"))
+    verdicts = judged(Ballot(llm), "Which is an animal?", said("a dog", "a stone", "a cup"))
     assert sum(verdict.score for verdict in verdicts) == pytest.approx(1)
     assert verdicts[0].cost.decoded == 2
 
@@ -163,7 +168,7 @@ def test_a_finished_chain_is_scored_itself_and_what_cannot_be_scored_is_nan():
     done.completion = other.completion = Completion("5", finish="end")
     unknown = Verdict(math.nan, note="nobody knows")
     rollouts = Rollouts(FakeOpinion(), lambda prompt, nodes: [Verdict(1.0), unknown])
-    first, second = rollouts("2 + 3?", [done, other])
+    first, second = judged(rollouts, "2 + 3?", [done, other])
     assert (first.score, first.cost) == (1.0, Cost())
     assert math.isnan(second.score)
     assert second.note == "nobody knows"

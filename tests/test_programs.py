@@ -11,6 +11,7 @@ import pytest
 
 from itslab import tasks
 from itslab.core import Cost, OptionError, Tree
+from itslab.run import judged
 from itslab.sandbox import Outcomes, SandboxError, examine
 from itslab.tasks.programs import (
     CONTRADICTED,
@@ -177,7 +178,7 @@ def test_the_task_runs_each_problems_own_examples(humaneval):
     program = "```python\ndef truncate_number(number):\n    return number % 1.0\n```"
     root = Tree().add(None, "user", problem.prompt)
     node = Tree().add(root, "assistant", program)
-    [verdict] = humaneval.verifier(problem.prompt, [node])
+    [verdict] = judged(humaneval.verifier, problem.prompt, [node])
     assert (verdict.score, repr(humaneval.verifier)) == (1, "visible tests")
 
 

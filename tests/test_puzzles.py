@@ -8,6 +8,7 @@ import pytest
 
 from itslab import tasks
 from itslab.core import OptionError, TaskError, Tree
+from itslab.run import judged
 from itslab.tasks.puzzles import (
     expression_key,
     expression_readings,
@@ -86,8 +87,8 @@ def test_a_task_checks_each_problem_by_its_own_numbers():
     nodes = [tree.add(None, "assistant", rf"\boxed{{{solution}}}") for solution in solutions]
     for i, problem in enumerate(task):
         posed = f"{problem.prompt}\n\nThink step by step."
-        assert [v.score for v in task.verifier(posed, nodes)] == [i == j for j in range(3)]
-    [stray] = task.verifier("What is 1 + 1?", nodes[:1])
+        assert [v.score for v in judged(task.verifier, posed, nodes)] == [i == j for j in range(3)]
+    [stray] = judged(task.verifier, "What is 1 + 1?", nodes[:1])
     assert math.isnan(stray.score)
     assert "none of the task's problems" in stray.note
     assert repr(task.verifier) == "checker"

@@ -22,11 +22,11 @@ from itslab.core import (
     ModelError,
     OptionError,
     Piece,
-    PromptTooLong,
     Request,
     Sampling,
     Verdict,
 )
+from itslab.run import judged
 from itslab.started import solve
 from itslab.strategies import BestOfN
 from itslab.verifiers.reward import Reward, StepReward
@@ -67,7 +67,7 @@ def model(write):
 
 def test_llama_cpp_and_numpy_agree(model: RewardModel):
     expected = [Tiny().score(tokens(text)) for text in SAID]
-    assert scores(Reward(model)(PROBLEM, said(*SAID))) == pytest.approx(expected, abs=0.003)
+    assert scores(judged(Reward(model), PROBLEM, said(*SAID))) == pytest.approx(expected, abs=0.003)
     assert max(expected) - min(expected) > 0.2  # so that agreeing is worth something
 
 
@@ -228,7 +228,7 @@ SURE, UNSURE, DOUBTFUL = ((math.log(p), math.log(1 - p)) for p in (0.9, 0.8, 0.3
 @pytest.mark.parametrize(("combine", "score"), [("min", 0.3), ("product", 0.9 * 0.8 * 0.3)])
 def test_steps_by_hand(combine: str, score: float):
     backend = FakeOpinion(SURE, DOUBTFUL, UNSURE)
-    [verdict] = StepReward(backend, " ки", combine=combine)(PROBLEM, said(STEPS))
+    [verdict] = judged(StepReward(backend, " ки", combine=combine), PROBLEM, said(STEPS))
     assert verdict.score == pytest.approx(score)
     assert verdict.note == "steps 0.90, 0.30, 0.80"
     assert verdict.cost == Cost(decoded=3, calls=3)
@@ -236,7 +236,7 @@ def test_steps_by_hand(combine: str, score: float):
 
 def test_the_last_step_is_asked_alone():
     backend = FakeOpinion(DOUBTFUL)
-    [verdict] = StepReward(backend, " ки", combine="last")(PROBLEM, said(STEPS))
+    [verdict] = judged(StepReward(backend, " ки", combine="last"), PROBLEM, said(STEPS))
     assert verdict.score == pytest.approx(0.3)
     assert verdict.cost.calls == 1
     assert len(backend.asked[0].prefix) == 3
@@ -245,7 +245,7 @@ def test_the_last_step_is_asked_alone():
 def test_a_tag_follows_every_step():
     backend = FakeOpinion(SURE, SURE, SURE, SURE)
     verifier = StepReward(backend, " ки", split="\n")
-    two, one = verifier(PROBLEM, said("a\nb\n", "c"))
+    two, one = judged(verifier, PROBLEM, said("a\nb\n", "c"))
     assert [request.prefix_text for request in backend.asked] == ["a ки", "a ки\nb ки", "c ки"]
     assert backend.asked[1].prefix == (Piece("a ки"), Piece("\nb ки"))
     assert backend.asked[0].messages == (Message("user", PROBLEM),)
@@ -253,11 +253,11 @@ def test_a_tag_follows_every_step():
 
 
 def test_a_step_that_cannot_be_scored_makes_nan_and_is_paid_for():
-    [silent] = StepReward(FakeOpinion((), ()), "?")(PROBLEM, said("a\n\nb"))
+    [silent] = judged(StepReward(FakeOpinion((), ()), "?"), PROBLEM, said("a\n\nb"))
     assert math.isnan(silent.score)
     assert "no log-probabilities" in silent.note
     assert silent.cost.calls == 2
-    [empty] = StepReward(FakeOpinion(), "?")(PROBLEM, said(" \n\n"))
+    [empty] = judged(StepReward(FakeOpinion(), "?"), PROBLEM, said(" \n\n"))
     assert (math.isnan(empty.score), empty.note) == (True, "there are no steps")
 
 
@@ -273,7 +273,7 @@ def test_a_real_model_evaluates_each_token_once(llm: Llama):
             return replies
 
     backend = Watched()
-    [verdict] = StepReward(backend, " ?", choices=(" yes", " no"))(PROBLEM, said(text))
+    [verdict] = judged(StepReward(backend, " ?", choices=(" yes", " no")), PROBLEM, said(text))
     lengths = [len(llm.tokens(request)) for request in backend.asked]
     assert len(lengths) == 6
     assert [cost.prefilled for cost in rows[1:]] == list(np.diff(lengths))
@@ -284,9 +284,9 @@ def test_a_real_model_evaluates_each_token_once(llm: Llama):
 
 def test_a_tag_within_a_turn_reads_as_it_does_at_its_end(llm: Llama):
     verifier = StepReward(llm, " Correct?", choices=(" Yes", " No"))
-    [all_steps] = verifier(PROBLEM, said(STEPS))
+    [all_steps] = judged(verifier, PROBLEM, said(STEPS))
     starts = ["Add 2 and 3.", "Add 2 and 3.\n\nThat is 6.", STEPS]
-    each = replace(verifier, combine="last")(PROBLEM, said(*starts))
+    each = judged(replace(verifier, combine="last"), PROBLEM, said(*starts))
     told = [float(p) for p in all_steps.note.removeprefix("steps ").split(", ")]
     assert told == pytest.approx(scores(each), abs=0.03)
     # the same number, read from the sample that the engine draws
@@ -297,9 +297,12 @@ def test_a_tag_within_a_turn_reads_as_it_does_at_its_end(llm: Llama):
     assert each[0].score == pytest.approx(yes / (yes + no), abs=0.03)
 
 
-def test_a_solution_longer_than_the_context_is_the_backends_error(llm: Llama):
-    with pytest.raises(PromptTooLong):
-        StepReward(llm, "?", combine="last")(PROBLEM, said("one two " * 600))
+def test_of_solutions_the_one_longer_than_the_context_is_not_scored(llm: Llama):
+    steps = StepReward(llm, "?", choices=(" Yes", " No"), combine="last")
+    long, short = judged(steps, PROBLEM, said("one two " * 600, "one two"))
+    assert math.isnan(long.score)
+    assert "PromptTooLong" in long.note
+    assert 0 <= short.score <= 1
 
 
 @pytest.mark.parametrize(

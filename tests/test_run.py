@@ -5,23 +5,29 @@ import threading
 import time
 from collections.abc import Sequence
 
+import numpy as np
 import pytest
+from fake_model import FakeModel
 
 from itslab.backends.llama import Llama
 from itslab.core import (
     BackendError,
     Budget,
+    Completion,
     Cost,
     Message,
     Node,
     OptionError,
     Prompt,
+    PromptTooLong,
+    Request,
     Sampling,
     Verdict,
 )
 from itslab.run import Halt, Run
 from itslab.started import solve, start
 from itslab.strategies import BestOfN, SelfConsistency
+from itslab.verifiers import ByProblem, Calibrated, Critic, Judge
 
 SHORT = Sampling(temperature=1, max_tokens=8)
 
@@ -272,3 +278,146 @@ def test_a_fork_goes_on_from_a_node_in_the_same_tree_at_its_own_cost(llm: Llama)
     assert second.node.parent is first.node
     assert len(first.tree) == 1 + 2 + 3
     assert (first.cost.calls, second.cost.calls) == (2, 3)
+
+
+def test_a_function_strategy_in_a_fork_goes_on_from_the_node(llm: Llama) -> None:
+    started = start("Count to fifty.", SelfConsistency(2, sampling=SHORT), llm, extract=str.strip)
+    first = started.result(timeout=20)
+    assert first.node is not None
+    second = started.fork(first.node, _brief, seed=5).result(timeout=20)
+    assert second.node is not None
+    assert second.node.parent is first.node
+    assert len(first.tree) == 1 + 2 + 1
+
+
+# -- verifiers buy through the run: followed on paper ----------------------------------------------
+
+
+class Ten(FakeModel):
+    """Every sample costs ten tokens, or as many as it may have."""
+
+    def draw(self, request: Request, index: int) -> Completion:
+        if "too long" in request.messages[1 if len(request.messages) > 1 else 0].content:
+            raise PromptTooLong("no room")
+        cost = Cost(decoded=min(10, request.sampling.max_tokens), calls=1)
+        choices = (math.log(0.6), math.log(0.4)) if request.sampling.choices else ()
+        return Completion("7", finish="end", cost=cost, choices=choices, index=index)
+
+
+TEN = Sampling(max_tokens=10)
+
+
+def told(run: Run) -> Cost:
+    """What the events say was paid."""
+    return sum((e.data["cost"] for e in run.tree.events if "cost" in e.data), Cost())
+
+
+@pytest.mark.parametrize(
+    ("tokens", "scored"), [(200, 4), (84, 4), (75, 4), (74, 3), (62, 2), (51, 1)]
+)
+def test_a_critic_draws_within_the_budget_and_what_was_bought_counts(
+    tokens: int, scored: int
+) -> None:
+    model = Ten()
+    run = Run(model, str.strip, Budget(tokens=tokens))
+    nodes = run.extend(run.reply(None, "3 + 4?"), TEN, n=4)
+    scores = run.score(nodes, Critic(model, sampling=TEN))
+    assert sum(score == pytest.approx(0.6) for score in scores) == scored
+    assert run.cost.decoded <= tokens
+    assert told(run) == run.cost
+    assert run.stopped_by == (None if scored == 4 else "tokens")
+
+
+def test_best_of_n_says_that_the_budget_ended_its_critic() -> None:
+    model = Ten()
+    strategy = BestOfN(Critic(model, sampling=TEN), n=4, sampling=TEN)
+    for tokens in (40, 41, 55):
+        result = solve("3 + 4?", strategy, model, extract=str.strip, budget=Budget(tokens=tokens))
+        assert result.cost.decoded <= tokens
+        assert (result.stopped_by, result.answer) == ("tokens", "7")
+
+
+def test_a_stop_while_a_verifier_draws_is_told_to_its_model() -> None:
+    class Stopped(Ten):
+        def generate(self, requests, on_text=None, on_sample=None, cancel=None):
+            if len(requests[0].messages) > 1:
+                run.stop()
+                assert cancel.is_set()
+                cut = Completion("7", finish="cancelled", cost=Cost(decoded=3, calls=1))
+                for i in range(len(requests)):
+                    on_sample(i, 0, cut)
+                return []
+            return super().generate(requests, on_text, on_sample, cancel)
+
+    model = Stopped()
+    run = Run(model, str.strip)
+    nodes = run.extend(run.reply(None, "3 + 4?"), TEN, n=2)
+    with pytest.raises(Halt, match="stop"):
+        run.score(nodes, Judge(model))
+    assert run.cost.decoded == 26
+    assert told(run) == run.cost
+
+
+def test_of_four_the_one_that_is_too_long_is_not_judged() -> None:
+    model = Ten()
+    run = Run(model, str.strip)
+    root = run.reply(None, "3 + 4?")
+    nodes = [run.append(root, text) for text in ("7", "this is too long", "8", "9")]
+    scores = run.score(nodes, Judge(model))
+    assert [math.isnan(score) for score in scores] == [False, True, False, False]
+    assert nodes[1].verdict is not None
+    assert "PromptTooLong: no room" in nodes[1].verdict.note
+    assert run.cost.calls == 3
+
+
+def test_sampled_verifiers_have_streams_of_the_runs_seed_that_its_samples_never_use() -> None:
+    model, seeds = Ten(), []
+    for seed in (0, 0, 1):
+        run = Run(model, str.strip, seed=seed)
+        for first in (0, 1):
+            run.ask([Request((Message("user", "Hi"),), sampling=TEN)], model)
+            assert model.asked[-1].first == first
+        seeds.append(model.asked[-1].seed)
+    assert seeds[0] == seeds[1] != seeds[2]
+    assert not {0, 1} & set(seeds)
+    run.ask([Request((Message("user", "Hi"),), sampling=Sampling(temperature=0))], model)
+    assert model.asked[-1].seed == 0  # greedy: recorded once, replayed in every run
+
+
+def test_scores_may_be_numbers_and_anything_else_is_refused_in_one_line() -> None:
+    run = Run(Ten(), str.strip)
+    nodes = run.extend(run.reply(None, "3 + 4?"), TEN, n=2)
+    assert run.score(nodes, lambda prompt, nodes: [1.0, True]) == [1.0, 1.0]
+    assert run.score(nodes, lambda run, prompt, nodes: np.array([0.5, 2])) == [0.5, 2.0]
+    for wrong in ([1.0], [None, 1.0], None, "ab", 3, [1.0, 2.0, 3.0]):
+        with pytest.raises(OptionError, match="one number or Verdict for each node, here 2"):
+            run.score(nodes, lambda prompt, nodes, wrong=wrong: wrong)
+    with pytest.raises(OptionError, match=r"called as \(prompt, nodes\)"):
+        run.score(nodes, lambda node: 1.0)
+
+
+def test_what_a_verifier_does_not_share_out_stands_with_its_first_verdict() -> None:
+    model = Ten()
+    run = Run(model, str.strip)
+    nodes = run.extend(run.reply(None, "3 + 4?"), TEN, n=2)
+
+    def drawing(run: Run, prompt: Prompt, nodes: Sequence[Node]) -> list[float]:
+        return [len(d.completions) for d in run.ask([Request((Message("user", "?"),))], model)] * 2
+
+    assert run.score(nodes, drawing) == [1, 1]
+    assert run.score(nodes, Calibrated(drawing)) == pytest.approx([1, 1], abs=1e-5)
+    assert told(run) == run.cost == Cost(decoded=40, calls=4)
+
+
+def test_a_verifier_of_many_problems_knows_its_own_whatever_is_said_before_it() -> None:
+    ones = {"3 + 4?": lambda prompt, nodes: [1.0], "3 + 5?": lambda prompt, nodes: [0.0]}
+
+    def politely(run: Run, prompt: Prompt) -> Node:
+        nodes = run.extend(run.reply(None, f"Please: {prompt}"), TEN)
+        run.score(nodes, ByProblem("by hand", ones))
+        return nodes[0]
+
+    result = solve("3 + 4?", politely, Ten(), extract=str.strip)
+    assert result.node is not None
+    assert result.node.verdict is not None
+    assert result.node.verdict.score == 1.0

@@ -9,13 +9,27 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from fake_model import FakeModel
 
 from itslab.backends.bank import Bank
 from itslab.backends.llama import Llama
-from itslab.core import BackendError, Cost, Node, Problem, Prompt, Result, Sampling, Tree
+from itslab.core import (
+    BackendError,
+    Completion,
+    Cost,
+    Node,
+    Problem,
+    Prompt,
+    PromptTooLong,
+    Request,
+    Result,
+    Sampling,
+    Tree,
+)
 from itslab.run import Run
 from itslab.started import solve
 from itslab.strategies import ChainOfThought, SelfConsistency
+from itslab.study.archive import Archive
 from itslab.study.progress import Progress
 from itslab.study.runner import solve_all
 from itslab.tasks import Task
@@ -151,3 +165,25 @@ def test_the_results_equal_those_of_solve(llm: Llama) -> None:
     [result] = solve_all(task, {"brief": BRIEF}, llm, progress=False)["brief"]
     alone = solve(task.problems[0].prompt, BRIEF, llm, extract=task.extract)
     assert result.answer == alone.answer
+
+
+class Short(FakeModel):
+    """Has no room for the number 1."""
+
+    def draw(self, request: Request, index: int) -> Completion:
+        if "number 1." in request.messages[-1].content:
+            raise PromptTooLong("no room")
+        return Completion("said", cost=Cost(decoded=1, calls=1), index=index)
+
+
+def test_a_run_that_fails_for_good_is_kept_as_failed_and_the_others_go_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    archive = Archive(tmp_path / "runs.jsonl")
+    for asked in (3, 0):  # the second time all come from the archive, the failed one too
+        model = Short()
+        results = solve_all(numbers(3), {"brief": BRIEF}, model, archive=archive)["brief"]
+        assert [r.failed for r in results] == ["", "PromptTooLong: no room", ""]
+        assert [r.answer for r in results] == ["said", None, "said"]
+        assert len(model.asked) == asked
+    assert "3/3 runs, 1 failed, 2 samples" in capsys.readouterr().out

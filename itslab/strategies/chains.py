@@ -17,12 +17,7 @@ FINAL, CLOSE = "The final answer is \\boxed{", "}"
 
 
 def pose(run: Run, prompt: Prompt, instruction: str) -> Node:
-    """Open a conversation whose last message ends with an instruction on how to answer.
-
-    A run that goes on from a node of an earlier one has been asked already.
-    """
-    if run.opening is not None:
-        return run.opening
+    """Open a conversation whose last message ends with an instruction on how to answer."""
     *before, last = as_messages(prompt)
     if instruction:
         last = replace(last, content=f"{last.content}\n\n{instruction}")

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import lzma
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any
@@ -31,6 +31,7 @@ from itslab.core import (
     require,
 )
 from itslab.run import Strategy
+from itslab.study.spec import identity
 
 
 class Archive:
@@ -91,8 +92,12 @@ class Archive:
 def run_key(
     strategy: Strategy, problem: Problem, backend: Backend, budget: Budget, seed: int
 ) -> str:
-    """Name a run by all that it depends on; a verifier by its repr, as plots do."""
-    named = (backend.digest, repr(strategy), problem.id, problem.prompt, repr(budget), seed)
+    """Name a run by all that it depends on; see ``spec.identity``.
+
+    Raises:
+        OptionError: the strategy, or a part of it, cannot be told from others.
+    """
+    named = (backend.digest, identity(strategy), problem.id, problem.prompt, repr(budget), seed)
     return hashlib.blake2b(json.dumps(named).encode(), digest_size=12).hexdigest()
 
 
@@ -111,6 +116,7 @@ def _told(result: Result, problem: Problem) -> dict[str, Any]:
         "stopped_by": result.stopped_by,
         "elapsed": round(result.elapsed, 3),
         "unscored": dict(result.unscored),
+        **({"failed": result.failed} if result.failed else {}),
         "texts": [
             node.text if node.completion else node.text.replace(problem.prompt, HOLE)
             for node in result.tree
@@ -123,11 +129,22 @@ def _told(result: Result, problem: Problem) -> dict[str, Any]:
 
 
 def _plain(data: Any) -> dict[str, Any]:
-    values = ((name, value) for name, value in data.items() if value not in (Cost(), ""))
+    values = ((name, value) for name, value in data.items() if not _empty(value))
     return {name: astuple(v) if isinstance(v, Cost) else _number(v) for name, v in values}
 
 
+def _empty(value: Any) -> bool:
+    return isinstance(value, Cost | str) and value in (Cost(), "")
+
+
 def _number(value: Any) -> Any:
+    """Plain data of any depth, with six digits of what is no whole number."""
+    if isinstance(value, Mapping):
+        return {str(name): _number(item) for name, item in value.items()}
+    if isinstance(value, Sequence | Set) and not isinstance(value, str):
+        return [_number(item) for item in value]
+    if hasattr(value, "tolist"):
+        return _number(value.tolist())
     if value is None or isinstance(value, str | int):
         return value
     return float(f"{float(value):.6g}")
@@ -147,6 +164,7 @@ def _restored(run: dict[str, Any], problem: Problem) -> Result:
         stopped_by=run["stopped_by"],
         elapsed=run["elapsed"],
         unscored=run["unscored"],
+        failed=run.get("failed", ""),
     )
 
 

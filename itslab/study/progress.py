@@ -32,6 +32,7 @@ class Progress:
         self._done: Counter[str] = Counter()
         self._seconds = dict.fromkeys(runs, 0.0)
         self._cost = Cost()
+        self._failed = 0
         self._fresh = 0.0  # seconds of compute that were spent now, not replayed
         self._began = time.monotonic()
         self._bar = _bar(label, sum(runs.values()), shown)
@@ -47,6 +48,7 @@ class Progress:
         self._left[name] -= 1
         self._done[name] += 1
         self._cost += result.cost
+        self._failed += bool(result.failed)
         self._seconds[name] += result.cost.seconds
         if result.elapsed > result.cost.seconds / 2:
             self._fresh += result.cost.seconds
@@ -58,6 +60,8 @@ class Progress:
         cost, left = self._cost + now, self.remaining(now.seconds, time.monotonic() - self._began)
         clock = "?" if left is None else time.strftime("%H:%M:%S", time.gmtime(left))
         told = f"{cost.calls:,} samples, {cost.decoded:,} tokens, {clock} left"
+        if self._failed:
+            told = f"{self._failed} failed, {told}"
         self._bar.set_postfix_str(told, refresh=False)
         self._bar.update(0)
 

@@ -6,7 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 
-from itslab.core import Backend, Budget, Result
+from itslab.core import Backend, BackendError, Budget, PromptTooLong, Result
 from itslab.run import Strategy
 from itslab.started import Started, start
 from itslab.study.archive import Archive, run_key
@@ -26,9 +26,10 @@ def solve_all(
 ) -> dict[str, list[Result]]:
     """Let each strategy answer each problem; return their results in the order of the problems.
 
-    As many runs as the backend is wide go on at once. An error in one run ends them all, and so
-    does an interrupt; a backend that records has kept every sample that was finished, so that the
-    same call goes on from there.
+    As many runs as the backend is wide go on at once. A run that fails for good, since its prompt
+    is too long or its strategy raises, has a result that says why (``Result.failed``); the others
+    go on. A model that cannot be used ends them all, and so does an interrupt; a backend that
+    records has kept every sample that was finished, so that the same call goes on from there.
 
     Args:
         task: what to solve; a strategy sees a problem's prompt only.
@@ -68,7 +69,7 @@ def solve_all(
                     )
                 for place in [place for place, run in running.items() if not run.running]:
                     name, i = place
-                    results[place] = running.pop(place).result()
+                    results[place] = _result(running.pop(place))
                     if archive is not None:
                         archive.keep(key(place), name, task.problems[i], results[place])
                     bar.finish(name, results[place])
@@ -78,3 +79,19 @@ def solve_all(
             for started in running.values():
                 started.stop()
     return {name: [results[name, i] for i in range(len(task))] for name in strategies}
+
+
+def _result(started: Started) -> Result:
+    """The result of a run at its end; of one that failed for good, what it had come to.
+
+    Raises:
+        BackendError: the model cannot be used; another time it may be.
+    """
+    try:
+        return started.result()
+    except Exception as error:
+        if isinstance(error, BackendError) and not isinstance(error, PromptTooLong):
+            raise
+        run, why = started.run, " ".join(f"{type(error).__name__}: {error}".split())
+        elapsed = run.tree.events[-1].time if run.tree.events else 0.0
+        return Result(None, None, run.tree, run.cost, None, elapsed, run.unscored, why)

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from itslab.core import Node, Problem, Result, Verifier, require
+from itslab.run import judged
 from itslab.tasks import Task
 
 
@@ -70,7 +71,7 @@ class Samples:
 
     def scores(self, verifier: Verifier) -> NDArray[np.float64]:
         """Let a verifier score all samples, (p, n); nan where there is no answer to choose."""
-        rows = [verifier(row[0].conversation()[0], row) for row in self.nodes]
+        rows = [judged(verifier, row[0].conversation()[0], row) for row in self.nodes]
         scores = np.array([[verdict.score for verdict in row] for row in rows])
         return np.where(self.silent, np.nan, scores)
 

@@ -6,7 +6,7 @@ import string
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from itslab.core import Backend, Cost, Node, Prompt, Request, Verdict, as_messages, require
+from itslab.core import Backend, Cost, Node, Prompt, Request, Till, Verdict, as_messages, require
 from itslab.verifiers.asking import Asking
 from itslab.verifiers.choice import opinions
 
@@ -32,7 +32,7 @@ class Ballot(Asking):
     backend: Backend
     question: str = MOST_PROMISING
 
-    def __call__(self, prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
+    def __call__(self, run: Till, prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
         """Let the model vote on up to 26 nodes; the first verdict carries the cost of all."""
         require(len(nodes) <= 26, "nodes", len(nodes), "at most 26, one per letter")
         if len(nodes) == 1:
@@ -40,7 +40,7 @@ class Ballot(Asking):
         problem, letters = as_messages(prompt)[-1].content, string.ascii_uppercase[: len(nodes)]
         said = [node.turn_text for node in nodes]
         asked = [self._ask(problem, order, letters) for order in (said, said[::-1])]
-        there, back = opinions(self.backend, asked, letters)
+        there, back = opinions(run, self.backend, asked, letters)
         shares = [(a + b) / 2 for a, b in zip(there.shares, back.shares[::-1], strict=True)]
         costs = [there.cost + back.cost] + [Cost()] * (len(nodes) - 1)
         return [Verdict(share, cost) for share, cost in zip(shares, costs, strict=True)]

@@ -17,7 +17,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from itslab.core import Node, Prompt, Verdict, Verifier, require
+from itslab.core import Node, Prompt, Till, Verdict, Verifier, require
 from itslab.options import Options
 
 _LEAST = 1e-6  # a probability of 0 or 1 has no logit
@@ -37,11 +37,11 @@ class Calibrated(Options):
     slope: float = 1.0
     intercept: float = 0.0
 
-    def __call__(self, prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
+    def __call__(self, run: Till, prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
         """Read the verifier's verdicts off the curve."""
         return [
             replace(verdict, score=self._probability(verdict.score))
-            for verdict in self.verifier(prompt, nodes)
+            for verdict in run.verdicts(self.verifier, prompt, nodes)
         ]
 
     def _probability(self, score: float) -> float:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from itslab.core import Backend, Completion, Cost, Request, Sampling, Verdict
+from itslab.core import Backend, Cost, Drawn, Request, Sampling, Till, Verdict
 
 
 class Opinion(NamedTuple):
@@ -25,7 +25,7 @@ class Opinion(NamedTuple):
 
 
 def opinions(
-    backend: Backend, requests: Sequence[Request], choices: Sequence[str]
+    run: Till, backend: Backend, requests: Sequence[Request], choices: Sequence[str]
 ) -> list[Opinion]:
     """Return which of the choices the model would say next, for each request, all in one batch.
 
@@ -33,25 +33,26 @@ def opinions(
     not.
     """
     brief = Sampling(temperature=0, max_tokens=1, choices=tuple(choices))
-    rows = backend.generate([replace(request, sampling=brief) for request in requests])
-    return [_opinion(reply, choices) for [reply] in rows]
+    drawn = run.ask([replace(request, sampling=brief) for request in requests], backend)
+    return [_opinion(reply, choices) for reply in drawn]
 
 
 def choose(
-    backend: Backend, requests: Sequence[Request], choices: tuple[str, str]
+    run: Till, backend: Backend, requests: Sequence[Request], choices: tuple[str, str]
 ) -> list[Verdict]:
     """Return P(first choice) ÷ P(either) for the next token of each request, all in one batch."""
-    told = opinions(backend, requests, choices)
+    told = opinions(run, backend, requests, choices)
     return [Verdict(opinion.shares[0], opinion.cost, opinion.note) for opinion in told]
 
 
-def _opinion(reply: Completion, choices: Sequence[str]) -> Opinion:
-    if not reply.choices:
+def _opinion(reply: Drawn, choices: Sequence[str]) -> Opinion:
+    told = reply.completions[0].choices if reply.completions else ()
+    if not told:
         unknown = (math.nan,) * len(choices)
-        return Opinion(unknown, reply.cost, "the backend tells no log-probabilities")
-    likeliest = max(reply.choices)
-    weights = [math.exp(logprob - likeliest) for logprob in reply.choices]
+        return Opinion(unknown, reply.cost, reply.why or "the backend tells no log-probabilities")
+    likeliest = max(told)
+    weights = [math.exp(logprob - likeliest) for logprob in told]
     shares = tuple(weight / sum(weights) for weight in weights)
-    pairs = zip(choices, reply.choices, strict=True)
+    pairs = zip(choices, told, strict=True)
     note = ", ".join(f"P({choice}) {math.exp(logprob):.3f}" for choice, logprob in pairs)
     return Opinion(shares, reply.cost, note)

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from itslab.core import Backend, Message, Node, Prompt, Request, Sampling, Verdict, as_messages
+from itslab.core import (
+    Backend,
+    Cost,
+    Message,
+    Node,
+    Prompt,
+    Request,
+    Sampling,
+    Till,
+    Verdict,
+    as_messages,
+)
 from itslab.verifiers.asking import Asking
 from itslab.verifiers.choice import choose
 from itslab.verifiers.judge import IS_ANSWER_RIGHT
@@ -32,24 +44,33 @@ class Critic(Asking):
     question: str = IS_ANSWER_RIGHT
     sampling: Sampling = Sampling(temperature=0, max_tokens=256)
 
-    def __call__(self, prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
-        """Criticise what each node's turn says so far, all in one batch."""
+    def __call__(self, run: Till, prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
+        """Criticise what each node's turn says so far, all in one batch.
+
+        Of a budget that may not last for all, as many are criticised as can also be judged.
+        """
         asked = Message("user", self.request)
         talks = [
             (*as_messages(prompt), Message("assistant", node.turn_text), asked) for node in nodes
         ]
-        drawn = self.backend.generate([Request(talk, (), self.sampling) for talk in talks])
-        critiques = [completion for [completion] in drawn]
+        drawn = run.ask([Request(talk, (), self.sampling) for talk in talks], self.backend, spare=1)
+        said = [reply.completions[0].text if reply.completions else None for reply in drawn]
         asked = Message("user", self.question)
-        judged = choose(
-            self.backend,
-            [
-                Request((*talk, Message("assistant", critique.text), asked))
-                for talk, critique in zip(talks, critiques, strict=True)
-            ],
-            ("Yes", "No"),
-        )
-        return [
-            replace(verdict, cost=verdict.cost + critique.cost, note=critique.text.strip())
-            for verdict, critique in zip(judged, critiques, strict=True)
+        questions = [
+            Request((*talk, Message("assistant", critique), asked))
+            for talk, critique in zip(talks, said, strict=True)
+            if critique is not None
         ]
+        judged = iter(choose(run, self.backend, questions, ("Yes", "No")))
+        return [
+            Verdict(math.nan, reply.cost, reply.why)
+            if critique is None
+            else _noted(next(judged), reply.cost, critique)
+            for reply, critique in zip(drawn, said, strict=True)
+        ]
+
+
+def _noted(verdict: Verdict, cost: Cost, critique: str) -> Verdict:
+    """A verdict after a critique; where there is none, its own note says why."""
+    note = verdict.note if math.isnan(verdict.score) else critique.strip()
+    return replace(verdict, cost=verdict.cost + cost, note=note)

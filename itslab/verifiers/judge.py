@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from itslab.core import Backend, Message, Node, Prompt, Request, Verdict, as_messages, require
+from itslab.core import Backend, Message, Node, Prompt, Request, Till, Verdict, as_messages, require
 from itslab.verifiers.asking import Asking
 from itslab.verifiers.choice import choose
 
@@ -33,11 +33,11 @@ class Judge(Asking):
     backend: Backend
     question: str = IS_ANSWER_RIGHT
 
-    def __call__(self, prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
+    def __call__(self, run: Till, prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
         """Ask about what each node's turn says so far, all in one batch."""
         asked, said = Message("user", self.question), [node.turn_text for node in nodes]
         talks = [(*as_messages(prompt), Message("assistant", text), asked) for text in said]
-        return choose(self.backend, [Request(talk) for talk in talks], ("Yes", "No"))
+        return choose(run, self.backend, [Request(talk) for talk in talks], ("Yes", "No"))
 
 
 @dataclass(frozen=True, repr=False)
@@ -58,14 +58,14 @@ class PairwiseJudge(Asking):
     question: str = WHICH_IS_BETTER
     both_orders: bool = True
 
-    def __call__(self, prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
+    def __call__(self, run: Till, prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
         """Compare each even node with the odd one after it, all in one batch."""
         require(len(nodes) % 2 == 0, "nodes", len(nodes), "an even number of nodes")
         problem = as_messages(prompt)[-1].content
         texts = [node.turn_text for node in nodes]
         shown = range(0, len(texts), 1 if self.both_orders else 2)  # each of these once as A
         asked = [self.question.format(problem=problem, a=texts[i], b=texts[i ^ 1]) for i in shown]
-        told = choose(self.backend, [Request(as_messages(text)) for text in asked], ("A", "B"))
+        told = choose(run, self.backend, [Request(as_messages(text)) for text in asked], ("A", "B"))
         if not self.both_orders:
             return [v for a in told for v in (a, Verdict(1 - a.score, note=a.note))]
         scores = [(told[i].score + 1 - told[i ^ 1].score) / 2 for i in shown]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol, get_args
+from typing import Literal, get_args
 
 from itslab.core import (
     Backend,
@@ -15,6 +15,8 @@ from itslab.core import (
     Piece,
     Prompt,
     Request,
+    Scorer,
+    Till,
     Verdict,
     as_messages,
     require,
@@ -23,14 +25,6 @@ from itslab.verifiers.asking import Asking
 from itslab.verifiers.choice import choose
 
 Combine = Literal["min", "last", "product"]
-
-
-class Scorer(Protocol):
-    """Scores whole conversations: ``RewardModel``."""
-
-    def score(self, conversations: Sequence[Sequence[Message]]) -> list[Verdict]:
-        """Return one verdict for each conversation, in their order."""
-        ...
 
 
 @dataclass(frozen=True, repr=False)
@@ -45,10 +39,10 @@ class Reward(Asking):
 
     model: Scorer
 
-    def __call__(self, prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
+    def __call__(self, run: Till, prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
         """Score what each node's turn says so far, all in one batch."""
         asked, said = as_messages(prompt), [node.turn_text for node in nodes]
-        return self.model.score([(*asked, Message("assistant", text)) for text in said])
+        return run.rate([(*asked, Message("assistant", text)) for text in said], self.model)
 
 
 @dataclass(frozen=True, repr=False)
@@ -88,10 +82,11 @@ class StepReward(Asking):
         valid = get_args(Combine)
         require(self.combine in valid, "combine", self.combine, " or ".join(map(repr, valid)))
 
-    def __call__(self, prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
+    def __call__(self, run: Till, prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
         """Ask at the tags of each node's turn so far, all in one batch."""
         asked = [self._requests(as_messages(prompt), node.turn_text) for node in nodes]
-        told = iter(choose(self.backend, [r for row in asked for r in row], self.choices))
+        wanted = [request for row in asked for request in row]
+        told = iter(choose(run, self.backend, wanted, self.choices))
         return [self._combined([next(told) for _ in row]) for row in asked]
 
     def _requests(self, messages: tuple[Message, ...], text: str) -> list[Request]:

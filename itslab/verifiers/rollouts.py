@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from itslab.core import (
     Backend,
     Completion,
-    Cost,
+    Drawn,
     Node,
     Prompt,
     Request,
     Sampling,
+    Till,
     Verdict,
     Verifier,
 )
@@ -40,15 +41,20 @@ class Rollouts(Asking):
     n: int = 4
     sampling: Sampling = Sampling(signals=True)
 
-    def __call__(self, prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
+    def __call__(self, run: Till, prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
         """Draw from all nodes in one batch, and score all ends together."""
         going = [node for node in nodes if not node.ended]
-        drawn = self.backend.generate([self._request(node) for node in going]) if going else []
+        drawn = run.ask([self._request(node) for node in going], self.backend)
+        by_node = dict(zip(going, drawn, strict=True))
         ends = {node: [node] for node in nodes}
-        for node, row in zip(going, drawn, strict=True):
-            ends[node] = [_end(node, completion) for completion in row]
-        verdicts = iter(self.verifier(prompt, [end for node in nodes for end in ends[node]]))
-        return [_mean(node, ends[node], [next(verdicts) for _ in ends[node]]) for node in nodes]
+        for node, reply in by_node.items():
+            ends[node] = [_end(node, completion) for completion in reply.completions]
+        every = [end for node in nodes for end in ends[node]]
+        verdicts = iter(run.verdicts(self.verifier, prompt, every))
+        return [
+            _mean([next(verdicts) for _ in ends[node]], by_node.get(node, Drawn()))
+            for node in nodes
+        ]
 
     def _request(self, node: Node) -> Request:
         messages, pieces = node.conversation()
@@ -59,10 +65,9 @@ def _end(node: Node, completion: Completion) -> Node:
     return Node(node.id, node, "assistant", completion.text, completion)
 
 
-def _mean(node: Node, ends: Sequence[Node], verdicts: Sequence[Verdict]) -> Verdict:
+def _mean(verdicts: Sequence[Verdict], drawn: Drawn) -> Verdict:
     known = [verdict.score for verdict in verdicts if not math.isnan(verdict.score)]
-    drawn = [end.completion.cost for end in ends if end is not node and end.completion]
-    cost = sum((verdict.cost for verdict in verdicts), sum(drawn, Cost()))
+    cost = sum((verdict.cost for verdict in verdicts), drawn.cost)
     if not known:
-        return Verdict(math.nan, cost, verdicts[0].note)
+        return Verdict(math.nan, cost, verdicts[0].note if verdicts else drawn.why)
     return Verdict(sum(known) / len(known), cost, f"{len(known)} rollouts")
