@@ -412,6 +412,24 @@ def test_a_damaged_pack_is_named(cache, tmp_path):
         Bank(tmp_path / "absent.xz")
 
 
+def test_a_pack_of_something_else_leaves_nothing_behind(cache, tmp_path):
+    with sqlite3.connect(tmp_path / "birds.sqlite") as db:
+        db.execute("CREATE TABLE birds (name TEXT)")
+    for content in (b"0" * 10_000_000, (tmp_path / "birds.sqlite").read_bytes()):
+        (tmp_path / "bank.xz").write_bytes(lzma.compress(content))
+        with pytest.raises(BackendError, match=r"bank\.xz cannot be used: .*bank"):
+            Bank(tmp_path / "bank.xz")
+    assert list((cache / "banks").iterdir()) == []
+
+
+@pytest.mark.parametrize("blob", [b"abc", "text"])
+def test_a_damaged_sample_is_named(bank, blob):
+    bank.record(Parrot()).generate([ASK])
+    bank._db.execute("UPDATE samples SET tokens = ?", (blob,))
+    with pytest.raises(BackendError, match="is damaged: sample 0 cannot be read"):
+        bank.replay().generate([ASK])
+
+
 def test_a_pack_must_be_named_so(bank):
     with pytest.raises(OptionError, match=r"path='bank\.gz' .* ends in \.xz"):
         bank.pack("bank.gz")

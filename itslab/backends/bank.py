@@ -16,6 +16,7 @@ import hashlib
 import json
 import lzma
 import os
+import shutil
 import sqlite3
 import struct
 import tempfile
@@ -44,6 +45,7 @@ from itslab.core import (
 from itslab.models import home
 
 SCHEMA = 3
+MAGIC = b"SQLite format 3\0"
 TABLES = f"""
 PRAGMA journal_mode = WAL;
 CREATE TABLE bank (schema INTEGER NOT NULL);
@@ -282,17 +284,22 @@ class Bank:
             "signals": sampling.signals,
         }
         for text, finish, tokens, logprobs, offsets, choices, *rest in self._query(LOOKUP, values):
-            return Completion(
-                text=text,
-                tokens=_numbers(tokens, "i"),
-                logprobs=_numbers(logprobs, "f"),
-                offsets=_numbers(offsets, "i"),
-                finish=finish,
-                cost=Cost(*rest[4:]),
-                index=index,
-                signals=Signals(*(_numbers(blob, "e") for blob in rest[:4])),
-                choices=_numbers(choices, "f"),
-            ).truncate(wanted)
+            try:
+                return Completion(
+                    text=text,
+                    tokens=_numbers(tokens, "i"),
+                    logprobs=_numbers(logprobs, "f"),
+                    offsets=_numbers(offsets, "i"),
+                    finish=finish,
+                    cost=Cost(*rest[4:]),
+                    index=index,
+                    signals=Signals(*(_numbers(blob, "e") for blob in rest[:4])),
+                    choices=_numbers(choices, "f"),
+                ).truncate(wanted)
+            except (struct.error, TypeError, IndexError) as error:
+                raise BackendError(
+                    f"the sample bank {self.path} is damaged: sample {index} cannot be read ({error})"
+                ) from error
         return None
 
     def _query(self, sql: str, values: Any = ()) -> list[Any]:
@@ -445,6 +452,13 @@ def _unpacked(path: Path) -> Path:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(dir=target.parent) as folder:
             plain = Path(folder, "bank.sqlite")
-            plain.write_bytes(lzma.decompress(packed))
+            with lzma.open(path) as source, plain.open("wb") as unpacked:
+                head = source.read(len(MAGIC))
+                if head != MAGIC:  # nothing large is unpacked in vain
+                    raise sqlite3.DatabaseError("it holds no sample bank")
+                unpacked.write(head)
+                shutil.copyfileobj(source, unpacked, 2**20)
+            with closing(_connect(plain, packed=True)) as db:
+                db.execute("SELECT schema FROM bank").fetchone()
             os.replace(plain, target)
     return target
