@@ -298,7 +298,8 @@ class Bank:
                 ).truncate(wanted)
             except (struct.error, TypeError, IndexError) as error:
                 raise BackendError(
-                    f"the sample bank {self.path} is damaged: sample {index} cannot be read ({error})"
+                    f"the sample bank {self.path} is damaged: "
+                    f"sample {index} cannot be read ({error})"
                 ) from error
         return None
 
