@@ -371,6 +371,15 @@ def test_interval_and_test_never_contradict_each_other(seed, n, level):
     assert told.excludes_zero == (told.p <= 1 - level)
 
 
+@pytest.mark.parametrize("last", [-0.01, -0.011])
+def test_many_tiny_wins_may_be_outdone_by_one_large_loss(last):
+    """Eleven to one by a hundredth: the signs alone would tell (p = 0.006), but not the mean."""
+    gaps = np.array([*[0.01] * 11, last, *[0.0] * 8])
+    told = difference(0.5 + gaps, np.full(20, 0.5))
+    assert told.low < 0 < told.value
+    assert told.p > 0.05
+
+
 def test_holms_step_down_by_hand():
     # × 4, × 3, × 2, × 1, and never below the one before
     assert holm([0.03, 0.01, 0.04, 0.005]) == pytest.approx([0.06, 0.03, 0.06, 0.02])
