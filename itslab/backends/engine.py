@@ -15,8 +15,9 @@ import time
 from array import array
 from collections import deque
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import compress, islice
+from itertools import accumulate, compress, islice
 from operator import not_
 from queue import SimpleQueue
 from typing import NamedTuple
@@ -29,6 +30,7 @@ from itslab.backends.text import TextStream
 from itslab.core import BackendError, Completion, Cost, Finish, Sampling, Signals
 
 PREFILL_ROWS = 128  # prompt tokens a step: as fast as any larger chunk, and short enough to cancel
+ROWS_A_THREAD = 4  # from which two threads read them faster than one
 
 
 @dataclass(eq=False)
@@ -104,6 +106,15 @@ class Sample:
         if not self.drawn:
             self.prefilled += len(tokens)
 
+    def drawn_from(self, distribution: Distribution, token: int) -> Drawn:
+        """What is kept of a token drawn from a distribution."""
+        return Drawn(
+            token,
+            distribution.logprob(token),
+            distribution.signals() if self.sampling.signals else None,
+            () if self.drawn else tuple(map(distribution.logprob, self.choices)),
+        )
+
     def completion(self) -> Completion:
         """What was drawn, as a completion."""
         assert self.finish is not None
@@ -129,6 +140,15 @@ class Sample:
             signals=Signals(entropies, certainties, confidences, self.state),
             choices=self.choice_logprobs,
         )
+
+
+class Drawn(NamedTuple):
+    """A token, and what the model's distribution said of it; see ``Signals`` and ``Completion``."""
+
+    token: int
+    logprob: float
+    signals: tuple[float, float, float] | None
+    choices: tuple[float, ...]
 
 
 def _stream_seed(seed: int, index: int, prompt: Tokens) -> int:
@@ -216,7 +236,8 @@ class Engine(Unshared):
         self._prompts_next = False
         self._cores = Cores(threads)
         self._threads = threads
-        self._distribution = Distribution(model.n_vocab)
+        self._distributions = [Distribution(model.n_vocab) for _ in range(threads)]
+        self._pool = ThreadPoolExecutor(threads, "itslab-draw")
         self._thread = threading.Thread(target=self._serve, name="itslab-engine", daemon=True)
         self._thread.start()
 
@@ -262,6 +283,7 @@ class Engine(Unshared):
             left = [*self._live, *self._waiting, *self._arrivals]
         for sample in left:
             self._deliver(sample, BackendError("this model was closed while it was drawing"))
+        self._pool.shutdown(wait=False)
         self._context.close()
         self.model.close()
 
@@ -331,8 +353,10 @@ class Engine(Unshared):
             if not sample.pending:
                 logits = self._cache.tips.get(sample.tokens)
                 assert logits is not None  # acquire leaves a token to evaluate otherwise
-                self._distribution.read(logits)
-                self._take(sample, sample.sampler.draw(logits))
+                distribution = self._distributions[0]
+                distribution.read(logits)
+                drawn = sample.drawn_from(distribution, sample.sampler.draw(logits))
+                self._take(sample, drawn)
                 if sample.finish:
                     self._finish(sample)
 
@@ -409,44 +433,71 @@ class Engine(Unshared):
                 self._context.cut(share.stream, 0)
 
     def _draw(self, shares: list[Share]) -> None:
-        row = -1
-        for share in shares:
-            row += len(share.tokens)
-            sample = share.sample
-            if sample is None or sample.stream is None or not share.output:
+        """Draw a token for each sequence that has logits, several rows at a time."""
+        ends = accumulate(len(share.tokens) for share in shares)
+        told = [
+            (share.sample, end - 1, len(share.tokens) == 1)
+            for share, end in zip(shares, ends, strict=True)
+            if share.sample and share.output
+        ]
+        rows = [(sample, row) for sample, row, _ in told]
+        for (sample, row, single), drawn in zip(told, self._drawn(rows), strict=True):
+            assert sample.stream is not None  # it is live
+            if isinstance(drawn, BackendError):  # of this row: the others' are good
+                self._give_up(sample, drawn)
                 continue
+            if not sample.drawn:
+                self._cache.remember(sample.stream, self._context.logits(row))
+            self._take(sample, drawn)
+            if sample.finish and sample.sampling.signals and single:
+                sample.state = self._context.state(row)
+
+    def _drawn(self, rows: list[tuple[Sample, int]]) -> list[Drawn | BackendError]:
+        """Draw from each row, in as many threads as there are cores to use."""
+        size = max(-(-len(rows) // self._threads), ROWS_A_THREAD)
+        first, *others = (rows[i : i + size] for i in range(0, max(len(rows), 1), size))
+        if others:
+            self._context.logits(rows[0][1])  # from here on the context is only read
+        own, *distributions = self._distributions
+        begun = [
+            self._pool.submit(self._read, distribution, part)
+            for distribution, part in zip(distributions, others, strict=False)
+        ]
+        drawn, native = self._read(own, first)
+        self.stats.native += native
+        return [*drawn, *(one for part in begun for one in part.result()[0])]
+
+    def _read(
+        self, distribution: Distribution, rows: list[tuple[Sample, int]]
+    ) -> tuple[list[Drawn | BackendError], float]:
+        """Draw from some rows, one after the other; also return the seconds inside llama.cpp."""
+        drawn: list[Drawn | BackendError] = []
+        native = 0.0
+        for sample, row in rows:
             try:
-                self._draw_from(row, sample, sample.stream)
-            except BackendError as error:  # of this row: the others' are good
-                self._give_up(sample, error)
-            else:
-                if sample.finish and sample.sampling.signals and len(share.tokens) == 1:
-                    sample.state = self._context.state(row)
+                distribution.read(self._context.logits(row))  # before anybody draws from nan
+                began = time.perf_counter()
+                token = self._context.sample(sample.sampler, row)
+                native += time.perf_counter() - began
+                drawn.append(sample.drawn_from(distribution, token))
+            except BackendError as error:
+                drawn.append(error)
+        return drawn, native
 
-    def _draw_from(self, row: int, sample: Sample, stream: Stream) -> None:
-        logits = self._context.logits(row)
-        self._distribution.read(logits)  # before anybody draws from what is no number
-        if not sample.drawn:
-            self._cache.remember(stream, logits)
-        began = time.perf_counter()
-        token = self._context.sample(sample.sampler, row)
-        self.stats.native += time.perf_counter() - began
-        self._take(sample, token)
-
-    def _take(self, sample: Sample, token: int) -> None:
-        """Add a token drawn from the distribution last read, and settle whether it ends there."""
+    def _take(self, sample: Sample, drawn: Drawn) -> None:
+        """Add a drawn token to a sample, and settle whether it ends there."""
         self.stats.drawn += 1
         sample.drawn += 1
-        sample.tokens += (token,)
+        sample.tokens += (drawn.token,)
         if sample.drawn == 1:
-            sample.choice_logprobs = tuple(map(self._distribution.logprob, sample.choices))
-        if self.model.ends(token):
+            sample.choice_logprobs = drawn.choices
+        if self.model.ends(drawn.token):
             sample.finish = "end"
             return
-        sample.logprobs.append(self._distribution.logprob(token))
-        if sample.sampling.signals:
-            sample.signals.append(self._distribution.signals())
-        sample.text.push(token, self.model.piece(token))
+        sample.logprobs.append(drawn.logprob)
+        if drawn.signals:
+            sample.signals.append(drawn.signals)
+        sample.text.push(drawn.token, self.model.piece(drawn.token))
         if sample.text.stopped:
             sample.finish = "stop"
         elif (
