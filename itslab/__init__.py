@@ -31,6 +31,7 @@ if TYPE_CHECKING:
         Request,
         Result,
         Sampling,
+        Shape,
         Tree,
         Verdict,
         Verifier,
@@ -125,6 +126,7 @@ __all__ = [
     "Sampling",
     "SelfConsistency",
     "SelfRefine",
+    "Shape",
     "StepReward",
     "Strategy",
     "Tests",
@@ -143,7 +145,7 @@ __all__ = [
 _HOME = {
     "itslab.core": (
         "Backend Budget Completion Cost ItslabError Message Node Piece Problem Request Result "
-        "Sampling Tree Verdict Verifier"
+        "Sampling Shape Tree Verdict Verifier"
     ),
     "itslab.models": "pull quantize",
     "itslab.backends": "Bank Llama Remote RewardModel load",

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Any, Literal, Protocol
 
+from itslab.options import Count, Options, Whole, checked
 from itslab.options import ItslabError as ItslabError
 from itslab.options import OptionError as OptionError
 from itslab.options import require as require
@@ -162,9 +163,8 @@ class Cost:
         seconds: compute time. A decoding step shared by 16 sequences charges each a sixteenth, so
             the seconds of all samples add up to the time the engine was busy. For a remote server,
             which does not tell, the latency of the call shared by its samples.
-        flops: 2 × parameters per evaluated token, plus attention over the tokens before it. The
-            last token of a completion is sampled but not evaluated. 0 where the model's shape is
-            unknown.
+        flops: floating point operations that these tokens need; see ``Shape``. 0 where the model's
+            shape is unknown.
     """
 
     prefilled: int = 0
@@ -180,6 +180,51 @@ class Cost:
         return Cost(*(getattr(self, f.name) + getattr(other, f.name) for f in fields(Cost)))
 
     __radd__ = __add__
+
+
+@dataclass(frozen=True, slots=True)
+class Shape(Options):
+    """What a model multiplies, from which the FLOPs of a sample follow, whoever draws it.
+
+    Counted is what a sample needs: each token that is evaluated passes the matrices of the layers
+    and attends to itself and all before it; the output head is multiplied where a token is drawn
+    and nowhere else; the last token of a sample is drawn, but not evaluated. What was evaluated for
+    an earlier sample, logits included, is that one's. Not counted is what an engine does besides:
+    rows that pad a batch, logits that nobody draws from, work repeated after a failure; nor what no
+    matrix does: looking up embeddings, norms, biases, activations, the softmax.
+
+    A multiplication with its addition is 2 FLOPs (Kaplan et al. 2020, arXiv:2001.08361, §2.1).
+
+    Args:
+        matrices: weights that each evaluated token is multiplied with, of experts the active ones.
+        head: weights of the output matrix.
+        attention: query and value widths (heads × width of one), summed over the layers that
+            attend: multiplications for each token that is attended to.
+    """
+
+    matrices: Whole
+    head: Whole = 0
+    attention: Whole = 0
+
+    def flops(self, start: int, stop: int, outputs: int) -> float:
+        """FLOPs of evaluating the tokens at positions ``start`` to ``stop - 1``.
+
+        Args:
+            start, stop: positions, from 0.
+            outputs: how many of these tokens are followed by a drawn one.
+        """
+        attended = (stop * (stop + 1) - start * (start + 1)) // 2
+        dense = self.matrices * (stop - start) + self.head * outputs
+        return 2.0 * (dense + self.attention * attended)
+
+    def price(self, cost: Cost) -> Cost:
+        """Return the cost of one sample with its FLOPs. A sum of several samples has no positions.
+
+        Where the whole prompt is reused, so are the logits that the first token is drawn from.
+        """
+        stop = cost.reused + cost.prefilled + max(cost.decoded - 1, 0)
+        outputs = cost.decoded if cost.prefilled else max(cost.decoded - 1, 0)
+        return replace(cost, flops=self.flops(cost.reused, stop, outputs))
 
 
 Finish = Literal["end", "stop", "length", "cancelled"]
@@ -229,6 +274,7 @@ class Completion:
         index: which sample of its request.
         signals: of the model's own distribution, if asked for.
         choices: log-probability (nats) that it begins with each of ``Sampling.choices``.
+        shape: of the model that drew it; None if that is unknown.
     """
 
     text: str
@@ -240,17 +286,21 @@ class Completion:
     index: int = 0
     signals: Signals = Signals()
     choices: tuple[float, ...] = ()
+    shape: Shape | None = field(default=None, repr=False)
 
-    def truncate(self, max_tokens: int) -> Completion:
+    @checked
+    def truncate(self, max_tokens: Count) -> Completion:
         """Return this sample as it would have been, had it been drawn with fewer tokens.
 
-        Seconds and FLOPs shrink with the tokens evaluated. A cancelled sample, or one whose server
-        did not tell its tokens, cannot be shortened and is returned as it is.
+        FLOPs are those of the shorter sample. Seconds shrink with the tokens evaluated, and so do
+        FLOPs where the model's shape is unknown. A cancelled sample, or one whose server did not
+        tell its tokens, cannot be shortened and is returned as it is.
         """
         if self.cost.decoded <= max_tokens or self.finish == "cancelled" or not self.offsets:
             return self
         kept = min(max_tokens, len(self.offsets))
-        share = (self.cost.prefilled + max_tokens) / (self.cost.prefilled + self.cost.decoded)
+        evaluated = self.cost.prefilled + self.cost.decoded - 1  # the last token is only drawn
+        share = 1 - (self.cost.decoded - max_tokens) / evaluated
         cost = replace(
             self.cost,
             decoded=max_tokens,
@@ -265,7 +315,7 @@ class Completion:
             offsets=self.offsets[:kept],
             signals=self.signals.truncate(kept),
             finish="length",
-            cost=cost,
+            cost=self.shape.price(cost) if self.shape else cost,
         )
 
 

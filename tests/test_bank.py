@@ -28,16 +28,18 @@ from itslab.core import (
     Piece,
     Request,
     Sampling,
+    Shape,
     Signals,
 )
 
 ASK = Request((Message("user", "2 + 2?"),), seed=3)
+SHAPE = Shape(matrices=1000, head=100, attention=10)
 
 
 class Parrot:
     """A backend whose samples depend on the request alone, and that counts what it draws."""
 
-    name, digest, width, provenance = "parrot", "ab" * 32, 4, "parrot 1.0"
+    name, digest, width, provenance, shape = "parrot", "ab" * 32, 4, "parrot 1.0", SHAPE
 
     def __init__(self, length: int = 6, finish: str = "end") -> None:
         self.length, self.finish = length, finish
@@ -70,8 +72,9 @@ class Parrot:
             logprobs=tuple(-0.1 * k for k in range(n)),
             offsets=tuple(range(2, 2 * n + 1, 2)),
             finish="cancelled" if cancel and cancel.is_set() else finish,
-            cost=Cost(5, 2, n, 1, 0.25 * n, 1e9),
+            cost=SHAPE.price(Cost(5, 2, n, 1, 0.25 * n)),
             index=index,
+            shape=SHAPE,
         )
 
 
@@ -90,7 +93,7 @@ def asking(**changes) -> Request:
 
 COUNTS = st.integers(0, 2**40)
 AMOUNTS = st.floats(0, 1e30)
-COSTS = st.builds(Cost, COUNTS, COUNTS, COUNTS, COUNTS, AMOUNTS, AMOUNTS)
+COSTS = st.builds(Cost, COUNTS, COUNTS, COUNTS, COUNTS, AMOUNTS)
 
 
 @st.composite
@@ -107,10 +110,11 @@ def completions(draw) -> Completion:
         logprobs=tuple(draw(floats)),
         offsets=tuple(ends),
         finish=draw(st.sampled_from(["end", "stop", "length"])),
-        cost=replace(draw(COSTS), decoded=draw(st.integers(n, 12))),
+        cost=SHAPE.price(replace(draw(COSTS), decoded=draw(st.integers(n, 12)))),
         index=draw(st.integers(0, 2**31)),
         signals=Signals(*(tuple(draw(halves)) for _ in range(3)), state=tuple(draw(halves))),
         choices=tuple(draw(st.lists(st.floats(-30, 0, width=32), max_size=3))),
+        shape=SHAPE,
     )
 
 
@@ -473,8 +477,45 @@ def test_a_bank_of_another_schema_is_named(bank):
     bank.close()
     with sqlite3.connect(bank.path) as db:
         db.execute("UPDATE bank SET schema = 7")
-    with pytest.raises(BackendError, match="has schema 7, this itslab reads 3"):
+    with pytest.raises(BackendError, match="has schema 7, this itslab reads 4"):
         Bank(bank.path)
+
+
+OLDER = """
+UPDATE bank SET schema = 3;
+ALTER TABLE sources DROP COLUMN shape;
+ALTER TABLE samples ADD COLUMN flops REAL NOT NULL DEFAULT 7;
+"""
+
+
+def test_a_bank_that_stored_flops_takes_them_from_the_shape_of_the_next_recording(bank):
+    [[sample]] = bank.record(Parrot()).generate([ASK])
+    bank.close()
+    with sqlite3.connect(bank.path) as db:
+        db.executescript(OLDER)
+    for _ in range(2):
+        with Bank(bank.path) as again:
+            [[untold]] = again.replay().generate([ASK])
+            assert untold == replace(sample, cost=replace(sample.cost, flops=0), shape=None)
+    with Bank(bank.path) as again:
+        assert again.record(Parrot()).generate([ASK]) == [[sample]]
+    with Bank(bank.path) as again:
+        assert again.replay().generate([ASK]) == [[sample]]
+        assert [source.shape for source in again.models] == [SHAPE]
+
+
+def test_flops_follow_the_shape_of_the_weights_whichever_build_told_it_last(bank):
+    class Later(Parrot):
+        provenance, shape = "parrot 2.0", Shape(matrices=1)
+
+    class Unknown(Parrot):
+        provenance, shape = "parrot 3.0", None
+
+    bank.record(Parrot()).generate([ASK])
+    bank.record(Later())
+    bank.record(Unknown())
+    [[sample]] = bank.replay().generate([ASK])
+    assert sample.cost.flops == 2 * (5 + 6 - 1)
 
 
 def test_a_damaged_bank_is_an_error_not_a_wrong_sample(bank):

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from itslab.backends.llama import Llama
-from itslab.core import OptionError, Problem, Sampling
+from itslab.core import Cost, OptionError, Problem, Sampling
 from itslab.strategies import SelfConsistency
 from itslab.study.comparison import Tried, at_tokens, beside, curves
 from itslab.study.runner import solve_all
@@ -60,12 +60,16 @@ def test_samples_and_the_runs_that_drew_them_cost_the_same(llm: Llama) -> None:
     [prompt] = {
         node.completion.cost.prefilled + node.completion.cost.reused for [node, _] in samples.nodes
     }
-    once = 2 * 134.5e6 * (prompt + 2 * 5)  # parameters; the last token of a sample is not evaluated
-    assert list(both.flops) == pytest.approx([once] * 3, rel=0.05)
-    assert all(both.flops >= runs.flops * 0.99)  # whose prompts share a beginning
+    # the prompt once, its logits once, and five further tokens of each sample
+    once = llm.shape.flops(0, prompt, 1) + 2 * llm.shape.flops(prompt, prompt + 5, 5)
+    assert list(both.flops) == [once] * 3
+    spared = [
+        llm.shape.flops(0, result.tree.nodes[1].completion.cost.reused, 0) for result in results
+    ]
+    assert list(runs.flops + spared) == list(both.flops)  # a beginning that prompts share
     one = Tried.samples(samples, samples.correct[:, 0], [1, 2, 2])
     assert list(one.tokens) == [6, 12, 12]
-    assert one.flops[0] < both.flops[0]
+    assert one.flops[0] == llm.shape.price(Cost(prompt, 0, 6)).flops
 
 
 def test_problems_of_one_template_are_one_unit_of_every_interval() -> None:

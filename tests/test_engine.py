@@ -4,6 +4,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -217,18 +218,45 @@ def test_costs_add_up(load: Load) -> None:
     cost = total(rows)
     assert cost.decoded == llm.stats.drawn
     assert cost.seconds == pytest.approx(llm.stats.busy, rel=0.1)
-    shape = llm._model.shape
-    dense = 2 * shape.params * llm.stats.evaluated
-    assert dense < cost.flops < 1.2 * dense
 
 
-def test_flops_of_a_chunk_equal_the_sum_over_its_tokens(load: Load) -> None:
-    shape = load()._model.shape
-    one_by_one = sum(
-        2 * shape.params + 4 * shape.layers * shape.attention_width * (position + 1)
-        for position in range(7, 19)
-    )
-    assert shape.flops(7, 19) == pytest.approx(one_by_one)
+@pytest.mark.parametrize("options", [{}, {"width": 8, "deterministic": True}])
+def test_flops_are_those_of_what_was_evaluated_once(load: Load, options: dict) -> None:
+    llm = load(**options)
+    request = ask("Tell me about the sea.", Sampling(max_tokens=12, signals=True), n=3)
+    [row] = llm.generate([request])
+    [[cut]] = llm.generate([replace(request, n=1, first=3, sampling=Sampling(max_tokens=1))])
+    prompt = llm.tokens(request)
+    ends = [len(prompt) + c.cost.decoded - 1 for c in row]  # the last token is only drawn
+    attended = [*range(1, len(prompt) + 1)]
+    for end in ends:
+        attended += range(len(prompt) + 1, end + 1)
+    outputs = 1 + sum(c.cost.decoded - 1 for c in row)  # forks draw from the same first logits
+    shape = llm.shape
+    weights = shape.matrices * len(attended) + shape.head * outputs
+    assert total([row]).flops == 2 * (weights + shape.attention * sum(attended))
+    assert (cut.cost.prefilled, cut.cost.reused, cut.cost.flops) == (0, len(prompt), 0)
+
+
+def test_a_step_that_failed_is_not_charged_twice(load: Load, monkeypatch) -> None:
+    llm = load()
+    [[plain]] = llm.generate([ask("Tell me a joke.", GREEDY)])
+    llm.close()
+    decode = Context.decode
+    monkeypatch.setattr("itslab.backends.engine.PREFILL_ROWS", 16)
+    for failing in (2, 6):  # while it reads its prompt, and while it draws
+        again = load()
+        steps = count(1)
+
+        def fail(self: Context, *args, steps=steps, failing=failing, **options) -> None:
+            if next(steps) == failing:
+                raise BackendError("out of luck")
+            decode(self, *args, **options)
+
+        monkeypatch.setattr(Context, "decode", fail)
+        [[sample]] = again.generate([ask("Tell me a joke.", GREEDY)])
+        assert sample.tokens == plain.tokens
+        assert replace(sample.cost, seconds=0) == replace(plain.cost, seconds=0)
 
 
 def test_streaming_ends_with_the_whole_text(load: Load) -> None:

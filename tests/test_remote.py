@@ -22,6 +22,7 @@ from itslab.core import (
     PromptTooLong,
     Request,
     Sampling,
+    Shape,
 )
 
 ASK = (Message("user", "Name a colour"),)
@@ -156,9 +157,11 @@ def test_text_that_may_become_a_stop_string_is_not_shown_before_it_is_clear(vllm
 
 def test_the_cost_is_what_the_server_says(vllm):
     vllm.cached_tokens = 2
-    cost = draw(remote(vllm, params=100)).cost
+    cost = draw(remote(vllm, shape=Shape(100, 10, 1))).cost
     assert (cost.prefilled, cost.reused, cost.decoded, cost.calls) == (1, 2, 5, 1)
-    assert cost.flops == 2 * 100 * (1 + 4)  # the last token is sampled but not evaluated
+    # the last token is drawn but not evaluated: positions 2 to 6, each followed by a drawn one
+    assert cost.flops == 2 * (5 * 100 + 5 * 10 + (3 + 4 + 5 + 6 + 7) * 1)
+    assert draw(remote(vllm)).cost.flops == 0
 
 
 def test_the_seconds_of_samples_drawn_at_once_add_up_to_the_time_it_took(vllm):
@@ -416,7 +419,7 @@ def test_options_are_checked():
         Remote("m", "http://127.0.0.1:9/v1", server="vlmm")
     with pytest.raises(OptionError, match="width=0"):
         Remote("m", "http://127.0.0.1:9/v1", width=0)
-    for option, value in (("timeout", "5"), ("patience", float("nan")), ("params", -1)):
+    for option, value in (("timeout", "5"), ("patience", float("nan")), ("shape", 10**9)):
         with pytest.raises(OptionError, match=f"{option}="):
             Remote("m", "http://127.0.0.1:9/v1", **{option: value})
 

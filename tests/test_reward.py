@@ -137,10 +137,13 @@ def test_what_conversations_share_is_paid_for_once(model: RewardModel):
     assert first.cost.calls == second.cost.calls == 1
     assert first.cost.decoded == 0
     assert first.cost.seconds > second.cost.seconds > 0
-    # 2 FLOPs per parameter and token, and 4 × 1 layer × width 64 per token attended to
-    parameters = sum(weight.size for weight in Tiny().weights.values())
-    n = len(tokens("5"))
-    assert first.cost.flops == 2 * parameters * n + 4 * 64 * n * (n + 1) / 2
+    # each token meets the layer's matrices and those before it (4 × width 64 each), the last the
+    # head, none the vocabulary
+    layer = sum(w.size for name, w in Tiny().weights.items() if "blk" in name and w.ndim == 2)
+    n, k = len(tokens("5")), len(tokens("6, or so"))
+    assert first.cost.flops == 2 * layer * n + 2 * 2 * 64 + 4 * 64 * n * (n + 1) / 2
+    attended = (k * (k + 1) - shared * (shared + 1)) / 2
+    assert second.cost.flops == 2 * layer * (k - shared) + 2 * 2 * 64 + 4 * 64 * attended
 
 
 def test_the_same_conversation_twice_costs_one_token_more(model: RewardModel):

@@ -3,7 +3,8 @@
 Recording, the bank stands before a backend, serves what it holds and buys only what it lacks.
 Replaying, it needs neither the model nor llama.cpp. Samples are found by a digest of the model, the
 exact request (``max_tokens`` and signals apart) and their index; the prompt itself is never stored,
-so that a bank can be published without publishing other people's problems.
+so that a bank can be published without publishing other people's problems. FLOPs are not stored
+either: they follow from a sample's tokens and the shape of the model, which is kept with it.
 
 Banks only grow. Any number of threads and processes may write to one at once: SQLite in WAL mode
 (https://sqlite.org/wal.html, not on network file systems), one short transaction per sample. Of two
@@ -24,7 +25,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -39,12 +40,13 @@ from itslab.core import (
     OnText,
     Request,
     Sampling,
+    Shape,
     Signals,
     require,
 )
 from itslab.models import home
 
-SCHEMA = 3
+SCHEMA = 4
 MAGIC = b"SQLite format 3\0"
 TABLES = f"""
 PRAGMA journal_mode = WAL;
@@ -53,6 +55,7 @@ INSERT INTO bank VALUES ({SCHEMA});
 CREATE TABLE sources (
   id INTEGER PRIMARY KEY,
   digest TEXT NOT NULL, name TEXT NOT NULL, width INTEGER NOT NULL, build TEXT NOT NULL,
+  shape TEXT NOT NULL,  -- as JSON; null if it is not known
   UNIQUE (digest, name, width, build)
 );
 CREATE TABLE samples (
@@ -65,23 +68,24 @@ CREATE TABLE samples (
   state BLOB NOT NULL, choices BLOB NOT NULL,
   finish TEXT NOT NULL,
   prefilled INTEGER NOT NULL, reused INTEGER NOT NULL, decoded INTEGER NOT NULL,
-  calls INTEGER NOT NULL, seconds REAL NOT NULL, flops REAL NOT NULL,
+  calls INTEGER NOT NULL, seconds REAL NOT NULL,
   source INTEGER NOT NULL REFERENCES sources (id), created REAL NOT NULL,
   UNIQUE (request, sample, max_tokens, signals)
 );
 CREATE TABLE memos (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 """
-STORE = f"INSERT OR IGNORE INTO samples VALUES (NULL{', ?' * 22})"
+STORE = f"INSERT OR IGNORE INTO samples VALUES (NULL{', ?' * 21})"
 # The oldest row wins, so that a row added later never changes what an earlier lookup returned.
 LOOKUP = """
 SELECT text, finish, tokens, logprobs, offsets, choices,
   entropies, certainties, confidences, state,
-  prefilled, reused, decoded, calls, seconds, flops
-FROM samples WHERE request = :request AND sample = :sample AND signals >= :signals AND (
+  prefilled, reused, decoded, calls, seconds, shape
+FROM samples JOIN sources ON sources.id = source
+WHERE request = :request AND sample = :sample AND signals >= :signals AND (
   max_tokens = :wanted
   OR (max_tokens > :wanted OR finish IN ('end', 'stop'))
   AND (decoded <= :wanted OR length(offsets) > 0)  -- else it cannot be shortened
-) ORDER BY id LIMIT 1
+) ORDER BY samples.id LIMIT 1
 """
 
 
@@ -118,6 +122,7 @@ class Source:
         width: how many samples it ran at once.
         build: what drew the samples: program version, device, threads.
         samples: how many of them the bank holds.
+        shape: what the model multiplies; None if that is unknown.
     """
 
     digest: str
@@ -125,6 +130,7 @@ class Source:
     width: int
     build: str
     samples: int
+    shape: Shape | None = field(repr=False)
 
 
 class Bank:
@@ -149,6 +155,8 @@ class Bank:
             if not self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'bank'").fetchone():
                 raise BackendError(f"{path} is an SQLite file but no sample bank: name another")
             (schema,) = self._db.execute("SELECT schema FROM bank").fetchone()
+            if schema == SCHEMA - 1 and not self.packed:
+                schema = _upgraded(self._db)
         if schema != SCHEMA:
             raise BackendError(
                 f"the sample bank {path} has schema {schema}, this itslab reads {SCHEMA}: "
@@ -177,10 +185,13 @@ class Bank:
     def models(self) -> list[Source]:
         """The models whose samples the bank holds, one entry for each build, oldest first."""
         rows = self._query(
-            "SELECT digest, name, width, build, count(samples.id) FROM sources "
+            "SELECT digest, name, width, build, count(samples.id), shape FROM sources "
             "JOIN samples ON samples.source = sources.id GROUP BY sources.id ORDER BY sources.id"
         )
-        return [Source(*row) for row in rows]
+        return [
+            Source(digest, name, width, build, samples, _shape(shape))
+            for digest, name, width, build, samples, shape in rows
+        ]
 
     def record(self, model: Backend) -> Banked:
         """Stand before a model: serve what the bank holds, buy what it lacks and keep it."""
@@ -190,9 +201,12 @@ class Bank:
                 "unpack it (xz --decompress --keep) and record into the unpacked file"
             )
         require(bool(model.digest), "digest", model.digest, "a name for the weights (itslab.load)")
-        build = str(getattr(model, "provenance", ""))
+        build, shape = str(getattr(model, "provenance", "")), getattr(model, "shape", None)
         source = (model.digest, model.name, model.width, build)
-        self._query("INSERT OR IGNORE INTO sources VALUES (NULL, ?, ?, ?, ?)", source)
+        self._query("INSERT OR IGNORE INTO sources VALUES (NULL, ?, ?, ?, ?, 'null')", source)
+        if shape:  # of all that the same weights have drawn
+            told = json.dumps(astuple(shape))
+            self._query("UPDATE sources SET shape = ? WHERE digest = ?", (told, model.digest))
         [(row,)] = self._query(
             "SELECT id FROM sources WHERE (digest, name, width, build) = (?, ?, ?, ?)", source
         )
@@ -219,7 +233,7 @@ class Bank:
         with self._using(), tempfile.TemporaryDirectory(dir=target.parent) as folder:
             plain, packed = Path(folder, "bank.sqlite"), Path(folder, "bank.xz")
             self._db.execute("VACUUM INTO ?", (str(plain),))
-            packed.write_bytes(lzma.compress(plain.read_bytes()))
+            packed.write_bytes(lzma.compress(plain.read_bytes(), preset=9))
             os.replace(packed, target)
         return target
 
@@ -268,7 +282,7 @@ class Bank:
             _blob(sample.signals.state, "e"),
             _blob(sample.choices, "f"),
         )
-        paid = astuple(sample.cost)
+        *paid, _ = astuple(sample.cost)
         row = (place, sample.index, sampling.max_tokens, sampling.signals, sample.text, *arrays)
         self._query(STORE, (*row, sample.finish, *paid, source, time.time()))
         kept = self._find(place, sample.index, sampling)
@@ -284,19 +298,22 @@ class Bank:
             "signals": sampling.signals,
         }
         for text, finish, tokens, logprobs, offsets, choices, *rest in self._query(LOOKUP, values):
+            *paid, told = rest[4:]
             try:
+                shape, cost = _shape(told), Cost(*paid)
                 return Completion(
                     text=text,
                     tokens=_numbers(tokens, "i"),
                     logprobs=_numbers(logprobs, "f"),
                     offsets=_numbers(offsets, "i"),
                     finish=finish,
-                    cost=Cost(*rest[4:]),
+                    cost=shape.price(cost) if shape else cost,
                     index=index,
                     signals=Signals(*(_numbers(blob, "e") for blob in rest[:4])),
                     choices=_numbers(choices, "f"),
+                    shape=shape,
                 ).truncate(wanted)
-            except (struct.error, TypeError, IndexError) as error:
+            except (struct.error, TypeError, ValueError, IndexError) as error:
                 raise BackendError(
                     f"the sample bank {self.path} is damaged: "
                     f"sample {index} cannot be read ({error})"
@@ -426,6 +443,12 @@ def _numbers(blob: bytes, code: str) -> tuple[Any, ...]:
     return struct.unpack(f"<{len(blob) // struct.calcsize(code)}{code}", blob)
 
 
+def _shape(told: str) -> Shape | None:
+    """A model's shape as it is stored."""
+    known = json.loads(told)
+    return Shape(*known) if known else None
+
+
 def _create(path: Path) -> None:
     """Make an empty bank appear all at once: several processes may open it at the same moment."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -444,6 +467,18 @@ def _connect(file: Path, packed: bool) -> sqlite3.Connection:
         # A killed process loses nothing this way; only a power cut may cost the last rows.
         db.execute("PRAGMA synchronous = NORMAL")
     return db
+
+
+def _upgraded(db: sqlite3.Connection) -> int:
+    """Bring a bank that stored FLOPs up to date: the next recording tells the model's shape."""
+    db.execute("BEGIN IMMEDIATE")
+    (schema,) = db.execute("SELECT schema FROM bank").fetchone()
+    if schema == SCHEMA - 1:  # else another process was first
+        db.execute("ALTER TABLE sources ADD COLUMN shape TEXT NOT NULL DEFAULT 'null'")
+        db.execute("ALTER TABLE samples DROP COLUMN flops")
+        db.execute("UPDATE bank SET schema = ?", (SCHEMA,))
+    db.execute("COMMIT")
+    return SCHEMA
 
 
 def _unpacked(path: Path) -> Path:

@@ -14,7 +14,6 @@ import threading
 import time
 from array import array
 from collections import deque
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import accumulate, compress, islice
@@ -27,7 +26,7 @@ from itslab.backends.distribution import Distribution
 from itslab.backends.kv import Cache, Reuse, Stream, Tokens
 from itslab.backends.native import Model, Sampler, Unshared
 from itslab.backends.text import TextStream
-from itslab.core import BackendError, Completion, Cost, Finish, Sampling, Signals
+from itslab.core import BackendError, Completion, Cost, Finish, Sampling, Shape, Signals
 
 PREFILL_ROWS = 128  # prompt tokens a step: as fast as any larger chunk, and short enough to cancel
 ROWS_A_THREAD = 4  # from which two threads read them faster than one
@@ -89,20 +88,27 @@ class Sample:
         self.stream: Stream | None = None
         self.finish: Finish | None = None
         self.failures = 0
-        self.drawn = self.prefilled = 0
-        self.seconds = self.flops = 0.0
+        self.drawn = self.prefilled = self.reused = 0
+        self.seconds = 0.0
 
     @property
     def pending(self) -> Tokens:
         """Tokens not yet evaluated."""
         return self.tokens[len(self.stream.tokens) :] if self.stream else self.tokens
 
-    def evaluated(self, tokens: Tokens, flops: Callable[[int, int], float]) -> None:
+    def begin(self, stream: Stream) -> None:
+        """Go on in a stream that holds some of the tokens already.
+
+        After a failed step it holds none, and they are evaluated again: that is not charged twice.
+        """
+        self.stream = stream
+        if not self.drawn:
+            self.prefilled, self.reused = 0, len(stream.tokens)
+
+    def evaluated(self, tokens: Tokens) -> None:
         """Note that the next tokens have been evaluated."""
         assert self.stream is not None
-        start = len(self.stream.tokens)
         self.stream.tokens += tokens
-        self.flops += flops(start, start + len(tokens))
         if not self.drawn:
             self.prefilled += len(tokens)
 
@@ -115,19 +121,18 @@ class Sample:
             () if self.drawn else tuple(map(distribution.logprob, self.choices)),
         )
 
-    def completion(self) -> Completion:
-        """What was drawn, as a completion."""
+    def completion(self, shape: Shape) -> Completion:
+        """What was drawn from a model of this shape, as a completion."""
         assert self.finish is not None
         kept = len(self.text.tokens)
         told = self.signals[:kept]
         entropies, certainties, confidences = zip(*told, strict=True) if told else ((), (), ())
         cost = Cost(
             prefilled=self.prefilled,
-            reused=len(self.prompt) - self.prefilled if self.drawn else 0,
+            reused=self.reused,
             decoded=self.drawn,
             calls=int(self.drawn > 0),
             seconds=self.seconds,
-            flops=self.flops,
         )
         return Completion(
             text=self.text.text,
@@ -135,10 +140,11 @@ class Sample:
             logprobs=tuple(self.logprobs[:kept]),
             offsets=tuple(self.text.offsets),
             finish=self.finish,
-            cost=cost,
+            cost=shape.price(cost),
             index=self.index,
             signals=Signals(entropies, certainties, confidences, self.state),
             choices=self.choice_logprobs,
+            shape=shape,
         )
 
 
@@ -349,7 +355,7 @@ class Engine(Unshared):
                 continue
             self._waiting.remove(sample)
             self._live.append(sample)
-            sample.stream = self._cache.acquire(sample.tokens)
+            sample.begin(self._cache.acquire(sample.tokens))
             if not sample.pending:
                 logits = self._cache.tips.get(sample.tokens)
                 assert logits is not None  # acquire leaves a token to evaluate otherwise
@@ -428,7 +434,7 @@ class Engine(Unshared):
         self.stats.evaluated += len(tokens)
         for share in shares:
             if share.sample:
-                share.sample.evaluated(share.tokens, self.model.shape.flops)
+                share.sample.evaluated(share.tokens)
             else:
                 self._context.cut(share.stream, 0)
 
@@ -512,7 +518,7 @@ class Engine(Unshared):
         self._leave(sample)
         if sample.ticket.wants_text and (new := sample.text.fresh(final=True)):
             self._deliver(sample, new)
-        self._deliver(sample, sample.completion())
+        self._deliver(sample, sample.completion(self.model.shape))
 
     def _give_up(self, sample: Sample, error: Exception) -> None:
         self._leave(sample)

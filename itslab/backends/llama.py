@@ -26,6 +26,7 @@ from itslab.core import (
     Piece,
     PromptTooLong,
     Request,
+    Shape,
     require,
 )
 from itslab.options import Bounds, Count, Whole, checked
@@ -231,6 +232,11 @@ class Llama(Unshared):
         return [*piece.tokens, *self._model.tokenize(piece.text[len(start) :])]
 
     # -- facts -------------------------------------------------------------------------------------
+
+    @property
+    def shape(self) -> Shape:
+        """What the model multiplies: its samples' FLOPs follow from it."""
+        return self._model.shape
 
     @property
     def stats(self) -> Stats:

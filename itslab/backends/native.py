@@ -15,10 +15,9 @@ import os
 import re
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, Literal, NoReturn
 
 import llama_cpp as lib
 import numpy as np
@@ -27,32 +26,12 @@ import psutil
 
 from itslab.backends.library import gpu_layers, offloaded, start
 from itslab.core import BackendError, ModelError, Sampling, require
-from itslab.models.gguf import read_header
+from itslab.models.shape import read_shape
 
 Floats = npt.NDArray[np.float32]
 
 INT32_MAX = 2**31 - 1
 COLDEST = 1e-30  # a lower temperature makes logits infinite in single precision: it is greedy
-
-
-@dataclass(frozen=True, slots=True)
-class Shape:
-    """What determines a model's cost: 2 FLOPs per parameter and token, plus attention."""
-
-    params: int
-    layers: int
-    attention_width: int  # heads × head dimension
-    kv_bytes: int  # per token of context, at 16 bits
-
-    def flops(self, start: int, stop: int) -> float:
-        """FLOPs of evaluating the tokens at positions ``start`` to ``stop - 1``.
-
-        Each token takes 2 × parameters, and 4 × layers × width for each token it attends to, itself
-        included: QKᵀ and AV at 2 FLOPs a multiply-add (Kaplan et al. 2020, arXiv:2001.08361, §2.1).
-        """
-        attended = (stop * (stop + 1) - start * (start + 1)) / 2
-        dense = 2.0 * self.params * (stop - start)
-        return dense + 4.0 * self.layers * self.attention_width * attended
 
 
 class Unshared:
@@ -148,9 +127,12 @@ class Model(Unshared):
         ModelError: the file is damaged, or llama.cpp cannot load it.
     """
 
+    _head: Literal["output", "cls"] = "output"
+
     def __init__(self, path: Path, device: str = "auto") -> None:
         start()
-        read_header(path)  # llama.cpp ends the process at some damage, and computes with other
+        # Read first: llama.cpp ends the process at some damage, and computes with other.
+        self.shape = read_shape(path, self._head)
         params = lib.llama_model_default_params()
         params.n_gpu_layers = gpu_layers(device)
         self._model = lib.llama_model_load_from_file(os.fsencode(path), params)
@@ -162,16 +144,16 @@ class Model(Unshared):
         self.n_vocab: int = lib.llama_vocab_n_tokens(self._vocab)
         self.n_embd: int = lib.llama_model_n_embd_out(self._model)
         self.context_length: int = lib.llama_model_n_ctx_train(self._model)
-        self.shape = self._shape()
+        self.kv_bytes = self._kv_bytes()
         # A recurrent state has no past: it can be copied where it stands, never cut shorter.
         self.recurrent = bool(
             lib.llama_model_is_recurrent(self._model) or lib.llama_model_is_hybrid(self._model)
         )
         self._pieces: dict[int, bytes] = {}
 
-    def _shape(self) -> Shape:
+    def _kv_bytes(self) -> int:
+        """Memory that a token of context takes, at 16 bits."""
         heads = lib.llama_model_n_head(self._model)
-        layers = lib.llama_model_n_layer(self._model)
         arch = self.metadata("general.architecture") or ""
         key = int(
             self.metadata(f"{arch}.attention.key_length")
@@ -179,12 +161,7 @@ class Model(Unshared):
         )
         value = int(self.metadata(f"{arch}.attention.value_length") or key)
         heads_kv = lib.llama_model_n_head_kv(self._model)
-        return Shape(
-            params=lib.llama_model_n_params(self._model),
-            layers=layers,
-            attention_width=heads * key,
-            kv_bytes=2 * layers * heads_kv * (key + value),
-        )
+        return int(2 * lib.llama_model_n_layer(self._model) * heads_kv * (key + value))
 
     def metadata(self, key: str) -> str | None:
         """Return a metadata entry of the GGUF file, or None."""
@@ -309,7 +286,7 @@ class Context(Unshared):
             f"at most {INT32_MAX // streams} tokens for each of {streams}",
         )
         batch = max(batch, streams)
-        needed, free = streams * length * model.shape.kv_bytes, psutil.virtual_memory().available
+        needed, free = streams * length * model.kv_bytes, psutil.virtual_memory().available
         if needed > 0.9 * free:
             raise BackendError(
                 f"a context of {streams} × {length} tokens takes {needed / 2**30:.1f} GiB, "

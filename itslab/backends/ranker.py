@@ -37,6 +37,8 @@ class Ranker(Model):
         BackendError: not enough memory for the context.
     """
 
+    _head = "cls"
+
     def __init__(self, path: Path, context: int, threads: int, device: str) -> None:
         _check_head(path)
         super().__init__(path, device)

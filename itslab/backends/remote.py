@@ -41,6 +41,7 @@ from itslab.core import (
     OptionError,
     PromptTooLong,
     Request,
+    Shape,
     require,
 )
 from itslab.options import Count, NotNegative, Positive, Text, checked
@@ -116,7 +117,8 @@ class Remote:
         timeout: seconds after which a try is given up, whatever came by then, and made again.
         patience: seconds that a call may pause between tries, in all.
         logprobs: ask for log-probabilities, where the server can stream them.
-        params: parameters of the model, for ``Cost.flops``; 0 if not known.
+        shape: what the model multiplies, for ``Cost.flops``; ``Shape(parameters)`` where no more is
+            known of it, None where nothing is.
 
     Raises:
         OptionError: an option is not valid. The key and a password are never shown.
@@ -135,7 +137,7 @@ class Remote:
         timeout: Positive = 300.0,
         patience: NotNegative = 60.0,
         logprobs: bool = True,
-        params: NotNegative = 0.0,
+        shape: Shape | None = None,
     ) -> None:
         from openai import DefaultHttpxClient, OpenAI
 
@@ -160,7 +162,8 @@ class Remote:
             ),
         )
         self._limit = "max_tokens"  # or as newer hosted models want it named
-        self._timeout, self._patience, self._params = timeout, patience, params
+        self._timeout, self._patience = timeout, patience
+        self.shape = shape
         self._seats = threading.Semaphore(width)
         self._clock = _Clock()
         self.server = server or self._ask()
@@ -330,8 +333,8 @@ class Remote:
 
     def _completion(self, call: _Call) -> Completion:
         """What has come of a sample, priced."""
-        paid = call.lost + call.usage
-        evaluated = paid.prefilled + max(paid.decoded - 1, 0)
+        tries = (call.lost, call.usage)
+        paid = sum((self.shape.price(cost) if self.shape else cost for cost in tries), Cost())
         began = call.began
         under_way = 0.0 if began is None else self._clock.tick(0) - began
         told = len(call.logprobs) >= len(call.text.offsets)
@@ -344,10 +347,10 @@ class Remote:
                 paid,
                 calls=min(call.tries, 1),
                 seconds=call.seconds + under_way,
-                flops=2 * self._params * evaluated,
             ),
             index=call.index,
             choices=call.choices,
+            shape=self.shape,
         )
 
     def _ask(self) -> str:

@@ -125,7 +125,7 @@ class RewardModel(Unshared):
                 reused=reused,
                 calls=1,
                 seconds=seconds * (len(tokens) - reused),
-                flops=self._ranker.shape.flops(reused, len(tokens)),
+                flops=self._ranker.shape.flops(reused, len(tokens), outputs=1),
             )
             verdicts.append(Verdict(float(score), cost))
         return verdicts

@@ -48,14 +48,14 @@ class Header:
         version: of the format.
         metadata: the scalar and string values by key, such as ``general.architecture``. Arrays
             (vocabularies, merges) are left out.
-        tensors: their names.
+        tensors: the shape of each by its name, the fastest dimension first.
         end: bytes the file must have, so that its last tensor is whole. A lower bound where a
             tensor is of a type newer than this reader.
     """
 
     version: int
     metadata: Mapping[str, bool | int | float | str] = field(repr=False)
-    tensors: tuple[str, ...] = field(repr=False)
+    tensors: Mapping[str, tuple[int, ...]] = field(repr=False)
     end: int
 
 
@@ -148,14 +148,15 @@ def _parse(reader: _Reader) -> Header:
         raise ValueError(f"{keys:,} keys of metadata, where at most {_MOST_KEYS:,} are plausible")
     metadata = _metadata(reader, keys)
     _check(metadata)
-    ends = dict(_tensor(reader) for _ in range(tensors))
-    if "general.architecture" not in metadata or not ends:
+    found = [_tensor(reader) for _ in range(tensors)]
+    if "general.architecture" not in metadata or not found:
         raise ValueError("it names no architecture or holds no tensors")
     alignment = metadata.get("general.alignment", 32)
     if not isinstance(alignment, int) or alignment < 1:
         raise ValueError(f"an alignment of {alignment!r}")
     start = -(-reader.position // alignment) * alignment
-    return Header(version, metadata, tuple(ends), start + max(ends.values()))
+    shapes = {name: shape for name, shape, _ in found}
+    return Header(version, metadata, shapes, start + max(end for _, _, end in found))
 
 
 def _check(metadata: Mapping[str, bool | int | float | str]) -> None:
@@ -204,8 +205,8 @@ def _metadata(reader: _Reader, keys: int) -> dict[str, bool | int | float | str]
     return metadata
 
 
-def _tensor(reader: _Reader) -> tuple[str, int]:
-    """The name of the next tensor, and where its data ends."""
+def _tensor(reader: _Reader) -> tuple[str, tuple[int, ...], int]:
+    """The name of the next tensor, its shape, and where its data ends."""
     name = reader.string()
     (rank,) = reader.numbers("I")
     if rank > _MOST_DIMENSIONS:
@@ -213,4 +214,4 @@ def _tensor(reader: _Reader) -> tuple[str, int]:
     shape = reader.numbers(f"{rank}Q")
     kind, offset = reader.numbers("IQ")
     elements, size = _BLOCKS.get(kind, (1, 0))
-    return name, int(offset + prod(shape) // elements * size)
+    return name, shape, int(offset + prod(shape) // elements * size)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from itslab.core import Cost, Node, Result, require
+from itslab.core import Completion, Node, Result, Shape, require
 from itslab.study.samples import Samples
 from itslab.study.statistics import Estimate, difference, mean
 from itslab.tasks import Task
@@ -63,7 +63,7 @@ class Tried:
 
     @classmethod
     def samples(cls, samples: Samples, chance: ArrayLike, k: ArrayLike) -> Tried:
-        """``k`` samples of each problem, at what they cost on average.
+        """``k`` samples of each problem, at what they cost on average, their prompt evaluated once.
 
         Args:
             samples: of p problems.
@@ -113,11 +113,21 @@ def at_tokens(tried: Sequence[Tried], tokens: float) -> Tried:
 
 def _flops(row: Sequence[Node], k: float) -> float:
     """Of k samples after one evaluation of their prompt, as these samples cost on average."""
-    costs = [node.completion.cost for node in row if node.completion]
-    spent = sum(costs, Cost())
-    per_token = spent.flops / (spent.prefilled + spent.decoded - len(row))
-    prompt = costs[0].prefilled + costs[0].reused
-    return per_token * (prompt + k * (spent.decoded / len(row) - 1))
+    turns = [[step.completion for step in node.turn() if step.completion] for node in row]
+    shape = turns[0][0].shape
+    if shape is None:  # what was paid, whoever evaluated the prompt
+        return k * float(np.mean([sum(step.cost.flops for step in turn) for turn in turns]))
+    first = turns[0][0].cost
+    prompt = first.prefilled + first.reused
+    decoding = [_decoding(shape, prompt, turn) for turn in turns]
+    return shape.flops(0, prompt, 1) + k * float(np.mean(decoding))
+
+
+def _decoding(shape: Shape, prompt: int, turn: Sequence[Completion]) -> float:
+    """FLOPs of a turn after its prompt, whose logits give the first token."""
+    last, drawn = turn[-1].cost, sum(step.cost.decoded for step in turn)
+    end = last.reused + last.prefilled + max(last.decoded - 1, 0)
+    return shape.flops(prompt, max(prompt, end), max(drawn - 1, 0))
 
 
 def curves(tried: Mapping[tuple[str, int], Tried]) -> pd.DataFrame:
