@@ -12,9 +12,20 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
-from typing import Any, Literal, Protocol
+from typing import Annotated, Any, Literal, Protocol
 
-from itslab.options import Count, Options, Whole, checked
+from itslab.options import (
+    Bounds,
+    Count,
+    NotNegative,
+    Options,
+    Positive,
+    Share,
+    Text,
+    Whole,
+    check,
+    checked,
+)
 from itslab.options import ItslabError as ItslabError
 from itslab.options import OptionError as OptionError
 from itslab.options import require as require
@@ -54,6 +65,9 @@ class Message:
     role: Role
     content: str
 
+    def __post_init__(self) -> None:
+        check(self)
+
 
 Prompt = str | Message | Sequence[Message]
 
@@ -62,7 +76,9 @@ def as_messages(prompt: Prompt) -> tuple[Message, ...]:
     """Return a prompt as messages; a bare string is one user turn."""
     if isinstance(prompt, str):
         return (Message("user", prompt),)
-    return (prompt,) if isinstance(prompt, Message) else tuple(prompt)
+    messages = (prompt,) if isinstance(prompt, Message) else tuple(prompt)
+    require(len(messages) > 0, "prompt", prompt, "text, or at least one message")
+    return messages
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,27 +98,21 @@ class Sampling:
         choices: also measure how likely the completion is to begin with each of these strings.
     """
 
-    temperature: float = 0.8
-    top_p: float = 0.95
-    top_k: int = 40
-    min_p: float = 0.0
-    max_tokens: int = 512
-    stop: tuple[str, ...] = ()
+    temperature: NotNegative = 0.8
+    top_p: Annotated[float, Bounds(0, 1, open="low")] = 0.95
+    top_k: Whole = 40
+    min_p: Share = 0.0
+    max_tokens: Count = 512
+    stop: tuple[Text, ...] = ()
     include_stop: bool = False
     signals: bool = False
-    choices: tuple[str, ...] = ()
+    choices: tuple[Text, ...] = ()
 
     def __post_init__(self) -> None:
-        require(self.temperature >= 0, "temperature", self.temperature, "a number ≥ 0")
-        require(0 < self.top_p <= 1, "top_p", self.top_p, "in (0, 1]")
-        require(self.top_k >= 0, "top_k", self.top_k, "a whole number ≥ 0 (0 keeps all)")
-        require(0 <= self.min_p <= 1, "min_p", self.min_p, "in [0, 1]")
-        require(self.max_tokens >= 1, "max_tokens", self.max_tokens, "a whole number ≥ 1")
-        for name in ("stop", "choices"):
-            strings = getattr(self, name)
-            valid = not isinstance(strings, str) and all(strings)
-            require(valid, name, strings, "a tuple of non-empty strings")
-            object.__setattr__(self, name, tuple(strings))
+        for name in ("stop", "choices"):  # a list will do
+            if isinstance(strings := getattr(self, name), list):
+                object.__setattr__(self, name, tuple(strings))
+        check(self)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,6 +125,10 @@ class Piece:
 
     text: str
     tokens: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        require(type(self.text) is str, "text", self.text, "text")
+        require(type(self.tokens) is tuple, "tokens", self.tokens, "a tuple of token ids")
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,13 +147,12 @@ class Request:
     messages: tuple[Message, ...]
     prefix: tuple[Piece, ...] = ()
     sampling: Sampling = Sampling()
-    n: int = 1
+    n: Count = 1
     seed: int = 0
-    first: int = 0
+    first: Whole = 0
 
     def __post_init__(self) -> None:
-        require(self.n >= 1, "n", self.n, "a whole number ≥ 1")
-        require(self.first >= 0, "first", self.first, "a whole number ≥ 0")
+        check(self)
         require(len(self.messages) > 0, "messages", self.messages, "at least one message")
 
     @property
@@ -343,15 +356,13 @@ class Budget:
     batch.
     """
 
-    tokens: int | None = None
-    samples: int | None = None
-    seconds: float | None = None
-    flops: float | None = None
+    tokens: Count | None = None
+    samples: Count | None = None
+    seconds: Positive | None = None
+    flops: Positive | None = None
 
     def __post_init__(self) -> None:
-        for f in fields(self):
-            value = getattr(self, f.name)
-            require(value is None or value > 0, f.name, value, "a number > 0, or None for no limit")
+        check(self)
 
     @staticmethod
     def spent(cost: Cost) -> dict[str, float]:
@@ -380,6 +391,9 @@ class Problem:
     prompt: str
     answer: str = field(repr=False)
     meta: Mapping[str, Any] = field(default_factory=dict, repr=False)
+
+    def __post_init__(self) -> None:
+        check(self)
 
 
 # -- the tree --------------------------------------------------------------------------------------

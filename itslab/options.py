@@ -18,7 +18,7 @@ import functools
 import inspect
 import math
 import types
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import (
     Annotated,
@@ -115,7 +115,7 @@ def check(options: Any) -> None:
         OptionError: naming the first option, its value and the valid ones.
     """
     kind: Any = type(options)
-    hints = _hints(kind)
+    hints = declared(kind)
     for field in fields(options):
         if field.init:
             _check(field.name, getattr(options, field.name), hints[field.name])
@@ -132,7 +132,7 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(function)
     def call(*args: P.args, **kwargs: P.kwargs) -> R:
-        hints = _hints(function)
+        hints = declared(function)
         for name, value in signature.bind(*args, **kwargs).arguments.items():
             if name in hints and signature.parameters[name].kind not in several:
                 _check(name, value, hints[name])
@@ -142,8 +142,13 @@ def checked(function: Callable[P, R]) -> Callable[P, R]:
 
 
 @functools.cache
-def _hints(annotated: Hashable) -> dict[str, Any]:
-    return get_type_hints(annotated, include_extras=True)
+def declared(annotated: Any) -> dict[str, Any]:
+    """What a dataclass or the parameters of a function declare; only mypy knows some results."""
+    if isinstance(annotated, type):
+        return get_type_hints(annotated, include_extras=True)
+    given = {name: hint for name, hint in annotated.__annotations__.items() if name != "return"}
+    shown = types.SimpleNamespace(__annotations__=given)
+    return get_type_hints(shown, inspect.unwrap(annotated).__globals__, include_extras=True)
 
 
 def _check(option: str, value: object, hint: Any) -> None:

@@ -46,6 +46,7 @@ from itslab.core import (
     require,
 )
 from itslab.gate import Gate
+from itslab.options import Whole, checked
 
 
 class Strategy(Protocol):
@@ -92,12 +93,13 @@ class Run:
         unscored: why verdicts are missing, if any are -> how many.
     """
 
+    @checked
     def __init__(
         self,
         backend: Backend,
         extract: Extractor,
         budget: Budget = Budget(),
-        seed: int = 0,
+        seed: Whole = 0,
         key: Key = answers.canonical,
         opening: tuple[Tree, Node] | None = None,
     ) -> None:

@@ -10,6 +10,7 @@ from concurrent.futures import Future
 
 from itslab import answers
 from itslab.core import Backend, Budget, Extractor, Key, Node, Prompt, Result
+from itslab.options import Whole, checked
 from itslab.run import Halt, Run, Strategy
 
 
@@ -103,6 +104,7 @@ class Started:
         return self._outcome.result(timeout)
 
 
+@checked
 def solve(
     prompt: Prompt,
     strategy: Strategy,
@@ -111,7 +113,7 @@ def solve(
     budget: Budget = Budget(),
     extract: Extractor = answers.extract,
     key: Key = answers.canonical,
-    seed: int = 0,
+    seed: Whole = 0,
 ) -> Result:
     """Let a strategy answer a prompt.
 
@@ -127,6 +129,7 @@ def solve(
     return _execute(Run(backend, extract, budget, seed, key), strategy, prompt)
 
 
+@checked
 def start(
     prompt: Prompt,
     strategy: Strategy,
@@ -135,7 +138,7 @@ def start(
     budget: Budget = Budget(),
     extract: Extractor = answers.extract,
     key: Key = answers.canonical,
-    seed: int = 0,
+    seed: Whole = 0,
     paused: bool = False,
 ) -> Started:
     """Begin to answer a prompt and return at once; see ``solve``.

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from itslab.backends.bank import Bank
+from itslab.options import Text, checked
 
 if TYPE_CHECKING:
     from itslab.backends.llama import Llama
@@ -24,7 +25,8 @@ __all__ = ["Bank", "Llama", "Remote", "RewardModel", "load"]
 _HOME = {"Llama": "llama", "Remote": "remote", "RewardModel": "reward_model"}
 
 
-def load(model: str | Path = "qwen2.5-coder-0.5b", **options: Any) -> Llama:
+@checked
+def load(model: Text | Path = "qwen2.5-coder-0.5b", **options: Any) -> Llama:
     """Return a local model, pulled first if need be.
 
     Args:

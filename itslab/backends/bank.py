@@ -45,6 +45,7 @@ from itslab.core import (
     require,
 )
 from itslab.models import home
+from itslab.options import Text, checked
 
 SCHEMA = 4
 MAGIC = b"SQLite format 3\0"
@@ -144,7 +145,8 @@ class Bank:
         BackendError: the file is missing, damaged, no bank, or of another version of the package.
     """
 
-    def __init__(self, path: str | Path) -> None:
+    @checked
+    def __init__(self, path: Text | Path) -> None:
         self.path = Path(path)
         self.packed = self.path.suffix == ".xz"
         self._lock = threading.Lock()

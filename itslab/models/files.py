@@ -27,6 +27,7 @@ from itslab.models.catalogue import Model, find
 from itslab.models.digests import digest, hash_file, remember
 from itslab.models.gguf import read_header
 from itslab.models.sources import megabytes, say
+from itslab.options import Text, checked
 
 _DISK_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -50,7 +51,8 @@ class ModelFile:
     metadata: Mapping[str, bool | int | float | str] = field(repr=False)
 
 
-def resolve(ref: str | Path | Model, progress: bool = True) -> ModelFile:
+@checked
+def resolve(ref: Text | Path | Model, progress: bool = True) -> ModelFile:
     """Return the model file that a reference names, pulled if it is not here, and checked.
 
     The network is touched only by a pull; a file is hashed only if it changed since the last time.
@@ -68,7 +70,8 @@ def resolve(ref: str | Path | Model, progress: bool = True) -> ModelFile:
     return ModelFile(model.name, path, digest(path), path.stat().st_size, header.metadata)
 
 
-def pull(ref: str | Path | Model, *, accept_licence: bool = False, progress: bool = True) -> Path:
+@checked
+def pull(ref: Text | Path | Model, *, accept_licence: bool = False, progress: bool = True) -> Path:
     """Get a model on disk, verified, and return its path. Does nothing if it is there.
 
     Two processes that pull the same model fetch it once.

@@ -14,6 +14,7 @@ from itslab.models.catalogue import Model, home
 from itslab.models.files import making, resolve
 from itslab.models.gguf import read_header
 from itslab.models.sources import megabytes, say
+from itslab.options import Text, checked
 
 # fmt: off
 TYPES = (
@@ -24,7 +25,8 @@ TYPES = (
 """What ``quantize`` offers: llama.cpp's types that need no importance matrix."""
 
 
-def quantize(ref: str | Path | Model, type: str, progress: bool = True) -> Path:
+@checked
+def quantize(ref: Text | Path | Model, type: str, progress: bool = True) -> Path:
     """Quantize a model with llama.cpp and return the path of the result, made once per source.
 
     A source that is quantized already is requantized: its error adds to that of the new type.

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
+from itslab.options import Options
 
-class Asking:
+
+class Asking(Options):
     """A dataclass whose first field is a model, which its repr tells by name.
 
     Plots and archives know a verifier by its repr: two models are two verifiers.

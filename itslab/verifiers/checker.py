@@ -8,12 +8,13 @@ from typing import Any
 
 from itslab import answers
 from itslab.core import Extractor, Node, Prompt, Verdict
+from itslab.options import Options
 
 Check = Callable[[Mapping[str, Any], str | None], bool]  # the facts of a problem, an answer
 
 
 @dataclass(frozen=True)
-class Checker:
+class Checker(Options):
     """Score 1 for an answer that does what the problem asks, 0 for any other; needs no gold.
 
     Args:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
-from itslab.core import Completion, Node, Prompt, Verdict, require
+from itslab.core import Completion, Node, Prompt, Verdict
+from itslab.options import check
 
 Measure = Literal["mean_logprob", "min_logprob", "entropy", "certainty", "deepconf", "lowest_group"]
 
@@ -36,8 +37,7 @@ class Confidence:
     measure: Measure = "mean_logprob"
 
     def __post_init__(self) -> None:
-        valid = get_args(Measure)
-        require(self.measure in valid, "measure", self.measure, " or ".join(map(repr, valid)))
+        check(self)
 
     def __call__(self, prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
         """Score each node by all that was sampled in its turn, at no cost."""

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from itslab import answers
 from itslab.core import Extractor, Node, Problem, Prompt, Verdict
+from itslab.options import Options
 
 
 @dataclass(frozen=True, repr=False)
-class Oracle:
+class Oracle(Options):
     """Score 1 for a right answer, 0 for a wrong one or none.
 
     This is the only way in which a gold answer may enter a run, and its name says so in every plot.

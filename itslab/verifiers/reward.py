@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal, get_args
+from typing import Literal
 
 from itslab.core import (
     Backend,
@@ -21,6 +21,7 @@ from itslab.core import (
     as_messages,
     require,
 )
+from itslab.options import Text
 from itslab.verifiers.asking import Asking
 from itslab.verifiers.choice import choose
 
@@ -68,19 +69,15 @@ class StepReward(Asking):
     """
 
     backend: Backend
-    tag: str
-    choices: tuple[str, str] = ("+", "-")
-    split: str = "\n\n"
+    tag: Text
+    choices: tuple[Text, Text] = ("+", "-")
+    split: Text = "\n\n"
     combine: Combine = "min"
 
     def __post_init__(self) -> None:
-        pair = not isinstance(self.choices, str) and len(self.choices) == 2
-        different = pair and all(self.choices) and self.choices[0] != self.choices[1]
+        super().__post_init__()
+        different = self.choices[0] != self.choices[1]
         require(different, "choices", self.choices, "two different, non-empty strings")
-        require(self.tag != "", "tag", self.tag, "a non-empty string")
-        require(self.split != "", "split", self.split, "a non-empty string")
-        valid = get_args(Combine)
-        require(self.combine in valid, "combine", self.combine, " or ".join(map(repr, valid)))
 
     def __call__(self, run: Till, prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
         """Ask at the tags of each node's turn so far, all in one batch."""

@@ -18,6 +18,7 @@ from itslab.core import (
     Verdict,
     Verifier,
 )
+from itslab.options import Count
 from itslab.verifiers.asking import Asking
 
 
@@ -38,7 +39,7 @@ class Rollouts(Asking):
 
     backend: Backend
     verifier: Verifier
-    n: int = 4
+    n: Count = 4
     sampling: Sampling = Sampling(signals=True)
 
     def __call__(self, run: Till, prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:

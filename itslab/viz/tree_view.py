@@ -18,6 +18,7 @@ from anywidget import AnyWidget
 
 from itslab import answers
 from itslab.core import Extractor, Key, Node, OptionError, Result, Tree, require
+from itslab.options import checked
 from itslab.started import Started
 from itslab.viz.panels import Panel, complaint, ending
 from itslab.viz.tree_events import Feed
@@ -346,6 +347,7 @@ class TreePanel(Panel):
         return str(self.view.html())
 
 
+@checked
 def view(run: Started | Result | Tree, *, fork: Fork | None = None) -> TreeView:
     """Show the tree of a run, while it goes on or at its end; see ``TreeView``."""
     return TreeView(run, fork=fork)
