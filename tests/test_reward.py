@@ -269,8 +269,8 @@ def test_a_real_model_evaluates_each_token_once(llm: Llama):
     rows: list[Cost] = []
 
     class Watched(FakeOpinion):
-        def generate(self, requests, **_):
-            replies = llm.generate(requests)
+        def generate(self, requests, **heard):
+            replies = llm.generate(requests, **heard)
             self.asked += requests
             rows.extend(reply.cost for [reply] in replies)
             return replies
