@@ -528,6 +528,8 @@ class Result:
         elapsed: wall-clock seconds.
         unscored: why verdicts are missing, if any are -> how many.
         failed: the error that ended it, where many runs go on without it; "" otherwise.
+        unfinished: whether the answer was read from a chain that was cut short: by the budget, by
+            ``max_tokens``, or between two steps of a search.
     """
 
     answer: str | None
@@ -538,6 +540,7 @@ class Result:
     elapsed: float
     unscored: Mapping[str, int] = field(default_factory=dict)
     failed: str = ""
+    unfinished: bool = False
 
 
 # -- who takes part --------------------------------------------------------------------------------

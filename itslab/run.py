@@ -90,6 +90,8 @@ class Run:
         rng: the only randomness a strategy may use.
         prompt: what the strategy was asked, before it said anything to it; None until then.
         stopped_by: what ended the run early; see ``Result``.
+        stepwise: whether samples are steps, so that only the model itself can end a chain.
+        kept: tokens, of a budget a quarter at most, that are kept to finish a chain.
         unscored: why verdicts are missing, if any are -> how many.
     """
 
@@ -116,6 +118,8 @@ class Run:
         self.gate = Gate()
         self.cost = Cost()
         self.stopped_by: str | None = None
+        self.stepwise = False
+        self.kept = 0
         self.unscored: Counter[str] = Counter()
         self.backend = backend
         self._best: Node | None = None
@@ -402,7 +406,25 @@ class Run:
         """What forbids a further purchase, if ``spare`` tokens are to be left over."""
         if self._stop.is_set():
             return "stop"
-        return self.budget.exhausted(self.cost + Cost(decoded=spare))
+        return self.budget.exhausted(self._bound + Cost(decoded=spare))
+
+    @property
+    def _bound(self) -> Cost:
+        """What is spent, and what is kept to finish a chain."""
+        if not self.kept:
+            return self.cost
+        limits, spent = self.budget, self.cost
+
+        def share(price: float, limit: float | None) -> float:
+            return 0 if limit is None else min(self.kept * price, limit / 4)
+
+        decoded = max(spent.decoded, 1)
+        return spent + Cost(
+            decoded=int(share(1, limits.tokens)),
+            calls=1,
+            seconds=share(spent.seconds / decoded, limits.seconds),
+            flops=share(spent.flops / decoded, limits.flops),
+        )
 
     def _affordable(
         self, count: int, max_tokens: int, width: int, spare: int = 0, bought: int = 0
@@ -411,13 +433,13 @@ class Run:
 
         ``spare`` tokens are left over for each of them, and of those ``bought`` before.
         """
-        budget = self.budget
+        budget, bound = self.budget, self._bound
         if budget.samples is not None:
-            count = min(count, budget.samples - self.cost.calls)
+            count = min(count, budget.samples - bound.calls)
         if budget.seconds is not None or budget.flops is not None:
             count = min(count, width)  # their price is known only afterwards
         if budget.tokens is not None:
-            left = budget.tokens - self.cost.decoded - spare * bought
+            left = budget.tokens - bound.decoded - spare * bought
             count = min(count, max(left // (max_tokens + spare), 1))
             max_tokens = min(max_tokens, left - spare)
         return count, max_tokens

@@ -165,4 +165,11 @@ def _execute(run: Run, strategy: Strategy, prompt: Prompt) -> Result:
         stopped_by=run.stopped_by,
         elapsed=time.perf_counter() - began,
         unscored=run.unscored,
+        unfinished=node is not None and _cut(node, run.stepwise),
     )
+
+
+def _cut(node: Node, stepwise: bool) -> bool:
+    """Whether a chain goes no further than a limit or, in a search, a step's end."""
+    finish = node.completion.finish if node.completion else "end"
+    return finish in ("length", "cancelled") or (finish == "stop" and stepwise)

@@ -168,6 +168,29 @@ def test_self_refine_by_hand():
     assert len(versions(result)) == 2  # critiques are none
 
 
+@pytest.mark.parametrize(
+    ("critique", "content"),
+    [
+        ("No mistake.", True),
+        ("Step 1 is right: 2*3 is 6.\n\n**No mistake**", True),
+        ("So there is no mistake.", True),
+        ("Verdict: No mistake.", True),
+        ("Step 1: no mistake. Step 2 is wrong: 2*3 is 6", False),
+        ("No mistake in step 1.\nStep 2 is wrong: 2*3 is 6.", False),
+        ("No mistake.\nBut the answer is wrong.", False),
+        ("Step 1: no mistake.", False),
+        ("It is not so that there is no mistake.", False),
+        ("", False),
+    ],
+)
+def test_the_verdict_is_the_last_line_of_a_critique(critique, content):
+    def says(messages: Sequence[Message]) -> str:
+        return critique if messages[-1].content == CRITIQUE else rf"\boxed{{{len(messages)}}}"
+
+    result = solve("Say ten.", SelfRefine(near_ten, iterations=1), FakeTalker(says))
+    assert whys(result) == (["content"] if content else [])
+
+
 # -- lessons ---------------------------------------------------------------------------------------
 
 
@@ -190,6 +213,12 @@ def test_reflexion_attempts_anew_with_the_last_lessons():
     assert "off by 9" in talker.asked[1].messages[-1].content
 
 
+def test_reflexion_ends_where_nothing_can_be_judged():
+    talker = counting("a", "b")
+    result = solve("Say ten.", Reflexion(near_ten), talker)
+    assert (result.answer, whys(result), len(talker.asked)) == ("a", ["unjudged"], 1)
+
+
 # -- the tree --------------------------------------------------------------------------------------
 
 
@@ -197,7 +226,7 @@ def test_mctsr_by_hand():
     """Qualities and bounds after two revisions of one answer, in numbers.
 
     0.4 is revised to 0.6: its quality becomes (0.4 + 0.6) ÷ 2 = 0.5. Revised to 0.2 as well: the
-    best revision is still 0.6, so (0.5 + 0.6) ÷ 2 = 0.55.
+    best revision is still 0.6, and so the quality 0.5.
     """
     root = Version()
     node = Node(0, None, "assistant", "")
@@ -211,7 +240,7 @@ def test_mctsr_by_hand():
     version(first, 0.6)
     assert first.quality == pytest.approx(0.5)
     worse = version(first, 0.2)
-    assert first.quality == pytest.approx(0.55)
+    assert first.quality == pytest.approx(0.5)
     assert (root.visits, first.visits, worse.visits) == (4, 3, 1)
     assert not first.open(2)  # two revisions, one of them better
     assert first.open(3)
@@ -246,6 +275,36 @@ def test_mctsr_goes_on_elsewhere_where_the_critique_is_content_and_ends_when_not
     result = solve("Say ten.", MCTSr(near_ten, iterations=9), FakeTalker(says))
     assert (result.answer, whys(result)) == ("8", ["content", "content"])
     assert result.stopped_by is None
+
+
+def test_a_quality_is_taken_afresh_from_the_own_score_and_the_best_revision():
+    version = Version(score=0.2)
+    for score in (0.9, 0.1, 0.1):
+        version.add(Version(parent=version, score=score))
+        assert version.quality == pytest.approx(0.55)
+    best = version.children[0]
+    best.add(Version(parent=best, score=0.1))
+    assert best.quality == pytest.approx(0.5)
+    assert version.quality == pytest.approx(0.35)
+
+
+def test_mctsr_ends_with_a_version_that_is_good_enough():
+    talker = counting("8", "10", "9", "9")
+    strategy = MCTSr(near_ten, iterations=9, branches=2, enough=1.0)
+    result = solve("Say ten.", strategy, talker)
+    assert (result.answer, whys(result), len(talker.asked)) == ("10", ["enough"], 1)
+
+
+def test_mctsr_counts_what_cannot_be_scored_as_the_least_score_also_afterwards():
+    answers = iter(["a", "8", "2", "9"])
+
+    def says(messages: Sequence[Message]) -> str:
+        return "Wrong." if messages[-1].content == CRITIQUE else rf"\boxed{{{next(answers)}}}"
+
+    result = solve("Say ten.", MCTSr(near_ten, iterations=1, branches=2), FakeTalker(says))
+    values = {e.node: e.data["value"] for e in result.tree.events if e.kind == "value"}
+    unscored = next(node for node in result.tree if node.text == r"\boxed{a}")
+    assert values[unscored.id] == pytest.approx(0.2)  # of 0.8 and 0.2
 
 
 # -- on a real model -------------------------------------------------------------------------------

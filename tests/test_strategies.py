@@ -1,10 +1,13 @@
 """Strategies: one contract for all of them, and a worked example by hand for each."""
 
+import itertools
 import math
 from collections.abc import Sequence
-from dataclasses import FrozenInstanceError, astuple, dataclass, replace
+from dataclasses import MISSING, FrozenInstanceError, astuple, dataclass, fields, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 from fake_model import FakeModel
 
@@ -19,6 +22,7 @@ from itslab.core import (
     Node,
     OptionError,
     Prompt,
+    PromptTooLong,
     Request,
     Sampling,
     Verdict,
@@ -248,6 +252,16 @@ def test_a_knockout_without_opinions_keeps_the_first() -> None:
     assert solve(PROMPT, Knockout(silent, n=4), FakeScript(["1", "2", "3", "4"])).answer == "1"
 
 
+def test_on_a_draw_the_earlier_one_stays():
+    def even(prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
+        return [Verdict(0.5)] * len(nodes)
+
+    result = solve(PROMPT, Knockout(even, n=5), FakeScript(["1", "2", "3", "4", "5"]))
+    assert result.answer == "1"
+    events = [event for event in result.tree.events if event.kind == "pruned"]
+    assert [result.tree.nodes[event.node].text for event in events] == ["2", "4", "3", "5"]
+
+
 class FakeThinker(FakeModel):
     """A turn for each request: text, finish reason, tokens."""
 
@@ -281,6 +295,65 @@ def test_thinking_is_cut_at_the_ceiling_and_the_answer_forced() -> None:
 def test_what_was_answered_before_the_ceiling_is_not_asked_again() -> None:
     thinker = FakeThinker(("So \\boxed{7}. Also", "length", 20))
     assert solve(PROMPT, ExtendedThinking(ceiling=20), thinker).answer == "7"
+
+
+@pytest.mark.parametrize(("thought", "calls"), [(9, 2), (10, 1), (11, 1)])
+def test_thinking_ends_at_the_floor(thought: int, calls: int) -> None:
+    thinker = FakeThinker(("It is 5.", "end", thought), ("No, 6.", "end", 99))
+    solve(PROMPT, ExtendedThinking(floor=10, ceiling=50), thinker)
+    assert len(thinker.asked) == calls
+
+
+def test_an_answer_that_was_cut_inside_is_forced() -> None:
+    thinker = FakeThinker(("So \\boxed{12", "length", 20), ("123}", "stop", 2))
+    assert solve(PROMPT, ExtendedThinking(ceiling=20), thinker).answer == "123"
+
+
+def test_a_floor_beyond_the_context_ends_with_the_best_so_far() -> None:
+    class Small(FakeThinker):
+        def draw(self, request: Request, index: int) -> Completion:
+            if not self.turns:
+                raise PromptTooLong("no room")
+            return super().draw(request, index)
+
+    strategy = ExtendedThinking(floor=900, ceiling=1000)
+    result = solve(PROMPT, strategy, Small(("It is \\boxed{5}.", "end", 9)))
+    assert (result.answer, result.stopped_by) == ("5", "context")
+    with pytest.raises(PromptTooLong):
+        solve(PROMPT, strategy, Small())
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [{"final": ""}, {"final": " \n"}, {"wait": ""}, {"tags": ("<think>", "")}, {"tags": "think"}],
+)
+def test_what_could_not_be_said_is_refused(bad: dict[str, Any]) -> None:
+    with pytest.raises(OptionError, match=f"{next(iter(bad))}="):
+        ExtendedThinking(**bad)
+
+
+NONSENSE: list[Any] = [None, "?", "", math.nan, 2.5, -7, [], [3], (), np.float64(2), np.int64(3)]
+
+
+@pytest.mark.parametrize("kind", sorted({type(strategy) for strategy in EVERY}, key=repr))
+def test_nonsense_is_refused_in_one_line(kind: type[Any]) -> None:
+    """Each option is given each of these: only what is like its default may pass."""
+    must = {f.name: by_length for f in fields(kind) if f.default is MISSING}
+    for option, value in itertools.product(fields(kind), NONSENSE):
+        usual = by_length if option.default is MISSING else option.default
+        alike = isinstance(value, int | float) and isinstance(usual, int | float)
+        if type(value) is type(usual) or (alike and not isinstance(value, np.generic)):
+            continue
+        if usual is None and value is None:
+            continue
+        with pytest.raises(OptionError) as caught:
+            kind(**must | {option.name: value})
+        assert str(caught.value).startswith(f"{option.name}=")
+        assert "\n" not in str(caught.value)
+    counts = [f.name for f in fields(kind) if isinstance(f.default, int)]
+    for name, bad in itertools.product(counts, [math.nan, 2.5, -7, True, np.int64(3)]):
+        with pytest.raises(OptionError, match=f"^{name}="):
+            kind(**must | {name: bad})
 
 
 def test_thinking_between_tags_ends_with_an_answer_outside_of_them() -> None:

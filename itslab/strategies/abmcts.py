@@ -1,7 +1,7 @@
 """Adaptive branching: at each answer, draw another one beside it, or go on from it.
 
-Inoue et al. 2025, AB-MCTS-A with Beta posteriors (arXiv:2503.04412, §4.2 and appendix A): wider or
-deeper is decided by Thompson sampling, with no width or depth fixed beforehand.
+Inoue et al. 2025, AB-MCTS-A with Beta posteriors (arXiv:2503.04412, §3.4, its updates in the
+appendix): wider or deeper is decided by Thompson sampling, with no width or depth fixed beforehand.
 """
 
 from __future__ import annotations
@@ -12,18 +12,19 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from itslab.core import Node, OptionError, Prompt, Sampling, Verifier
+from itslab.core import Node, OptionError, Sampling, Verifier
+from itslab.options import Count, Limit
 from itslab.run import Run
 from itslab.strategies.bandits import thompson
-from itslab.strategies.chains import STEP_BY_STEP, pose
-from itslab.strategies.steps import check, chosen
+from itslab.strategies.chains import STEP_BY_STEP
+from itslab.strategies.steps import Left, StepSearch, finished, merit
 from itslab.strategies.versions import remark, unjudged
 
 IMPROVE = "That may be wrong. Look for a mistake, then give the whole corrected answer."
 
 
 @dataclass(frozen=True)
-class ABMCTS:
+class ABMCTS(StepSearch):
     """Adaptive-branching tree search over whole answers, or over steps.
 
     Going deeper, a finished answer is revised in a further turn, and an unfinished one continued.
@@ -41,31 +42,27 @@ class ABMCTS:
     """
 
     verifier: Verifier
-    iterations: int = 8
-    width: int = 4
-    depth: int = 4
-    enough: float = math.inf
+    iterations: Count = 8
+    width: Count = 4
+    depth: Count = 4
+    enough: Limit = math.inf
     improve: str = IMPROVE
     instruction: str = STEP_BY_STEP
     sampling: Sampling = Sampling(signals=True)
 
-    def __post_init__(self) -> None:
-        check(self, "iterations", "width", "depth")
-
-    def __call__(self, run: Run, prompt: Prompt) -> Node:
-        root = Attempt(pose(run, prompt, self.instruction))
+    def rounds(self, run: Run, root: Node) -> Iterator[Left]:
+        """Each is an iteration."""
+        top = Attempt(root)
         for _ in range(self.iterations):
-            grown = [self._walk(root, run.rng) for _ in range(self.width)]
+            grown = [self._walk(top, run.rng) for _ in range(self.width)]
             nodes = run.extend([self._open(run, attempt) for attempt in grown], self.sampling)
             scores = run.score(nodes, self.verifier)
             for parent, node, score in zip(grown, nodes, scores, strict=False):
                 parent.add(Attempt(node, parent, _unit(score)))
-            _tell(run, root)
-            best = chosen(run, [attempt.node for attempt in root.all()])
-            run.checkpoint(best)
-            if best.verdict is not None and best.verdict.score >= self.enough:
+            _tell(run, top)
+            yield [attempt.node for attempt in top.all()], None
+            if any(merit(n) >= self.enough and finished(run, n) for n in nodes):
                 break
-        return best
 
     def _walk(self, attempt: Attempt, rng: np.random.Generator) -> Attempt:
         """Return the attempt below which the next one is drawn."""

@@ -1,18 +1,19 @@
-"""Search over steps that keeps the best few: beam search, and its diverse form."""
+"""StepSearch over steps that keeps the best few: beam search, and its diverse form."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from itslab.core import Node, Prompt, Sampling, Verifier, require
+from itslab.core import Node, Sampling, Verifier
+from itslab.options import Count, Whole
 from itslab.run import Run
-from itslab.strategies.chains import STEP_BY_STEP, pose
+from itslab.strategies.chains import STEP_BY_STEP
 from itslab.strategies.steps import (
     PARAGRAPH,
     Final,
-    check,
-    check_final,
-    chosen,
+    Left,
+    StepSearch,
     distinct,
     families,
     judge,
@@ -21,7 +22,7 @@ from itslab.strategies.steps import (
 
 
 @dataclass(frozen=True)
-class BeamSearch:
+class BeamSearch(StepSearch):
     """Continue the ``width`` best chains by ``expand`` steps each, keep the best, and so on.
 
     Finished chains keep their place for as long as nothing better takes it. Snell et al. 2024
@@ -33,28 +34,24 @@ class BeamSearch:
         expand: steps drawn after each of them; the first round draws ``width`` × ``expand``.
         depth: rounds at most.
         lookahead: greedy steps more by which a step is judged.
-        final: of the chains left, the one with the best ``score``, or the answer that wins a
-            ``vote`` of the finished ones.
+        final: of all chains finished so far, the one with the best ``score``; or the answer that
+            wins a ``vote`` of the finished ones among those kept.
         instruction: as of ``ChainOfThought``.
         sampling: of one step, and where it ends.
     """
 
     verifier: Verifier
-    width: int = 4
-    expand: int = 4
-    depth: int = 16
-    lookahead: int = 0
+    width: Count = 4
+    expand: Count = 4
+    depth: Count = 16
+    lookahead: Whole = 0
     final: Final = "score"
     instruction: str = STEP_BY_STEP
     sampling: Sampling = PARAGRAPH
 
-    def __post_init__(self) -> None:
-        check(self, "width", "expand", "depth")
-        check_final(self.final)
-        require(self.lookahead >= 0, "lookahead", self.lookahead, "a whole number ≥ 0")
-
-    def __call__(self, run: Run, prompt: Prompt) -> Node:
-        beams, each = [pose(run, prompt, self.instruction)], self.width * self.expand
+    def rounds(self, run: Run, root: Node) -> Iterator[Left]:
+        """Each draws steps after all unfinished chains kept."""
+        beams, each = [root], self.width * self.expand
         for _ in range(self.depth):
             growing = [beam for beam in beams if not beam.ended]
             if not growing:
@@ -65,8 +62,7 @@ class BeamSearch:
             rivals.sort(key=merit, reverse=True)
             run.prune(rivals[self.width :])
             beams, each = rivals[: self.width] or beams, self.expand
-            run.checkpoint(chosen(run, beams, self.final))
-        return chosen(run, beams, self.final)
+            yield beams, None
 
 
 @dataclass(frozen=True)
@@ -78,8 +74,9 @@ class DVTS(BeamSearch):
     ``expand`` steps drawn in each of them the best goes on.
     """
 
-    def __call__(self, run: Run, prompt: Prompt) -> Node:
-        beams = [pose(run, prompt, self.instruction)] * self.width
+    def rounds(self, run: Run, root: Node) -> Iterator[Left]:
+        """Each draws steps in all unfinished subtrees."""
+        beams = [root] * self.width
         for _ in range(self.depth):
             growing = [i for i, beam in enumerate(beams) if not beam.ended]
             if not growing:
@@ -89,5 +86,4 @@ class DVTS(BeamSearch):
             for i, family in zip(growing, families(steps, self.expand), strict=False):
                 beams[i] = max(family, key=merit)
                 run.prune(step for step in family if step is not beams[i])
-            run.checkpoint(chosen(run, beams, self.final))
-        return chosen(run, beams, self.final)
+            yield beams, None

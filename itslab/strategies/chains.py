@@ -1,15 +1,16 @@
 """One chain: answer directly, think first, or think for as long as it is told to.
 
 Wei et al. 2022, Chain-of-Thought Prompting (arXiv:2201.11903); the zero-shot form is Kojima et al.
-2022 (arXiv:2205.11916, §2). Budget forcing is Muennighoff et al. 2025, s1 (arXiv:2501.19393, §3).
+2022 (arXiv:2205.11916, §3). Budget forcing is Muennighoff et al. 2025, s1 (arXiv:2501.19393, §3).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from itslab.core import Node, Prompt, Sampling, as_messages, require
-from itslab.run import Run
+from itslab.core import Node, Prompt, PromptTooLong, Sampling, as_messages, require
+from itslab.options import Count, Options, Text, Whole, check
+from itslab.run import Halt, Run
 
 STEP_BY_STEP = "Think step by step, then give the final answer within \\boxed{}."
 ANSWER_ONLY = "Give the final answer within \\boxed{}, without any explanation."
@@ -33,7 +34,7 @@ def force(run: Run, node: Node, final: str, close: str, sampling: Sampling) -> N
 
 
 @dataclass(frozen=True)
-class Direct:
+class Direct(Options):
     """The answer at once, without reasoning, the most likely one by default.
 
     Small models reason although they are told not to, so the reply is begun for them.
@@ -56,7 +57,7 @@ class Direct:
 
 
 @dataclass(frozen=True)
-class ChainOfThought:
+class ChainOfThought(Options):
     """One chain of thought, then the answer."""
 
     instruction: str = STEP_BY_STEP
@@ -68,52 +69,65 @@ class ChainOfThought:
 
 
 @dataclass(frozen=True)
-class ExtendedThinking:
+class ExtendedThinking(Options):
     """One chain whose thinking is held between a floor and a ceiling: budget forcing.
 
     A model that stops thinking before the floor is made to go on by words put into its mouth. At
     the ceiling its thinking is cut and the final answer forced.
 
     Args:
-        floor: tokens that are thought at least, unless the budget ends before.
+        floor: tokens that are thought at least, unless the budget or the context ends before.
         ceiling: tokens that are thought at most.
         wait: what it is made to say when it stops too early.
         tags: what opens and closes the thinking of a model that was trained to think between tags,
             such as ``("<think>", "</think>")``. None for any other: its whole chain is thinking,
             and it stops where it closes its turn.
         final: what it is made to say before a forced answer. Thinking without tags that has said
-            its last word (``\\boxed{``) already is not asked again.
+            its last word (``\\boxed{``) and then ``close`` already is not asked again.
         close: what ends a forced answer; "" leaves that to the model.
         instruction: as of ``ChainOfThought``.
         sampling: ``max_tokens`` is for the answer after the thinking.
     """
 
-    floor: int = 0
-    ceiling: int = 512
-    wait: str = "\n\nWait, let me check this again.\n"
-    tags: tuple[str, str] | None = None
-    final: str = f"\n\n{FINAL}"
+    floor: Whole = 0
+    ceiling: Count = 512
+    wait: Text = "\n\nWait, let me check this again.\n"
+    tags: tuple[Text, Text] | None = None
+    final: Text = f"\n\n{FINAL}"
     close: str = CLOSE
     instruction: str = STEP_BY_STEP
     sampling: Sampling = Sampling(temperature=0, max_tokens=48)
 
     def __post_init__(self) -> None:
-        require(self.floor >= 0, "floor", self.floor, "a whole number ≥ 0")
-        valid = f"a whole number ≥ 1 and ≥ floor={self.floor}"
-        require(self.ceiling >= max(self.floor, 1), "ceiling", self.ceiling, valid)
-        require(bool(self.wait), "wait", self.wait, "some text")
+        check(self)
+        valid = f"a whole number ≥ floor={self.floor}"
+        require(self.ceiling >= self.floor, "ceiling", self.ceiling, valid)
+        require(bool(self.final.strip()), "final", self.final, "text that is not blank")
 
     def __call__(self, run: Run, prompt: Prompt) -> Node:
+        began = len(run.tree)
+        try:
+            return self._answer(run, pose(run, prompt, self.instruction))
+        except PromptTooLong:
+            if not any(node.completion for node in run.tree.nodes[began:]):
+                raise
+            raise Halt("context") from None
+
+    def _answer(self, run: Run, node: Node) -> Node:
         opening, closing = self.tags or ("", "")
-        node = pose(run, prompt, self.instruction)
         if opening:
             node = run.append(node, f"{opening}\n")
         node, cut = self._think(run, node, closing)
-        if cut and (closing or self.final.split()[-1] not in node.turn_text):
+        if cut and (closing or not self._answered(node.turn_text)):
             return force(run, node, closing + self.final, self.close, self.sampling)
         if closing:
             [node] = run.extend(run.append(node, f"{closing}\n"), self.sampling)
         return node
+
+    def _answered(self, thinking: str) -> bool:
+        """Whether an answer was begun as ``final`` ends, and closed."""
+        _, begun, answer = thinking.rpartition(self.final.split()[-1])
+        return bool(begun) and self.close in answer
 
     def _think(self, run: Run, node: Node, closing: str) -> tuple[Node, bool]:
         """Think from the floor to the ceiling; return the end, and whether it was cut there."""
@@ -123,7 +137,7 @@ class ExtendedThinking:
             room = replace(self.sampling, max_tokens=self.ceiling - thought, stop=stop)
             [node] = run.extend(node, room)
             assert node.completion is not None  # it was drawn
-            thought += node.completion.cost.decoded
+            thought += max(node.completion.cost.decoded, 1)  # a server may not tell
             if thought >= self.floor:
                 return node, node.completion.finish == "length"
             node = run.append(node, self.wait)

@@ -10,30 +10,32 @@ arXiv:1911.08265, appendix B), so that exploring is worth the same with any veri
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, get_args
+from typing import Annotated, Literal
 
-from itslab.core import Node, Prompt, Sampling, Verifier, require
+from itslab.core import Node, Sampling, Verifier
+from itslab.options import Bounds, Count, Limit, NotNegative, Whole
 from itslab.run import Run
 from itslab.strategies.bandits import puct, uct
-from itslab.strategies.chains import STEP_BY_STEP, pose
-from itslab.strategies.steps import PARAGRAPH, check, check_final, chosen, distinct, merit
+from itslab.strategies.chains import STEP_BY_STEP
+from itslab.strategies.steps import PARAGRAPH, Left, StepSearch, chosen, distinct, finished, merit
 
 Rule = Literal["uct", "puct"]
 Choice = Literal["visits", "value", "vote"]
 
 
 @dataclass(frozen=True)
-class MCTS:
+class MCTS(StepSearch):
     """Monte Carlo tree search.
 
     An iteration selects up to ``width`` leaves, draws ``expand`` steps after each, values every new
-    step, and adds its value to all steps before it.
+    step, and adds its value to all steps before it. A finished chain is a leaf like any other, but
+    nothing is drawn after it: its own value is added once more.
 
     Args:
         verifier: values a step by itself or, with rollouts, the finished chains that it leads to.
-            What cannot be scored is worth as little as the least so far.
+            What cannot be scored is worth as little as the least known.
         iterations: at most.
         width: leaves in an iteration.
         expand: steps drawn after a leaf.
@@ -46,49 +48,48 @@ class MCTS:
             keeps to ``expand``.
         depth: steps in a chain at most.
         enough: a finished chain that scores this ends the search.
-        final: go down along the most ``visits`` to a finished chain, take the one with the best
-            ``value``, or let all finished ones ``vote``.
+        final: of all finished chains take the one with the best ``value``; or of those below the
+            step with the most ``visits``, and the most of those after it, and so on; or let all
+            ``vote``.
         instruction: as of ``ChainOfThought``.
         sampling: of one step, and where it ends.
         rollout: of the rest of a chain.
     """
 
     verifier: Verifier
-    iterations: int = 16
-    width: int = 4
-    expand: int = 4
-    rollouts: int = 0
-    c: float = 1.0
+    iterations: Count = 16
+    width: Count = 4
+    expand: Count = 4
+    rollouts: Whole = 0
+    c: NotNegative = 1.0
     rule: Rule = "uct"
-    widening: float = 0.0
-    depth: int = 16
-    enough: float = math.inf
-    final: Choice = "visits"
+    widening: Annotated[float, Bounds(0, 1, open="high")] = 0.0
+    depth: Count = 16
+    enough: Limit = math.inf
+    final: Choice = "value"
     instruction: str = STEP_BY_STEP
     sampling: Sampling = PARAGRAPH
     rollout: Sampling = Sampling(signals=True)
 
-    def __post_init__(self) -> None:
-        check(self, "iterations", "width", "expand", "depth")
-        check_final(self.final, get_args(Choice))
-        require(self.rollouts >= 0, "rollouts", self.rollouts, "a whole number ≥ 0")
-        require(self.c >= 0, "c", self.c, "a number ≥ 0")
-        require(0 <= self.widening < 1, "widening", self.widening, "in [0, 1)")
-        require(self.rule in get_args(Rule), "rule", self.rule, "'uct' or 'puct'")
+    @property
+    def rest(self) -> Sampling:
+        """As of a rollout."""
+        return self.rollout
 
-    def __call__(self, run: Run, prompt: Prompt) -> Node:
-        search = Search(self, run, Branch(pose(run, prompt, self.instruction)))
+    def rounds(self, run: Run, root: Node) -> Iterator[Left]:
+        """Each is an iteration."""
+        tree = Search(self, run, Branch(root))
         for _ in range(self.iterations):
-            leaves = search.select()
+            leaves = tree.select()
             if not leaves:
                 break
-            fresh = search.expand(leaves)
-            search.back_up(fresh, search.simulate(fresh))
-            best = search.choose()
-            run.checkpoint(best)
-            if best.ended and merit(best) >= self.enough:
+            fresh = tree.expand(leaves)
+            tree.back_up(fresh, tree.simulate(fresh))
+            chains = tree.root.chains()
+            good = [c for c in chains if finished(run, c) and merit(c) >= self.enough]
+            yield good or tree.candidates(), None
+            if good:
                 break
-        return search.choose()
 
 
 @dataclass(eq=False)
@@ -103,6 +104,8 @@ class Branch:
         drawn: how many were drawn, repetitions included.
         ends: chains that its rollouts led to.
         visits, total: how many values it and the steps after it brought, and their sum.
+        unscored: how many of them are not known, and stand in the sum as the least known.
+        worth: the value that it brought itself; nan if it is not known.
         pending: walks through it in the batch under way.
     """
 
@@ -114,6 +117,8 @@ class Branch:
     ends: list[Node] = field(default_factory=list)
     visits: int = 0
     total: float = 0.0
+    unscored: int = 0
+    worth: float = math.nan
     pending: int = 0
 
     @property
@@ -133,16 +138,20 @@ class Branch:
             yield branch
             branch = branch.parent
 
+    def all(self) -> Iterator[Branch]:
+        """This branch and all below it."""
+        yield self
+        for child in self.children:
+            yield from child.all()
+
     def chains(self) -> Iterator[Node]:
         """All chains in this branch: steps, and where rollouts led."""
-        yield self.node
-        yield from self.ends
-        for child in self.children:
-            yield from child.chains()
+        for branch in self.all():
+            yield from (branch.node, *branch.ends)
 
 
 class Search:
-    """The state of a search, and the four phases of an iteration."""
+    """The state of a search, and the phases of an iteration."""
 
     def __init__(self, options: MCTS, run: Run, root: Branch) -> None:
         self.options, self.run, self.root = options, run, root
@@ -151,12 +160,22 @@ class Search:
     # -- select ------------------------------------------------------------------------------------
 
     def select(self) -> list[Branch]:
-        """Return leaves to expand. A walk to one counts as a loss for the walks that follow."""
+        """Return leaves to expand; none if there are none left.
+
+        A walk to a leaf counts as a loss for the walks that follow. One that comes to the end of a
+        finished chain, for the first time in this iteration, adds its value once more.
+        """
         leaves: list[Branch] = []
-        while len(leaves) < self.options.width and self._open(self.root, leaves):
+        taken: set[Branch] = set()
+        while len(leaves) < self.options.width and self._open(self.root, taken):
             leaf = self.root
-            while not self._room(leaf):
-                leaf = max((c for c in leaf.children if self._open(c, leaves)), key=self.promise)
+            while not self._room(leaf) and not self._final(leaf):
+                rivals = [c for c in leaf.children if self._open(c, taken, self._final)]
+                leaf = max(rivals, key=self.promise)
+            taken.add(leaf)
+            if self._final(leaf):
+                self._revisit(leaf)
+                continue
             leaves.append(leaf)
             for branch in leaf.lineage():
                 branch.pending += 1
@@ -175,15 +194,26 @@ class Search:
             return uct(value, visits, rivals, self.options.c)
         return puct(value, visits, rivals, self.options.c, branch.prior)
 
-    def _open(self, branch: Branch, taken: Sequence[Branch]) -> bool:
-        """Whether anything in a branch is left to expand."""
+    def _open(
+        self,
+        branch: Branch,
+        taken: set[Branch],
+        too: Callable[[Branch], bool] = lambda branch: False,
+    ) -> bool:
+        """Whether a branch holds a leaf not taken that can be expanded, or that counts as well."""
         if branch in taken:
             return False
-        return self._room(branch) > 0 or any(self._open(c, taken) for c in branch.children)
+        if self._room(branch) or too(branch):
+            return True
+        return any(self._open(child, taken, too) for child in branch.children)
+
+    def _final(self, branch: Branch) -> bool:
+        """Whether a chain goes no further than this step."""
+        return branch.node.ended or branch.depth == self.options.depth
 
     def _room(self, branch: Branch) -> int:
         """How many steps may be drawn after a branch now."""
-        if branch.node.ended or branch.depth == self.options.depth:
+        if self._final(branch):
             return 0
         grown = math.pow(max(branch.visits, 1), self.options.widening)
         return max(math.floor(self.options.expand * grown) - branch.drawn, 0)
@@ -225,16 +255,38 @@ class Search:
 
     def back_up(self, fresh: Sequence[Branch], values: Sequence[float]) -> None:
         """Add the value of each new branch to all branches that it continues."""
+        before = self._worst
         known = [value for value in values if not math.isnan(value)]
         self.least = min([self.least, *known])
         self.greatest = max([self.greatest, *known])
-        worst = self.least if math.isfinite(self.least) else 0.0
+        changed = dict.fromkeys(branch for branch in self.root.all() if branch.unscored)
+        for branch in changed:
+            branch.total += branch.unscored * (self._worst - before)
         for branch, value in zip(fresh, values, strict=True):
-            for above in branch.lineage():
-                above.visits += 1
-                above.total += worst if math.isnan(value) else value
-        for changed in {above: None for branch in fresh for above in branch.lineage()}:
-            self._tell(changed)
+            branch.worth = value
+            self._add(branch)
+        changed |= dict.fromkeys(above for branch in fresh for above in branch.lineage())
+        for branch in changed:
+            self._tell(branch)
+
+    def _revisit(self, leaf: Branch) -> None:
+        """Add the value of a leaf once more."""
+        self._add(leaf)
+        for branch in leaf.lineage():
+            self._tell(branch)
+
+    @property
+    def _worst(self) -> float:
+        """What stands for a value that is not known: the least known."""
+        return self.least if math.isfinite(self.least) else 0.0
+
+    def _add(self, branch: Branch) -> None:
+        """Add a branch's own value to itself and all above."""
+        unknown = math.isnan(branch.worth)
+        for above in branch.lineage():
+            above.visits += 1
+            above.unscored += unknown
+            above.total += self._worst if unknown else branch.worth
 
     def _tell(self, branch: Branch) -> None:
         terms = {"visits": branch.visits, "value": branch.value}
@@ -246,20 +298,21 @@ class Search:
 
     # -- the answer --------------------------------------------------------------------------------
 
-    def choose(self) -> Node:
-        """Return the chain that answers for the search so far."""
-        if self.options.final == "value":
-            return chosen(self.run, list(self.root.chains()))
-        if self.options.final == "vote":
-            return chosen(self.run, list(self.root.chains()), "vote")
+    def candidates(self) -> list[Node]:
+        """The chains of which one answers for the search so far."""
         branch = self.root
-        while branch.children:
+        while self.options.final == "visits" and branch.children:
             branch = max(branch.children, key=lambda child: child.visits)
         for above in branch.lineage():
-            best = chosen(self.run, list(above.chains()))
-            if self.run.extract(best.turn_text) is not None:
-                return best
-        return best
+            ended = [chain for chain in above.chains() if finished(self.run, chain)]
+            if ended and self.options.final != "value":
+                return ended
+        return list(self.root.chains())
+
+    def choose(self) -> Node:
+        """Return the chain that answers for the search so far."""
+        vote = self.options.final == "vote"
+        return chosen(self.run, self.candidates(), "vote" if vote else "score")
 
 
 def _set_priors(children: Sequence[Branch]) -> None:

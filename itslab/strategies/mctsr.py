@@ -10,21 +10,23 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from itslab.core import Node, Prompt, require
+from itslab.core import Node, Prompt
+from itslab.options import Count, NotNegative, Whole
 from itslab.run import Run
 from itslab.strategies.chains import pose
 from itslab.strategies.refinement import SelfRefine
-from itslab.strategies.steps import check, chosen, merit
-from itslab.strategies.versions import Line, converse
+from itslab.strategies.steps import chosen, merit
+from itslab.strategies.versions import Line, converse, unjudged
 
 
 @dataclass(frozen=True)
 class MCTSr(SelfRefine):
     """Monte Carlo tree self-refine: criticise and revise the version that promises most.
 
-    A version's quality is its score at first and, after each revision of it, the mean of that and
-    of its best revision's. The paper averages several noisy scores by a model; a verifier here is
-    asked once. Qualities are scaled to [0, 1] by the least and the greatest score so far.
+    A version's quality is its score or, once it was revised, the mean of its score and of its best
+    revision's quality. The paper averages several noisy scores by a model; a verifier here is asked
+    once. What could not be scored is worth the least score so far. Qualities are scaled to [0, 1]
+    by the least and the greatest score.
 
     Args:
         verifier: says how good a version is; everything hangs on it.
@@ -37,15 +39,10 @@ class MCTSr(SelfRefine):
             ``SelfRefine``.
     """
 
-    iterations: int = 4
-    width: int = 1
-    children: int = 2
-    c: float = 1.4
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check(self, "width", "children")
-        require(self.c >= 0, "c", self.c, "a number ≥ 0")
+    iterations: Whole = 4
+    width: Count = 1
+    children: Count = 2
+    c: NotNegative = 1.4
 
     def __call__(self, run: Run, prompt: Prompt) -> Node:
         root = Version()
@@ -89,7 +86,10 @@ class MCTSr(SelfRefine):
         for parent, node in fresh:
             line = replace(parent.line, versions=[*parent.line.versions])
             line.add(run, node, self.enough)
-            parent.add(Version(line, parent, max(merit(node), least)))
+            parent.add(Version(line, parent, merit(node)))
+        for version in root.below():
+            if unjudged(version.line.last):
+                version.score = least
         for version in root.below():
             told = {"visits": version.visits, "value": version.quality}
             run.tree.log("value", version.line.last, **told)
@@ -106,23 +106,28 @@ class Version:
     Args:
         line: the versions that led to it, and itself.
         parent: what it revises.
-        quality: what it promises.
+        score: its own.
         visits: how many versions it and all below it are.
         children: its revisions.
     """
 
     line: Line = field(default_factory=Line)
     parent: Version | None = None
-    quality: float = 0.0
+    score: float = 0.0
     visits: int = 1
     children: list[Version] = field(default_factory=list)
+
+    @property
+    def quality(self) -> float:
+        """What it promises."""
+        best = max((child.quality for child in self.children), default=self.score)
+        return (self.score + best) / 2
 
     def add(self, child: Version) -> None:
         """Append a revision, and let it count for everything above it."""
         self.children.append(child)
         above: Version | None = self
         while above is not None:
-            above.quality = (above.quality + max(c.quality for c in above.children)) / 2
             above.visits += 1
             above = above.parent
 

@@ -6,32 +6,37 @@ particle that looks bad keeps its chance.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
 from itslab.answers import Weigh, as_weights
-from itslab.core import Node, Prompt, Sampling, Verifier, require
+from itslab.core import Node, Sampling, Verifier
+from itslab.options import Count, NotNegative, Positive, Share
 from itslab.run import Run
-from itslab.strategies.chains import STEP_BY_STEP, pose
+from itslab.strategies.chains import STEP_BY_STEP
 from itslab.strategies.resampling import (
     Weights,
     effective_size,
     multinomial,
+    reweighted,
     systematic,
-    tempered,
 )
-from itslab.strategies.steps import PARAGRAPH, Final, check, check_final, chosen
+from itslab.strategies.steps import PARAGRAPH, Final, Left, StepSearch
 
 _SCHEMES = {"systematic": systematic, "multinomial": multinomial}
 
 
 @dataclass(frozen=True)
-class ParticleFilter:
+class ParticleFilter(StepSearch):
     """Extend ``n`` chains by a step, weigh them by a verifier, and draw the next ``n`` among them.
 
-    A chain's weight is what the verifier says of all of it so far, to the power of 1 ÷ temperature.
-    The chains are resampled where few of them carry most of the weight; one that is drawn twice
-    goes on in two ways. Finished chains stay and are drawn like all others.
+    In each round a chain's weight is multiplied by what the verifier says of all of it so far, to
+    the power of 1 ÷ temperature. Where few chains carry most of the weight, all are drawn anew, and
+    weigh the same again; one that is drawn twice goes on in two ways. Finished chains stay, and are
+    weighed and drawn like all others.
 
     Args:
         verifier: scores a chain by what it says so far.
@@ -43,33 +48,25 @@ class ParticleFilter:
         threshold: particles are resampled if their effective number is at most this share of n; 1
             is always, 0 never.
         resampling: ``systematic`` draws all with one random number, ``multinomial`` each by itself.
-        final, instruction, sampling: as of ``BeamSearch``.
+        final: as of ``BeamSearch``; in a ``vote`` the particles have their weights.
+        instruction, sampling: as of ``BeamSearch``.
     """
 
     verifier: Verifier
-    n: int = 8
-    depth: int = 16
+    n: Count = 8
+    depth: Count = 16
     weigh: Weigh = "score"
-    temperature: float = 1.0
-    cooling: float = 1.0
-    threshold: float = 1.0
+    temperature: NotNegative = 1.0
+    cooling: Positive = 1.0
+    threshold: Share = 1.0
     resampling: Literal["systematic", "multinomial"] = "systematic"
     final: Final = "score"
     instruction: str = STEP_BY_STEP
     sampling: Sampling = PARAGRAPH
 
-    def __post_init__(self) -> None:
-        check(self, "n", "depth")
-        check_final(self.final)
-        as_weights([], self.weigh)
-        require(self.temperature >= 0, "temperature", self.temperature, "a number ≥ 0")
-        require(self.cooling > 0, "cooling", self.cooling, "a number > 0")
-        require(0 <= self.threshold <= 1, "threshold", self.threshold, "in [0, 1]")
-        valid = " or ".join(map(repr, _SCHEMES))
-        require(self.resampling in _SCHEMES, "resampling", self.resampling, valid)
-
-    def __call__(self, run: Run, prompt: Prompt) -> Node:
-        particles = [pose(run, prompt, self.instruction)] * self.n
+    def rounds(self, run: Run, root: Node) -> Iterator[Left]:
+        """Each extends the unfinished particles by a step, and weighs all."""
+        particles, weights = [root] * self.n, np.full(self.n, 1 / self.n)
         temperature = self.temperature
         for _ in range(self.depth):
             growing = [i for i, particle in enumerate(particles) if not particle.ended]
@@ -79,18 +76,19 @@ class ParticleFilter:
             run.score(steps, self.verifier)
             for i, step in zip(growing, steps, strict=False):
                 particles[i] = step
-            weights = self._weights(run, particles, temperature)
-            if effective_size(weights) <= self.threshold * self.n:
+            weights = self._weigh(run, weights, particles, temperature)
+            yield particles, weights.tolist()
+            if self.threshold == 1 or effective_size(weights) <= self.threshold * self.n:
                 drawn = [particles[i] for i in _SCHEMES[self.resampling](weights, run.rng)]
                 run.prune({p: None for p in particles if p not in drawn})
-                particles = drawn
+                particles, weights = drawn, np.full(self.n, 1 / self.n)
             temperature *= self.cooling
-            run.checkpoint(chosen(run, particles, self.final))
-        return chosen(run, particles, self.final)
 
-    def _weights(self, run: Run, particles: list[Node], temperature: float) -> Weights:
+    def _weigh(
+        self, run: Run, weights: Weights, particles: list[Node], temperature: float
+    ) -> Weights:
         scores = [p.verdict.score if p.verdict else float("nan") for p in particles]
-        weights = tempered(as_weights(scores, self.weigh), temperature)
+        weights = reweighted(weights, as_weights(scores, self.weigh), temperature)
         for particle, weight in zip(particles, weights.tolist(), strict=True):
             run.tree.log("value", particle, weight=weight)
         return weights

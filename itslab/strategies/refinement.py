@@ -9,13 +9,15 @@ than the last.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from itslab.core import Node, Prompt, Sampling, Verifier, require
+from itslab.core import Node, Prompt, Sampling, Verifier
+from itslab.options import Count, Limit, Options, Text, Whole
 from itslab.run import Run
 from itslab.strategies.chains import STEP_BY_STEP, pose
-from itslab.strategies.steps import Final, check, check_final, chosen
+from itslab.strategies.steps import Final, chosen
 from itslab.strategies.versions import Line, converse, remark, unjudged
 
 CORRECT = (
@@ -34,7 +36,7 @@ REVISE = "Now give the whole solution again, corrected, with the final answer wi
 
 
 @dataclass(frozen=True)
-class CheckedRefine:
+class CheckedRefine(Options):
     """Answer, let a verifier point at what is wrong, and revise until it finds nothing more.
 
     For mathematics with ``Arithmetic``, which recomputes each equation and points at the first that
@@ -56,18 +58,13 @@ class CheckedRefine:
     """
 
     verifier: Verifier
-    iterations: int = 3
-    branches: int = 1
-    enough: float = 1.0
+    iterations: Whole = 3
+    branches: Count = 1
+    enough: Limit = 1.0
     final: Final = "score"
     request: str = CORRECT
     instruction: str = STEP_BY_STEP
     sampling: Sampling = Sampling()
-
-    def __post_init__(self) -> None:
-        require(self.iterations >= 0, "iterations", self.iterations, "a whole number ≥ 0")
-        check(self, "branches")
-        check_final(self.final)
 
     def __call__(self, run: Run, prompt: Prompt) -> Node:
         drafts = run.extend(pose(run, prompt, self.instruction), self.sampling, self.branches)
@@ -140,14 +137,14 @@ class SelfRefine(CheckedRefine):
         enough: by default no score is; the critique ends a line.
         request: asks for a revision, after the critique.
         critique: asks for the critique.
-        content: a critique that says this ends the line.
+        content: a critique whose last line says this, and no more, ends the line.
         criticism: the sampling of a critique.
     """
 
-    enough: float = math.inf
+    enough: Limit = math.inf
     request: str = REVISE
     critique: str = CRITIQUE
-    content: str = "No mistake"
+    content: Text = "No mistake"
     criticism: Sampling = Sampling(max_tokens=256)
 
     def ask(self, run: Run, lines: Sequence[Line]) -> list[Node | None]:
@@ -159,7 +156,16 @@ class SelfRefine(CheckedRefine):
     def _answer(self, run: Run, line: Line, critique: Node | None) -> Node | None:
         if critique is None:
             return None
-        if self.content.lower() in critique.text.lower():
+        if _says(critique.text, self.content):
             line.end(run, "content")
             return None
         return run.reply(critique, self.request)
+
+
+def _says(critique: str, verdict: str) -> bool:
+    """Whether the last line of a critique is a verdict, such as "So there is no mistake."."""
+    line = re.sub(r"[*_`\"]", "", critique.strip().rpartition("\n")[2]).strip(" .!")
+    opening = (
+        r"(?:[a-z ]+: *)?(?:(?:so|thus|therefore|hence),? )?(?:there (?:is|are) |i see |i found )?"
+    )
+    return re.fullmatch(f"{opening}{re.escape(verdict.strip(' .!'))}s?", line, re.I) is not None

@@ -8,11 +8,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from itslab.core import Node, Prompt, Sampling, Verifier, require
+from itslab.core import Node, Prompt, Sampling, Verifier
+from itslab.options import Count, Limit, Options, Whole
 from itslab.run import Run
 from itslab.strategies.chains import STEP_BY_STEP, pose
-from itslab.strategies.steps import Final, check, check_final, chosen
-from itslab.strategies.versions import Line, converse, remark
+from itslab.strategies.steps import Final, chosen
+from itslab.strategies.versions import Line, converse, remark, unjudged
 
 REFLECT = (
     "{note}\n\nIn one or two sentences: what went wrong, and what should be done differently in "
@@ -22,7 +23,7 @@ LESSONS = "Lessons from earlier attempts, which were wrong:\n{lessons}"
 
 
 @dataclass(frozen=True)
-class Reflexion:
+class Reflexion(Options):
     """Attempt, learn a lesson in words from what went wrong, attempt anew with the lessons in mind.
 
     An attempt does not see the earlier ones, only the lessons. It ends as ``CheckedRefine`` does.
@@ -37,19 +38,14 @@ class Reflexion:
     """
 
     verifier: Verifier
-    iterations: int = 3
-    memory: int = 3
-    enough: float = 1.0
+    iterations: Whole = 3
+    memory: Count = 3
+    enough: Limit = 1.0
     final: Final = "score"
     reflect: str = REFLECT
     instruction: str = STEP_BY_STEP
     sampling: Sampling = Sampling()
     lesson: Sampling = Sampling(max_tokens=96)
-
-    def __post_init__(self) -> None:
-        require(self.iterations >= 0, "iterations", self.iterations, "a whole number ≥ 0")
-        check(self, "memory")
-        check_final(self.final)
 
     def __call__(self, run: Run, prompt: Prompt) -> Node:
         line, lessons = Line(), list[str]()
@@ -57,6 +53,8 @@ class Reflexion:
             [attempt] = run.extend(self._pose(run, prompt, lessons), self.sampling)
             run.score([attempt], self.verifier)
             line.add(run, attempt, self.enough)
+            if unjudged(attempt) and not line.why:
+                line.end(run, "unjudged")
             run.checkpoint(chosen(run, line.versions, self.final))
             if line.why or not left:
                 break

@@ -34,6 +34,13 @@ def tempered(weights: Sequence[float], temperature: float) -> Weights:
     return np.asarray(powered / powered.sum())
 
 
+def reweighted(weights: Weights, scores: Sequence[float], temperature: float) -> Weights:
+    """Return weights times the tempered scores, normalised; the latter alone if all would be 0."""
+    fresh = tempered(scores, temperature)
+    product = weights * fresh
+    return product / product.sum() if product.any() else fresh
+
+
 def effective_size(weights: Weights) -> float:
     """Return 1 ÷ Σw²: how many equally weighted particles would be as good (Kong 1992)."""
     return float(1 / np.square(weights).sum())
@@ -55,5 +62,5 @@ def multinomial(weights: Weights, rng: np.random.Generator) -> list[int]:
 
 def _ancestors(weights: Weights, points: NDArray[np.float64]) -> list[int]:
     cumulated = np.cumsum(weights)
-    cumulated[-1] = math.inf  # rounding may leave it below the last point
+    cumulated[cumulated == cumulated[-1]] = math.inf  # rounding may leave it below the last point
     return [int(i) for i in np.searchsorted(cumulated, points, side="right")]

@@ -6,13 +6,14 @@ import math
 from dataclasses import dataclass
 
 from itslab.answers import Weigh, as_weights, vote
-from itslab.core import Node, Prompt, Sampling, Verifier, require
+from itslab.core import Node, Prompt, Sampling, Verifier
+from itslab.options import Count, Options
 from itslab.run import Run
 from itslab.strategies.chains import STEP_BY_STEP, pose
 
 
 @dataclass(frozen=True)
-class SelfConsistency:
+class SelfConsistency(Options):
     """Sample ``n`` chains and return the answer that most of them reach.
 
     Answers are compared in canonical form; chains without one abstain; of answers with equally many
@@ -26,15 +27,11 @@ class SelfConsistency:
         weigh: how a score becomes a weight; see ``answers.as_weights``.
     """
 
-    n: int = 8
+    n: Count = 8
     verifier: Verifier | None = None
     weigh: Weigh = "score"
     instruction: str = STEP_BY_STEP
     sampling: Sampling = Sampling()
-
-    def __post_init__(self) -> None:
-        require(self.n >= 1, "n", self.n, "a whole number ≥ 1")
-        as_weights([], self.weigh)
 
     def __call__(self, run: Run, prompt: Prompt) -> Node | None:
         chains = run.extend(pose(run, prompt, self.instruction), self.sampling, self.n)
@@ -49,7 +46,7 @@ class SelfConsistency:
 
 
 @dataclass(frozen=True)
-class BestOfN:
+class BestOfN(Options):
     """Sample ``n`` chains and return the one a verifier scores highest.
 
     Chains that cannot be scored (``nan``) or hold no answer are passed over while any other is
@@ -57,12 +54,9 @@ class BestOfN:
     """
 
     verifier: Verifier
-    n: int = 8
+    n: Count = 8
     instruction: str = STEP_BY_STEP
     sampling: Sampling = Sampling()
-
-    def __post_init__(self) -> None:
-        require(self.n >= 1, "n", self.n, "a whole number ≥ 1")
 
     def __call__(self, run: Run, prompt: Prompt) -> Node:
         chains = run.extend(pose(run, prompt, self.instruction), self.sampling, self.n)
@@ -76,7 +70,7 @@ class BestOfN:
 
 
 @dataclass(frozen=True)
-class Knockout:
+class Knockout(Options):
     """Sample ``n`` chains and let them meet in pairs until one is left.
 
     Neighbours meet; of an odd number the last waits for the next round; on a draw, or where the
@@ -90,12 +84,9 @@ class Knockout:
     """
 
     judge: Verifier
-    n: int = 8
+    n: Count = 8
     instruction: str = STEP_BY_STEP
     sampling: Sampling = Sampling()
-
-    def __post_init__(self) -> None:
-        require(self.n >= 1, "n", self.n, "a whole number ≥ 1")
 
     def __call__(self, run: Run, prompt: Prompt) -> Node:
         left = run.extend(pose(run, prompt, self.instruction), self.sampling, self.n)

@@ -9,11 +9,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Literal, get_args
+from typing import Literal
 
 from itslab.answers import vote
-from itslab.core import Node, Sampling, Verifier, require
-from itslab.run import Run
+from itslab.core import Node, Prompt, PromptTooLong, Sampling, Verifier
+from itslab.options import Options
+from itslab.run import Halt, Run
+from itslab.strategies.chains import pose
 
 PARAGRAPH = Sampling(stop=("\n\n",), include_stop=True, max_tokens=128, signals=True)
 """A step is a paragraph, of 128 tokens at most. Other stop strings make other steps; without any, a
@@ -24,17 +26,105 @@ LINE = replace(PARAGRAPH, stop=("\n",), max_tokens=64)
 
 Final = Literal["score", "vote"]
 
-
-def check(strategy: Any, *counts: str) -> None:
-    """Refuse counts below 1."""
-    for name in counts:
-        value = getattr(strategy, name)
-        require(value >= 1, name, value, "a whole number ≥ 1")
+Left = tuple[Sequence[Node], Sequence[float] | None]
+"""The chains left in a search, and their weights in a vote; None where all weigh the same."""
 
 
-def check_final(final: str, valid: Sequence[str] = get_args(Final)) -> None:
-    """Refuse unknown ways to choose."""
-    require(final in valid, "final", final, " or ".join(map(repr, valid)))
+class StepSearch(Options):
+    """A search takes rounds over chains that grow, and answers with one that is finished.
+
+    A subclass tells what is left after each round. If in the end no finished chain is as good as
+    the most promising unfinished one, that is drawn to its end. If a budget ended the rounds, what
+    it kept for that (a quarter at most) finishes as many as it can.
+    """
+
+    verifier: Verifier
+    depth: int
+    instruction: str
+    sampling: Sampling
+
+    def rounds(self, run: Run, root: Node) -> Iterator[Left]:
+        """After each round, the chains left and, if they differ, their weights in a vote."""
+        raise NotImplementedError
+
+    def __call__(self, run: Run, prompt: Prompt) -> Node:
+        root = pose(run, prompt, self.instruction)
+        left: Left = [root], None
+        ended: list[Node] = []
+        reason, run.stepwise, run.kept = None, True, self.rest.max_tokens
+        seen = len(run.tree)
+        try:
+            for left in self.rounds(run, root):
+                drawn, seen = run.tree.nodes[seen:], len(run.tree)
+                ended += [node for node in drawn if finished(run, node)]
+                run.kept = 0 if self._settled(left, ended) else self.rest.max_tokens
+                run.checkpoint(self._choose(run, left, ended))
+        except Halt as halt:
+            if halt.reason == "stop":
+                raise
+            reason = halt.reason
+        except PromptTooLong:
+            if left == ([root], None):
+                raise
+            reason = "context"
+        ended += [node for node in run.tree.nodes[seen:] if finished(run, node)]
+        if not self._settled(left, ended):
+            ended += self._finish(run, left[0], several=reason is not None)
+        node = self._choose(run, left, ended)
+        run.best, run.stopped_by = node, reason or run.stopped_by
+        return node
+
+    # -- the answer --------------------------------------------------------------------------------
+
+    @property
+    def rest(self) -> Sampling:
+        """How a chain is drawn to its end, without borders between steps."""
+        return replace(self.sampling, stop=(), include_stop=False, max_tokens=Sampling().max_tokens)
+
+    def _settled(self, left: Left, ended: Sequence[Node]) -> bool:
+        """Whether a finished chain is as good as any that is not finished."""
+        best = max(map(merit, ended), default=-math.inf)
+        by_score = getattr(self, "final", "score") in ("score", "value")
+        going = _going(left[0])
+        return bool(ended) and not (by_score and going and merit(going[0]) > best)
+
+    def _choose(self, run: Run, left: Left, ended: Sequence[Node]) -> Node:
+        """The chain that answers: by score, of all that were ever finished."""
+        chains, weights = left
+        final = getattr(self, "final", "score")
+        if final == "visits":
+            below = any(finished(run, chain) for chain in chains)
+            return chosen(run, chains if below else [*chains, *ended])
+        if final == "vote":
+            winner = voted(run, chains, weights) or voted(run, ended)
+            if winner is not None:
+                return winner
+        return chosen(run, [*chains, *ended])
+
+    def _finish(self, run: Run, chains: Sequence[Node], several: bool) -> list[Node]:
+        """Draw the most promising chains to their end, and score them: one, or all affordable."""
+        going, drawn, run.kept = _going(chains), list[Node](), 0
+        try:
+            drawn = run.extend(going if several else going[:1], self.rest)
+            run.score(drawn, self.verifier)
+        except Halt as halt:
+            if halt.reason == "stop":
+                raise
+        except PromptTooLong:
+            pass
+        return drawn
+
+
+def _going(chains: Sequence[Node]) -> list[Node]:
+    """The ends that may be continued, the most promising first."""
+    inner = {chain.parent for chain in chains}
+    leaves = dict.fromkeys(c for c in chains if not c.ended and c not in inner)
+    return sorted(leaves, key=merit, reverse=True)
+
+
+def finished(run: Run, chain: Node) -> bool:
+    """Whether the model closed its turn here, with an answer in it."""
+    return chain.ended and run.extract(chain.turn_text) is not None
 
 
 def merit(node: Node) -> float:
@@ -88,9 +178,12 @@ def chosen(run: Run, chains: Sequence[Node], final: Final = "score") -> Node:
     def rank(chain: Node) -> tuple[bool, bool, float]:
         return run.extract(chain.turn_text) is not None, chain.ended, merit(chain)
 
-    if final == "vote":
-        ended = [chain for chain in chains if chain.ended]
-        winner = vote([run.extract(chain.turn_text) for chain in ended], key=run.key)
-        if winner is not None:
-            return ended[winner]
-    return max(chains, key=rank)
+    winner = voted(run, chains) if final == "vote" else None
+    return max(chains, key=rank) if winner is None else winner
+
+
+def voted(run: Run, chains: Sequence[Node], weights: Sequence[float] | None = None) -> Node | None:
+    """The first of the finished chains that most agree with; None if none holds an answer."""
+    said = [run.extract(chain.turn_text) if chain.ended else None for chain in chains]
+    winner = vote(said, weights, run.key)
+    return None if winner is None else chains[winner]

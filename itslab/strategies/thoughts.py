@@ -7,19 +7,20 @@ Yao et al. 2023 (arXiv:2305.10601, §3). Its value prompt is a verifier that ask
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from itslab.core import Node, Prompt, Sampling, Verifier, require
+from itslab.core import Node, Sampling, Verifier
+from itslab.options import Count, Limit
 from itslab.run import Run
 from itslab.strategies.beams import BeamSearch
-from itslab.strategies.chains import STEP_BY_STEP, pose
+from itslab.strategies.chains import STEP_BY_STEP
 from itslab.strategies.steps import (
     PARAGRAPH,
     Final,
-    check,
-    check_final,
-    chosen,
+    Left,
+    StepSearch,
     distinct,
     judge,
     merit,
@@ -27,7 +28,7 @@ from itslab.strategies.steps import (
 
 
 @dataclass(frozen=True)
-class TreeOfThoughts:
+class TreeOfThoughts(StepSearch):
     """Search over thoughts, breadth first or depth first.
 
     Breadth first is beam search. Depth first goes on from the most promising thought, leaves those
@@ -46,23 +47,19 @@ class TreeOfThoughts:
 
     verifier: Verifier
     order: Literal["breadth", "depth"] = "breadth"
-    width: int = 4
-    expand: int = 4
-    depth: int = 16
-    threshold: float = -math.inf
-    solutions: int = 1
+    width: Count = 4
+    expand: Count = 4
+    depth: Count = 16
+    threshold: Limit = -math.inf
+    solutions: Count = 1
     final: Final = "score"
     instruction: str = STEP_BY_STEP
     sampling: Sampling = PARAGRAPH
 
-    def __post_init__(self) -> None:
-        check(self, "width", "expand", "depth", "solutions")
-        check_final(self.final)
-        require(self.order in ("breadth", "depth"), "order", self.order, "'breadth' or 'depth'")
-
-    def __call__(self, run: Run, prompt: Prompt) -> Node:
+    def rounds(self, run: Run, root: Node) -> Iterator[Left]:
+        """Each draws thoughts: after the best ones, or after the most promising one."""
         if self.order == "depth":
-            return self._depth_first(run, pose(run, prompt, self.instruction))
+            return self._depth_first(run, root)
         breadth_first = BeamSearch(
             self.verifier,
             self.width,
@@ -72,9 +69,9 @@ class TreeOfThoughts:
             instruction=self.instruction,
             sampling=self.sampling,
         )
-        return breadth_first(run, prompt)
+        return breadth_first.rounds(run, root)
 
-    def _depth_first(self, run: Run, root: Node) -> Node:
+    def _depth_first(self, run: Run, root: Node) -> Iterator[Left]:
         waiting = [(root, 0)]  # with their depths; the most promising one last
         finished: list[Node] = []
         seen = [root]
@@ -92,5 +89,6 @@ class TreeOfThoughts:
             kept = [thought for thought in thoughts if thought.status != "pruned"]
             waiting += [(thought, depth + 1) for thought in sorted(kept, key=merit)]
             seen += thoughts
-            run.checkpoint(chosen(run, finished or seen, self.final))
-        return chosen(run, finished or seen, self.final)
+            yield finished or seen, None
+        if finished:
+            yield finished, None

@@ -117,6 +117,7 @@ def _told(result: Result, problem: Problem) -> dict[str, Any]:
         "elapsed": round(result.elapsed, 3),
         "unscored": dict(result.unscored),
         **({"failed": result.failed} if result.failed else {}),
+        **({"unfinished": True} if result.unfinished else {}),
         "texts": [
             node.text if node.completion else node.text.replace(problem.prompt, HOLE)
             for node in result.tree
@@ -165,6 +166,7 @@ def _restored(run: dict[str, Any], problem: Problem) -> Result:
         elapsed=run["elapsed"],
         unscored=run["unscored"],
         failed=run.get("failed", ""),
+        unfinished=run.get("unfinished", False),
     )
 
 
