@@ -18,6 +18,10 @@ from itslab.core import Backend, ItslabError, require
 from itslab.study.archive import Archive
 
 MODES = ("replay", "live", "record")
+RECORDED = (
+    "Recorded is what the notebooks ask with their own parameters (seed=0, difficulty=1.0), and "
+    "with fewer problems or samples; for all else draw with mode=live"
+)
 
 
 def root() -> Path:
@@ -64,7 +68,7 @@ def backend(mode: str, model: str, bank: str) -> Backend:
         return _loaded(model)
     if mode == "record":
         return _bank(mode, bank).record(_loaded(model))
-    return _bank(mode, bank).replay(model)
+    return _bank(mode, bank).replay(model, fix=RECORDED)
 
 
 def archive(mode: str, name: str) -> Archive | None:

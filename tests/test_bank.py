@@ -329,15 +329,16 @@ def test_a_missing_sample_is_named(bank):
     with pytest.raises(MissingSample) as error:
         replay.generate([ASK, replace(ASK, n=12)], on_sample=lambda *news: finished.append(news))
     for part in (
-        "sample 8 of parrot",
-        "temperature=0.8",
-        "seed=3",
-        "holds samples 0–7, 10 of this",
+        "sample 8 of parrot with seed=3. It",
+        "holds samples 0–7, 10 of this request. Record it with Bank(path).record(model)",
     ):
         assert part in str(error.value)
     assert not finished
     with pytest.raises(MissingSample, match=r"sample 0 .*seed=9.* holds none of this request"):
         replay.generate([replace(ASK, seed=9)])
+    with pytest.raises(MissingSample, match=r"seed=3, temperature=0, stop=\('a',\)\. It") as error:
+        bank.replay(fix="Ask for less").generate([asking(temperature=0, stop=("a",))])
+    assert str(error.value).endswith(" none of this request. Ask for less")
 
 
 def test_a_bank_of_several_models_must_be_told_which(bank):

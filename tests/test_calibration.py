@@ -68,6 +68,13 @@ def test_calibration_shrinks_the_error_and_leaves_the_order():
     assert np.array_equal(np.argsort(tamed, axis=1), np.argsort(OVERSURE[100:], axis=1))
 
 
+@pytest.mark.filterwarnings("error")
+def test_without_any_score_there_is_no_error_to_tell():
+    unknown = np.full((2, 3), math.nan)
+    assert math.isnan(calibration_error(unknown, np.ones((2, 3), bool)))
+    assert reliability(unknown, np.ones((2, 3), bool)).empty
+
+
 def test_reliability_by_hand():
     scores = [[0.1, 0.1, 0.9, 0.9], [0.1, 0.9, 0.9, math.nan]]
     table = reliability(scores, [[0, 1, 1, 1], [0, 1, 0, 1]], bins=2)

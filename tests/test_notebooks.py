@@ -82,6 +82,54 @@ def test_a_notebook_runs_under_plain_papermill_stays_small_and_its_solutions_sol
 
 # -- executed by our command -----------------------------------------------------------------------
 
+FEW = {
+    "00_start_here": [{"n_problems": 1, "max_samples": 1}, {"n_problems": 3, "max_samples": 5}],
+    "01_chain_of_thought": [{"n_problems": 1}],
+    "02_best_of_n": [
+        {"n_problems": 1, "n_programs": 1, "n_compared": 1, "max_samples": 1},
+        {"n_problems": 3, "n_programs": 2, "n_compared": 4, "max_samples": 3},
+    ],
+    "03_tree_search": [{"n_problems": 2, "n_puzzles": 1}],
+    "04_mcts": [{"n_problems": 2, "n_programs": 3}],
+    "05_refinement": [
+        {"n_programs": 1, "n_problems": 1, "n_other": 1},
+        {"n_programs": 3, "n_problems": 2, "n_other": 4},
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "few"), [(name, few) for name, cases in FEW.items() for few in cases]
+)
+def test_fewer_problems_than_recorded_are_replayed(
+    name: str, few: dict[str, int], tmp_path: Path
+) -> None:
+    source = share.shared(f"notebooks/{name}.ipynb")
+    counts = {p for p in notebooks.parameters(source) if p.startswith(("n_", "max_"))}
+    assert set(few) == counts
+    given = [f"{key}={value}" for key, value in few.items()]
+    executed = notebooks.execute(source, notebooks.parse(source, given), tmp_path)
+    assert notebooks.summary(executed)
+    # Where a panel's own run was not recorded, one that was is on view.
+    assert '"state":"failed"' not in executed.with_suffix(".html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("name", "other"),
+    [
+        ("00_start_here", {"difficulty": 2.0}),
+        ("03_tree_search", {"seed": 1}),
+        ("05_refinement", {"seed": 1}),
+    ],
+)
+def test_of_what_was_not_recorded_one_line_says_what_was(
+    name: str, other: dict[str, float], tmp_path: Path
+) -> None:
+    source = share.shared(f"notebooks/{name}.ipynb")
+    with pytest.raises(ItslabError, match=r"seed=0, difficulty=1\.0.*mode=live") as error:
+        notebooks.execute(source, other, tmp_path)
+    assert len(str(error.value).splitlines()) == 1
+
 
 def write(path: Path, *cells: str) -> Path:
     """A notebook of code cells; the first one holds the parameters."""

@@ -26,13 +26,16 @@ from itslab.core import (
     Completion,
     Cost,
     Event,
+    MissingSample,
     Node,
     OptionError,
+    Prompt,
     Result,
     Sampling,
     Tree,
 )
 from itslab.page import write_page
+from itslab.run import Run
 from itslab.started import Started, solve, start
 from itslab.strategies import MCTS
 from itslab.verifiers import Confidence
@@ -363,6 +366,19 @@ def test_a_panel_waits_for_the_run_that_it_shows_first_and_can_fork_it(llm: Llam
     shown.view.fork()
     shown.view.wait()
     assert shown.view.error == ""
+
+
+def test_where_the_first_run_fails_another_is_on_view_under_the_reason(searched: Result) -> None:
+    def fails(run: Run, prompt: Prompt) -> None:
+        raise MissingSample("only this was recorded")
+
+    begun = start(QUESTION, fails, None)  # type: ignore[arg-type]
+    shown = TreePanel(lambda: begun, begun, [], instead=searched).view
+    assert (shown.state, shown.error) == ("done", "only this was recorded")
+    assert shown.feed.tree is searched.tree
+    assert "recorded: press Run" in shown._message(0)["unforkable"]
+    alone = TreePanel(lambda: begun, begun, []).view
+    assert (alone.state, alone.feed.tree) == ("failed", begun.run.tree)
 
 
 def test_clicks_from_many_threads_start_one_run(llm: Llama) -> None:

@@ -25,7 +25,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import astuple, dataclass, field, replace
+from dataclasses import asdict, astuple, dataclass, field, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -49,6 +49,7 @@ from itslab.options import Text, checked
 
 SCHEMA = 4
 MAGIC = b"SQLite format 3\0"
+FIX = "Record it with Bank(path).record(model)"
 TABLES = f"""
 PRAGMA journal_mode = WAL;
 CREATE TABLE bank (schema INTEGER NOT NULL);
@@ -214,11 +215,12 @@ class Bank:
         )
         return Banked(self, model.name, model.digest, model.width, model, row)
 
-    def replay(self, model: str | None = None) -> Banked:
+    def replay(self, model: str | None = None, *, fix: str = FIX) -> Banked:
         """Serve the bank's samples and nothing else.
 
         Args:
             model: name or digest of the model to replay; None if the bank holds only one.
+            fix: what is said where a sample is lacking: how to come by it.
         """
         known = {source.digest: source for source in self.models}
         if not known:
@@ -226,7 +228,7 @@ class Bank:
         found = [source for source in known.values() if model in (None, source.name, source.digest)]
         valid = ", ".join(f"{source.name!r} ({source.digest})" for source in known.values())
         require(len(found) == 1, "model", model, f"name or digest of one in the bank: {valid}")
-        return Banked(self, found[0].name, found[0].digest, found[0].width)
+        return Banked(self, found[0].name, found[0].digest, found[0].width, fix=fix)
 
     def pack(self, path: str | Path) -> Path:
         """Write everything into one compressed file (``….xz``); packed again, the same bytes."""
@@ -353,6 +355,7 @@ class Banked:
         width: how many samples the model runs at once.
         model: where lacking samples are bought; None replays only.
         source: the bank's number for this build of the model.
+        fix: how to come by a sample that is lacking, if there is no model.
     """
 
     bank: Bank
@@ -361,6 +364,7 @@ class Banked:
     width: int
     model: Backend | None = None
     source: int = 0
+    fix: str = FIX
 
     def generate(
         self,
@@ -415,11 +419,13 @@ class Banked:
         elif stored:
             held = f"samples {_ranges(sorted(stored))} of this request"
         else:
-            held = "none of this request: were its messages, turn, sampling or seed changed?"
+            held = "none of this request"
+        usual, asked = asdict(Sampling()), asdict(request.sampling)
+        changed = {name: value for name, value in asked.items() if value != usual[name]}
+        told = ", ".join(f"{name}={value!r}" for name, value in changed.items())
         return (
-            f"the bank {self.bank.path} lacks sample {index} of {self.name} ({self.digest[:12]}…) "
-            f"with {request.sampling}, seed={request.seed}. It holds {held}. "
-            "Record it with Bank(path).record(model)"
+            f"the bank {self.bank.path} lacks sample {index} of {self.name} with "
+            f"seed={request.seed}{told and f', {told}'}. It holds {held}. {self.fix}"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -154,7 +155,8 @@ def reliability(
     import pandas as pd
 
     score, right = np.asarray(scores, dtype=float), np.asarray(correct, dtype=bool)
-    borders = np.unique(np.nanquantile(score, np.arange(1, bins) / bins))
+    known = score[~np.isnan(score)]
+    borders = np.unique(np.quantile(known, np.arange(1, bins) / bins)) if known.size else known
     place = np.digitize(score, borders)
     rows = []
     for number in range(len(borders) + 1):
@@ -170,8 +172,9 @@ def calibration_error(scores: ArrayLike, correct: ArrayLike, bins: int = 10) -> 
     """Return the mean distance between what is predicted and what is observed, over samples: ECE.
 
     Naeini, Cooper & Hauskrecht 2015 (AAAI), here with bins of equally many samples; arguments as of
-    ``reliability``.
+    ``reliability``; nan if there is no score.
     """
     table = reliability(scores, correct, bins)
     distance = (table["predicted"] - table["observed"]).abs()
-    return float((distance * table["count"]).sum() / table["count"].sum())
+    count = table["count"].sum()
+    return float((distance * table["count"]).sum() / count) if count else math.nan

@@ -86,10 +86,7 @@ class TreeView(AnyWidget):  # type: ignore[misc]
             self._attach(run)
             self.follow(run)
         else:
-            tree, node = (run.tree, run.node) if isinstance(run, Result) else (run, None)
-            self._open(tree, answers.extract, answers.canonical).close(node)
-            if isinstance(run, Result):
-                self._end = ending(run.stopped_by, run.cost)
+            self.show(run)
 
     # -- what is on view ---------------------------------------------------------------------------
 
@@ -140,6 +137,15 @@ class TreeView(AnyWidget):  # type: ignore[misc]
         return {**data, "text/html": self.html()}, metadata
 
     # -- steering ----------------------------------------------------------------------------------
+
+    def show(self, run: Result | Tree) -> None:
+        """Put a run at its end on view."""
+        tree, node = (run.tree, run.node) if isinstance(run, Result) else (run, None)
+        with self._lock:
+            self._started = None
+            self._open(tree, answers.extract, answers.canonical).close(node)
+            if isinstance(run, Result):
+                self._end = ending(run.stopped_by, run.cost)
 
     def run(self) -> None:
         """Begin another run; does nothing while one goes on."""
@@ -304,6 +310,7 @@ class TreePanel(Panel):
     Args:
         begin: starts a run with the values of the sliders, in their order.
         first: what is shown until Run is pressed; a run that goes on is waited for.
+        instead: shown where ``first`` fails, under the reason.
         sliders: each with a ``value``.
         resume: goes on from a node of the run on view, with the values that the sliders have by
             then, such as ``lambda started, node, c: started.fork(node, MCTS(c=c))``.
@@ -316,6 +323,7 @@ class TreePanel(Panel):
         first: Started | Result,
         sliders: Sequence[Any],
         *,
+        instead: Result | None = None,
         resume: Callable[..., Started] | None = None,
         extract: Extractor | None = None,
         key: Key | None = None,
@@ -341,6 +349,8 @@ class TreePanel(Panel):
         )
 
         self.view.wait()
+        if self.view.error and instead is not None:
+            self.view.show(instead)
 
     def picture(self) -> str:
         """Return what stands for the panel in a page."""
