@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -70,6 +73,35 @@ def test_a_run_comes_back_as_it_was(result: Result, tmp_path: Path) -> None:
         assert (found.node and found.node.id) == (result.node and result.node.id)
         assert [seen(node) for node in found.tree] == [seen(node) for node in result.tree]
     assert archive.find("b", TASK.problems[0]) is None
+
+
+@pytest.mark.skipif(os.name == "nt", reason="permissions are others there")
+def test_an_archive_that_cannot_be_written_is_read_and_keeps_nothing(tmp_path: Path) -> None:
+    made = Archive(tmp_path / "runs.jsonl")
+    made.keep("a", "by hand", TASK.problems[0], Result("3", None, Tree(), Cost(), None, 0.0))
+    with made.path.open("a") as file:
+        file.write('{"key": "b", "str')  # whoever wrote it was interrupted
+    before = made.path.read_bytes()
+    os.chmod(made.path, 0o444)
+    os.chmod(tmp_path, 0o755)
+    script = """
+import os, sys
+from itslab.core import Cost, ItslabError, Problem, Result, Tree
+from itslab.study.archive import Archive
+os.chdir(os.path.dirname(sys.argv[1]))
+if os.getuid() == 0:
+    os.setuid(65534)  # whom permissions hold for
+archive = Archive(os.path.basename(sys.argv[1]))
+print(len(archive))
+try:
+    archive.keep("c", "d", Problem("p", "", ""), Result("", None, Tree(), Cost(), None, 0.0))
+except ItslabError as error:
+    print(error)
+"""
+    command = [sys.executable, "-c", script, str(made.path)]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert said == ["1", "no run can be kept in the archive runs.jsonl: Permission denied"]
+    assert made.path.read_bytes() == before
 
 
 def test_a_run_from_an_archive_is_told_to_a_browser_as_the_run_itself(

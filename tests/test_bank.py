@@ -6,12 +6,15 @@ import json
 import lzma
 import os
 import random
+import shutil
 import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import threading
 from dataclasses import fields, replace
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -375,6 +378,94 @@ print(sample.text)
 """
     output = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert output.stdout == "0abababababa\n", output.stderr
+
+
+# -- read-only -------------------------------------------------------------------------------------
+
+REPLAY = """
+import os, sys
+from itslab.backends.bank import Bank
+from itslab.core import BackendError, Message, Request
+if os.getuid() == 0:
+    os.setuid(65534)  # whom permissions hold for
+path = sys.argv[1]
+try:
+    bank = Bank(path)
+    [row] = bank.replay().generate([Request((Message("user", "2 + 2?"),), seed=3, n=2)])
+    print([sample.text for sample in row], bank.memo("a", lambda: "made"), bank.fixed)
+    bank.record(bank.replay())
+except BackendError as error:
+    print(error)
+"""
+
+
+@pytest.fixture
+def abroad(monkeypatch):
+    """A folder that other users may enter, unlike pytest's."""
+    with tempfile.TemporaryDirectory() as folder:
+        monkeypatch.setenv("ITSLAB_HOME", f"{folder}/home")
+        yield Path(folder)
+        os.chmod(folder, 0o700)
+
+
+def locked(folder: Path, file: int, mode: int) -> None:
+    """Set the permissions of a folder and of the files in it."""
+    for path in folder.iterdir():
+        os.chmod(path, file)
+    os.chmod(folder, mode)
+
+
+def seen_by_another(path: Path) -> list[str]:
+    """What another user reads in a bank, and is told who records into it."""
+    command = [sys.executable, "-c", REPLAY, str(path)]
+    return subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="permissions are others there")
+@pytest.mark.parametrize(("file", "folder"), [(0o444, 0o555), (0o666, 0o555), (0o444, 0o777)])
+def test_a_bank_that_cannot_be_written_is_replayed(abroad, file, folder):
+    path = abroad / "bank.sqlite"
+    with Bank(path) as bank:
+        [row] = bank.record(Parrot()).generate([replace(ASK, n=2)])
+        bank.memo("a", lambda: "kept")
+    locked(abroad, file, folder)
+    said, refused = seen_by_another(path)
+    assert said == f"{[sample.text for sample in row]} kept True"
+    assert refused == (
+        f"{path} cannot be written and can only be replayed: "
+        "make it and its folder writable, or record into a copy"
+    )
+
+
+@pytest.mark.skipif(os.name == "nt", reason="permissions are others there")
+def test_samples_in_the_journal_of_a_read_only_bank_are_never_overlooked(abroad):
+    path = abroad / "bank.sqlite"
+    bank = Bank(path)
+    [row] = bank.record(Parrot()).generate([replace(ASK, n=2)])
+    locked(abroad, 0o444, 0o555)
+    assert seen_by_another(path)[0].startswith(
+        f"{[sample.text for sample in row]} "
+    )  # it is in use
+    os.chmod(abroad, 0o755)
+    shutil.copytree(abroad, abroad / "copy")  # as of a process that was killed
+    (abroad / "copy" / "bank.sqlite-shm").unlink()
+    locked(abroad / "copy", 0o444, 0o555)
+    [refused] = seen_by_another(abroad / "copy" / "bank.sqlite")
+    assert "are still in bank.sqlite-wal" in refused
+    bank.close()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="permissions are others there")
+def test_a_packed_bank_is_replayed_where_there_can_be_no_cache(abroad):
+    with Bank(abroad / "bank.sqlite") as bank:
+        [row] = bank.record(Parrot()).generate([replace(ASK, n=2)])
+        path = bank.pack(abroad / "bank.sqlite.xz")
+    locked(abroad, 0o444, 0o555)
+    before = set(Path(tempfile.gettempdir()).glob("itslab-*"))
+    said, refused = seen_by_another(path)
+    assert said == f"{[sample.text for sample in row]} made True"
+    assert "is packed" in refused
+    assert set(Path(tempfile.gettempdir()).glob("itslab-*")) == before
 
 
 # -- packed ----------------------------------------------------------------------------------------

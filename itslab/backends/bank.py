@@ -13,6 +13,7 @@ samples drawn for the same place the one stored first is the one that everybody 
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import json
 import lzma
@@ -26,6 +27,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import asdict, astuple, dataclass, field, replace
+from functools import cache
 from itertools import groupby
 from pathlib import Path
 from typing import Any
@@ -140,7 +142,8 @@ class Bank:
 
     Args:
         path: an SQLite file, made if it is not there; or one written by :meth:`pack` (``….xz``),
-            which is unpacked once into the cache folder and can only be replayed.
+            which is unpacked once into the cache folder and can only be replayed. So can a file
+            that cannot be written, or whose folder cannot.
 
     Raises:
         BackendError: the file is missing, damaged, no bank, or of another version of the package.
@@ -154,11 +157,13 @@ class Bank:
         with self._using():
             if not self.packed and not self.path.exists():
                 _create(self.path)
-            self._db = _connect(_unpacked(self.path) if self.packed else self.path, self.packed)
+            file = _unpacked(self.path) if self.packed else self.path
+            self.fixed = self.packed or not _writable(file)
+            self._db = _opened(file, self.packed, self.fixed)
             if not self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'bank'").fetchone():
                 raise BackendError(f"{path} is an SQLite file but no sample bank: name another")
             (schema,) = self._db.execute("SELECT schema FROM bank").fetchone()
-            if schema == SCHEMA - 1 and not self.packed:
+            if schema == SCHEMA - 1 and not self.fixed:
                 schema = _upgraded(self._db)
         if schema != SCHEMA:
             raise BackendError(
@@ -203,6 +208,11 @@ class Bank:
                 f"{self.path} is packed and can only be replayed: "
                 "unpack it (xz --decompress --keep) and record into the unpacked file"
             )
+        if self.fixed:
+            raise BackendError(
+                f"{self.path} cannot be written and can only be replayed: "
+                "make it and its folder writable, or record into a copy"
+            )
         require(bool(model.digest), "digest", model.digest, "a name for the weights (itslab.load)")
         build, shape = str(getattr(model, "provenance", "")), getattr(model, "shape", None)
         source = (model.digest, model.name, model.width, build)
@@ -242,7 +252,7 @@ class Bank:
         return target
 
     def memo(self, key: str, make: Callable[[], str | tuple[str, bool]]) -> str:
-        """Return what is kept under a key; what is lacking is made, and kept unless it is packed.
+        """Return what is kept under a key; what is lacking is made, and kept where it can be.
 
         For what is computed from samples, always comes out the same, and takes long or takes tools
         that a reader may not have: what came of tests of a program.
@@ -256,7 +266,7 @@ class Bank:
             return str(value)
         made = make()
         value, certain = (made, True) if isinstance(made, str) else made
-        if certain and not self.packed:
+        if certain and not self.fixed:
             self._query("INSERT OR IGNORE INTO memos VALUES (?, ?)", (key, value))
         return value
 
@@ -468,13 +478,36 @@ def _create(path: Path) -> None:
             os.link(fresh, path)
 
 
-def _connect(file: Path, packed: bool) -> sqlite3.Connection:
-    uri = file.absolute().as_uri() + ("?immutable=1" if packed else "?mode=rw")
-    db = sqlite3.connect(uri, uri=True, timeout=60, isolation_level=None, check_same_thread=False)
-    if not packed:
+def _writable(file: Path) -> bool:
+    """Whether SQLite can write to a file, and its journal beside it."""
+    return os.access(file, os.W_OK) and os.access(file.absolute().parent, os.W_OK)
+
+
+def _opened(file: Path, packed: bool, fixed: bool) -> sqlite3.Connection:
+    if not fixed:
+        db = _connect(file, "mode=rw")
         # A killed process loses nothing this way; only a power cut may cost the last rows.
         db.execute("PRAGMA synchronous = NORMAL")
-    return db
+        return db
+    if not packed:
+        # Others may be writing. Without a journal nobody is; and then none can be made here, which
+        # SQLite would want to read one that is in use (https://sqlite.org/wal.html, section 6).
+        with suppress(sqlite3.OperationalError):
+            db = _connect(file, "mode=ro")
+            db.execute("SELECT 1 FROM sqlite_master").fetchone()
+            return db
+        journal = file.with_name(f"{file.name}-wal")
+        if journal.exists() and journal.stat().st_size:
+            raise BackendError(
+                f"the last samples of {file} are still in {journal.name}, which cannot be read in "
+                "a folder that cannot be written: copy both into one that can"
+            )
+    return _connect(file, "immutable=1")
+
+
+def _connect(file: Path, how: str) -> sqlite3.Connection:
+    uri = f"{file.absolute().as_uri()}?{how}"
+    return sqlite3.connect(uri, uri=True, timeout=60, isolation_level=None, check_same_thread=False)
 
 
 def _upgraded(db: sqlite3.Connection) -> int:
@@ -489,11 +522,23 @@ def _upgraded(db: sqlite3.Connection) -> int:
     return SCHEMA
 
 
+@cache
+def _scratch() -> Path:
+    """A folder for this process, where there is no cache folder."""
+    folder = tempfile.mkdtemp(prefix="itslab-")
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return Path(folder)
+
+
 def _unpacked(path: Path) -> Path:
-    packed = path.read_bytes()
-    target = home() / "banks" / f"{hashlib.sha256(packed).hexdigest()}.sqlite"
+    name = f"{hashlib.sha256(path.read_bytes()).hexdigest()}.sqlite"
+    target = home() / "banks" / name
     if not target.exists():
-        target.parent.mkdir(parents=True, exist_ok=True)
+        with suppress(OSError):
+            target.parent.mkdir(parents=True, exist_ok=True)
+        if not os.access(target.parent, os.W_OK):
+            target = _scratch() / name
+    if not target.exists():
         with tempfile.TemporaryDirectory(dir=target.parent) as folder:
             plain = Path(folder, "bank.sqlite")
             with lzma.open(path) as source, plain.open("wb") as unpacked:
@@ -502,7 +547,7 @@ def _unpacked(path: Path) -> Path:
                     raise sqlite3.DatabaseError("it holds no sample bank")
                 unpacked.write(head)
                 shutil.copyfileobj(source, unpacked, 2**20)
-            with closing(_connect(plain, packed=True)) as db:
+            with closing(_connect(plain, "immutable=1")) as db:
                 db.execute("SELECT schema FROM bank").fetchone()
             os.replace(plain, target)
     return target

@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 import lzma
+import os
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import astuple
 from pathlib import Path
@@ -60,14 +61,23 @@ class Archive:
         return None if line is None else _restored(json.loads(line), problem)
 
     def keep(self, key: str, label: str, problem: Problem, result: Result) -> None:
-        """Append a finished run; in a packed archive nothing can be kept."""
+        """Append a finished run; in a packed archive nothing can be kept.
+
+        Raises:
+            ItslabError: the file cannot be written.
+        """
         if self.packed:
             return
         told = _told(result, problem)
         line = json.dumps({"key": key, "strategy": label, "problem": problem.id, **told})
         self._lines[key] = line
-        with self.path.open("a", encoding="utf-8") as file:
-            file.write(f"{line}\n")
+        try:
+            with self.path.open("a", encoding="utf-8") as file:
+                file.write(f"{line}\n")
+        except OSError as error:
+            raise ItslabError(
+                f"no run can be kept in the archive {self.path}: {error.strerror}"
+            ) from error
 
     def pack(self, path: str | Path) -> Path:
         """Write everything into one compressed file (``….xz``)."""
@@ -83,7 +93,8 @@ class Archive:
             text = (lzma.decompress(data) if self.packed else data).decode()
             *lines, unfinished = text.split("\n")
             self._lines = {json.loads(line)["key"]: line for line in lines}
-            if unfinished and not self.packed:  # whoever wrote it was interrupted
+            writable = not self.packed and os.access(self.path, os.W_OK)
+            if unfinished and writable:  # whoever wrote it was interrupted
                 self.path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
         except (OSError, EOFError, lzma.LZMAError, ValueError, KeyError, TypeError) as error:
             raise ItslabError(f"the archive of runs {self.path} cannot be read: {error}") from error
