@@ -116,7 +116,7 @@ def test_a_ballot_is_the_mean_of_two_votes_in_both_orders():
     opinion = FakeOpinion(shown, turned)
     verdicts = judged(Ballot(opinion), "2 + 3?", said("5", "6", "7"))
     assert [v.score for v in verdicts] == pytest.approx(
-        [(0.625 + 0.2) / 2, (0.25 + 0.2) / 2, (0.125 + 0.6) / 2]
+        [3 * (0.625 + 0.2) / 2, 3 * (0.25 + 0.2) / 2, 3 * (0.125 + 0.6) / 2]
     )
     assert sum((v.cost for v in verdicts), Cost()) == Cost(decoded=2, calls=2)
     first, second = (request.messages[0].content for request in opinion.asked)
@@ -132,9 +132,23 @@ def test_there_is_no_vote_on_one_and_none_on_more_than_there_are_letters():
         judged(Ballot(FakeOpinion()), "2 + 3?", said(*"abcdefghijklmnopqrstuvwxyz0"))
 
 
+@pytest.mark.parametrize("n", [2, 4, 26])
+def test_ballots_of_any_size_are_comparable_and_a_lone_option_is_as_good_as_chance(n: int):
+    even = FakeOpinion(*[(math.log(1 / n),) * n] * 2)
+    [lone] = judged(Ballot(even), "2 + 3?", said("5"))
+    assert [v.score for v in judged(Ballot(even), "2 + 3?", said(*"a" * n))] == pytest.approx(
+        [lone.score] * n
+    )
+    shown = [0.5] + [0.5 / (n - 1)] * (n - 1)
+    torn = FakeOpinion(tuple(map(math.log, shown)), tuple(map(math.log, shown[::-1])))
+    best, *others = judged(Ballot(torn), "2 + 3?", said(*"a" * n))
+    assert best.score == pytest.approx(n / 2)
+    assert best.score >= lone.score >= others[0].score
+
+
 def test_a_real_model_votes(llm: Llama):
     verdicts = judged(Ballot(llm), "Which is an animal?", said("a dog", "a stone", "a cup"))
-    assert sum(verdict.score for verdict in verdicts) == pytest.approx(1)
+    assert sum(verdict.score for verdict in verdicts) == pytest.approx(3)
     assert verdicts[0].cost.decoded == 2
 
 

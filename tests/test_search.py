@@ -2,6 +2,7 @@
 
 import math
 import random
+import re
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -44,6 +45,7 @@ from itslab.strategies.abmcts import Attempt
 from itslab.strategies.bandits import puct, thompson, uct
 from itslab.strategies.mcts import Branch, Search
 from itslab.strategies.resampling import effective_size, multinomial, systematic, tempered
+from itslab.verifiers import Ballot
 
 LETTER = Sampling(max_tokens=1)
 
@@ -100,12 +102,35 @@ def alive(result: Result, depth: int) -> set[str]:
     return {node.turn_text for node in chains if len(node.turn_text) == depth}
 
 
+@dataclass
+class Voter(FakeModel):
+    """Chooses among the options shown in proportion to what they are worth to it."""
+
+    worth: dict[str, float]
+
+    def draw(self, request: Request, index: int) -> Completion:
+        options = re.findall(r"Option .:\n(.*)", request.messages[-1].content)
+        choices = tuple(math.log(self.worth[option]) for option in options)
+        return Completion("A", choices=choices, cost=Cost(decoded=1, calls=1))
+
+
 # -- beams -----------------------------------------------------------------------------------------
 
 POINTS = Points(
     {"a": 0.9, "b": 0.8, "c": 0.1, "d": 0.7, "ae": 0.3, "af": 0.2, "be": 0.6, "bf": 0.5, "de": 0.4}
 )
 TWO_LEVELS = {"": "abcd", "a": "ef", "b": "ef", "c": "ef", "d": "ef"}
+
+
+def test_a_lone_step_does_not_beat_the_best_of_a_ballot_by_being_alone() -> None:
+    # Of four, x is chosen twice as often as by chance; after that, a step after "a" has no rival.
+    voter = Voter({"x": 0.5, "a": 0.3, "b": 0.1, "c": 0.1, "a.": 0.3})
+    beams = BeamSearch(Ballot(voter), width=2, expand=2, depth=2, sampling=LETTER)
+    result = search(beams, {"": "xabc", "a": "."})  # both steps after "a" are the same
+    scores = {node.turn_text: node.verdict.score for node in result.tree if node.verdict}
+    assert scores["x"] == pytest.approx(2)
+    assert scores["a."] == 1
+    assert result.answer == "x"
 
 
 def test_beam_search_keeps_the_best_wherever_they_come_from() -> None:

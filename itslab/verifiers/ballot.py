@@ -18,11 +18,16 @@ MOST_PROMISING = (
 
 @dataclass(frozen=True, repr=False)
 class Ballot(Asking):
-    """Score nodes by their shares of a vote on which of them is the most promising.
+    """Score nodes by a vote on which of them is the most promising: share × number of options.
 
     Yao et al. 2023 (arXiv:2305.10601, §3, "Vote across states"), who let a model vote five times;
     here the probability of each letter is read from one token, which is the expectation of any
     number of votes. The options are shown in both orders and the two opinions averaged.
+
+    A vote ranks the options of one ballot. Where a search holds those of one against those of
+    another, shares alone would favour the smaller ballot. So a score tells how many times likelier
+    than by chance an option was chosen: 1 where nothing speaks for or against it, as of a lone one,
+    and at most the number of options.
 
     Args:
         backend: who votes.
@@ -36,14 +41,15 @@ class Ballot(Asking):
         """Let the model vote on up to 26 nodes; the first verdict carries the cost of all."""
         require(len(nodes) <= 26, "nodes", len(nodes), "at most 26, one per letter")
         if len(nodes) == 1:
-            return [Verdict(1.0, note="the only one")]
+            return [Verdict(1.0, note="nothing to choose from")]
         problem, letters = as_messages(prompt)[-1].content, string.ascii_uppercase[: len(nodes)]
         said = [node.turn_text for node in nodes]
         asked = [self._ask(problem, order, letters) for order in (said, said[::-1])]
         there, back = opinions(run, self.backend, asked, letters)
-        shares = [(a + b) / 2 for a, b in zip(there.shares, back.shares[::-1], strict=True)]
+        both = zip(there.shares, back.shares[::-1], strict=True)
+        scores = [len(nodes) * (a + b) / 2 for a, b in both]
         costs = [there.cost + back.cost] + [Cost()] * (len(nodes) - 1)
-        return [Verdict(share, cost) for share, cost in zip(shares, costs, strict=True)]
+        return [Verdict(score, cost) for score, cost in zip(scores, costs, strict=True)]
 
     def _ask(self, problem: str, said: Sequence[str], letters: str) -> Request:
         pairs = zip(letters, said, strict=True)
