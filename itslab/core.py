@@ -626,6 +626,11 @@ class Till(Protocol):
         """What the run's strategy was asked; None outside of any run."""
         ...
 
+    @property
+    def problem(self) -> str | None:
+        """The id of the problem that it was asked; None where it was asked by hand."""
+        ...
+
     def ask(self, requests: Sequence[Request], backend: Backend, spare: int = 0) -> list[Drawn]:
         """Draw samples for each request."""
         ...

@@ -83,6 +83,7 @@ class Run:
         seed: of everything random in this run.
         key: the form that equal answers share, for votes.
         opening: a node of an earlier run's tree from which this one goes on, in the same tree.
+        problem: the id of the problem that is asked, if it is one of a task.
 
     Attributes:
         tree: the nodes and the events that made them.
@@ -104,6 +105,7 @@ class Run:
         seed: Whole = 0,
         key: Key = answers.canonical,
         opening: tuple[Tree, Node] | None = None,
+        problem: str | None = None,
     ) -> None:
         self.extract = extract
         self.key = key
@@ -115,6 +117,7 @@ class Run:
         self.tree, self.opening = opening or (Tree(), None)
         self._first = len(self.tree)
         self.prompt: Prompt | None = None
+        self.problem = problem
         self.gate = Gate()
         self.cost = Cost()
         self.stopped_by: str | None = None
@@ -481,9 +484,16 @@ class Run:
         return Request(messages, prefix, sampling, n, self.seed, first)
 
 
-def judged(verifier: Verifier, prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
-    """Let a verifier score nodes outside of any run, without a budget."""
-    return Run(_Nobody(), answers.extract).verdicts(verifier, prompt, nodes)
+def judged(
+    verifier: Verifier, prompt: Prompt, nodes: Sequence[Node], problem: str | None = None
+) -> list[Verdict]:
+    """Let a verifier score nodes outside of any run, without a budget.
+
+    Args:
+        verifier, prompt, nodes: as of ``Run.verdicts``.
+        problem: the id of the problem that they answer, if it is one of a task.
+    """
+    return Run(_Nobody(), answers.extract, problem=problem).verdicts(verifier, prompt, nodes)
 
 
 class _Nobody:

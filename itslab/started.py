@@ -10,7 +10,7 @@ from concurrent.futures import Future
 
 from itslab import answers
 from itslab.core import Backend, Budget, Extractor, Key, Node, Prompt, Result
-from itslab.options import Whole, checked
+from itslab.options import Text, Whole, checked
 from itslab.run import Halt, Run, Strategy
 
 
@@ -88,7 +88,7 @@ class Started:
         """
         run = self.run
         opening = run.tree, node
-        forked = Run(run.backend, run.extract, budget, seed, run.key, opening)
+        forked = Run(run.backend, run.extract, budget, seed, run.key, opening, run.problem)
         return Started(forked, strategy, self._prompt)
 
     def stop(self) -> None:
@@ -139,15 +139,18 @@ def start(
     extract: Extractor = answers.extract,
     key: Key = answers.canonical,
     seed: Whole = 0,
+    problem: Text | None = None,
     paused: bool = False,
 ) -> Started:
     """Begin to answer a prompt and return at once; see ``solve``.
 
     Args:
         prompt, strategy, backend, budget, extract, key, seed: as of ``solve``.
+        problem: the id of the problem that is asked, for verifiers that know one from another.
         paused: wait before the first iteration; ``next`` takes them one by one.
     """
-    return Started(Run(backend, extract, budget, seed, key), strategy, prompt, paused)
+    run = Run(backend, extract, budget, seed, key, problem=problem)
+    return Started(run, strategy, prompt, paused)
 
 
 def _execute(run: Run, strategy: Strategy, prompt: Prompt) -> Result:

@@ -4,6 +4,7 @@ import math
 import threading
 import time
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import pytest
@@ -18,15 +19,20 @@ from itslab.core import (
     Message,
     Node,
     OptionError,
+    Problem,
     Prompt,
     PromptTooLong,
     Request,
     Sampling,
     Verdict,
+    Verifier,
 )
-from itslab.run import Halt, Run
+from itslab.run import Halt, Run, Strategy
 from itslab.started import solve, start
 from itslab.strategies import BestOfN, SelfConsistency
+from itslab.study.runner import solve_all
+from itslab.study.samples import Samples
+from itslab.tasks import Task
 from itslab.verifiers import ByProblem, Calibrated, Critic, Judge
 
 SHORT = Sampling(temperature=1, max_tokens=8)
@@ -410,14 +416,50 @@ def test_what_a_verifier_does_not_share_out_stands_with_its_first_verdict() -> N
 
 
 def test_a_verifier_of_many_problems_knows_its_own_whatever_is_said_before_it() -> None:
-    ones = {"3 + 4?": lambda prompt, nodes: [1.0], "3 + 5?": lambda prompt, nodes: [0.0]}
+    ones = {"a": lambda prompt, nodes: [1.0], "b": lambda prompt, nodes: [0.0]}
+    prompts = {"a": "3 + 4?", "b": "3 + 5?"}
 
     def politely(run: Run, prompt: Prompt) -> Node:
         nodes = run.extend(run.reply(None, f"Please: {prompt}"), TEN)
-        run.score(nodes, ByProblem("by hand", ones))
+        run.score(nodes, ByProblem("by hand", ones, prompts))
         return nodes[0]
 
     result = solve("3 + 4?", politely, Ten(), extract=str.strip)
     assert result.node is not None
     assert result.node.verdict is not None
     assert result.node.verdict.score == 1.0
+
+
+def scored_by(verifier: Verifier) -> Strategy:
+    def strategy(run: Run, prompt: Prompt) -> Node:
+        nodes = run.extend(run.reply(None, "Another wording."), TEN)
+        run.score(nodes, verifier)
+        return nodes[0]
+
+    return strategy
+
+
+def test_problems_of_one_prompt_have_verifiers_of_their_own() -> None:
+    ones = {
+        name: partial(lambda score, prompt, nodes: [score] * len(nodes), i)
+        for i, name in enumerate("abc")
+    }
+    own = ByProblem("by hand", ones, {"a": "2 + 2?", "b": "2 + 2?", "c": "2 + 2? Again: 2 + 2?"})
+    task = Task("twins", tuple(Problem(i, p, "") for i, p in own.prompts.items()), str.strip)
+    results = solve_all(task, {"own": scored_by(own)}, Ten(), progress=False)["own"]
+    assert [result.node and result.node.verdict.score for result in results] == [0, 1, 2]
+
+    begun = start("2 + 2?", scored_by(own), Ten(), extract=str.strip, problem="b")
+    first = begun.result().node
+    again = begun.fork(first.parent, scored_by(own)).result().node
+    assert (first.verdict.score, again.verdict.score) == (1, 1)
+    drawn = SelfConsistency(2, instruction="", sampling=TEN)
+    samples = Samples(task, solve_all(task, {"two": drawn}, Ten(), progress=False)["two"])
+    assert samples.scores(own).tolist() == [[0, 0], [1, 1], [2, 2]]
+
+    def by_hand(prompt: str) -> Verdict:
+        return solve(prompt, scored_by(own), Ten(), extract=str.strip).node.verdict
+
+    assert by_hand("Please: 2 + 2? Again: 2 + 2?").score == 2  # the longest
+    assert "that of several problems" in by_hand("2 + 2?").note
+    assert "none of the task's problems" in by_hand("3 + 3?").note

@@ -66,6 +66,7 @@ def solve_all(
                         extract=task.extract,
                         key=task.key,
                         seed=seed,
+                        problem=task.problems[i].id,
                     )
                 for place in [place for place, run in running.items() if not run.running]:
                     name, i = place

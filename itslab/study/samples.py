@@ -71,7 +71,10 @@ class Samples:
 
     def scores(self, verifier: Verifier) -> NDArray[np.float64]:
         """Let a verifier score all samples, (p, n); nan where there is no answer to choose."""
-        rows = [judged(verifier, row[0].conversation()[0], row) for row in self.nodes]
+        rows = [
+            judged(verifier, row[0].conversation()[0], row, problem.id)
+            for problem, row in zip(self.task, self.nodes, strict=True)
+        ]
         scores = np.array([[verdict.score for verdict in row] for row in rows])
         return np.where(self.silent, np.nan, scores)
 

@@ -195,7 +195,11 @@ def humaneval(n: Count | None, seed: int | None, examine: Examine = examine) -> 
         partial(grade_program, examine=examine),
         program_key,
         program_readings,
-        ByProblem("visible tests", {p.prompt: visible_tests(p, examine) for p in problems}),
+        ByProblem(
+            "visible tests",
+            {p.id: visible_tests(p, examine) for p in problems},
+            {p.id: p.prompt for p in problems},
+        ),
     )
 
 

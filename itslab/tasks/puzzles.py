@@ -55,7 +55,7 @@ def puzzle24(n: Few, seed: Whole) -> Task:
 
 def _task(name: str, data: Any, n: int, seed: int) -> Task:
     problems = tuple(_problem(f"{name}/s{seed}/{i}", data[i]) for i in range(n))
-    checkers = {p.prompt: Checker(reaches_target, p.meta, extract_expression) for p in problems}
+    checkers = {p.id: Checker(reaches_target, p.meta, extract_expression) for p in problems}
     return Task(
         name,
         problems,
@@ -63,7 +63,7 @@ def _task(name: str, data: Any, n: int, seed: int) -> Task:
         grade,
         expression_key,
         expression_readings,
-        ByProblem("checker", checkers),
+        ByProblem("checker", checkers, {p.id: p.prompt for p in problems}),
     )
 
 
