@@ -76,7 +76,7 @@ VALID: dict[str, Any] = {
     "text": "Hello",
     "ref": "nowhere.gguf",
     "type": "Q4_0",
-    "matrices": 1e9,
+    "matrices": 10**9,
     "weights": np.ones(4),
     "bias": 0.0,
     "id": "1",
