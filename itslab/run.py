@@ -15,9 +15,9 @@ import itertools
 import math
 import threading
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence, Set
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import astuple, replace
 from typing import Protocol
 
 import numpy as np
@@ -214,9 +214,10 @@ class Run:
             verdicts = [Verdict(math.nan, note=_ended_by(halt.reason))] * len(nodes)
         except Exception as error:
             verdicts = [Verdict(math.nan, note=f"{type(error).__name__}: {error}")] * len(nodes)
-        if not any(verdict.cost != Cost() for verdict in verdicts):
-            # What a verifier paid and did not share out stands with its first verdict.
-            verdicts = [replace(verdicts[0], cost=self._bill), *verdicts[1:]]
+        if not _equal(sum((verdict.cost for verdict in verdicts), Cost()), self._bill):
+            # What a verifier paid and did not share out as it was stands with its first verdict.
+            costs = [self._bill] + [Cost()] * (len(verdicts) - 1)
+            verdicts = [replace(v, cost=cost) for v, cost in zip(verdicts, costs, strict=True)]
         for node, verdict in zip(nodes, verdicts, strict=True):
             node.verdict = verdict
             if math.isnan(verdict.score):
@@ -239,9 +240,10 @@ class Run:
             Halt: nothing could be bought.
             OptionError: it cannot be called as a verifier, or returns no scores.
         """
+        shown = list(nodes)  # which a verifier may sort
         if _draws(verifier):
-            return _as_verdicts(verifier, verifier(self, prompt, nodes), len(nodes))
-        verdicts = _as_verdicts(verifier, verifier(prompt, nodes), len(nodes))
+            return _as_verdicts(verifier, verifier(self, prompt, shown), len(nodes))
+        verdicts = _as_verdicts(verifier, verifier(prompt, shown), len(nodes))
         self._charge(sum((verdict.cost for verdict in verdicts), Cost()))
         return verdicts
 
@@ -522,8 +524,8 @@ def _draws(verifier: Verifier) -> bool:
 
 def _as_verdicts(verifier: Verifier, told: object, count: int) -> list[Verdict]:
     """What a verifier returned, as verdicts."""
-    if isinstance(told, Iterable) and not isinstance(told, str | bytes | dict):
-        verdicts = [_as_verdict(one) for one in told]
+    if isinstance(told, Iterable) and not isinstance(told, str | bytes | Mapping | Set):
+        verdicts = [_as_verdict(one) for one in itertools.islice(told, count + 1)]
         if len(verdicts) == count and None not in verdicts:
             return [verdict for verdict in verdicts if verdict is not None]
     shown = " ".join(repr(told).split())[:100]
@@ -533,10 +535,17 @@ def _as_verdicts(verifier: Verifier, told: object, count: int) -> list[Verdict]:
 
 def _as_verdict(told: object) -> Verdict | None:
     if isinstance(told, Verdict):
-        return told
+        scored = _as_verdict(told.score) if not isinstance(told.score, Verdict) else None
+        whole = scored and isinstance(told.cost, Cost) and isinstance(told.note, str)
+        return replace(told, score=scored.score) if scored and whole else None
     if isinstance(told, bool | int | float | np.number | np.bool_) and not np.iscomplexobj(told):
         return Verdict(float(told))
     return None
+
+
+def _equal(told: Cost, paid: Cost) -> bool:
+    """Whether two costs are the same, but for rounding."""
+    return all(map(math.isclose, astuple(told), astuple(paid)))
 
 
 def _portion(request: Request, first: int, n: int, max_tokens: int) -> Request:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import Future
 
 from itslab import answers
-from itslab.core import Backend, Budget, Extractor, Key, Node, Prompt, Result
+from itslab.core import Backend, Budget, Extractor, Key, Node, Prompt, Result, require
 from itslab.options import Text, Whole, checked
 from itslab.run import Halt, Run, Strategy
 
@@ -160,6 +160,8 @@ def _execute(run: Run, strategy: Strategy, prompt: Prompt) -> Result:
         node = strategy(run, prompt)
     except Halt as halt:
         node, run.stopped_by = run.best, halt.reason
+    valid = "a strategy that returns a node of the run, or None"
+    require(node is None or isinstance(node, Node), "strategy", strategy, valid)
     return Result(
         answer=None if node is None else run.extract(node.turn_text),
         node=node,

@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -14,6 +17,7 @@ import pytest
 from itslab.backends.llama import Llama
 from itslab.core import (
     Budget,
+    Completion,
     Cost,
     ItslabError,
     Node,
@@ -31,7 +35,7 @@ from itslab.study.archive import Archive, run_key
 from itslab.study.runner import solve_all
 from itslab.study.spec import identity
 from itslab.tasks import Task
-from itslab.verifiers import Confidence, Judge
+from itslab.verifiers import Checker, Confidence, Judge
 from itslab.viz.tree_events import Feed
 
 STEP = Sampling(max_tokens=5, signals=True)
@@ -121,18 +125,11 @@ def test_a_run_from_an_archive_is_told_to_a_browser_as_the_run_itself(
 
 def test_what_is_kept_is_not_run_again_and_the_rest_is(llm: Llama, tmp_path: Path) -> None:
     archive = Archive(tmp_path / "runs.jsonl")
-    asked: list[str] = []
-
-    class Counted(BeamSearch):
-        def __call__(self, run, prompt):  # type: ignore[no-untyped-def]
-            asked.append(prompt)
-            return super().__call__(run, prompt)
-
-    beam = Counted(Confidence(), width=1, expand=1, depth=1, sampling=STEP)
+    beam = BeamSearch(Confidence(), width=1, expand=1, depth=1, sampling=STEP)
     two = replace(TASK, problems=TASK.problems[:2])
     first = solve_all(two, {"beam": beam}, llm, archive=archive, progress=False)["beam"]
     every = solve_all(TASK, {"beam": beam}, llm, archive=archive, progress=False)["beam"]
-    assert sorted(asked) == sorted(problem.prompt for problem in TASK)
+    assert len(archive.path.read_text().splitlines()) == len(TASK)
     assert [r.answer for r in every[:2]] == [r.answer for r in first]
     assert len(archive) == 3
 
@@ -233,3 +230,123 @@ def test_events_may_hold_data_of_any_shape(tmp_path: Path) -> None:
     assert found is not None
     told = {"row": [1, 0.25, None], "set": [3], "array": [1, 2], "more": {"a": [1]}}
     assert found.tree.events[-1].data == told
+
+
+def test_what_comes_back_is_what_was_said_whatever_stands_in_it(tmp_path: Path) -> None:
+    problem = TASK.problems[0]
+    tree = Tree()
+    asked = tree.add(None, "user", f"{problem.prompt} \ufffc {problem.prompt}")
+    drawn = tree.add(asked, "assistant", f"\ufffc {problem.prompt}", "open")
+    drawn.completion, drawn.status = Completion(drawn.text), "done"
+    tree.log("done", drawn, finish="end", cost=Cost())
+    tree.add(asked, "assistant", "", "open").status = "failed"  # by an error
+    tree.log("value", drawn, odd=object, bytes=b"ab", cost=Cost(calls=1))
+    archive = Archive(tmp_path / "runs.jsonl")
+    archive.keep("a", "s", problem, Result(None, None, tree, Cost(), None, 0.0))
+    found = Archive(archive.path).find("a", problem)
+    assert found is not None
+    assert [(n.text, n.status) for n in found.tree] == [(n.text, n.status) for n in tree]
+    assert found.tree.events[-1].data == {
+        "odd": repr(object),
+        "bytes": [97, 98],
+        "cost": Cost(calls=1),
+    }
+
+
+# -- who a user's code is --------------------------------------------------------------------------
+
+
+def module(tmp_path: Path, text: str) -> ModuleType:
+    """A user's own file, imported."""
+    path = tmp_path / f"own{len(list(tmp_path.iterdir()))}.py"
+    path.write_text(text)
+    made = ModuleType("own")
+    made.__file__ = str(path)
+    exec(compile(text, path, "exec"), vars(made))
+    return made
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "def used(x): return {0}\ndef s(run, prompt): return used(prompt)",
+        "WEIGHT = {0}\ndef s(run, prompt): return WEIGHT",
+        "class Used:\n    def go(self): return {0}\ndef s(run, prompt): return Used().go()",
+        "class Used:\n    most = [{0}]\ndef s(run, prompt): return Used.most",
+        "def s(run, prompt):\n    def inner(): return WEIGHT\n    return inner()\nWEIGHT = {0}",
+        "import functools\ndef twice(f):\n    @functools.wraps(f)\n    def call(*a):\n"
+        "        return f(*a) * {0}\n    return call\n@twice\ndef s(run, prompt): return 1",
+        "import functools\n@functools.cache\ndef used(x): return {0}\n"
+        "def s(run, prompt): return used(prompt)",
+        "class Held:\n    def __init__(self, x): self.x = x\ndef made(held):\n"
+        "    def s(run, prompt): return held.x\n    return s\ns = made(Held({0}))",
+        "def made(kind):\n    def s(run, prompt): return kind()\n    return s\nclass K:\n"
+        "    def go(self): return {0}\ns = made(K)",
+    ],
+)
+def test_a_change_in_what_a_users_function_uses_makes_another_one(
+    tmp_path: Path, text: str
+) -> None:
+    first, same, other = (module(tmp_path, text.format(n)).s for n in (1, 1, 2))
+    assert identity(first) == identity(same)
+    assert identity(first) != identity(other)
+
+
+def test_parts_that_are_called_alike_are_told_apart() -> None:
+    def held(*parts: object) -> Strategy:
+        def strategy(run: Run, prompt: Prompt) -> Node:
+            return run.append(run.reply(None, prompt), repr(parts))
+
+        return strategy
+
+    longest, shortest = lambda ns: [len(n) for n in ns], lambda ns: [-len(n) for n in ns]
+    row = np.arange(5000.0)
+    other = np.where(row == 2500, 0, row)
+    every = [
+        (longest,), (shortest,), (longest, shortest), (shortest, longest),
+        (longest, shortest, longest), (longest, shortest, shortest),
+        (row,), (other,), (row + 1e-12,), (np.array([0.1]),), (np.array([0.1 + 1e-12]),),
+    ]  # fmt: skip
+    assert len({identity(held(*parts)) for parts in every}) == len(every)
+    assert len({identity(partial(longest, *parts)) for parts in every}) == len(every)
+
+
+def test_a_user_code_is_known_in_every_process(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(
+        "from itslab.study.spec import identity\nfrom itslab.strategies import BestOfN\n"
+        "def made(words):\n    return BestOfN(lambda p, nodes: [n.text in words for n in nodes])\n"
+        "def unbound():\n    if not unbound: late = 1\n    return BestOfN(lambda p, n: late)\n"
+        "print(repr(identity(made({'a', 'b', 'cc', 'ddd'})) + identity(unbound())))\n"
+    )
+    told = {
+        subprocess.run(
+            [sys.executable, tmp_path / "mine.py"],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in "12"
+    }
+    assert len(told) == 1
+
+
+def test_a_users_part_counts_where_ours_hide_it() -> None:
+    def checker(extract: Callable[[str], str]) -> Strategy:
+        return BestOfN(Checker(lambda facts, answer: True, {}, extract))
+
+    assert identity(checker(lambda text: text)) != identity(checker(lambda text: text[1:]))
+
+
+def test_a_run_is_kept_under_what_its_strategy_was_before_it(llm: Llama, tmp_path: Path) -> None:
+    said: list[str] = []
+
+    def strategy(run: Run, prompt: Prompt) -> Node:
+        said.append("once")
+        return run.reply(None, prompt)
+
+    archive = Archive(tmp_path / "runs.jsonl")
+    solve_all(TASK, {"s": strategy}, llm, archive=archive, progress=False)
+    said.clear()
+    solve_all(TASK, {"s": strategy}, llm, archive=archive, progress=False)
+    assert not said

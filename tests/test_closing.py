@@ -194,6 +194,74 @@ def test_the_interpreter_may_end_while_threads_draw(tiny: Path, end: str) -> Non
     assert done.returncode == 0
 
 
+LATER = """
+import sys, threading
+from pathlib import Path
+from itslab.backends.llama import Llama
+from itslab.core import Message, Request, Sampling
+
+llm = Llama(Path(sys.argv[1]), width=16, context=256, threads=2)
+request = Request((Message("user", "Hi"),), sampling=Sampling(max_tokens=40), n=16)
+begun = threading.Event()
+
+def draw():
+    begun.set()
+    threading.main_thread().join()  # the end of the interpreter waits for this thread
+    print(len(llm.generate([request])[0]))
+
+threading.Thread(target=draw).start()
+begun.wait()
+"""
+
+
+def test_a_thread_that_outlives_the_main_one_may_draw(tiny: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", LATER, str(tiny)],
+        timeout=60,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.stdout == "16\n", done.stderr
+
+
+def test_a_thread_that_draws_for_the_engine_may_collect_it(
+    tiny: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    llm = load(tiny, width=16, threads=2)
+    engine = llm._engine
+    monkeypatch.setattr(engine._cores, "look", lambda: 2)
+    sample = type(engine._context).sample
+
+    def collected(*args: object) -> int:
+        if threading.current_thread().name.startswith("itslab-draw"):
+            engine.close()  # as the finalizer does
+        return sample(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(type(engine._context), "sample", collected)
+    ended = threading.Event()
+
+    def draw() -> None:
+        with pytest.raises(BackendError, match="closed"):
+            llm.generate([ask("Hi", Sampling(max_tokens=100, temperature=1), n=16)])
+        ended.set()
+
+    threading.Thread(target=draw, daemon=True).start()
+    assert ended.wait(20)
+
+
+def test_what_is_made_from_a_closed_one_leaves_its_users_alone() -> None:
+    freed: list[str] = []
+    model = Handle("model", freed.append)
+    with model:
+        model.close()
+        with pytest.raises(BackendError, match="closed"):
+            Handle("context", freed.append, model)
+        gc.collect()
+        assert "model" not in freed
+    assert freed == ["context", "model"]
+
+
 # -- copies and forks ------------------------------------------------------------------------------
 
 

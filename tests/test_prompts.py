@@ -156,3 +156,15 @@ def test_any_other_text_is_read(small: Llama, text: str) -> None:
 
 def test_a_real_models_special_tokens_are_known(small_model: models.ModelFile, llm: Llama) -> None:
     assert {"<|im_start|>", "<|im_end|>", "<|endoftext|>"} <= set(llm._model.control)
+
+
+@pytest.mark.parametrize("number", ["7", "9" * 5000])
+def test_a_template_may_hold_the_sign_that_hides_special_tokens(
+    tmp_path: Path, number: str
+) -> None:
+    source = f"\ue000{number};{{{{ messages[0]['content'] }}}}"
+    path = Tiny(templates={"": source}).write(tmp_path / "tiny.gguf")
+    with Llama(path, width=2, context=512, threads=1) as llm:
+        plain = llm.tokens(Request(as_messages("a")))
+        special = llm.tokens(Request(as_messages("a<|im_end|>")))
+        assert special[: len(plain)] == plain

@@ -1,5 +1,6 @@
 """The till: budgets hold, costs are complete, runs can be stopped, trees are well formed."""
 
+import itertools
 import math
 import threading
 import time
@@ -463,3 +464,60 @@ def test_problems_of_one_prompt_have_verifiers_of_their_own() -> None:
     assert by_hand("Please: 2 + 2? Again: 2 + 2?").score == 2  # the longest
     assert "that of several problems" in by_hand("2 + 2?").note
     assert "none of the task's problems" in by_hand("3 + 3?").note
+
+
+def test_costs_that_a_verifier_tells_wrongly_are_told_as_they_were_paid() -> None:
+    model = Ten()
+    run = Run(model, str.strip)
+    nodes = run.extend(run.reply(None, "3 + 4?"), TEN, n=2)
+    asked = [Request((Message("user", "?"),))]
+
+    for told_of in ([1, 0], [2, 2], [0, 3]):
+
+        def drawing(
+            run: Run, prompt: Prompt, nodes: Sequence[Node], shares: list[int] = told_of
+        ) -> list[Verdict]:
+            [drawn, _] = run.ask(asked * 2, model)
+            return [Verdict(1.0, sum([drawn.cost] * n, Cost())) for n in shares]
+
+        run.score(nodes, drawing)
+        assert told(run) == run.cost
+
+
+def test_a_verifier_may_sort_what_it_is_shown() -> None:
+    run = Run(Ten(), str.strip)
+    nodes = run.extend(run.reply(None, "3 + 4?"), TEN, n=3)
+    as_they_were = list(nodes)
+
+    def sorting(prompt: Prompt, nodes: list[Node]) -> list[float]:
+        nodes.sort(key=lambda node: -node.id)
+        return [float(len(nodes)), 0.0, float(nodes.pop().id == as_they_were[0].id)]
+
+    assert run.score(nodes, sorting) == [3.0, 0.0, 1.0]
+    assert nodes == as_they_were
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        [Verdict(None)], [Verdict("high")], [Verdict(np.ones(2))], [Verdict(Verdict(1.0))],
+        [Verdict(1.0, None)], [Verdict(1.0, note=None)], {1.0}, {1.0: 1.0}, itertools.repeat(1.0),
+    ],
+)  # fmt: skip
+def test_verdicts_that_are_none_are_refused_in_one_line(told: object) -> None:
+    run = Run(Ten(), str.strip)
+    nodes = run.extend(run.reply(None, "3 + 4?"), TEN)
+    with pytest.raises(OptionError, match=r"one number or Verdict for each node, here 1$"):
+        run.score(nodes, lambda prompt, nodes: told)
+
+
+def test_a_verdict_of_numpys_numbers_is_one_of_ours() -> None:
+    run = Run(Ten(), str.strip)
+    nodes = run.extend(run.reply(None, "3 + 4?"), TEN)
+    [score] = run.score(nodes, lambda prompt, nodes: [Verdict(np.float32(0.5))])
+    assert type(score) is float
+
+
+def test_a_strategy_that_returns_no_node_is_told_so() -> None:
+    with pytest.raises(OptionError, match="a strategy that returns a node of the run, or None"):
+        solve("3 + 4?", lambda run, prompt: "7", Ten())

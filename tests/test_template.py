@@ -220,3 +220,14 @@ def test_threads_share_it() -> None:
     for thread in threads:
         thread.join(30)
     assert not wrong
+
+
+@pytest.mark.parametrize("source", ["{{ range(99999) | random }}", "{{ lipsum() }}"])
+def test_what_it_draws_at_random_is_the_same_each_time(source: str) -> None:
+    first, second = template(source), template(source)
+    assert first(HELLO) == first(HELLO) == second(HELLO)
+
+
+def test_what_it_says_of_an_error_is_one_line() -> None:
+    with pytest.raises(BackendError, match=r"conversation: first second$"):
+        template("{{ raise_exception('first\n second') }}")(HELLO)

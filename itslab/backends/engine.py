@@ -243,7 +243,10 @@ class Engine(Unshared):
         self._cores = Cores(threads)
         self._threads = threads
         self._distributions = [Distribution(model.n_vocab) for _ in range(threads)]
-        self._pool = ThreadPoolExecutor(threads, "itslab-draw")
+        self._helpers: set[int] = set()
+        self._pool = ThreadPoolExecutor(
+            threads, "itslab-draw", lambda: self._helpers.add(threading.get_ident())
+        )
         self._thread = threading.Thread(target=self._serve, name="itslab-engine", daemon=True)
         self._thread.start()
 
@@ -265,7 +268,8 @@ class Engine(Unshared):
         with self._wake:
             self._closed = True
             self._wake.notify()
-        if threading.current_thread() is not self._thread:  # it may be the one to collect garbage
+        # Any of ours may be the one that collects garbage, and would wait for itself.
+        if threading.get_ident() not in {self._thread.ident, *self._helpers}:
             self._thread.join()
 
     # -- the engine's thread -----------------------------------------------------------------------
@@ -465,10 +469,13 @@ class Engine(Unshared):
         if others:
             self._context.logits(rows[0][1])  # from here on the context is only read
         own, *distributions = self._distributions
-        begun = [
-            self._pool.submit(self._read, distribution, part)
-            for distribution, part in zip(distributions, others, strict=False)
-        ]
+        try:
+            begun = [
+                self._pool.submit(self._read, distribution, part)
+                for distribution, part in zip(distributions, others, strict=False)
+            ]
+        except RuntimeError:  # the interpreter is at its end, where no thread is begun any more
+            begun, first = [], rows
         drawn, native = self._read(own, first)
         self.stats.native += native
         return [*drawn, *(one for part in begun for one in part.result()[0])]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import random
 import sys
 from collections.abc import Callable
 from datetime import datetime
@@ -45,15 +46,19 @@ def _to_json(value: Any, **options: Any) -> str:
     return json.dumps(value, **{"ensure_ascii": False, **options})
 
 
+def _line(error: Exception) -> str:
+    return " ".join(str(error).split())[:200]
+
+
 def _answered(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
     try:
         return work()
     except Refused as error:
-        return {"refused": str(error)[:200]}
+        return {"refused": _line(error)}
     except TemplateSyntaxError as error:
-        return {"failed": f"line {error.lineno}: {str(error)[:200]}"}
+        return {"failed": f"line {error.lineno}: {_line(error)}"}
     except Exception as error:
-        return {"failed": f"{type(error).__name__}: {str(error)[:200]}"}
+        return {"failed": f"{type(error).__name__}: {_line(error)}"}
 
 
 def _compiled(source: str) -> dict[str, Any]:
@@ -69,6 +74,7 @@ def _compiled(source: str) -> dict[str, Any]:
 
 
 def _filled(fill: Callable[..., str], variables: dict[str, Any]) -> dict[str, Any]:
+    random.seed(0)  # Jinja's ``random`` and ``lipsum`` draw from it, and a prompt is the same twice
     return {"text": fill(**variables)}
 
 

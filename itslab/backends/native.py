@@ -64,13 +64,15 @@ class Handle(Unshared):
     def __init__(
         self, pointer: Any, free: Callable[[Any], object], owner: Handle | None = None
     ) -> None:
-        self._pointer, self._free, self._owner = pointer, free, owner
+        self._pointer, self._free = pointer, free
+        self._owner: Handle | None = None
         self._users = 0
         self._closed = False
         self._process = os.getpid()
         self._lock = threading.RLock()  # garbage may be collected, and closed, while it is held
         if owner:
             owner.__enter__()
+            self._owner = owner
 
     @property
     def foreign(self) -> bool:

@@ -212,12 +212,16 @@ def _tokens_apart(
         hidden.append(found[0])
         return f"{mark}{len(hidden) - 1};"
 
+    def show(found: re.Match[str]) -> str:
+        known = len(found[1]) < 10 and int(found[1]) < len(hidden)
+        return hidden[int(found[1])] if known else found[0]  # else it is the template's own
+
     turns = [replace(m, content=special.sub(hide, m.content)) for m in messages]
     ids: list[int] = []
     for i, part in enumerate(special.split(template(turns))):
         if i % 2:
             ids.append(model.control[part])
         else:
-            text = re.sub(f"{mark}(\\d+);", lambda found: hidden[int(found[1])], part)
+            text = re.sub(f"{mark}([0-9]+);", show, part)
             ids += model.tokenize(text)
     return ids

@@ -120,6 +120,7 @@ HOLE = "\ufffc"
 
 
 def _told(result: Result, problem: Problem) -> dict[str, Any]:
+    lost = [node.id for node in result.tree if node.status == "failed" and not node.completion]
     return {
         "answer": result.answer,
         "node": None if result.node is None else result.node.id,
@@ -128,9 +129,10 @@ def _told(result: Result, problem: Problem) -> dict[str, Any]:
         "elapsed": round(result.elapsed, 3),
         "unscored": dict(result.unscored),
         **({"failed": result.failed} if result.failed else {}),
+        **({"lost": lost} if lost else {}),
         **({"unfinished": True} if result.unfinished else {}),
         "texts": [
-            node.text if node.completion else node.text.replace(problem.prompt, HOLE)
+            node.text if node.completion else _without(problem.prompt, node.text)
             for node in result.tree
         ],
         "events": [
@@ -138,6 +140,15 @@ def _told(result: Result, problem: Problem) -> dict[str, Any]:
             for event in result.tree.events
         ],
     }
+
+
+def _without(prompt: str, text: str) -> str | list[str]:
+    """A text without the problem; in parts, where it holds the sign of a hole itself."""
+    return text.split(prompt) if prompt and HOLE in text else text.replace(prompt, HOLE)
+
+
+def _within(prompt: str, told: str | list[str]) -> str:
+    return told.replace(HOLE, prompt) if isinstance(told, str) else prompt.join(told)
 
 
 def _plain(data: Any) -> dict[str, Any]:
@@ -159,15 +170,23 @@ def _number(value: Any) -> Any:
         return _number(value.tolist())
     if value is None or isinstance(value, str | int):
         return value
-    return float(f"{float(value):.6g}")
+    try:
+        return float(f"{float(value):.6g}")
+    except (TypeError, ValueError):
+        return repr(value)
 
 
 def _restored(run: dict[str, Any], problem: Problem) -> Result:
-    texts = [text.replace(HOLE, problem.prompt) for text in run["texts"]]
     tree = Tree()
     tree.events = [Event(time, kind, node, _data(data)) for time, kind, node, data in run["events"]]
+    drawn = {event.node for event in tree.events if event.kind == "done"}
+    texts = [
+        text if i in drawn else _within(problem.prompt, text) for i, text in enumerate(run["texts"])
+    ]
     for event in tree.events:
         _replay(tree, event, texts)
+    for place in run.get("lost", ()):  # of whom nothing came, by an error
+        tree.nodes[place].status = "failed"
     return Result(
         answer=run["answer"],
         node=None if run["node"] is None else tree.nodes[run["node"]],

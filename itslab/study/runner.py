@@ -41,14 +41,15 @@ def solve_all(
         progress: show runs, samples, tokens and the time that is left, on standard output.
     """
 
-    def key(place: tuple[str, int]) -> str:
-        name, i = place
-        return run_key(strategies[name], task.problems[i], backend, budget, seed)
-
     places = [(name, i) for name in strategies for i in range(len(task))]
-    found = {}
+    keys, found = {}, {}
     if archive is not None:
-        found = {place: archive.find(key(place), task.problems[place[1]]) for place in places}
+        # Now: what a user's strategy holds may be another once it has run.
+        keys = {
+            (name, i): run_key(strategies[name], task.problems[i], backend, budget, seed)
+            for name, i in places
+        }
+        found = {place: archive.find(keys[place], task.problems[place[1]]) for place in places}
     results = {place: result for place, result in found.items() if result is not None}
     waiting = [place for place in reversed(places) if place not in results]
     running: dict[tuple[str, int], Started] = {}
@@ -72,7 +73,7 @@ def solve_all(
                     name, i = place
                     results[place] = _result(running.pop(place))
                     if archive is not None:
-                        archive.keep(key(place), name, task.problems[i], results[place])
+                        archive.keep(keys[place], name, task.problems[i], results[place])
                     bar.finish(name, results[place])
                 bar.show(started.run.cost for started in running.values())
                 time.sleep(0.02)

@@ -1,20 +1,24 @@
 """Who a strategy is: what an archive knows its runs by.
 
-What the package brings is known by its repr. A function or a class that a user wrote is known by
-its repr and a digest of its source, so that a changed one is another one and the same one is found
-again in another session.
+What the package brings is known by its repr. What a user wrote is known by its repr and by all that
+it says: the source of its functions and classes, of those that these use, and the values that they
+hold. So a changed one is another one, and the same one is found again in another session.
 """
 
 from __future__ import annotations
 
+import dis
 import hashlib
 import inspect
 import re
+import sys
+import sysconfig
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence, Set
 from dataclasses import fields, is_dataclass
-from functools import partial
-from types import FunctionType, MethodType
+from functools import cache, cached_property, partial
+from pathlib import Path
+from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 from itslab.core import OptionError
@@ -29,86 +33,208 @@ def identity(strategy: object) -> str:
         OptionError: a part has no source to be told by, such as one made by ``exec``, or hides what
             it holds: the text says which.
     """
-    written = sorted(set(_written(strategy, set())))
+    walk = _Walk()
+    walk.visit(strategy, named=True)
     named = re.sub(r"<function (\S+) at 0x[0-9a-fA-F]+>", r"\1", repr(strategy))
     if _ADDRESS.search(named):
         raise OptionError(
             f"strategy={named} is not valid: a run is kept under its strategy's repr, which must "
             "not hold an address: write it as a dataclass, or give it a __repr__ with its options"
         )
-    return "\n".join([named, *written])
+    return "\n".join([named, *walk.lines])
 
 
-def _written(part: object, seen: set[int]) -> list[str]:
-    """Digests of the source of all that a user wrote in a strategy and in its options."""
-    plain = part is None or isinstance(part, str | int | float | bytes)
-    model = hasattr(part, "generate") or hasattr(part, "score")  # known by name, as in a repr
-    if plain or model or id(part) in seen:
-        return []
-    seen.add(id(part))
-    inner: list[Any] = []
-    own: list[str] = []
-    if isinstance(part, partial):
-        inner = [part.func, *part.args, *part.keywords.values()]
-    elif isinstance(part, MethodType):
-        inner = [part.__func__, part.__self__]
-    elif isinstance(part, FunctionType):
-        if not _packaged(part):
-            own = [_digest(part), *_captured(part)]
-            inner = [cell.cell_contents for cell in part.__closure__ or ()]
-    elif isinstance(part, Mapping):
-        inner = list(part.values())
-    elif isinstance(part, list | tuple):
-        inner = list(part)
-    else:
-        own = [
-            digest for kind in type(part).__mro__ if not _packaged(kind) for digest in _class(kind)
-        ]
-        if is_dataclass(part) and not isinstance(part, type):
-            inner = [getattr(part, field.name) for field in fields(part) if field.repr]
-    return own + [digest for one in inner for digest in _written(one, seen)]
+class _Walk:
+    """Visits a strategy, its options and all that they use, and tells what a user wrote of it.
+
+    Attributes:
+        lines: what was told, in the order of the visit.
+    """
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+        self._seen: dict[int, tuple[int, object]] = {}  # id -> its line; the object lives on
+
+    def visit(self, part: object, named: bool = False) -> None:
+        """Tell of a part, unless ``named``: the strategy's repr says already what it is."""
+        if part is None or isinstance(part, str | int | float | complex | bytes):
+            if not named:
+                self.lines.append(repr(part))
+        elif hasattr(part, "generate") or hasattr(part, "score"):
+            if not named:
+                self.lines.append(_model(part))
+        elif isinstance(part, tuple | Set):  # made anew where it stands: it is nobody's twin
+            self._visit_new(part, named)
+        elif id(part) in self._seen:
+            line, _ = self._seen[id(part)]
+            if line < len(self.lines):  # of what the package brings, nothing was told
+                self.lines.append(f"as in line {line}")
+        else:
+            self._seen[id(part)] = len(self.lines), part
+            self._visit_new(part, named)
+
+    def _visit_new(self, part: Any, named: bool) -> None:
+        if isinstance(part, partial):
+            parts = [part.func, part.args, part.keywords]
+            named = named and _packaged(part.func)
+            self._visit_all("" if named else "partial", parts, named)
+        elif isinstance(part, MethodType):
+            self._visit_all("method", [part.__func__, part.__self__])
+        elif isinstance(part, FunctionType):
+            self._visit_function(part, named)
+        elif isinstance(part, type):
+            self._visit_class(part, named)
+        elif isinstance(part, ModuleType):
+            self.lines.append(part.__name__)
+        elif isinstance(part, Mapping):
+            self._visit_all("" if named else "mapping", [*part.keys(), *part.values()], named)
+        elif isinstance(part, Set):
+            self.lines += sorted("\n".join(_told(item)) for item in part)
+        elif isinstance(part, Sequence):
+            self._visit_all("" if named else f"{len(part)} items", part, named)
+        elif hasattr(part, "tobytes") and hasattr(part, "dtype"):
+            if not named:  # an array's repr leaves out digits, and most of a long one
+                self._visit_all(f"{part.dtype} {part.shape}", _elements(part))
+        else:
+            self._visit_object(part, named)
+
+    def _visit_all(self, title: str, parts: Sequence[object], named: bool = False) -> None:
+        self.lines += [title] if title else []
+        for part in parts:
+            self.visit(part, named)
+
+    def _visit_function(self, function: FunctionType, named: bool) -> None:
+        if _packaged(function):
+            self.lines += [] if named else [f"{function.__module__}.{function.__qualname__}"]
+            return
+        self.lines.append(_digest(function))
+        defaults = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
+        for held in [*defaults, *_enclosed(function)]:
+            self.visit(held)
+        if not _installed(function):
+            for used in _globals(function):
+                self.visit(used)
+
+    def _visit_class(self, kind: type, named: bool) -> None:
+        """Tell of a class's own methods and constants: of one in a notebook no source is told."""
+        self.lines += [] if named else [f"{kind.__module__}.{kind.__qualname__}"]
+        for base in kind.__mro__:
+            for name, member in vars(base).items() if not _packaged(base) else ():
+                bare = _bare(member)
+                if isinstance(bare, FunctionType):
+                    if bare.__code__.co_filename != "<string>":  # not a dataclass's
+                        self.visit(bare)
+                elif not name.startswith(("__", "_abc_")) and not inspect.isdatadescriptor(bare):
+                    self._visit_all(f"{base.__qualname__}.{name}=", [bare])
+
+    def _visit_object(self, part: Any, named: bool) -> None:
+        kind = type(part)
+        said = repr(part)
+        self.lines += [] if named else [_ADDRESS.sub("", said)]
+        self._visit_class(kind, named=True)
+        if is_dataclass(part):
+            ours = _packaged(kind)
+            for field in fields(part):
+                if field.repr or ours:  # what ours hide, a problem's own facts, is known by it
+                    self.visit(getattr(part, field.name), named=ours)
+        elif _ADDRESS.search(said) and not _packaged(kind) and not _installed(kind):
+            self._visit_all("", [vars(part)] if hasattr(part, "__dict__") else [])
+        if hasattr(part, "__wrapped__"):  # by functools.cache, which has no source
+            self.visit(part.__wrapped__)
 
 
-def _captured(function: FunctionType) -> list[str]:
-    """The plain values that a function holds: its defaults, and what it closes over."""
-    cells = [cell.cell_contents for cell in function.__closure__ or ()]
-    held = [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values(), *cells]
-    return [_ADDRESS.sub("", repr(value)) for value in held]
+def _told(part: object) -> list[str]:
+    walk = _Walk()
+    walk.visit(part)
+    return walk.lines
+
+
+def _model(part: Any) -> str:
+    """A model is known by its name, as in a repr, and its digest."""
+    name = getattr(part, "name", None) or _ADDRESS.sub("", repr(part))
+    return f"{name} {getattr(part, 'digest', '')}"
+
+
+def _elements(array: Any) -> list[object]:
+    if array.dtype.hasobject:
+        return list(array.ravel())
+    return [hashlib.blake2b(array.tobytes(), digest_size=8).hexdigest()]
+
+
+def _bare(member: Any) -> Any:
+    """The function in a method of any kind."""
+    if isinstance(member, property):
+        return member.fget
+    if isinstance(member, cached_property):
+        return member.func
+    return getattr(member, "__func__", member)
+
+
+def _enclosed(function: FunctionType) -> Iterator[object]:
+    for cell in function.__closure__ or ():
+        try:
+            yield cell.cell_contents
+        except ValueError:  # nothing was assigned yet
+            yield "unassigned"
+
+
+def _globals(function: FunctionType) -> Iterator[object]:
+    """The global values that a function uses, and of a user's own modules what it takes there."""
+    known = function.__globals__
+    for code in _codes(function.__code__):
+        for instruction in dis.get_instructions(code):
+            if instruction.opname not in ("LOAD_GLOBAL", "LOAD_NAME"):
+                continue
+            value = known.get(instruction.argval)
+            yield instruction.argval if instruction.argval in known else None
+            yield value
+            if isinstance(value, ModuleType) and not (_packaged(value) or _installed(value)):
+                yield from (vars(value)[name] for name in code.co_names if name in vars(value))
+
+
+def _codes(code: CodeType) -> Iterator[CodeType]:
+    """A function's code, and that of the functions within."""
+    yield code
+    for constant in code.co_consts:
+        if isinstance(constant, CodeType):
+            yield from _codes(constant)
+
+
+def _module(code: Any) -> str:
+    name = code.__name__ if isinstance(code, ModuleType) else getattr(code, "__module__", "")
+    return str(name)
 
 
 def _packaged(code: Any) -> bool:
-    """Whether the source comes with a package, which has a version to be known by."""
-    module = str(getattr(code, "__module__", ""))
-    root = module.split(".")[0]
-    return root in ("itslab", "builtins", "functools", "typing", "abc", "dataclasses", "enum")
+    """Whether it comes with this package or with Python, which have versions to be known by."""
+    root = _module(code).split(".")[0]
+    return root == "itslab" or root in sys.stdlib_module_names
 
 
-def _class(kind: type) -> list[str]:
-    """Digests of a class's own methods and constants: of one in a notebook no source is told."""
-    members = vars(kind).items()
-    bare = {name: getattr(m, "__func__", getattr(m, "fget", m)) for name, m in members}
-    methods = [m for m in bare.values() if isinstance(m, FunctionType)]
-    written = [m for m in methods if m.__code__.co_filename != "<string>"]  # not a dataclass's
-    constants = [
-        f"{kind.__qualname__}.{name}={value!r}"
-        for name, value in bare.items()
-        if not name.startswith("__") and isinstance(value, str | int | float | tuple)
-    ]
-    return [_digest(method) for method in written if not _packaged(method)] + constants
+def _installed(code: Any) -> bool:
+    """Whether it comes with another package, of which one does not ask what it uses in turn."""
+    return _in_packages(_module(code))
 
 
-def _digest(code: FunctionType) -> str:
-    told = code.__code__
-    plain = [c for c in told.co_consts if c is None or isinstance(c, str | int | float | tuple)]
-    # Two functions on one line have one source; what they name and hold tells them apart.
-    held = repr((told.co_names, [c for c in plain if "<code" not in repr(c)]))
+@cache
+def _in_packages(module: str) -> bool:
+    file = getattr(sys.modules.get(module), "__file__", None)
+    folders = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+    return file is not None and any(Path(file).is_relative_to(folder) for folder in folders)
+
+
+def _digest(function: FunctionType) -> str:
+    code = function.__code__
+    plain = [c for c in code.co_consts if c is None or isinstance(c, str | int | float | tuple)]
+    held = repr((code.co_names, [c for c in plain if "<code" not in repr(c)]))
+    if function.__name__ == "<lambda>":  # two of them on one line have one source
+        held += "".join(one.co_code.hex() + repr(one.co_varnames) for one in _codes(code))
     try:
         source = textwrap.dedent(inspect.getsource(code)) + held
     except (OSError, TypeError) as error:
-        name = getattr(code, "__qualname__", code)
         raise OptionError(
-            f"strategy={name} is not valid: its runs cannot be kept, since its source cannot be "
-            f"read ({error}): define it in a file or a notebook"
+            f"strategy={function.__qualname__} is not valid: its runs cannot be kept, since its "
+            f"source cannot be read ({error}): define it in a file or a notebook"
         ) from error
-    digest = hashlib.blake2b(source.encode(), digest_size=8).hexdigest()
-    return f"{code.__qualname__} {digest}"
+    digest = hashlib.blake2b(source.encode(errors="surrogatepass"), digest_size=8).hexdigest()
+    return f"{function.__qualname__} {digest}"
