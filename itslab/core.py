@@ -288,6 +288,7 @@ class Completion:
         signals: of the model's own distribution, if asked for.
         choices: log-probability (nats) that it begins with each of ``Sampling.choices``.
         shape: of the model that drew it; None if that is unknown.
+        refused: why its server ended it of its own accord, such as ``content_filter``; else "".
     """
 
     text: str
@@ -300,6 +301,7 @@ class Completion:
     signals: Signals = Signals()
     choices: tuple[float, ...] = ()
     shape: Shape | None = field(default=None, repr=False)
+    refused: str = ""
 
     @checked
     def truncate(self, max_tokens: Count) -> Completion:
@@ -467,11 +469,12 @@ class Event:
     """Something that happened to a node, ``time`` seconds after the tree was begun.
 
     ``node``: it was added, with its ``parent`` (id or None) and ``role``. ``done``: its completion
-    came, with ``finish`` and ``cost``. ``verdict``: ``score``, ``note`` and ``cost``. ``pruned``:
-    the search does not go on from it. ``value``: what the search thinks of it by now, such as its
-    ``visits`` and ``value``. ``best``: it holds the best answer so far. ``iteration``: one more was
-    finished, this node its best. ``version``: it is a version of an answer, and revises the one
-    ``of`` (id or None). ``settled``: it is not revised any further, and ``why``.
+    came, with ``finish`` and ``cost``, and why it was ``refused``, if it was. ``verdict``:
+    ``score``, ``note`` and ``cost``. ``pruned``: the search does not go on from it. ``value``: what
+    the search thinks of it by now, such as its ``visits`` and ``value``. ``best``: it holds the
+    best answer so far. ``iteration``: one more was finished, this node its best. ``version``: it is
+    a version of an answer, and revises the one ``of`` (id or None). ``settled``: it is not revised
+    any further, and ``why``.
     """
 
     time: float
@@ -523,8 +526,8 @@ class Result:
         tree: everything that was drawn.
         cost: everything that was paid, discarded branches and verifiers included.
         stopped_by: the limit or person that ended it early (``tokens``, ``samples``, ``seconds``,
-            ``flops``, ``stop``; ``context`` where a conversation outgrew it); None if the strategy
-            came to its own end.
+            ``flops``, ``stop``; ``context`` where a conversation outgrew it, ``server`` where that
+            ended all samples by itself); None if the strategy came to its own end.
         elapsed: wall-clock seconds.
         unscored: why verdicts are missing, if any are -> how many.
         failed: the error that ended it, where many runs go on without it; "" otherwise.

@@ -58,7 +58,7 @@ class Strategy(Protocol):
 
 
 class Halt(Exception):
-    """Nothing more can be bought; ``reason`` is the exhausted limit, ``context`` or ``stop``."""
+    """Nothing more can be bought; ``reason`` as of ``Result.stopped_by``."""
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -180,7 +180,8 @@ class Run:
             made += self._buy(left[:count], replace(sampling, max_tokens=most))
         whole = [node for node in made if node.status == "done"]
         if made and not whole:
-            raise Halt("stop")  # all were cut short; they stay in the tree, and are paid for
+            # All were cut short; they stay in the tree, and are paid for.
+            raise Halt("stop" if self._stop.is_set() else "server")
         return whole
 
     def score(
@@ -285,6 +286,8 @@ class Run:
                 self._charge(completion.cost)
                 if completion.finish != "cancelled":
                     kept[place[0]].append(completion)
+                elif completion.refused:
+                    whys[place[0]] = f"the server ended a sample: {completion.refused}"
 
             try:
                 backend.generate(portions, on_sample=close, cancel=self._stop)
@@ -465,7 +468,8 @@ class Run:
             node.completion, node.text = completion, completion.text
             node.status = "failed" if completion.finish == "cancelled" else "done"
             self.cost += completion.cost
-            self.tree.log("done", node, finish=completion.finish, cost=completion.cost)
+            told = {"refused": completion.refused} if completion.refused else {}
+            self.tree.log("done", node, finish=completion.finish, cost=completion.cost, **told)
 
         made = [node for row in rows for node in row]
         try:

@@ -24,6 +24,10 @@ from itslab.core import (
     Sampling,
     Shape,
 )
+from itslab.run import Run
+from itslab.started import solve
+from itslab.strategies import ChainOfThought
+from itslab.viz.panels import ending
 
 ASK = (Message("user", "Name a colour"),)
 SHORT = Sampling(max_tokens=5)
@@ -211,9 +215,25 @@ def test_a_sample_that_the_server_ends_fails_alone(vllm, reason):
     backend = remote(vllm, width=1)
     with pytest.warns(UserWarning, match=f"ended sample 0 for '{reason}'"):
         [samples] = backend.generate([Request(ASK, sampling=SHORT, n=2)])
-    assert (samples[0].text, samples[0].finish) == ("red", "cancelled")
+    assert (samples[0].text, samples[0].finish, samples[0].refused) == ("red", "cancelled", reason)
     assert samples[0].cost.decoded == 1
-    assert samples[1].finish == "length"
+    assert (samples[1].finish, samples[1].refused) == ("length", "")
+
+
+@pytest.mark.filterwarnings("ignore:.*ended sample 0")
+def test_why_a_server_ended_a_sample_is_told_by_the_run(vllm):
+    vllm.script = [chunk({"content": "red"}), chunk({}, "content_filter")]
+    strategy = ChainOfThought(instruction="", sampling=SHORT)
+    result = solve("Which colour?", strategy, remote(vllm))
+    assert result.stopped_by == "server"
+    assert ending(result.stopped_by, result.cost) == "ended by the server"
+    [done] = [event for event in result.tree.events if event.kind == "done"]
+    assert (done.data["finish"], done.data["refused"]) == ("cancelled", "content_filter")
+    vllm.script = [chunk({"content": "Yes"}), chunk({}, "content_filter")]
+    run = Run(remote(vllm), str.strip)
+    with pytest.warns(UserWarning, match="ended sample 0"):
+        [drawn] = run.ask([Request(ASK, sampling=SHORT)], run.backend)
+    assert (drawn.completions, drawn.why) == ((), "the server ended a sample: content_filter")
 
 
 @pytest.mark.parametrize(

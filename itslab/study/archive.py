@@ -214,7 +214,10 @@ def _replay(tree: Tree, event: Event, texts: Sequence[str]) -> None:
     node = tree.nodes[event.node]
     if event.kind == "done":
         node.completion = Completion(
-            node.text, finish=data["finish"], cost=data.get("cost", Cost())
+            node.text,
+            finish=data["finish"],
+            cost=data.get("cost", Cost()),
+            refused=data.get("refused", ""),
         )
         node.status = "failed" if data["finish"] == "cancelled" else "done"
     elif event.kind == "verdict":

@@ -163,6 +163,8 @@ def ending(stopped_by: str | None, cost: Cost, budget: Budget = Budget()) -> str
         return "done"
     if stopped_by == "stop":
         return "stopped"
+    if stopped_by == "server":
+        return "ended by the server"
     if stopped_by == "context":
         return "context full"
     scale, unit, form = _UNITS[stopped_by]

@@ -630,7 +630,8 @@ export function treeView(root, send) {
     const made = node.open ? "being drawn" : node.finish ?? (node.role === "assistant"
       ? "inserted" : `said by the ${node.role}`);
     const ends = { end: "the model ended its turn", stop: "a step", length: "cut at its length",
-      failed: "could not be drawn" };
+      failed: "could not be drawn",
+      cancelled: node.refused ? `ended by the server: ${node.refused}` : "broken off" };
     return [
       ["status", [ends[made] ?? made, node.dim ? "pruned" : ""].filter(Boolean).join(", ")],
       ["answer", node.answer], ["score", node.score], ["note", node.note || undefined],
