@@ -22,6 +22,7 @@ from itslab.core import (
     Node,
     OptionError,
     Prompt,
+    PromptTooLong,
     Request,
     Result,
     Sampling,
@@ -299,7 +300,7 @@ def test_particles_follow_the_posterior_however_often_they_are_resampled(thresho
     assert shares == pytest.approx(right, abs=0.002)
 
 
-@pytest.mark.parametrize("n", [21, 23, 27, 29, 47, 100])
+@pytest.mark.parametrize("n", [6, 10, 12, 13, 28, 43, 46, 100])
 def test_a_threshold_of_one_always_resamples(n: int) -> None:
     """Of equal weights too, whose effective number may be rounded above n."""
     strategy = ParticleFilter(Points({"a": 0.5}), n=n, depth=1, resampling="multinomial")
@@ -389,20 +390,15 @@ def test_a_walk_under_way_counts_as_a_loss_so_that_the_next_one_goes_elsewhere()
     assert all(branch.pending == 0 for branch in (tree.root, *tree.root.children))
 
 
-def test_without_other_leaves_walks_are_spread_by_the_losses_that_stand_for_them() -> None:
-    """Two good leaves below a; while one of them is under way, b is better than the other."""
-    points = Points({"a": 0.6, "b": 0.5, "ac": 0.6, "ad": 0.6, "x": 0.0})
+def test_a_walk_under_way_lowers_what_its_steps_promise() -> None:
+    """a brought 0.6 four times, b 0.5 once; with a walk under way a is worth 4 · 0.6 ÷ 5 = 0.48."""
+    points = Points({"a": 0.6, "b": 0.5} | dict.fromkeys(("ac", "ad", "af"), 0.6))
     options = MCTS(points, width=2, expand=3, c=0.0, sampling=LETTER)
-    script = {"": "abe", "a": "cdx", "b": "cdx"}
-    run = Run(FakeLetters(script), lambda text: text or None)
+    run = Run(FakeLetters({"": "abe", "a": "cdf"}), lambda text: text or None)
     tree = Search(options, run, Branch(run.reply(None, "?")))
-    for leaves in ([tree.root], tree.root.children[:1]):
-        fresh = tree.expand(leaves)
-        tree.back_up(fresh, tree.simulate(fresh))
-        leaves = tree.root.children[:1]
-    tree.root.children[0].total = 0.6 * 4  # a: 0.6 in four visits
-    # a, 0.6; then with a walk under way 2.4 ÷ 5 = 0.48, so b, 0.5
-    assert [leaf.node.turn_text[0] for leaf in tree.select()] == ["a", "b"]
+    tree.back_up(fresh := tree.expand([tree.root]), tree.simulate(fresh))
+    tree.back_up(further := tree.expand(fresh[:1]), tree.simulate(further))
+    assert [leaf.node.turn_text for leaf in tree.select()] == ["ac", "b"]
 
 
 def test_a_finished_chain_is_visited_again_at_no_cost() -> None:
@@ -672,6 +668,54 @@ def test_no_answer_is_read_from_half_a_chain_unsaid(index: int, score: float) ->
             assert result.cost.calls <= (budget.samples or math.inf)
             if tokens >= 4 * 18 or budget.samples:
                 assert not result.unfinished
+
+
+def test_a_chain_that_promises_more_than_the_finished_one_is_finished_too() -> None:
+    script = {"": ".a", "a": "b"}
+    beam = BeamSearch(Points({".": 0.1, "a": 0.9}), width=2, expand=1, depth=1, sampling=LETTER)
+    result = search(beam, script | {"a": "."})
+    assert [node.turn_text for node in result.tree if node.completion] == [".", "a", "a."]
+    assert result.answer == "."  # the promise was not kept: "a." scores 0
+    settled = replace(beam, verifier=Points({".": 0.9, "a": 0.1}))
+    assert search(settled, script).cost.decoded == 2
+
+
+def test_what_a_budget_kept_finishes_as_many_chains_as_it_can() -> None:
+    """Of 16 tokens 4 are kept: after twelve letters, four chains are finished."""
+    points = Points({"ab.": 0.3, "ac.": 0.7})
+    strategy = ParticleFilter(points, n=6, depth=9, threshold=0, sampling=LETTER)
+    script = {"": "a", "a": "bc", "ab": ".", "ac": "."}
+    letters = FakeLetters(script)
+    result = solve("?", strategy, letters, extract=str, budget=Budget(tokens=16))
+    assert (result.answer, result.cost.decoded, result.stopped_by) == ("ac.", 16, "tokens")
+    assert sum(node.ended for node in result.tree) == 4
+
+
+@pytest.mark.parametrize("index", range(6))
+def test_where_the_context_ends_the_best_so_far_answers(index: int) -> None:
+    @dataclass
+    class Short(FakeLetters):
+        def draw(self, request: Request, index: int) -> Completion:
+            if len(request.prefix_text) + len(request.messages) > 2:
+                raise PromptTooLong("no room")
+            return super().draw(request, index)
+
+    strategy = every(constant(0.5))[index]
+    result = solve("?", strategy, Short("abc"), extract=lambda text: text or None)
+    assert result.stopped_by == "context" or result.unfinished
+    assert result.answer is not None
+    with pytest.raises(PromptTooLong):
+        solve("?", replace(strategy, instruction=""), _NoRoom("a"))  # type: ignore[type-var]
+
+
+class _NoRoom(FakeLetters):
+    def draw(self, request: Request, index: int) -> Completion:
+        raise PromptTooLong("no room")
+
+
+def test_a_revision_just_good_enough_ends_the_search() -> None:
+    strategy = ABMCTS(Points({".": 0.75}), iterations=9, width=1, enough=0.75, sampling=LETTER)
+    assert search(strategy, ".").cost.decoded == 1
 
 
 def test_a_forced_answer_is_finished_and_a_cut_chain_is_not() -> None:
