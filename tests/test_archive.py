@@ -35,7 +35,7 @@ from itslab.study.archive import Archive, run_key
 from itslab.study.runner import solve_all
 from itslab.study.spec import identity
 from itslab.tasks import Task
-from itslab.verifiers import Checker, Confidence, Judge
+from itslab.verifiers import ByProblem, Checker, Confidence, Judge
 from itslab.viz.tree_events import Feed
 
 STEP = Sampling(max_tokens=5, signals=True)
@@ -205,6 +205,11 @@ def test_a_changed_class_of_the_same_options_is_another_one() -> None:
 def test_what_the_package_brings_is_known_by_its_repr() -> None:
     for strategy in (BestOfN(Confidence()), MCTS(Confidence()), BeamSearch(Confidence())):
         assert identity(strategy) == repr(strategy)
+
+
+def test_verifiers_of_many_problems_are_known_by_their_name() -> None:
+    by_name = BestOfN(ByProblem("by hand", {"0": lambda prompt, nodes: [1.0]}, {"0": "Why?"}))
+    assert identity(by_name) == repr(by_name)
 
 
 def test_what_cannot_be_told_from_others_is_refused() -> None:

@@ -135,8 +135,10 @@ class _Walk:
         if is_dataclass(part):
             ours = _packaged(kind)
             for field in fields(part):
-                if field.repr or ours:  # what ours hide, a problem's own facts, is known by it
-                    self.visit(getattr(part, field.name), named=ours)
+                held = getattr(part, field.name)
+                # What ours hide are a problem's own facts, known by it, but for a user's function.
+                if field.repr or (ours and isinstance(held, FunctionType | partial | MethodType)):
+                    self.visit(held, named=ours)
         elif _ADDRESS.search(said) and not _packaged(kind) and not _installed(kind):
             self._visit_all("", [vars(part)] if hasattr(part, "__dict__") else [])
         if hasattr(part, "__wrapped__"):  # by functools.cache, which has no source
