@@ -162,11 +162,11 @@ def test_a_lookahead_judges_a_step_by_where_it_leads() -> None:
     points = Points({"a": 0.9, "b": 0.1, "ac": 0.2, "bc": 0.7})
     beam = BeamSearch(points, width=1, expand=2, depth=1, sampling=LETTER)
     script = {"": "ab", "a": "c", "b": "c"}
-    assert search(beam, script).answer == "a"
+    assert search(beam, script).answer == "ac"  # a, and the rest of its chain
     ahead = search(replace(beam, lookahead=1), script)
-    assert ahead.answer == "b"
-    # The looks ahead are paid for; and so is the end of the chain that answers.
-    assert ahead.cost.decoded == 4 + 1
+    assert ahead.answer == "bc"
+    # The looks ahead are paid for; and so is the rest of the chain.
+    assert ahead.cost.decoded == 4 + 2
 
 
 def test_equal_steps_of_one_parent_are_one() -> None:

@@ -76,6 +76,9 @@ class MCTS(StepSearch):
         """As of a rollout."""
         return self.rollout
 
+    def _ending(self, run: Run) -> Sampling:
+        return self.rollout if self.rollouts else super()._ending(run)
+
     def rounds(self, run: Run, root: Node) -> Iterator[Left]:
         """Each is an iteration."""
         tree = Search(self, run, Branch(root))

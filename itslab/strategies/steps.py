@@ -26,6 +26,9 @@ LINE = replace(PARAGRAPH, stop=("\n",), max_tokens=64)
 
 Final = Literal["score", "vote"]
 
+MORE = 16
+"""Steps at most by which a chain is finished in the end, if a search does not go deeper."""
+
 Left = tuple[Sequence[Node], Sequence[float] | None]
 """The chains left in a search, and their weights in a vote; None where all weigh the same."""
 
@@ -78,8 +81,12 @@ class StepSearch(Options):
 
     @property
     def rest(self) -> Sampling:
-        """How a chain is drawn to its end, without borders between steps."""
+        """How a chain is drawn to its end in one sample, without borders between steps."""
         return replace(self.sampling, stop=(), include_stop=False, max_tokens=Sampling().max_tokens)
+
+    def _ending(self, run: Run) -> Sampling:
+        """How a chain is drawn to its end: by further steps, where samples are not counted."""
+        return self.sampling if run.budget.samples is None else self.rest
 
     def _settled(self, left: Left, ended: Sequence[Node]) -> bool:
         """Whether a finished chain is as good as any that is not finished."""
@@ -103,15 +110,25 @@ class StepSearch(Options):
 
     def _finish(self, run: Run, chains: Sequence[Node], several: bool) -> list[Node]:
         """Draw the most promising chains to their end, and score them: one, or all affordable."""
-        going, drawn, run.kept = _going(chains), list[Node](), 0
+        going, ends, run.kept = _going(chains), list[Node](), 0
         try:
-            drawn = run.extend(going if several else going[:1], self.rest)
-            run.score(drawn, self.verifier)
+            for chain in going if several else going[:1]:
+                ends.append(chain)
+                for _ in range(max(self.depth, MORE)):
+                    [ends[-1]] = run.extend(ends[-1], self._ending(run))
+                    if ends[-1].ended:
+                        break
         except Halt as halt:
             if halt.reason == "stop":
                 raise
         except PromptTooLong:
             pass
+        drawn = [end for end in ends if end not in going]
+        try:
+            run.score(drawn, self.verifier)
+        except Halt as halt:
+            if halt.reason == "stop":
+                raise
         return drawn
 
 
