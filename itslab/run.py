@@ -429,7 +429,7 @@ class Run:
         decoded = max(spent.decoded, 1)
         return spent + Cost(
             decoded=int(share(1, limits.tokens)),
-            calls=1,
+            calls=max((limits.samples or 0) // 4, 1),
             seconds=share(spent.seconds / decoded, limits.seconds),
             flops=share(spent.flops / decoded, limits.flops),
         )
