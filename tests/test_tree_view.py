@@ -368,11 +368,13 @@ def test_a_panel_waits_for_the_run_that_it_shows_first_and_can_fork_it(llm: Llam
     assert shown.view.error == ""
 
 
-def test_where_the_first_run_fails_another_is_on_view_under_the_reason(searched: Result) -> None:
+def test_where_the_first_run_fails_another_is_on_view_under_the_reason(
+    searched: Result, llm: Llama
+) -> None:
     def fails(run: Run, prompt: Prompt) -> None:
         raise MissingSample("only this was recorded")
 
-    begun = start(QUESTION, fails, None)  # type: ignore[arg-type]
+    begun = start(QUESTION, fails, llm)
     shown = TreePanel(lambda: begun, begun, [], instead=searched).view
     assert (shown.state, shown.error) == ("done", "only this was recorded")
     assert shown.feed.tree is searched.tree
