@@ -500,6 +500,11 @@ class Tree:
         self.log("node", node, parent=None if parent is None else parent.id, role=role)
         return node
 
+    def judge(self, node: Node, verdict: Verdict) -> None:
+        """Put a verdict on a node."""
+        node.verdict = verdict
+        self.log("verdict", node, score=verdict.score, note=verdict.note, cost=verdict.cost)
+
     def log(self, kind: EventKind, node: Node, **data: Any) -> None:
         """Append an event; see ``Event`` for what it holds."""
         self.events.append(Event(time.monotonic() - self._began, kind, node.id, data))

@@ -220,11 +220,9 @@ class Run:
             costs = [self._bill] + [Cost()] * (len(verdicts) - 1)
             verdicts = [replace(v, cost=cost) for v, cost in zip(verdicts, costs, strict=True)]
         for node, verdict in zip(nodes, verdicts, strict=True):
-            node.verdict = verdict
+            self.tree.judge(node, verdict)
             if math.isnan(verdict.score):
                 self.unscored[f"{verifier!r}: {verdict.note or 'the score is nan'}"] += 1
-            told = {"score": verdict.score, "note": verdict.note, "cost": verdict.cost}
-            self.tree.log("verdict", node, **told)
         if halt is not None:
             raise halt
         return [verdict.score for verdict in verdicts]

@@ -167,6 +167,23 @@ def test_what_is_no_archive_is_refused(tmp_path: Path) -> None:
         Archive(path)
 
 
+LINES = [
+    '{"key": "b"}',
+    '{"key": "b", "texts": ["a"], "events": [[0, "done", 3, {}]]}',
+    '{"key": "b", "texts": 3, "events": 4}',
+    "[]",
+    "3",
+]
+
+
+@pytest.mark.parametrize("line", LINES)
+def test_a_damaged_line_is_named(line: str, tmp_path: Path) -> None:
+    path = tmp_path / "runs.jsonl"
+    path.write_text(f"{line}\n")
+    with pytest.raises(ItslabError, match=r"runs\.jsonl (is damaged|cannot be read)"):
+        Archive(path).find("b", TASK.problems[0])
+
+
 def test_a_users_function_is_known_by_its_source_and_what_it_holds() -> None:
     def made(text: str) -> Strategy:
         def strategy(run: Run, prompt: Prompt) -> Node:

@@ -368,6 +368,8 @@ def test_a_conversation_that_outgrows_the_context_forgets_its_oldest_version():
     assert contents[1] == r"\boxed{2}"
     assert [len(request.messages) for request in talker.asked] == [1, 3, 5, 5]
     assert [of for _, of in versions(result)][1:] == [node for node, _ in versions(result)[:-1]]
+    judged = {event.node for event in result.tree.events if event.kind == "verdict"}
+    assert judged == {node.id for node in result.tree if node.verdict is not None}
 
 
 def test_where_nothing_is_left_to_forget_the_run_ends():

@@ -509,6 +509,11 @@ def test_the_answer_is_chosen_by_visits_by_value_or_by_vote(final: str, answer: 
     assert tree.choose().turn_text == answer
 
 
+def test_by_default_the_best_finished_chain_answers() -> None:
+    """As best-of-n does; by visits, which a few iterations spread thinly, it would be another."""
+    assert MCTS(Points({})).final == "value"
+
+
 def test_the_search_ends_with_an_answer_that_is_good_enough() -> None:
     points = Points({"a": 0.5, ".": 1.0})
     result = search(MCTS(points, iterations=50, enough=1.0, final="value", sampling=LETTER), "a.b")

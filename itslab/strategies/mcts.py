@@ -50,7 +50,8 @@ class MCTS(StepSearch):
         enough: a finished chain that scores this ends the search.
         final: of all finished chains take the one with the best ``value``; or of those below the
             step with the most ``visits``, and the most of those after it, and so on; or let all
-            ``vote``.
+            ``vote``. Unlike the value, visits and votes say little after few iterations, however
+            good the verifier.
         instruction: as of ``ChainOfThought``.
         sampling: of one step, and where it ends.
         rollout: of the rest of a chain.

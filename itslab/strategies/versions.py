@@ -5,9 +5,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from itslab.core import Node, PromptTooLong, Sampling
+from itslab.core import Cost, Node, PromptTooLong, Sampling
 from itslab.run import Halt, Run
 from itslab.strategies.steps import merit
 
@@ -102,6 +102,7 @@ def _without_oldest(run: Run, request: Node) -> Node:
     node = None
     for step in path[:opened] + path[kept:]:
         node = run.tree.add(node, step.role, step.text)
-        node.verdict = step.verdict
+        if step.verdict is not None:
+            run.tree.judge(node, replace(step.verdict, cost=Cost()))  # it is paid for
     assert node is not None  # the question is there
     return node

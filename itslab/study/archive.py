@@ -56,9 +56,21 @@ class Archive:
         return len(self._lines)
 
     def find(self, key: str, problem: Problem) -> Result | None:
-        """Return the run of this key, on this problem; None if there is none."""
+        """Return the run of this key, on this problem; None if there is none.
+
+        Raises:
+            ItslabError: its line is damaged.
+        """
         line = self._lines.get(key)
-        return None if line is None else _restored(json.loads(line), problem)
+        if line is None:
+            return None
+        try:
+            return _restored(json.loads(line), problem)
+        except (LookupError, TypeError, ValueError) as error:
+            raise ItslabError(
+                f"run {key} in the archive {self.path} is damaged ({type(error).__name__}: "
+                f"{error}): take its line out, and draw it again"
+            ) from error
 
     def keep(self, key: str, label: str, problem: Problem, result: Result) -> None:
         """Append a finished run; in a packed archive nothing can be kept.

@@ -16,6 +16,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 from itslab.core import Node, Prompt, Verdict
+from itslab.options import checked
 
 _LONGEST = 200  # characters of an equation: no chain of thought needs more
 _REWRITES = [  # what LaTeX and English write in other ways
@@ -84,6 +85,7 @@ def _verdict(found: Sequence[Equation]) -> Verdict:
     return Verdict(1 - len(false) / len(found), note=note)
 
 
+@checked
 def equations(text: str) -> Iterator[Equation]:
     """Yield every computation in a text with what it is said to give, in their order.
 
