@@ -52,6 +52,16 @@ def test_between_two_looks_nothing_is_read() -> None:
     assert cores.taken == pytest.approx(1 / (2 * INTERVAL))
 
 
+def test_what_others_did_while_nothing_was_drawn_does_not_count() -> None:
+    now = [0.0]
+    reads = iter([(0.0, 0.0), (0.0, 20.0), (0.0, 20.6)])
+    cores = Cores(2, 2, lambda: now[0], lambda: next(reads))
+    now[0] = 10.0
+    assert cores.look() == 2
+    now[0] += 1.0
+    assert cores.look() == 1
+
+
 @pytest.fixture
 def busy() -> Iterator[None]:
     """As many busy programs as cores."""

@@ -15,6 +15,8 @@ import psutil
 
 INTERVAL = 0.5
 """Seconds between two looks; the operating system counts in hundredths of a second."""
+STALE = 10 * INTERVAL
+"""Seconds after which the last look tells of what others did before there was anything to share."""
 
 
 def spent() -> tuple[float, float]:
@@ -54,7 +56,8 @@ class Cores:
         now = self._clock()
         if now - self._seen >= INTERVAL:
             others = self._spent()[1]
-            self.taken = (others - self._others) / (now - self._seen)
+            recent = now - self._seen < STALE
+            self.taken = (others - self._others) / (now - self._seen) if recent else 0.0
             self._seen, self._others = now, others
             whole = math.floor(self.taken + 0.5)  # a core that is taken half of the time is lost
             self.free = min(max(self._cores - whole, 1), self._most)
