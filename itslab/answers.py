@@ -682,8 +682,8 @@ def as_weights(scores: Sequence[float], how: Weigh = "score") -> list[float]:
         scores: the higher the better.
         how: ``score`` as they are, for scores ≥ 0 such as probabilities; ``exp`` in proportion to
             their exponentials, for log-probabilities; ``rank`` from n for the best of n down to 1,
-            for scores on any other scale (Borda voting: Kang et al. 2025, arXiv:2502.18581).
-            Equal scores share the higher rank.
+            for scores on any other scale (Borda voting: Kang et al. 2025, arXiv:2502.18581, §4,
+            with p = 1). Equal scores share the higher rank.
     """
     require(how in get_args(Weigh), "weigh", how, " or ".join(map(repr, get_args(Weigh))))
     known = [score for score in scores if not math.isnan(score)]

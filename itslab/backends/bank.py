@@ -491,7 +491,7 @@ def _opened(file: Path, packed: bool, fixed: bool) -> sqlite3.Connection:
         return db
     if not packed:
         # Others may be writing. Without a journal nobody is; and then none can be made here, which
-        # SQLite would want to read one that is in use (https://sqlite.org/wal.html, section 6).
+        # SQLite would want to read one in use (https://sqlite.org/wal.html#read_only_databases).
         with suppress(sqlite3.OperationalError):
             db = _connect(file, "mode=ro")
             db.execute("SELECT 1 FROM sqlite_master").fetchone()

@@ -1,7 +1,7 @@
 """Adaptive branching: at each answer, draw another one beside it, or go on from it.
 
-Inoue et al. 2025, AB-MCTS-A with Beta posteriors (arXiv:2503.04412, §3.4, its updates in the
-appendix): wider or deeper is decided by Thompson sampling, with no width or depth fixed beforehand.
+Inoue et al. 2025, AB-MCTS-A with Beta posteriors (arXiv:2503.04412v5, §3.4; which scores count for
+what, A.5.2): wider or deeper is decided by Thompson sampling, with no width fixed beforehand.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 """Rules that choose what to try next from what was won so far.
 
-UCT: Kocsis & Szepesvári 2006, Bandit based Monte-Carlo planning (§2.2). PUCT: Silver et al. 2017,
-Mastering the game of Go without human knowledge (Methods, Search algorithm). Thompson sampling with
-Beta posteriors: Chapelle & Li 2011, An empirical evaluation of Thompson sampling (§2).
+UCT: Kocsis & Szepesvári 2006, Bandit based Monte-Carlo planning (§2.3; the bound, UCB1, §2.2).
+PUCT: Silver et al. 2017, Mastering the game of Go without human knowledge (Methods). Thompson
+sampling with Beta posteriors: Chapelle & Li 2011, An empirical evaluation of Thompson sampling (§2,
+Algorithm 2), where rewards are 0 or 1; one between counts here in part as either.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ def uct(value: float, visits: int, parent: int, c: float) -> float:
         value: mean of what it brought, in [0, 1].
         visits: how often it was tried.
         parent: how often any of its rivals was, ≥ 1.
-        c: how much exploring is worth; √2 in the paper.
+        c: how much exploring is worth; √2 in UCB1.
     """
     return value + c * math.sqrt(math.log(parent) / visits) if visits else math.inf
 

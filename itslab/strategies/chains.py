@@ -1,7 +1,8 @@
 """One chain: answer directly, think first, or think for as long as it is told to.
 
 Wei et al. 2022, Chain-of-Thought Prompting (arXiv:2201.11903); the zero-shot form is Kojima et al.
-2022 (arXiv:2205.11916, §3). Budget forcing is Muennighoff et al. 2025, s1 (arXiv:2501.19393, §3).
+2022 (arXiv:2205.11916, §3), who ask for the answer in a prompt of its own. Budget forcing is
+Muennighoff et al. 2025, s1 (arXiv:2501.19393, §3.1).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Monte Carlo tree search over steps: select, expand, simulate, back up.
 
-Browne et al. 2012, A survey of Monte Carlo tree search methods (§3.1); over the steps of a language
+Browne et al. 2012, A survey of Monte Carlo tree search methods (§3); over the steps of a language
 model Hao et al. 2023, RAP (arXiv:2305.14992, §3.3). Leaves are selected in batches, with virtual
-loss (Chaslot et al. 2008, Parallel Monte-Carlo tree search, §3.3), so that many are drawn at once.
+loss (Chaslot et al. 2008, Parallel Monte-Carlo tree search), so that many are drawn at once.
 Values are scaled to [0, 1] by the least and the greatest so far (Schrittwieser et al. 2020, MuZero,
 arXiv:1911.08265, appendix B), so that exploring is worth the same with any verifier.
 """
@@ -44,8 +44,8 @@ class MCTS(StepSearch):
         c: how much exploring is worth.
         rule: ``uct``, or ``puct`` with priors in proportion to the steps' likelihood per token.
         widening: a step visited N times has up to ``expand`` · N^widening steps after it
-            (progressive widening: Couëtoux et al. 2011, Continuous upper confidence trees, §3); 0
-            keeps to ``expand``.
+            (progressive widening: Couëtoux et al. 2011, Continuous upper confidence trees); 0 keeps
+            to ``expand``.
         depth: steps in a chain at most.
         enough: a finished chain that scores this ends the search.
         final: of all finished chains take the one with the best ``value``; or of those below the

@@ -1,7 +1,7 @@
 """Refinements as nodes of a tree: a search that may go back to an earlier version.
 
-Zhang et al. 2024, MCT Self-Refine (arXiv:2406.07394, §3). Their code ends a search when the answer
-is the gold one; here nothing but the verifier decides.
+Zhang et al. 2024, MCT Self-Refine (arXiv:2406.07394). Their code ends a search when the answer is
+the gold one; here nothing but the verifier decides.
 """
 
 from __future__ import annotations
@@ -24,9 +24,10 @@ class MCTSr(SelfRefine):
     """Monte Carlo tree self-refine: criticise and revise the version that promises most.
 
     A version's quality is its score or, once it was revised, the mean of its score and of its best
-    revision's quality. The paper averages several noisy scores by a model; a verifier here is asked
-    once. What could not be scored is worth the least score so far. Qualities are scaled to [0, 1]
-    by the least and the greatest score.
+    revision's quality. The paper asks a model for several noisy scores, takes the mean of their
+    average and the least of them, and counts them as visits; a verifier here is asked once, and a
+    version's visits are itself and all below it. What could not be scored is worth the least score
+    so far. Qualities are scaled to [0, 1] by the least and the greatest score.
 
     Args:
         verifier: says how good a version is; everything hangs on it.

@@ -1,7 +1,8 @@
 """Particle filtering: chains live on in proportion to how good they look, by chance, not by rank.
 
-Puri et al. 2025 (arXiv:2502.01618, §3). Where a verifier errs, the best few may all be wrong; a
-particle that looks bad keeps its chance.
+Puri et al. 2025 (arXiv:2502.01618v5, §3.1), who draw by the softmax of the weights; here that is
+``weigh="exp"``. Where a verifier errs, the best few may all be wrong; a particle that looks bad
+keeps its chance.
 """
 
 from __future__ import annotations

@@ -110,9 +110,9 @@ class CheckedRefine(Options):
 class RepairWithTests(CheckedRefine):
     """Write a program, run it against visible tests, and repair it by the first that fails.
 
-    Chen et al. 2023, Self-Debug (arXiv:2304.05128, §3) with unit tests; several programs at once as
-    Olausson et al. 2023 (arXiv:2306.09896, §3.2), who hold them against as many tokens of
-    independent samples. Without tests there is nothing to repair by.
+    Chen et al. 2023, Self-Debug (arXiv:2304.05128) with unit tests; several programs at once as
+    Olausson et al. 2023 (arXiv:2306.09896), who hold them against as many independent samples
+    (§3.2), or as many tokens of them (appendix A). Without tests there is nothing to repair by.
 
     Args:
         verifier: such as ``Tests``, whose notes hold the failing call or the traceback.

@@ -22,8 +22,8 @@ class SelfConsistency(Options):
     Args:
         n: chains.
         verifier: its scores weigh the votes, so that those of equal answers add up: weighted
-            majority, also known as weighted best-of-n (Li et al. 2022, DIVERSE, arXiv:2206.02336,
-            §3). None counts heads.
+            majority, also known as weighted best-of-n (Li et al. 2022, DiVeRSe, arXiv:2206.02336,
+            §2.2). None counts heads.
         weigh: how a score becomes a weight; see ``answers.as_weights``.
     """
 
@@ -50,7 +50,7 @@ class BestOfN(Options):
     """Sample ``n`` chains and return the one a verifier scores highest.
 
     Chains that cannot be scored (``nan``) or hold no answer are passed over while any other is
-    left; of equal scores the first wins. Cobbe et al. 2021 (arXiv:2110.14168, §4).
+    left; of equal scores the first wins. Cobbe et al. 2021 (arXiv:2110.14168, §4.2).
     """
 
     verifier: Verifier

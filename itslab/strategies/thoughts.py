@@ -40,7 +40,7 @@ class TreeOfThoughts(StepSearch):
         width: thoughts kept at each level, breadth first.
         expand: thoughts drawn after each.
         depth: thoughts in a chain at most.
-        threshold: thoughts scored below are pruned, depth first.
+        threshold: thoughts scored below are pruned, depth first; in the paper those at it, too.
         solutions: finished chains after which depth first ends.
         final, instruction, sampling: as of ``BeamSearch``.
     """

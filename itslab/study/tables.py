@@ -171,7 +171,7 @@ def reliability(
 def calibration_error(scores: ArrayLike, correct: ArrayLike, bins: int = 10) -> float:
     """Return the mean distance between what is predicted and what is observed, over samples: ECE.
 
-    Naeini, Cooper & Hauskrecht 2015 (AAAI), here with bins of equally many samples; arguments as of
+    Naeini, Cooper & Hauskrecht 2015 (AAAI), with bins of equally many samples; arguments as of
     ``reliability``; nan if there is no score.
     """
     table = reliability(scores, correct, bins)

@@ -29,8 +29,9 @@ CRITICISE = "Check this solution step by step, briefly. Which step, if any, is w
 class Critic(Asking):
     """Score a node by P(Yes) after a critique of it, which is the verdict's note.
 
-    A generative verifier: Zhang et al. 2024 (arXiv:2408.15240, §3.3). With another, larger model as
-    backend, a small one is told what is wrong by someone who can see it.
+    A generative verifier: GenRM-CoT (Zhang et al. 2024, arXiv:2408.15240), which is trained for it,
+    and averages over several critiques. With another, larger model as backend, a small one is told
+    what is wrong by someone who can see it.
 
     Args:
         backend: who criticises.

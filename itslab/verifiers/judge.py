@@ -50,8 +50,8 @@ class PairwiseJudge(Asking):
         backend: who judges.
         question: with places for ``{problem}``, ``{a}`` and ``{b}``.
         both_orders: show every pair in both orders and average the two opinions, since judges
-            prefer a place (Zheng et al. 2023, arXiv:2306.05685, §3.4). Otherwise the earlier one is
-            A, for half the price.
+            prefer a place (Zheng et al. 2023, arXiv:2306.05685, §3.3; §3.4 takes two that differ
+            for a tie). Otherwise the earlier one is A, for half the price.
     """
 
     backend: Backend

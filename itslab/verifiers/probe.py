@@ -1,8 +1,10 @@
 """A linear probe on the model's own hidden state: what it knows about its answer and does not say.
 
-Kadavath et al. 2022 (arXiv:2207.05221, §5: P(IK)) and Azaria & Mitchell 2023 (arXiv:2304.13734)
-read truth from hidden states; here it is logistic regression on the state from which the last token
-of a sample was drawn. Sampling computes that state anyway: a verdict costs no forward pass.
+Kadavath et al. 2022 (arXiv:2207.05221, §5) train a head that tells from a question whether it will
+be answered (P(IK)), Azaria & Mitchell 2023 (arXiv:2304.13734) a small network that tells from a
+statement's hidden state whether it is true. Here it is logistic regression on the state from which
+the last token of a sample was drawn. Sampling computes that state anyway: a verdict costs no
+forward pass.
 """
 
 from __future__ import annotations

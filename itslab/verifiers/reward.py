@@ -63,9 +63,9 @@ class StepReward(Asking):
         choices: the labels of a good step and of a bad one; they must begin with different tokens.
         split: what stands between steps.
         combine: how steps make a solution's score.
-            ``min`` the worst step's (Wang et al. 2023).
+            ``min`` the worst step's (Wang et al. 2023, §3.4).
             ``product`` the chance that all are right (Lightman et al. 2023, arXiv:2305.20050).
-            ``last`` the last step's, asked alone (Snell et al. 2024, arXiv:2408.03314).
+            ``last`` the last step's, asked alone (Snell et al. 2024, arXiv:2408.03314, §5.1).
     """
 
     backend: Backend
