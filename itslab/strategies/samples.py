@@ -74,9 +74,10 @@ class Knockout(Options):
     """Sample ``n`` chains and let them meet in pairs until one is left.
 
     Neighbours meet; of an odd number the last waits for the next round; on a draw, or where the
-    judge could not tell, the earlier one stays. Liu et al. 2025, PairJudge RM (arXiv:2501.13007).
-    Where nothing hangs on it the judge is not asked: of two that say the same the earlier stays,
-    and one without an answer gives way.
+    judge could not tell, the earlier one stays. Where nothing hangs on it the judge is not asked:
+    of two that say the same the earlier stays, and one without an answer gives way. Liu et al.
+    2025, PairJudge RM (arXiv:2501.13007, §3.2), who let only different answers meet, and drop both
+    of two that are judged wrong.
 
     Args:
         judge: a verifier that scores nodes in pairs, such as ``PairwiseJudge``.
