@@ -65,7 +65,7 @@ def seen(node: Node) -> tuple[object, ...]:
     )
 
 
-def test_a_run_comes_back_as_it_was(result: Result, tmp_path: Path) -> None:
+def test_a_run_comes_back_as_it_was(result: Result, llm: Llama, tmp_path: Path) -> None:
     archive = Archive(tmp_path / "runs.jsonl")
     archive.keep("a", "search", TASK.problems[0], result)
     assert TASK.problems[0].prompt not in archive.path.read_text()
@@ -76,6 +76,8 @@ def test_a_run_comes_back_as_it_was(result: Result, tmp_path: Path) -> None:
         assert (found.answer, found.cost, found.stopped_by) == (result.answer, result.cost, None)
         assert (found.node and found.node.id) == (result.node and result.node.id)
         assert [seen(node) for node in found.tree] == [seen(node) for node in result.tree]
+        drawn = [node.completion for node in found.tree if node.completion]
+        assert {sample.shape for sample in drawn} == {llm.shape}
     assert archive.find("b", TASK.problems[0]) is None
 
 

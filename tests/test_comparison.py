@@ -47,6 +47,18 @@ def test_a_table_holds_what_is_solved_and_paid_and_the_paired_difference() -> No
     assert all(rows.accuracy <= rows.high)
 
 
+def test_a_run_is_billed_for_its_prompt_whoever_evaluated_it(llm: Llama) -> None:
+    strategy = SelfConsistency(2, instruction="", sampling=Sampling(max_tokens=6))
+    task = replace(TASK, problems=(Problem("1", "Write a long story about 77 ships.", "x"),))
+    fresh, again = (
+        solve_all(task, {"two": strategy}, llm, seed=seed, progress=False)["two"] for seed in (0, 1)
+    )
+    assert again[0].cost.prefilled == 0 < fresh[0].cost.prefilled
+    assert again[0].cost.flops < fresh[0].cost.flops
+    [first], [second] = (Tried.runs(task, results).flops for results in (fresh, again))
+    assert first == second == fresh[0].cost.flops
+
+
 def test_samples_and_the_runs_that_drew_them_cost_the_same(llm: Llama) -> None:
     strategy = SelfConsistency(2, instruction="", sampling=Sampling(max_tokens=6))
     results = solve_all(TASK, {"two": strategy}, llm, progress=False)["two"]
@@ -63,10 +75,7 @@ def test_samples_and_the_runs_that_drew_them_cost_the_same(llm: Llama) -> None:
     # the prompt once, its logits once, and five further tokens of each sample
     once = llm.shape.flops(0, prompt, 1) + 2 * llm.shape.flops(prompt, prompt + 5, 5)
     assert list(both.flops) == [once] * 3
-    spared = [
-        llm.shape.flops(0, result.tree.nodes[1].completion.cost.reused, 0) for result in results
-    ]
-    assert list(runs.flops + spared) == list(both.flops)  # a beginning that prompts share
+    assert list(runs.flops) == list(both.flops)
     one = Tried.samples(samples, samples.correct[:, 0], [1, 2, 2])
     assert list(one.tokens) == [6, 12, 12]
     assert one.flops[0] == llm.shape.price(Cost(prompt, 0, 6)).flops

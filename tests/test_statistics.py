@@ -449,7 +449,7 @@ def test_clusters_of_unequal_size_by_hand():
     """2 of 3, 0 of 1: the ratio is 1/2; residuals 2 − 3/2 and 0 − 1/2, each over 1 − size/4."""
     told = share([2, 0], [3, 1])
     ratio = (0.25 / 0.25 + 0.25 / 0.75 + 0.1 * 10 / 2) / (0.25 * 10 + 0.1 * 10 / 2)
-    low, high = statistics._wilson(0.5, 1.6 / ratio, float(stats.t(0.6).ppf(0.975)))
+    low, high = statistics._wilson(0.5, 1.6 / ratio, float(stats.t(100 / 82 - 1).ppf(0.975)))
     assert (told.low, told.high) == pytest.approx((low, high))
 
 

@@ -27,6 +27,7 @@ from itslab.core import (
     Node,
     Problem,
     Result,
+    Shape,
     Tree,
     Verdict,
     require,
@@ -140,6 +141,7 @@ def _told(result: Result, problem: Problem) -> dict[str, Any]:
         "stopped_by": result.stopped_by,
         "elapsed": round(result.elapsed, 3),
         "unscored": dict(result.unscored),
+        **({"shape": shape} if (shape := _shape(result.tree)) else {}),
         **({"failed": result.failed} if result.failed else {}),
         **({"lost": lost} if lost else {}),
         **({"unfinished": True} if result.unfinished else {}),
@@ -152,6 +154,12 @@ def _told(result: Result, problem: Problem) -> dict[str, Any]:
             for event in result.tree.events
         ],
     }
+
+
+def _shape(tree: Tree) -> tuple[Any, ...] | None:
+    """The shape of the model that drew the nodes, if it is known."""
+    shapes = (node.completion.shape for node in tree if node.completion)
+    return next((astuple(shape) for shape in shapes if shape), None)
 
 
 def _without(prompt: str, text: str) -> str | list[str]:
@@ -195,8 +203,9 @@ def _restored(run: dict[str, Any], problem: Problem) -> Result:
     texts = [
         text if i in drawn else _within(problem.prompt, text) for i, text in enumerate(run["texts"])
     ]
+    shape = Shape(*run["shape"]) if "shape" in run else None
     for event in tree.events:
-        _replay(tree, event, texts)
+        _replay(tree, event, texts, shape)
     for place in run.get("lost", ()):  # of whom nothing came, by an error
         tree.nodes[place].status = "failed"
     return Result(
@@ -216,7 +225,7 @@ def _data(data: dict[str, Any]) -> dict[str, Any]:
     return data | {"cost": Cost(*data["cost"])} if "cost" in data else data
 
 
-def _replay(tree: Tree, event: Event, texts: Sequence[str]) -> None:
+def _replay(tree: Tree, event: Event, texts: Sequence[str], shape: Shape | None) -> None:
     """Let an event happen to a tree."""
     data = event.data
     if event.kind == "node":
@@ -230,6 +239,7 @@ def _replay(tree: Tree, event: Event, texts: Sequence[str]) -> None:
             finish=data["finish"],
             cost=data.get("cost", Cost()),
             refused=data.get("refused", ""),
+            shape=shape,
         )
         node.status = "failed" if data["finish"] == "cancelled" else "done"
     elif event.kind == "verdict":

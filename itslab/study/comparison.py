@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from itslab.core import Completion, Node, Result, Shape, require
+from itslab.core import Completion, Node, Result, Shape, Tree, require
 from itslab.study.samples import Samples
 from itslab.study.statistics import Estimate, difference, mean
 from itslab.tasks import Task
@@ -51,13 +51,16 @@ class Tried:
 
     @classmethod
     def runs(cls, task: Task, results: Sequence[Result]) -> Tried:
-        """One run for each problem of a task, in their order."""
+        """One run for each problem of a task, in their order.
+
+        Each is billed for its prompt, as ``samples`` are, even if another run had evaluated it.
+        """
         right = [task.grade(p, result.answer) for p, result in zip(task, results, strict=True)]
         costs = [result.cost for result in results]
         return cls(
             np.array(right, dtype=float),
             np.array([cost.decoded for cost in costs], dtype=float),
-            np.array([cost.flops for cost in costs]),
+            np.array([result.cost.flops + _unpaid(result.tree) for result in results]),
             task.clusters,
         )
 
@@ -109,6 +112,25 @@ def at_tokens(tried: Sequence[Tried], tokens: float) -> Tried:
         mixed(low.flops, high.flops),
         low.clusters,
     )
+
+
+def _unpaid(tree: Tree) -> float:
+    """FLOPs of the openings of a run's conversations that others had evaluated before it."""
+    openings: dict[Node, list[Completion]] = {}
+    for node in tree:
+        before = node.parent
+        if node.completion and before and not any(step.completion for step in before.path()):
+            openings.setdefault(before, []).append(node.completion)
+    return sum(map(_found, openings.values()), 0.0)
+
+
+def _found(drawn: Sequence[Completion]) -> float:
+    """FLOPs that the sample which evaluated most of one prompt did not spend on it."""
+    shape = drawn[0].shape
+    if shape is None:
+        return 0.0
+    logits = all(sample.cost.prefilled == 0 for sample in drawn)
+    return shape.flops(0, min(sample.cost.reused for sample in drawn), int(logits))
 
 
 def _flops(row: Sequence[Node], k: float) -> float:

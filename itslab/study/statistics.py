@@ -21,6 +21,9 @@ Array = NDArray[np.float64]
 _UNSEEN_SHARE, _UNSEEN_DIFFERENCE = 0.1, 0.03
 """Parts of a problem that is solved wholly or not at all, added to those seen when their spread is
 estimated: a few that look alike do not say that all others are like them. Chosen by simulation."""
+_EVEN = 0.5
+"""Where the effective number of clusters is a smaller part of their number, a few large ones
+decide, and no interval is known that covers: it is then [0, 1]."""
 _ROUNDING = 1e-9  # a sum of chances may end above 1
 _FEW = 12  # up to so many problems that differ, all their 2^12 signs are tried
 
@@ -97,7 +100,9 @@ def share(
 
     A cluster is a problem whose part and whole are the sums of its members'. The variance is that
     of a ratio of sums over clusters; a large cluster pulls the ratio towards itself, which is
-    undone as in CR2 (Bell & McCaffrey 2002, Survey Methodology 28).
+    undone as in CR2 (Bell & McCaffrey 2002, Survey Methodology 28), and Student's t has the degrees
+    of freedom that are left to them (Satterthwaite). Where a few clusters hold most problems, the
+    interval is [0, 1].
 
     Args:
         part: (p,) what counts in each problem, such as its right samples; from 0 to the whole.
@@ -116,13 +121,14 @@ def share(
     if n == 1:
         return Estimate(m, 0.0, 1.0, 1)
     squares = float(((y - m * w) ** 2 / (1 - w / total)).sum())
-    one = float(
-        (w**2).sum()
-    )  # as much as if each cluster were right or wrong as a whole: m (1 − m)
+    one = float((w**2).sum())  # times m (1 − m): if clusters were right or wrong as a whole
+    effective = total**2 / one  # clusters, if they were equally large
+    if effective < _EVEN * n:
+        return Estimate(m, 0.0, 1.0, n)
     unseen = _UNSEEN_SHARE * one / n
     ratio = (squares + unseen) / (m * (1 - m) * one + unseen)
-    effective = total**2 / one  # clusters, if they were equally large
-    low, high = _wilson(m, effective / ratio, _student(level, effective - 1))
+    freedom = one**2 / float((w**4).sum()) - 1  # of a variance to which large ones add most
+    low, high = _wilson(m, effective / ratio, _student(level, freedom))
     return Estimate(m, low, high, n)
 
 
@@ -141,8 +147,9 @@ def difference(
     have had (for ±1 the sign test, which is McNemar's exact one): where that does not exclude 0,
     the interval does not either.
 
-    It knows nothing of rare large differences that it has not met: one sample against the mean of
-    sixteen, on 40 problems or fewer that nearly all fail, is beyond it.
+    One sample of each problem, right or wrong, against a mean of many: there the few large
+    differences that outweigh the many small ones may not have been met. Where all wins are on one
+    side, p is at least twice the chance of that (as if what was not met were of full size).
 
     Args:
         a: (p,) per-problem chances in [0, 1].
@@ -164,6 +171,8 @@ def difference(
     size = float(((gaps**2).sum() + unseen * typical) / (np.abs(gaps).sum() + unseen))
     wins, losses = (float(np.maximum(side, 0).sum()) / size for side in (gaps, -gaps))
     p = _p_value(gaps, wins, losses)
+    if not (wins and losses) and _single(x) != _single(y):
+        p = max(p, min(2 * math.exp(-float(np.abs(gaps).sum()) / typical), 1.0))
     low, high = (end * size * n / len(x) for end in _tango(wins, losses, n, _normal(level)))
     if not (wins and losses):
         one = share(np.abs(gaps), sizes, level)
@@ -243,6 +252,11 @@ def _p_value(gaps: Array, wins: float, losses: float) -> float:
         as_far = np.abs(signs @ np.abs(gaps)) >= abs(gaps.sum()) - 1e-9
         return max(score, float(as_far.mean()))
     return score
+
+
+def _single(chances: Array) -> bool:
+    """Whether these are single samples, right or wrong, and no means."""
+    return bool(np.isin(chances, (0.0, 1.0)).all())
 
 
 def _sign_test(wins: int, losses: int) -> float:
