@@ -58,9 +58,11 @@ def quickstart(
 
     models.pull(model)
     chains = n_problems * (max_samples + 1)
+    minutes = max(round(chains * 2.7 / 60), 1)
     typer.echo(
-        f"{model} now thinks {chains} times about {n_problems} problems. On two CPU cores that "
-        f"takes about {max(round(chains * 2.7 / 60), 1)} minutes."
+        f"{model} now writes {max_samples + 1} chains of thought for each of {n_problems} "
+        f"problem{'s' * (n_problems > 1)}. On two CPU cores that takes about {minutes} "
+        f"minute{'s' * (minutes > 1)}."
     )
     values = {"model": model, "n_problems": n_problems, "max_samples": max_samples, "mode": "live"}
     _report(execute(shared(START), values, runs))

@@ -29,6 +29,12 @@ def itslab(*arguments: str) -> tuple[int, str, str]:
     return done.exit_code, done.stdout, done.stderr
 
 
+def test_the_package_runs_as_the_command() -> None:
+    command = [sys.executable, "-m", "itslab", "--help"]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "quickstart" in shown
+
+
 def test_help_names_every_command_and_starts_fast() -> None:
     code, out, _ = itslab("--help")
     assert code == 0

@@ -1,0 +1,5 @@
+"""``python -m itslab`` is the command ``itslab``."""
+
+from itslab.cli import app
+
+app()
