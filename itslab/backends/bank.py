@@ -237,7 +237,12 @@ class Bank:
             raise BackendError(f"the sample bank {self.path} is empty: record into it first")
         found = [source for source in known.values() if model in (None, source.name, source.digest)]
         valid = ", ".join(f"{source.name!r} ({source.digest})" for source in known.values())
-        require(len(found) == 1, "model", model, f"in the bank ({valid}); draw others live")
+        require(
+            len(found) == 1,
+            "model",
+            model,
+            f"name or digest of one in the bank, {valid}; draw others live",
+        )
         return Banked(self, found[0].name, found[0].digest, found[0].width, fix=fix)
 
     def pack(self, path: str | Path) -> Path:
