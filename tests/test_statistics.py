@@ -60,6 +60,11 @@ def test_the_first_of_two_that_passes_by_hand():
     assert (chance[0], drawn[0]) == pytest.approx((5 / 12 + 1 / 6, 1 + 1 / 2))
 
 
+def test_where_nothing_is_scored_one_sample_is_taken():
+    chance, drawn = until([[math.nan] * 4, [0.0] * 4], [[1, 0, 0, 0]] * 2, 1.0, 3)
+    assert (list(chance), list(drawn)) == ([0.25, 0.25], [1, 3])
+
+
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(
@@ -75,7 +80,7 @@ def test_stopping_at_the_first_that_is_good_enough_equals_all_subsets_and_orders
     ended, drawn = [], []
     for order in itertools.permutations(range(len(samples)), k):
         stops = [place for place, i in enumerate(order) if scores[i] >= 1]
-        drawn.append(stops[0] + 1 if stops else k)
+        drawn.append(stops[0] + 1 if stops else k if not np.isnan(scores).all() else 1)
         ranks = [(not math.isnan(scores[i]), scores[i]) for i in order]
         ended.append(correct[order[stops[0] if stops else ranks.index(max(ranks))]])
     chance, count = until([scores], [correct], 1.0, k)

@@ -58,12 +58,14 @@ def until(
 ) -> tuple[Array, Array]:
     """Draw one sample after the other until one scores enough; of k that do not, the best scored.
 
+    Where no sample of a problem is scored there is nothing to choose by: one sample is taken.
+
     Returns:
         The chance to end on a right answer, (p,), and the samples drawn on average, (p,): over all
         subsets of k samples and all their orders.
 
     Args:
-        scores: (p, n) the higher the better; nan is never enough.
+        scores: (p, n) the higher the better; nan comes last and is never enough.
         correct: (p, n) whether each sample is right.
         enough: the score at which drawing ends, such as 1 for all visible tests.
         k: draw at most so many; by default all n.
@@ -81,7 +83,9 @@ def until(
     # where it is the best of k, since then all of them fail.
     first = (1 - none[most]) * (passing * right).sum(axis=1) / np.maximum(count, 1)
     best = (_chosen(score, most) * right * ~passing).sum(axis=1)
-    return first + best, none[:most].sum(axis=0)
+    unscored = np.isnan(np.asarray(scores, dtype=float)).all(axis=1)
+    chance = np.where(unscored, right.mean(axis=1), first + best)
+    return chance, np.where(unscored, 1.0, none[:most].sum(axis=0))
 
 
 def majority_at_k(

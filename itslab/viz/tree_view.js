@@ -113,6 +113,8 @@ function shade(share) {
 
 const cut = (text, most) => (text.length > most ? `${text.slice(0, most - 1).trimEnd()}…` : text);
 const words = (text) => text.slice(0, 200).replace(/\s+/g, " ").trim();
+/** The line by which one program is told from another; of what has one line, that. */
+const line1 = (text) => text.split("\n").find((l) => /^\s*(async def|def|class) /.test(l)) ?? text;
 const count = (n, unit) => `${n.toLocaleString("en")} ${unit}${n === 1 ? "" : "s"}`;
 
 function say(value) {
@@ -576,8 +578,10 @@ export function treeView(root, send) {
     const right = (key) => about.gold !== null && key === about.gold;
     const answer = best?.answer;
     const mark = about.gold === null ? "" : right(best?.key ?? answer) ? " ✓" : " ✗";
-    write(cards.best, answer === undefined ? "none yet" : cut(answer.trim(), 300) + mark);
-    put(cards.best, "class", `best ${answer === undefined ? "none" : mark === " ✗" ? "wrong" : ""}`);
+    const kind = answer === undefined ? "none" : mark === " ✗" ? "wrong" : "";
+    const text = answer?.includes("\n") ? "text" : ""; // a program, say
+    write(cards.best, answer === undefined ? "none yet" : cut(answer.trim(), 2000) + mark);
+    put(cards.best, "class", `best ${kind} ${text}`);
     const names = ["samples", "tokens decoded", "tokens prefilled", "tokens reused", "seconds"];
     const paid = [3, 2, 0, 1, 4].map((i, row) => [names[row], now.cost[i]]);
     refill(cards.cost, paid, () => [table(paid)]);
@@ -586,7 +590,7 @@ export function treeView(root, send) {
 
   function showVotes(bars, right) {
     const row = ({ key, answer, count }) => {
-      const name = answer === undefined ? "no answer" : (right(key) ? "✓ " : "") + words(answer);
+      const name = answer === undefined ? "no answer" : (right(key) ? "✓ " : "") + words(line1(answer));
       const bar = make("i", { style: `width: ${(100 * count) / bars[0].count}%` });
       const kind = answer === undefined ? "none" : right(key) ? "right" : "";
       return make("div", { class: `bar ${kind}`, title: answer ?? name },
