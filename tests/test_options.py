@@ -67,7 +67,9 @@ TABLE: list[tuple[Any, list[Any], list[Any], str]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize(("hint", "valid", "invalid", "words"), TABLE, ids=lambda x: str(x)[:40])
+@pytest.mark.parametrize(
+    ("hint", "valid", "invalid", "words"), TABLE, ids=[row[-1] for row in TABLE]
+)
 def test_what_fits(hint: Any, valid: list[Any], invalid: list[Any], words: str) -> None:
     assert [value for value in valid if not fits(value, hint)] == []
     assert [value for value in invalid if fits(value, hint)] == []
