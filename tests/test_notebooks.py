@@ -1,39 +1,23 @@
-"""Notebooks as people meet them: in a real JupyterLab, in a page, and as committed files."""
+"""Notebooks as committed, executed by papermill and by our command, and as a page."""
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
 import shutil
-import socket
-import subprocess
 import sys
 import time
-import urllib.request
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import nbformat
 import papermill
 import pytest
+from browser import browser_page, needs_browser
 
-from itslab import models, notebooks, share
+from itslab import notebooks, share
 from itslab.core import ItslabError, OptionError
-from itslab.doctor import CHROMIUM
 from itslab.page import write_page
 
-if TYPE_CHECKING:
-    from playwright.sync_api import Page
-
 NOTEBOOKS = sorted((share.root() / "notebooks").glob("*.ipynb"))
-BROWSER = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, CHROMIUM)), None)
-FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-
-needs_browser = pytest.mark.skipif(
-    BROWSER is None and "CI" not in os.environ, reason="no Chromium: apt install chromium"
-)
 
 
 # -- as committed ----------------------------------------------------------------------------------
@@ -286,164 +270,3 @@ def test_a_bad_parameter_is_refused_by_name(tmp_path: Path, given: str, message:
 def test_an_unknown_mode_names_the_valid_ones() -> None:
     with pytest.raises(OptionError, match=r"mode='dead' is not valid.*replay, live, record"):
         share.backend("dead", "qwen2.5-coder-0.5b", "00_start_here")
-
-
-# -- in the browser --------------------------------------------------------------------------------
-
-RUN_ALL = """async () => {
-    await window.jupyterapp.shell.currentWidget.sessionContext.ready;
-    await window.jupyterapp.commands.execute('notebook:run-all-cells');
-}"""
-
-
-@needs_browser
-def test_notebook_00_runs_in_jupyterlab_and_its_panel_votes(tmp_path: Path) -> None:
-    with opened("00_start_here", tmp_path) as page:
-        page.wait_for_function("document.querySelectorAll('.js-plotly-plot').length == 2")
-        panel = page.locator(".jupyter-widgets.widget-vbox")
-        assert "as drawn above:" in panel.locator("svg").text_content()
-        panel.locator(".noUi-handle").nth(1).press("ArrowRight")  # a higher temperature
-        panel.get_by_role("button", name="Run").click()
-        panel.get_by_text("done").wait_for()
-        assert "16 samples" in panel.locator("svg").text_content()
-
-
-@needs_browser
-def test_notebook_01_runs_in_jupyterlab_and_its_panel_thinks(tmp_path: Path) -> None:
-    with opened("01_chain_of_thought", tmp_path) as page:
-        page.wait_for_function("document.querySelectorAll('.js-plotly-plot').length == 1")
-        panel = page.locator(".jupyter-widgets.widget-vbox")
-        assert panel.get_by_text("inserted").count() == 0
-        budget = panel.locator(".noUi-handle").nth(1)
-        for _ in range(5):  # from 1,024 tokens to 32
-            budget.press("ArrowLeft")
-        panel.get_by_role("button", name="Run").click()
-        panel.get_by_text("done").wait_for()
-        assert "32 tokens of at most 32" in panel.text_content()
-        assert panel.get_by_text("inserted").count() == 1
-
-
-@needs_browser
-def test_notebook_02_runs_in_jupyterlab_and_its_samples_can_be_read(tmp_path: Path) -> None:
-    with opened("02_best_of_n", tmp_path) as page:
-        page.wait_for_function("document.querySelectorAll('.js-plotly-plot').length == 6")
-        panel = page.locator(".jupyter-widgets.widget-vbox")
-        problem, selector = panel.locator("select").nth(0), panel.locator("select").nth(1)
-        prompt = panel.locator("pre").first.text_content()
-        problem.select_option(index=1)
-        page.wait_for_function("old => !document.body.textContent.includes(old)", arg=prompt)
-        assert panel.locator("details").count() == 16
-        selector.select_option("length")
-        panel.get_by_text("score by length").wait_for()
-        panel.locator("summary").first.click()
-        assert panel.locator("details pre").first.is_visible()
-
-
-@needs_browser
-def test_notebook_05_runs_in_jupyterlab_and_its_versions_stand_side_by_side(tmp_path: Path) -> None:
-    with opened("05_refinement", tmp_path) as page:
-        page.wait_for_function("document.querySelectorAll('.js-plotly-plot').length == 3")
-        panel = page.locator(".jupyter-widgets.widget-vbox")
-        panel.get_by_text("as drawn above: ").wait_for()
-        assert panel.get_by_text("✓ right").count() == 1  # a repaired program beside a wrong one
-        panel.locator(".noUi-handle").first.press("ArrowRight")  # whose critique
-        panel.get_by_role("button", name="Run").click()
-        panel.get_by_text(re.compile("^done: ")).wait_for()
-
-
-@needs_browser
-@pytest.mark.timeout(900)
-@pytest.mark.parametrize(
-    ("name", "parameters"),
-    [
-        ("03_tree_search", {"n_problems": 1, "n_puzzles": 1}),
-        ("04_mcts", {"n_problems": 1, "n_programs": 1}),
-    ],
-)
-def test_a_search_is_watched_live_read_and_stopped(
-    tmp_path: Path, small_model: models.ModelFile, name: str, parameters: dict[str, object]
-) -> None:
-    with opened(name, tmp_path, model=small_model.name, mode="live", **parameters) as page:
-        panel = page.locator(".jupyter-widgets.widget-vbox").first
-        panel.get_by_role("button", name="Run", exact=True).click()
-        panel.get_by_text(re.compile(r"^drawing · ([4-9]|\d\d+) nodes")).wait_for()
-        panel.locator("[data-node='1'] circle").click()
-        panel.locator(".reader mark").get_by_text(re.compile(r"\S")).wait_for()
-        panel.get_by_role("button", name="Stop").click()
-        panel.get_by_text(re.compile("^stopped · ")).wait_for()
-
-
-@needs_browser
-@pytest.mark.timeout(900)
-def test_a_refinement_is_watched_live_and_stopped(
-    tmp_path: Path, small_model: models.ModelFile
-) -> None:
-    name, few = small_model.name, {"n_programs": 1, "n_problems": 1, "n_other": 1}
-    with opened("05_refinement", tmp_path, mode="live", model=name, larger=name, **few) as page:
-        panel = page.locator(".jupyter-widgets.widget-vbox").first
-        panel.get_by_role("button", name="Run").click()
-        panel.get_by_text("being drawn").wait_for()
-        panel.get_by_role("button", name="Stop").click()
-        panel.get_by_text(re.compile("^stopped: ")).wait_for()
-
-
-@contextlib.contextmanager
-def opened(name: str, folder: Path, **parameters: object) -> Iterator[Page]:
-    """A committed notebook in JupyterLab, after all of its cells have run without any error."""
-    book = folder / f"{name}.ipynb"  # a copy: JupyterLab saves what it opens
-    notebook = nbformat.read(share.shared(f"notebooks/{name}.ipynb"), as_version=4)
-    [declared] = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
-    declared.source += "".join(f"\n{key} = {value!r}" for key, value in parameters.items())
-    nbformat.write(notebook, book)
-    with jupyterlab(folder) as url, browser_page(height=20_000) as page:
-        page.goto(f"{url}/lab/tree/{book.name}?reset")
-        page.wait_for_selector(".jp-Notebook")
-        page.evaluate(RUN_ALL)  # returns when the last cell has run
-        page.get_by_text(": not written yet").last.wait_for()
-        failed = page.locator("[data-mime-type$='jupyter.error'], [data-mime-type$='stderr']")
-        assert failed.count() == 0
-        yield page
-        if shot := os.environ.get("ITSLAB_SCREENSHOT"):
-            page.screenshot(path=shot, full_page=True)
-
-
-@contextlib.contextmanager
-def browser_page(height: int = 1000) -> Iterator[Page]:
-    """A page of a real browser; in JupyterLab only what is in view is drawn, so let it be tall."""
-    from playwright.sync_api import sync_playwright
-
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=BROWSER, args=FLAGS)
-        page = browser.new_page(viewport={"width": 1300, "height": height})
-        page.set_default_timeout(120_000)
-        yield page
-        browser.close()
-
-
-@contextlib.contextmanager
-def jupyterlab(root: Path) -> Iterator[str]:
-    """A JupyterLab of this environment on loopback, without the user's settings and kernels."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    url, home = f"http://127.0.0.1:{port}", root / ".jupyter"
-    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"]
-    command += ["--ip=127.0.0.1", f"--port={port}", "--IdentityProvider.token="]
-    command += [f"--ServerApp.root_dir={root}", "--LabApp.expose_app_in_browser=True"]
-    folders = {"JUPYTER_CONFIG_DIR": f"{home}/config", "JUPYTER_DATA_DIR": f"{home}/data"}
-    log = root / "jupyterlab.log"
-    with log.open("w") as output:
-        server = subprocess.Popen(command, env=os.environ | folders, stdout=output, stderr=output)
-    try:
-        deadline = time.monotonic() + 60
-        while time.monotonic() < deadline and server.poll() is None:
-            with contextlib.suppress(OSError):
-                urllib.request.urlopen(f"{url}/api", timeout=5).close()
-                break
-            time.sleep(0.2)
-        else:
-            raise RuntimeError(f"JupyterLab did not start: {log.read_text()[-2000:]}")
-        yield url
-    finally:
-        server.terminate()
-        server.wait(30)

@@ -1,0 +1,98 @@
+"""A real browser, and a real JupyterLab with one of the notebooks."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import nbformat
+import pytest
+
+from itslab import share
+from itslab.doctor import CHROMIUM
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+BROWSER = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, CHROMIUM)), None)
+FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
+
+needs_browser = pytest.mark.skipif(
+    BROWSER is None and "CI" not in os.environ, reason="no Chromium: apt install chromium"
+)
+
+RUN_ALL = """async () => {
+    await window.jupyterapp.shell.currentWidget.sessionContext.ready;
+    await window.jupyterapp.commands.execute('notebook:run-all-cells');
+}"""
+
+
+@contextlib.contextmanager
+def opened(name: str, folder: Path, **parameters: object) -> Iterator[Page]:
+    """A committed notebook in JupyterLab, after all of its cells have run without any error."""
+    book = folder / f"{name}.ipynb"  # a copy: JupyterLab saves what it opens
+    notebook = nbformat.read(share.shared(f"notebooks/{name}.ipynb"), as_version=4)
+    [declared] = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
+    declared.source += "".join(f"\n{key} = {value!r}" for key, value in parameters.items())
+    nbformat.write(notebook, book)
+    with jupyterlab(folder) as url, browser_page(height=20_000) as page:
+        page.goto(f"{url}/lab/tree/{book.name}?reset")
+        page.wait_for_selector(".jp-Notebook")
+        page.evaluate(RUN_ALL)  # returns when the last cell has run
+        page.get_by_text(": not written yet").last.wait_for()
+        failed = page.locator("[data-mime-type$='jupyter.error'], [data-mime-type$='stderr']")
+        assert failed.count() == 0
+        yield page
+        if shot := os.environ.get("ITSLAB_SCREENSHOT"):
+            page.screenshot(path=shot, full_page=True)
+
+
+@contextlib.contextmanager
+def browser_page(height: int = 1000) -> Iterator[Page]:
+    """A page of a real browser; in JupyterLab only what is in view is drawn, so let it be tall."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=BROWSER, args=FLAGS)
+        page = browser.new_page(viewport={"width": 1300, "height": height})
+        page.set_default_timeout(120_000)
+        yield page
+        browser.close()
+
+
+@contextlib.contextmanager
+def jupyterlab(root: Path) -> Iterator[str]:
+    """A JupyterLab of this environment on loopback, without the user's settings and kernels."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    url, home = f"http://127.0.0.1:{port}", root / ".jupyter"
+    command = [sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"]
+    command += ["--ip=127.0.0.1", f"--port={port}", "--IdentityProvider.token="]
+    command += [f"--ServerApp.root_dir={root}", "--LabApp.expose_app_in_browser=True"]
+    folders = {"JUPYTER_CONFIG_DIR": f"{home}/config", "JUPYTER_DATA_DIR": f"{home}/data"}
+    log = root / "jupyterlab.log"
+    with log.open("w") as output:
+        server = subprocess.Popen(command, env=os.environ | folders, stdout=output, stderr=output)
+    try:
+        deadline = time.monotonic() + 60
+        while time.monotonic() < deadline and server.poll() is None:
+            with contextlib.suppress(OSError):
+                urllib.request.urlopen(f"{url}/api", timeout=5).close()
+                break
+            time.sleep(0.2)
+        else:
+            raise RuntimeError(f"JupyterLab did not start: {log.read_text()[-2000:]}")
+        yield url
+    finally:
+        server.terminate()
+        server.wait(30)

@@ -1,0 +1,102 @@
+"""Notebooks as people meet them: in JupyterLab, in a browser."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+from browser import needs_browser, opened
+
+from itslab import models
+
+
+@needs_browser
+def test_notebook_00_runs_in_jupyterlab_and_its_panel_votes(tmp_path: Path) -> None:
+    with opened("00_start_here", tmp_path) as page:
+        page.wait_for_function("document.querySelectorAll('.js-plotly-plot').length == 2")
+        panel = page.locator(".jupyter-widgets.widget-vbox")
+        assert "as drawn above:" in panel.locator("svg").text_content()
+        panel.locator(".noUi-handle").nth(1).press("ArrowRight")  # a higher temperature
+        panel.get_by_role("button", name="Run").click()
+        panel.get_by_text("done").wait_for()
+        assert "16 samples" in panel.locator("svg").text_content()
+
+
+@needs_browser
+def test_notebook_01_runs_in_jupyterlab_and_its_panel_thinks(tmp_path: Path) -> None:
+    with opened("01_chain_of_thought", tmp_path) as page:
+        page.wait_for_function("document.querySelectorAll('.js-plotly-plot').length == 1")
+        panel = page.locator(".jupyter-widgets.widget-vbox")
+        assert panel.get_by_text("inserted").count() == 0
+        budget = panel.locator(".noUi-handle").nth(1)
+        for _ in range(5):  # from 1,024 tokens to 32
+            budget.press("ArrowLeft")
+        panel.get_by_role("button", name="Run").click()
+        panel.get_by_text("done").wait_for()
+        assert "32 tokens of at most 32" in panel.text_content()
+        assert panel.get_by_text("inserted").count() == 1
+
+
+@needs_browser
+def test_notebook_02_runs_in_jupyterlab_and_its_samples_can_be_read(tmp_path: Path) -> None:
+    with opened("02_best_of_n", tmp_path) as page:
+        page.wait_for_function("document.querySelectorAll('.js-plotly-plot').length == 6")
+        panel = page.locator(".jupyter-widgets.widget-vbox")
+        problem, selector = panel.locator("select").nth(0), panel.locator("select").nth(1)
+        prompt = panel.locator("pre").first.text_content()
+        problem.select_option(index=1)
+        page.wait_for_function("old => !document.body.textContent.includes(old)", arg=prompt)
+        assert panel.locator("details").count() == 16
+        selector.select_option("length")
+        panel.get_by_text("score by length").wait_for()
+        panel.locator("summary").first.click()
+        assert panel.locator("details pre").first.is_visible()
+
+
+@needs_browser
+def test_notebook_05_runs_in_jupyterlab_and_its_versions_stand_side_by_side(tmp_path: Path) -> None:
+    with opened("05_refinement", tmp_path) as page:
+        page.wait_for_function("document.querySelectorAll('.js-plotly-plot').length == 3")
+        panel = page.locator(".jupyter-widgets.widget-vbox")
+        panel.get_by_text("as drawn above: ").wait_for()
+        assert panel.get_by_text("✓ right").count() == 1  # a repaired program beside a wrong one
+        panel.locator(".noUi-handle").first.press("ArrowRight")  # whose critique
+        panel.get_by_role("button", name="Run").click()
+        panel.get_by_text(re.compile("^done: ")).wait_for()
+
+
+@needs_browser
+@pytest.mark.timeout(900)
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("03_tree_search", {"n_problems": 1, "n_puzzles": 1}),
+        ("04_mcts", {"n_problems": 1, "n_programs": 1}),
+    ],
+)
+def test_a_search_is_watched_live_read_and_stopped(
+    tmp_path: Path, small_model: models.ModelFile, name: str, parameters: dict[str, object]
+) -> None:
+    with opened(name, tmp_path, model=small_model.name, mode="live", **parameters) as page:
+        panel = page.locator(".jupyter-widgets.widget-vbox").first
+        panel.get_by_role("button", name="Run", exact=True).click()
+        panel.get_by_text(re.compile(r"^drawing · ([4-9]|\d\d+) nodes")).wait_for()
+        panel.locator("[data-node='1'] circle").click()
+        panel.locator(".reader mark").get_by_text(re.compile(r"\S")).wait_for()
+        panel.get_by_role("button", name="Stop").click()
+        panel.get_by_text(re.compile("^stopped · ")).wait_for()
+
+
+@needs_browser
+@pytest.mark.timeout(900)
+def test_a_refinement_is_watched_live_and_stopped(
+    tmp_path: Path, small_model: models.ModelFile
+) -> None:
+    name, few = small_model.name, {"n_programs": 1, "n_problems": 1, "n_other": 1}
+    with opened("05_refinement", tmp_path, mode="live", model=name, larger=name, **few) as page:
+        panel = page.locator(".jupyter-widgets.widget-vbox").first
+        panel.get_by_role("button", name="Run").click()
+        panel.get_by_text("being drawn").wait_for()
+        panel.get_by_role("button", name="Stop").click()
+        panel.get_by_text(re.compile("^stopped: ")).wait_for()
