@@ -226,7 +226,7 @@ def test_why_a_server_ended_a_sample_is_told_by_the_run(vllm):
     strategy = ChainOfThought(instruction="", sampling=SHORT)
     result = solve("Which colour?", strategy, remote(vllm))
     assert result.stopped_by == "server"
-    assert ending(result) == "ended by the server"
+    assert ending(result.stopped_by, result.cost) == "ended by the server"
     [done] = [event for event in result.tree.events if event.kind == "done"]
     assert (done.data["finish"], done.data["refused"]) == ("cancelled", "content_filter")
     vllm.script = [chunk({"content": "Yes"}), chunk({}, "content_filter")]

@@ -140,7 +140,7 @@ class RunPanel(Panel, ABC):
                 self.view.value = self.draw(run.tree, run.cost, "drawing")
                 time.sleep(REFRESH)
             result = started.result()
-            self.finish(result, ending(result, run.budget))
+            self.finish(result, ending(result.stopped_by, result.cost, run.budget))
         except Exception as error:
             text = html.escape(complaint(error))
             self.message.value = f'<b style="color:{RED}">{text}</b>'
@@ -157,13 +157,8 @@ def complaint(error: Exception) -> str:
     return str(error) if isinstance(error, ItslabError) else f"{type(error).__name__}: {error}"
 
 
-def ending(result: Result, budget: Budget = Budget()) -> str:
-    """Say how a run ended, and whether it had to answer from an unfinished chain."""
-    end = _ending(result.stopped_by, result.cost, budget)
-    return f"{end}, answer from an unfinished chain" if result.unfinished else end
-
-
-def _ending(stopped_by: str | None, cost: Cost, budget: Budget) -> str:
+def ending(stopped_by: str | None, cost: Cost, budget: Budget = Budget()) -> str:
+    """Say how a run ended: by itself, by someone, or because something was spent."""
     if stopped_by is None:
         return "done"
     if stopped_by == "stop":

@@ -145,7 +145,7 @@ class TreeView(AnyWidget):  # type: ignore[misc]
             self._started = None
             self._open(tree, answers.extract, answers.canonical).close(node)
             if isinstance(run, Result):
-                self._end = ending(run)
+                self._end = ending(run.stopped_by, run.cost)
 
     def run(self) -> None:
         """Begin another run; does nothing while one goes on."""
@@ -226,7 +226,7 @@ class TreeView(AnyWidget):  # type: ignore[misc]
             result = started.result()
             with self._lock:
                 self.feed.close(result.node)
-            end = ending(result, started.run.budget)
+            end = ending(result.stopped_by, result.cost, started.run.budget)
         except Exception as error:
             self.error = complaint(error)
             with self._lock:
