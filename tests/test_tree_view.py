@@ -16,7 +16,7 @@ import ipywidgets
 import nbformat
 import numpy as np
 import pytest
-from test_notebooks import browser_page, jupyterlab, needs_browser
+from browser import browser_page, jupyterlab, needs_browser
 
 from itslab import models
 from itslab.backends import Bank
