@@ -89,7 +89,7 @@ def test_fewer_problems_than_recorded_are_replayed(
     name: str, few: dict[str, int], tmp_path: Path
 ) -> None:
     source = share.shared(f"notebooks/{name}.ipynb")
-    counts = {p for p in notebooks.parameters(source) if p.startswith(("n_", "max_"))}
+    counts = {p for p in notebooks.parameters(source) if p.startswith(("n_", "max_samples"))}
     assert set(few) == counts
     given = [f"{key}={value}" for key, value in few.items()]
     executed = notebooks.execute(source, notebooks.parse(source, given), tmp_path)

@@ -15,7 +15,7 @@ def test_the_python_blocks_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     names: dict[str, object] = {}
     for block in blocks:
         exec(compile(block, "README.md", "exec"), names)
-    assert names["again"].cost.calls == 4  # type: ignore[attr-defined]
+    assert names["again"].cost.calls == 3  # type: ignore[attr-defined]
     names["llm"].close()  # type: ignore[attr-defined]
 
 
