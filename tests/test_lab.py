@@ -40,7 +40,8 @@ def test_notebook_01_runs_in_jupyterlab_and_its_panel_thinks(tmp_path: Path) -> 
 
 @needs_browser
 def test_notebook_02_runs_in_jupyterlab_and_its_samples_can_be_read(tmp_path: Path) -> None:
-    with opened("02_best_of_n", tmp_path) as page:
+    few = {"n_problems": 20, "n_programs": 20, "n_compared": 20}
+    with opened("02_best_of_n", tmp_path, **few) as page:
         page.wait_for_function("document.querySelectorAll('.js-plotly-plot').length == 6")
         panel = page.locator(".jupyter-widgets.widget-vbox")
         problem, selector = panel.locator("select").nth(0), panel.locator("select").nth(1)
