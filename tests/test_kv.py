@@ -1,4 +1,4 @@
-"""Streams and parking, on the real memory of a small model."""
+"""Streams and parking: by hand on a memory of lists, then on the real one of a small model."""
 
 import random
 from collections.abc import Iterator
@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from itslab import models
-from itslab.backends.kv import Cache, Parking, Stream, Tokens, common_prefix
+from itslab.backends.kv import Cache, Parking, Reuse, Stream, Tips, Tokens, common_prefix
 from itslab.backends.native import Context, Model
 
 TOKENS = st.lists(st.integers(0, 3), max_size=12).map(tuple)
@@ -49,6 +49,200 @@ def test_parking_keeps_the_longer_of_two_that_begin_alike() -> None:
     assert len(parking) == 1
     assert parking.size == 15
     assert parking.serves((1, 2))
+
+
+def test_parking_drops_only_what_the_new_one_starts_with() -> None:
+    parking = Parking(limit=100)
+    for tokens in ((0, 1), (0, 2, 5), (1, 2), (1, 2, 3)):
+        parking.put(tokens, np.zeros(5, np.uint8))
+    assert [parking.serves(tokens) for tokens in ((0, 1), (0, 2, 5), (1, 2, 3))] == [True] * 3
+    assert (len(parking), parking.size) == (3, 15)
+
+
+@pytest.mark.parametrize(("size", "kept"), [(20, 1), (21, 0)])
+def test_parking_takes_what_fills_it_and_no_more(size: int, kept: int) -> None:
+    parking = Parking(limit=20)
+    parking.put((1, 2), np.zeros(size, np.uint8))
+    assert len(parking) == kept
+
+
+def test_parking_of_whole_sequences_serves_no_part_of_one() -> None:
+    parking = Parking(limit=100, whole=True)
+    for tokens in ((1, 2), (1, 2, 3)):
+        parking.put(tokens, np.zeros(5, np.uint8))
+    assert len(parking) == 2  # the shorter serves where the longer cannot
+    assert parking.best((1, 2, 9)) == ((1, 2), 2)
+    assert parking.best((1, 2, 3, 4)) == ((1, 2, 3), 3)
+    assert parking.best((1, 9)) == ((), 0)
+    assert not parking.serves((1,))
+
+
+def test_of_prompts_whose_logits_are_kept_the_least_recently_used_goes() -> None:
+    tips = Tips(limit=2)
+    for token in (1, 2):
+        tips.put((token,), np.zeros(1, np.float32))
+    tips.get((1,))
+    tips.put((3,), np.zeros(1, np.float32))
+    assert [tips.get((token,)) is None for token in (1, 2, 3)] == [False, True, False]
+
+
+# -- the cache, on a memory that is a list of tokens for each stream -------------------------------
+
+
+class Memory:
+    """What ``Cache`` asks of a context; a snapshot holds a byte for each token."""
+
+    streams = 3
+
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        self.held: list[Tokens] = [()] * self.streams
+
+    def snapshot(self, stream: int) -> np.ndarray:
+        return np.array(self.held[stream], np.uint8)
+
+    def restore(self, stream: int, data: np.ndarray) -> None:
+        self.held[stream] = tuple(map(int, data))
+
+    def cut(self, stream: int, length: int) -> None:
+        self.held[stream] = self.held[stream][:length]
+
+
+def remembering(reuse: Reuse, parking: int = 100) -> tuple[Cache, Memory]:
+    memory = Memory()
+    return Cache(memory, reuse, parking), memory  # type: ignore[arg-type]
+
+
+def grown(cache: Cache, memory: Memory, tokens: Tokens, *, kept: bool = False) -> Stream:
+    """A live stream in which these tokens were evaluated, as a prompt if ``kept``."""
+    stream = cache.acquire(tokens)
+    assert memory.held[stream.index] == stream.tokens == tokens[: len(stream.tokens)]
+    memory.held[stream.index] = stream.tokens = tokens
+    if kept:
+        cache.remember(stream, np.zeros(1, np.float32))
+    return stream
+
+
+@pytest.mark.parametrize(
+    ("reuse", "tokens", "known"),
+    [
+        ("prefix", (1, 2, 9), (1, 2)),
+        ("prefix", (1, 2, 3), (1, 2)),  # one is left to evaluate
+        ("prefix", (1, 2, 3, 4), (1, 2, 3)),
+        ("whole", (1, 2, 9), ()),
+        ("whole", (1, 2, 3), ()),
+        ("whole", (1, 2, 3, 4), (1, 2, 3)),
+        ("exact", (1, 2, 9), ()),
+        ("exact", (1, 2, 3), ()),
+        ("exact", (1, 2, 3, 4), ()),
+    ],
+)
+@pytest.mark.parametrize("where", ["live", "released", "parked"])
+def test_what_serves_another_sequence(
+    reuse: Reuse, tokens: Tokens, known: Tokens, where: str
+) -> None:
+    cache, memory = remembering(reuse)
+    stream = grown(cache, memory, (1, 2, 3))
+    if where != "live":
+        cache.release(stream)
+    if where == "parked":
+        others = [grown(cache, memory, (start, start)) for start in (5, 6, 7)]
+        for other in others:
+            cache.release(other)
+    assert cache.reach(tokens) == len(known)
+    assert cache.acquire(tokens).tokens == known
+
+
+@pytest.mark.parametrize("reuse", ["prefix", "whole", "exact"])
+def test_a_prompt_whose_logits_are_known_is_not_evaluated_at_all(reuse: Reuse) -> None:
+    cache, memory = remembering(reuse)
+    prompt = (1, 2, 3)
+    cache.release(grown(cache, memory, prompt, kept=True))
+    assert cache.reach(prompt) == 3
+    again = cache.acquire(prompt)
+    assert again.tokens == memory.held[again.index] == prompt
+    assert cache.reach((1, 2)) == (1 if reuse == "prefix" else 0)
+
+
+def test_of_an_exact_cache_no_stream_serves_only_the_snapshot_of_the_prompt() -> None:
+    cache, memory = remembering("exact")
+    stream = grown(cache, memory, (1, 2), kept=True)
+    memory.held[stream.index] = stream.tokens = (1, 2, 3)  # drawn in a batch with others
+    cache.release(stream)
+    assert memory.held == [()] * 3
+    assert cache.acquire((1, 2)).tokens == (1, 2)
+    assert cache.acquire((1, 2, 3)).tokens == ()
+
+
+def test_what_a_sequence_on_its_way_could_serve() -> None:
+    held = (1, 2, 3)
+    served = {
+        reuse: [
+            remembering(reuse)[0].shareable(held, tokens)
+            for tokens in ((1, 2, 3), (1, 2, 3, 4), (1, 2, 9), (0,))
+        ]
+        for reuse in ("prefix", "whole", "exact")
+    }
+    assert served == {"prefix": [3, 3, 2, 0], "whole": [3, 3, 0, 0], "exact": [3, 0, 0, 0]}
+
+
+def test_an_empty_stream_is_taken_first_then_the_one_released_first() -> None:
+    cache, memory = remembering("prefix")
+    a = grown(cache, memory, (1, 1))
+    b = grown(cache, memory, (2, 2))
+    cache.release(b)
+    cache.release(a)
+    third = grown(cache, memory, (3, 3))
+    assert third.index not in (a.index, b.index)
+    assert cache.acquire((4, 4)) is b
+    assert cache.parking.serves((2, 2))
+    assert not cache.parking.serves((1, 1))
+
+
+def test_only_what_is_nowhere_else_is_parked() -> None:
+    cache, memory = remembering("prefix")
+    short = grown(cache, memory, (1, 2))
+    longer = grown(cache, memory, (1, 2, 3))
+    cache.release(short)
+    grown(cache, memory, (5, 5))
+    assert cache.acquire((6, 6)) is short
+    assert len(cache.parking) == 0  # the longer one holds it
+    cache.release(longer)
+    assert cache.acquire((7, 7)) is longer
+    assert cache.parking.best((1, 2, 3)) == ((1, 2, 3), 3)
+    cache.release(longer)
+    back = cache.acquire((1, 2, 3, 4))
+    assert memory.held[back.index] == back.tokens == (1, 2, 3)
+    cache.release(back)
+    size = cache.parking.size
+    cache.acquire((8, 8))
+    assert cache.parking.size == size  # it is parked already
+
+
+@pytest.mark.parametrize("reuse", ["prefix", "whole", "exact"])
+@given(seed=st.integers(0, 10**6), parking=st.sampled_from([0, 6, 100]))
+def test_in_any_order_streams_hold_what_the_cache_says(
+    reuse: Reuse, seed: int, parking: int
+) -> None:
+    cache, memory = remembering(reuse, parking)
+    rng, live = random.Random(seed), list[Stream]()
+    for _ in range(30):
+        if live and (len(live) == 3 or rng.random() < 0.5):
+            cache.release(live.pop(rng.randrange(len(live))))
+        else:
+            tokens = tuple(rng.randrange(1, 3) for _ in range(rng.randrange(2, 6)))
+            known = cache.reach(tokens)
+            stream = grown(cache, memory, tokens, kept=rng.random() < 0.5)
+            assert known <= len(tokens)
+            live.append(stream)
+        gaps = [i for i in range(3) if not cache.streams[i].live]
+        if live and gaps and rng.random() < 0.3:
+            live[0] = cache.move(live[0], gaps[0])
+        assert memory.held == [stream.tokens for stream in cache.streams]
+        assert {id(s) for s in cache.streams if s.live} == {id(s) for s in live}
+        assert cache.parking.size <= parking
 
 
 @pytest.fixture(scope="module")
