@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 import threading
@@ -12,7 +13,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from itslab.answers import after_thinking, canonical, equal, extract, readings, tally, vote
+from itslab.answers import (
+    after_thinking,
+    as_weights,
+    canonical,
+    equal,
+    extract,
+    readings,
+    tally,
+    vote,
+)
 from itslab.core import OptionError
 from itslab.tasks.programs import extract_program
 
@@ -510,6 +520,18 @@ def test_bad_weights_are_refused():
 
 
 @settings(deadline=None)
+def test_scores_become_weights_by_hand():
+    nan = float("nan")
+    logs = [math.log(0.2), math.log(0.8), nan]
+    assert as_weights([0.2, 0.8, nan])[:2] == [0.2, 0.8]
+    assert as_weights(logs, "exp")[:2] == pytest.approx([0.25, 1])  # in proportion
+    assert as_weights([-5, 7, 0, 7, nan], "rank")[:4] == [1, 4, 2, 4]
+    assert all(math.isnan(as_weights(logs, how)[2]) for how in ("score", "exp", "rank"))
+    assert as_weights([nan, nan], "exp") == [1, 1]  # who says nothing changes nothing
+    with pytest.raises(OptionError, match=r"'score' or 'exp' or 'rank'"):
+        as_weights([1.0], "log")  # type: ignore[arg-type]
+
+
 @given(st.lists(st.sampled_from(["1", "1.0", "2", "3", None]), max_size=12))
 def test_the_winner_has_the_most_votes_and_came_first_among_those(answers):
     winner, votes = vote(answers), tally(answers)
