@@ -296,10 +296,10 @@ def canonical(answer: str) -> str:
     if len(answer) > _LONGEST_PARSED:
         return _number(answer.strip(_MARKUP)) or _words(answer)
     form = _canonical(answer)
-    for _ in range(3):  # what is half read may hide what typesets
-        if "\\" not in form and "=" not in form:
+    for _ in range(3):  # without what typesets it may be read as something else
+        if "\\" not in answer and "=" not in answer:
             break
-        form = _canonical(form)
+        answer, form = form, _canonical(form)
     return form
 
 
