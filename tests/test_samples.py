@@ -85,6 +85,8 @@ def test_a_knockout_holds_smaller_ones() -> None:
             met.tree.log("pruned", node)
         met.tree.log("iteration", best)
     assert knockout(Samples(task, [met]), [met]).tolist() == [[0.5, 0.5, 0]]
+    alone = result(task.problems[0], texts[:1])
+    assert knockout(Samples(task, [alone]), [alone]).tolist() == [[1]]
     three = result(task.problems[0], texts[:3])
     with pytest.raises(OptionError, match=r"samples=3 is not valid.*power of 2"):
         knockout(Samples(task, [three]), [three])

@@ -299,6 +299,18 @@ def test_nonsense_is_refused_in_one_line(call, odd):
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize("mark", [-1, 2, math.nan])
+def test_marks_are_between_wrong_and_right(mark):
+    with pytest.raises(OptionError, match="marks, 0 or 1"):
+        pass_at_k([[0, mark]], (1,))
+
+
+@pytest.mark.parametrize("level", [-0.5, 0, 1, 1.5])
+def test_a_level_is_between_none_and_all(level):
+    with pytest.raises(OptionError, match="a number between 0 and 1"):
+        mean([0, 1], level=level)
+
+
 @pytest.mark.parametrize("odd", ["ab", 2, [0], [[], []]])
 def test_clusters_are_names_one_per_problem(odd):
     with pytest.raises(OptionError, match=r"clusters=.*2 names"):
