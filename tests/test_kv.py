@@ -201,6 +201,21 @@ def test_an_empty_stream_is_taken_first_then_the_one_released_first() -> None:
     assert not cache.parking.serves((1, 1))
 
 
+def test_a_sequence_moves_and_leaves_nothing_behind() -> None:
+    cache, memory = remembering("prefix")
+    stream = grown(cache, memory, (1, 2))
+    assert cache.move(stream, 2).tokens == memory.held[2] == (1, 2)
+    assert stream.tokens == memory.held[0] == ()
+
+
+def test_an_exact_cache_keeps_a_prompt_that_another_one_starts_with() -> None:
+    cache, memory = remembering("exact")
+    for prompt in ((1, 2), (1, 2, 3)):
+        cache.release(grown(cache, memory, prompt, kept=True))
+    assert cache.acquire((1, 2)).tokens == (1, 2)
+    assert cache.acquire((1, 2, 3)).tokens == (1, 2, 3)
+
+
 def test_only_what_is_nowhere_else_is_parked() -> None:
     cache, memory = remembering("prefix")
     short = grown(cache, memory, (1, 2))

@@ -362,6 +362,12 @@ def test_four_and_five_to_nothing_exclude_nothing():
         assert told.value < told.high
 
 
+def test_the_signs_of_seven_differences_by_hand():
+    """4.25 of 4.75 is reached with all signs alike or the smallest turned: 4 of 128."""
+    a, b = [1, 0.9, 0.8, 0.7, 0.6, 0.5, 0], [0, 0, 0, 0, 0, 0, 0.25]
+    assert difference(a, b).p == 4 / 128
+
+
 @settings(max_examples=30, deadline=None)
 @given(st.lists(st.tuples(st.floats(0, 1), st.floats(0, 1)), min_size=2, max_size=8))
 def test_few_unequal_differences_are_judged_by_all_their_signs(pairs):
