@@ -198,6 +198,8 @@ def _rounds_to(value: Fraction, other: Fraction, written: Tokens) -> bool:
     """Whether a value is what was written, up to its last decimal place."""
     if len(written) > 1:
         return abs(value - other) < Fraction(1, 100)
+    if written[0]["percent"]:  # the last place is one of the percentage
+        value, other = 100 * value, 100 * other
     places = len(written[0]["number"].partition(".")[2])
     exact = value.denominator == 1 and not places
     return value == other if exact else abs(value - other) < Fraction(1, 10**places)
