@@ -34,6 +34,7 @@ from itslab.verifiers.arithmetic import Arithmetic, equations
         ("3 + 4 = 5 + 2", "3 + 4", "5 + 2"),
         ("(2)(3) = 6", "(2) * (3)", "6"),
         ("20% + 5% = 25%", "20% + 5%", "25%"),
+        ("3 + 4 apples = 7 apples", "3 + 4", "7"),
         ("1 / 3 = 33%", "1 / 3", "33%"),
         ("2 / 3 = 66.7%", "2 / 3", "66.7%"),
         ("50 * 2 = 100%", "50 * 2", "100%"),
@@ -117,3 +118,5 @@ def test_the_verdict_points_at_the_first_mistake():
     assert (wrong.score, wrong.note) == (pytest.approx(1 / 3), "12 + 1 is 13, not 14")
     assert (right.score, right.note) == (1, "")
     assert math.isnan(silent.score)
+    [large] = Arithmetic()("?", [said("1,234,567 + 1 = 1,234,569")])
+    assert large.note == "1234567 + 1 is 1234568, not 1234569"
