@@ -28,19 +28,19 @@ pytest.register_assert_rewrite("contract_backend")
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-# A worker takes a file at a time: the longest first, or one is left with them at the end. The first
-# two go together: one that a browser waits for, one that draws.
+# A worker takes a file at a time: the longest first, or one is left with them at the end. README's
+# model draws late: two models drawing at once crawl, and test_lab.py draws too.
 LONGEST = (
     "test_lab.py",
-    "test_readme.py",
     "test_notebooks.py",
     "test_sandbox.py",
-    "test_bench.py",
     "02_best_of_n.ipynb",
+    "test_tree_view.py",
+    "test_readme.py",
+    "test_bench.py",
+    "test_search.py",
     "test_engine.py",
     "test_endurance.py",
-    "test_tree_view.py",
-    "test_search.py",
 )
 
 

@@ -94,7 +94,7 @@ def test_a_search_is_watched_live_read_and_stopped(
 def test_a_refinement_is_watched_live_and_stopped(
     tmp_path: Path, small_model: models.ModelFile
 ) -> None:
-    name, few = small_model.name, {"n_programs": 1, "n_problems": 1, "n_other": 1, "max_tokens": 96}
+    name, few = small_model.name, {"n_programs": 1, "n_problems": 1, "n_other": 1, "max_tokens": 48}
     with opened("05_refinement", tmp_path, mode="live", model=name, larger=name, **few) as page:
         panel = page.locator(".jupyter-widgets.widget-vbox").first
         panel.get_by_role("button", name="Run").click()
