@@ -81,6 +81,8 @@ def run(
     """Execute a notebook with parameters; the result and its page get a folder of their own."""
     from itslab import notebooks
 
+    own = not (keep_outputs and parameter)
+    require(own, "--keep-outputs", parameter, "without -p: a notebook shows its own parameters")
     executed = notebooks.execute(notebook, notebooks.parse(notebook, parameter or []), runs)
     if keep_outputs:
         notebooks.keep_outputs(executed, notebook)

@@ -75,6 +75,15 @@ def test_an_error_of_ours_is_one_line_and_exit_status_1(
     assert err.count("\n") == 1
 
 
+def test_a_notebook_keeps_no_outputs_of_other_parameters(tmp_path: Path) -> None:
+    before = Path(START).read_bytes()
+    code, _, err = itslab("run", START, "--keep-outputs", "-p", "seed=1", "--runs", str(tmp_path))
+    assert code == 1
+    assert "without -p" in err
+    assert Path(START).read_bytes() == before
+    assert not list(tmp_path.iterdir())  # refused before anything ran
+
+
 def test_models_lists_the_catalogue_and_tells_what_is_on_disk(
     small_model: models.ModelFile,
 ) -> None:
