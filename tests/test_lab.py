@@ -57,7 +57,7 @@ def test_notebook_02_runs_in_jupyterlab_and_its_samples_can_be_read(tmp_path: Pa
 
 @needs_browser
 def test_notebook_05_runs_in_jupyterlab_and_its_versions_stand_side_by_side(tmp_path: Path) -> None:
-    with opened("05_refinement", tmp_path) as page:
+    with opened("05_refinement", tmp_path, n_programs=40, n_problems=20, n_other=40) as page:
         page.wait_for_function("document.querySelectorAll('.js-plotly-plot').length == 3")
         panel = page.locator(".jupyter-widgets.widget-vbox")
         panel.get_by_text("as drawn above: ").wait_for()
@@ -72,8 +72,8 @@ def test_notebook_05_runs_in_jupyterlab_and_its_versions_stand_side_by_side(tmp_
 @pytest.mark.parametrize(
     ("name", "parameters"),
     [
-        ("03_tree_search", {"n_problems": 1, "n_puzzles": 1, "max_tokens": 32}),
-        ("04_mcts", {"n_problems": 1, "n_programs": 1, "max_tokens": 32}),
+        ("03_tree_search", {"n_problems": 1, "n_puzzles": 1, "max_tokens": 24}),
+        ("04_mcts", {"n_problems": 1, "n_programs": 1, "max_tokens": 24}),
     ],
 )
 def test_a_search_is_watched_live_read_and_stopped(
@@ -94,7 +94,7 @@ def test_a_search_is_watched_live_read_and_stopped(
 def test_a_refinement_is_watched_live_and_stopped(
     tmp_path: Path, small_model: models.ModelFile
 ) -> None:
-    name, few = small_model.name, {"n_programs": 1, "n_problems": 1, "n_other": 1, "max_tokens": 48}
+    name, few = small_model.name, {"n_programs": 1, "n_problems": 1, "n_other": 1, "max_tokens": 24}
     with opened("05_refinement", tmp_path, mode="live", model=name, larger=name, **few) as page:
         panel = page.locator(".jupyter-widgets.widget-vbox").first
         panel.get_by_role("button", name="Run").click()
