@@ -43,7 +43,9 @@ def test_a_binary_that_measures_nothing_is_an_error(
 def test_a_search_is_timed_with_and_without_evaluating_its_tree_again(
     small_model: models.ModelFile,
 ) -> None:
-    report = search.run(small_model, width=2, expand=2, depth=2, tokens=4, rounds=1, threads=1)
+    prompt = "{who}?"
+    options = {"width": 2, "expand": 2, "depth": 2, "tokens": 4, "rounds": 1, "threads": 1}
+    report = search.run(small_model, prompt=prompt, **options)
     assert list(report.seconds) == [search.ONCE, search.PER_NODE, search.PER_SAMPLE]
     assert report.evaluated[0] <= 1.02 * report.unique[0]
     assert 0 < report.full[0] <= 1

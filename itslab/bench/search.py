@@ -123,6 +123,7 @@ def run(
     tokens: int = 16,
     rounds: int = 3,
     threads: int | None = None,
+    prompt: str = PROMPT,
     say: Callable[[str], None] = lambda line: None,
 ) -> Report:
     """Time a beam search in three ways.
@@ -133,6 +134,7 @@ def run(
         tokens: of a step.
         rounds: repetitions.
         threads: of llama.cpp; physical cores by default.
+        prompt: what is asked, with ``{who}`` where a number makes each round's a new one.
         say: gets a line on each measurement.
     """
     step = Sampling(max_tokens=tokens)
@@ -147,7 +149,7 @@ def run(
             PER_NODE: Forgetful(llm, False),
             PER_SAMPLE: Forgetful(llm, True),
         }
-        prompts = (PROMPT.format(who=who) for who in count(1))
+        prompts = (prompt.format(who=who) for who in count(1))
         for _ in range(rounds):
             for who, backend in ways.items():
                 live, steps = llm.stats.live, llm.stats.steps
