@@ -15,6 +15,7 @@ from itslab import models
 from itslab.backends.engine import Engine
 from itslab.backends.llama import Llama
 from itslab.backends.native import Context
+from itslab.backends.scheduler import Service
 from itslab.core import (
     BackendError,
     Completion,
@@ -128,9 +129,9 @@ def test_appended_text_is_continued(load: Load) -> None:
     assert completion.text.startswith("is")
 
 
-def test_without_parking_everything_still_comes_out_the_same(load: Load) -> None:
+def test_without_a_prefix_cache_everything_still_comes_out_the_same(load: Load) -> None:
     requests = [ask(f"Say {word}.", GREEDY) for word in ("yes", "no", "perhaps", "never", "so")]
-    texts = [[c.text for [c] in load(parking=p).generate(requests)] for p in (0, 10**8)]
+    texts = [[c.text for [c] in load(prefix_cache=p).generate(requests)] for p in (0, 10**8)]
     assert texts[0] == texts[1]
 
 
@@ -393,7 +394,7 @@ def test_more_streams_than_rows_of_a_chunk_make_a_larger_batch(load: Load) -> No
         ("context", 1),
         ("context", 10**7),
         ("threads", -1),
-        ("parking", -1),
+        ("prefix_cache", -1),
         ("device", "gpu"),
     ],
 )
@@ -461,6 +462,64 @@ def test_who_continues_what_is_at_hand_goes_before_who_is_new(load: Load) -> Non
     assert order == [2, 0, 1]
 
 
+def test_a_higher_priority_is_drawn_first_and_a_deadline_before_those_without(load: Load) -> None:
+    llm = load(width=1)
+    order: list[str] = []
+
+    def draw(name: str, tokens: int, service: Service) -> None:
+        llm.generate([ask(f"{name}: go on.", Sampling(max_tokens=tokens))], service=service)
+        order.append(name)
+
+    asked = {
+        "first": (60, Service()),
+        "plain": (2, Service()),
+        "soon": (2, Service(deadline=time.monotonic() + 60)),
+        "urgent": (2, Service(priority=1)),
+    }
+    threads = []
+    for i, (name, options) in enumerate(asked.items()):
+        threads.append(threading.Thread(target=draw, args=(name, *options)))
+        threads[-1].start()
+        while len(llm._engine._everyone()) <= i:
+            time.sleep(0.001)
+    for thread in threads:
+        thread.join(60)
+    assert order == ["first", "urgent", "soon", "plain"]
+
+
+def test_callers_take_turns_in_the_batch(load: Load) -> None:
+    llm = load(width=2)
+    order: list[str] = []
+
+    def draw(name: str, n: int) -> None:
+        llm.generate(
+            [ask(f"{name}: go on.", Sampling(max_tokens=8), n=n)],
+            on_sample=lambda i, j, sample: order.append(name),
+            service=Service(caller=name),
+        )
+
+    llm_busy = threading.Thread(target=draw, args=("many", 12))
+    llm_busy.start()
+    while len(llm._engine._everyone()) < 12:
+        time.sleep(0.001)
+    draw("few", 3)
+    llm_busy.join(60)
+    last = max(i for i, name in enumerate(order) if name == "few")
+    assert last < 11
+
+
+def test_past_the_end_of_the_turn_a_sample_goes_on_if_it_shall(load: Load) -> None:
+    request = ask("Say yes.", Sampling(temperature=0, max_tokens=100))
+    [[ends]] = load().generate([request])
+    ignoring = load(ignore_eos=True, digest="ab")
+    [[goes_on]] = ignoring.generate([request])
+    assert ends.finish == "end"
+    assert (goes_on.finish, len(goes_on.tokens), goes_on.cost.decoded) == ("length", 100, 100)
+    assert goes_on.tokens[: len(ends.tokens)] == ends.tokens
+    assert ignoring.digest != load(digest="ab").digest
+    assert "end of turn ignored" in ignoring.provenance
+
+
 def test_prompts_beside_samples_with_signals_are_evaluated_in_steps_of_their_own(
     load: Load,
 ) -> None:
@@ -482,7 +541,7 @@ def test_prompts_beside_samples_with_signals_are_evaluated_in_steps_of_their_own
     "options",
     [
         {option: value}
-        for option in ("width", "context", "threads", "parking", "device", "deterministic")
+        for option in ("width", "context", "threads", "prefix_cache", "device", "deterministic")
         for value in (2.5, "4", [8], np.int64(8), float("nan"), float("inf"), -1)
     ]
     + [{"threads": 100_000}, {"threads": True}, {"width": None}, {"name": 3}, {"digest": None}],
@@ -503,6 +562,7 @@ def test_nonsense_is_refused_when_loading(load: Load, options: dict[str, object]
         {"requests": "Hi"},
         {"requests": ["Hi"]},
         {"requests": ask("Hi")},
+        {"service": "high"},
     ],
 )
 def test_nonsense_in_a_call_is_refused_and_the_engine_goes_on(

@@ -1,4 +1,4 @@
-"""Streams and parking: by hand on a memory of lists, then on the real one of a small model."""
+"""Streams and the prefix cache: by hand on a memory of lists, then on that of a small model."""
 
 import random
 from collections.abc import Iterator
@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from itslab import models
-from itslab.backends.kv import Cache, Parking, Reuse, Stream, Tips, Tokens, common_prefix
+from itslab.backends.kv import (
+    Cache,
+    PrefixCache,
+    PromptLogits,
+    Reuse,
+    Stream,
+    Tokens,
+    common_prefix,
+)
 from itslab.backends.native import Context, Model
 
 TOKENS = st.lists(st.integers(0, 3), max_size=12).map(tuple)
@@ -24,66 +32,68 @@ def test_common_prefix_equals_counting(a: Tokens, b: Tokens) -> None:
 
 
 @given(st.lists(TOKENS), TOKENS)
-def test_parking_finds_the_longest_prefix_among_all(parked: list[Tokens], wanted: Tokens) -> None:
-    parking = Parking(limit=10**9)
-    for tokens in parked:
-        parking.put(tokens, np.zeros(8, np.uint8))
-    best = max((common_prefix(tokens, wanted) for tokens in parked), default=0)
-    assert parking.best(wanted)[1] == best
+def test_the_prefix_cache_finds_the_longest_prefix_among_all(
+    keys: list[Tokens], wanted: Tokens
+) -> None:
+    saved = PrefixCache(limit=10**9)
+    for tokens in keys:
+        saved.put(tokens, np.zeros(8, np.uint8))
+    best = max((common_prefix(tokens, wanted) for tokens in keys), default=0)
+    assert saved.best(wanted)[1] == best
 
 
-def test_parking_drops_the_least_recently_used_beyond_its_limit() -> None:
-    parking = Parking(limit=20)
+def test_the_prefix_cache_drops_the_least_recently_used_beyond_its_limit() -> None:
+    saved = PrefixCache(limit=20)
     for first in (1, 2):
-        parking.put((first, 0), np.zeros(10, np.uint8))
-    parking.get((1, 0))
-    parking.put((3, 0), np.zeros(10, np.uint8))
-    assert [parking.serves((first, 0)) for first in (1, 2, 3)] == [True, False, True]
-    assert parking.size == 20
+        saved.put((first, 0), np.zeros(10, np.uint8))
+    saved.get((1, 0))
+    saved.put((3, 0), np.zeros(10, np.uint8))
+    assert [saved.serves((first, 0)) for first in (1, 2, 3)] == [True, False, True]
+    assert saved.size == 20
 
 
-def test_parking_keeps_the_longer_of_two_that_begin_alike() -> None:
-    parking = Parking(limit=100)
-    parking.put((1, 2), np.zeros(10, np.uint8))
-    parking.put((1, 2, 3), np.zeros(15, np.uint8))
-    assert len(parking) == 1
-    assert parking.size == 15
-    assert parking.serves((1, 2))
+def test_the_prefix_cache_keeps_the_longer_of_two_that_begin_alike() -> None:
+    saved = PrefixCache(limit=100)
+    saved.put((1, 2), np.zeros(10, np.uint8))
+    saved.put((1, 2, 3), np.zeros(15, np.uint8))
+    assert len(saved) == 1
+    assert saved.size == 15
+    assert saved.serves((1, 2))
 
 
-def test_parking_drops_only_what_the_new_one_starts_with() -> None:
-    parking = Parking(limit=100)
+def test_the_prefix_cache_drops_only_what_the_new_one_starts_with() -> None:
+    saved = PrefixCache(limit=100)
     for tokens in ((0, 1), (0, 2, 5), (1, 2), (1, 2, 3)):
-        parking.put(tokens, np.zeros(5, np.uint8))
-    assert [parking.serves(tokens) for tokens in ((0, 1), (0, 2, 5), (1, 2, 3))] == [True] * 3
-    assert (len(parking), parking.size) == (3, 15)
+        saved.put(tokens, np.zeros(5, np.uint8))
+    assert [saved.serves(tokens) for tokens in ((0, 1), (0, 2, 5), (1, 2, 3))] == [True] * 3
+    assert (len(saved), saved.size) == (3, 15)
 
 
 @pytest.mark.parametrize(("size", "kept"), [(20, 1), (21, 0)])
-def test_parking_takes_what_fills_it_and_no_more(size: int, kept: int) -> None:
-    parking = Parking(limit=20)
-    parking.put((1, 2), np.zeros(size, np.uint8))
-    assert len(parking) == kept
+def test_the_prefix_cache_takes_what_fills_it_and_no_more(size: int, kept: int) -> None:
+    saved = PrefixCache(limit=20)
+    saved.put((1, 2), np.zeros(size, np.uint8))
+    assert len(saved) == kept
 
 
-def test_parking_of_whole_sequences_serves_no_part_of_one() -> None:
-    parking = Parking(limit=100, whole=True)
+def test_a_prefix_cache_of_whole_sequences_serves_no_part_of_one() -> None:
+    saved = PrefixCache(limit=100, whole=True)
     for tokens in ((1, 2), (1, 2, 3)):
-        parking.put(tokens, np.zeros(5, np.uint8))
-    assert len(parking) == 2  # the shorter serves where the longer cannot
-    assert parking.best((1, 2, 9)) == ((1, 2), 2)
-    assert parking.best((1, 2, 3, 4)) == ((1, 2, 3), 3)
-    assert parking.best((1, 9)) == ((), 0)
-    assert not parking.serves((1,))
+        saved.put(tokens, np.zeros(5, np.uint8))
+    assert len(saved) == 2  # the shorter serves where the longer cannot
+    assert saved.best((1, 2, 9)) == ((1, 2), 2)
+    assert saved.best((1, 2, 3, 4)) == ((1, 2, 3), 3)
+    assert saved.best((1, 9)) == ((), 0)
+    assert not saved.serves((1,))
 
 
 def test_of_prompts_whose_logits_are_kept_the_least_recently_used_goes() -> None:
-    tips = Tips(limit=2)
+    logits = PromptLogits(limit=2)
     for token in (1, 2):
-        tips.put((token,), np.zeros(1, np.float32))
-    tips.get((1,))
-    tips.put((3,), np.zeros(1, np.float32))
-    assert [tips.get((token,)) is None for token in (1, 2, 3)] == [False, True, False]
+        logits.put((token,), np.zeros(1, np.float32))
+    logits.get((1,))
+    logits.put((3,), np.zeros(1, np.float32))
+    assert [logits.get((token,)) is None for token in (1, 2, 3)] == [False, True, False]
 
 
 # -- the cache, on a memory that is a list of tokens for each stream -------------------------------
@@ -110,9 +120,9 @@ class Memory:
         self.held[stream] = self.held[stream][:length]
 
 
-def remembering(reuse: Reuse, parking: int = 100) -> tuple[Cache, Memory]:
+def remembering(reuse: Reuse, prefix_cache: int = 100) -> tuple[Cache, Memory]:
     memory = Memory()
-    return Cache(memory, reuse, parking), memory  # type: ignore[arg-type]
+    return Cache(memory, reuse, prefix_cache), memory  # type: ignore[arg-type]
 
 
 def grown(cache: Cache, memory: Memory, tokens: Tokens, *, kept: bool = False) -> Stream:
@@ -139,7 +149,7 @@ def grown(cache: Cache, memory: Memory, tokens: Tokens, *, kept: bool = False) -
         ("exact", (1, 2, 3, 4), ()),
     ],
 )
-@pytest.mark.parametrize("where", ["live", "released", "parked"])
+@pytest.mark.parametrize("where", ["live", "released", "saved"])
 def test_what_serves_another_sequence(
     reuse: Reuse, tokens: Tokens, known: Tokens, where: str
 ) -> None:
@@ -147,7 +157,7 @@ def test_what_serves_another_sequence(
     stream = grown(cache, memory, (1, 2, 3))
     if where != "live":
         cache.release(stream)
-    if where == "parked":
+    if where == "saved":
         others = [grown(cache, memory, (start, start)) for start in (5, 6, 7)]
         for other in others:
             cache.release(other)
@@ -197,8 +207,8 @@ def test_an_empty_stream_is_taken_first_then_the_one_released_first() -> None:
     third = grown(cache, memory, (3, 3))
     assert third.index not in (a.index, b.index)
     assert cache.acquire((4, 4)) is b
-    assert cache.parking.serves((2, 2))
-    assert not cache.parking.serves((1, 1))
+    assert cache.prefix_cache.serves((2, 2))
+    assert not cache.prefix_cache.serves((1, 1))
 
 
 def test_a_sequence_moves_and_leaves_nothing_behind() -> None:
@@ -216,32 +226,32 @@ def test_an_exact_cache_keeps_a_prompt_that_another_one_starts_with() -> None:
     assert cache.acquire((1, 2, 3)).tokens == (1, 2, 3)
 
 
-def test_only_what_is_nowhere_else_is_parked() -> None:
+def test_only_what_is_nowhere_else_is_saved() -> None:
     cache, memory = remembering("prefix")
     short = grown(cache, memory, (1, 2))
     longer = grown(cache, memory, (1, 2, 3))
     cache.release(short)
     grown(cache, memory, (5, 5))
     assert cache.acquire((6, 6)) is short
-    assert len(cache.parking) == 0  # the longer one holds it
+    assert len(cache.prefix_cache) == 0  # the longer one holds it
     cache.release(longer)
     assert cache.acquire((7, 7)) is longer
-    assert cache.parking.best((1, 2, 3)) == ((1, 2, 3), 3)
+    assert cache.prefix_cache.best((1, 2, 3)) == ((1, 2, 3), 3)
     cache.release(longer)
     back = cache.acquire((1, 2, 3, 4))
     assert memory.held[back.index] == back.tokens == (1, 2, 3)
     cache.release(back)
-    size = cache.parking.size
+    size = cache.prefix_cache.size
     cache.acquire((8, 8))
-    assert cache.parking.size == size  # it is parked already
+    assert cache.prefix_cache.size == size  # it is saved already
 
 
 @pytest.mark.parametrize("reuse", ["prefix", "whole", "exact"])
-@given(seed=st.integers(0, 10**6), parking=st.sampled_from([0, 6, 100]))
+@given(seed=st.integers(0, 10**6), prefix_cache=st.sampled_from([0, 6, 100]))
 def test_in_any_order_streams_hold_what_the_cache_says(
-    reuse: Reuse, seed: int, parking: int
+    reuse: Reuse, seed: int, prefix_cache: int
 ) -> None:
-    cache, memory = remembering(reuse, parking)
+    cache, memory = remembering(reuse, prefix_cache)
     rng, live = random.Random(seed), list[Stream]()
     for _ in range(30):
         if live and (len(live) == 3 or rng.random() < 0.5):
@@ -257,7 +267,7 @@ def test_in_any_order_streams_hold_what_the_cache_says(
             live[0] = cache.move(live[0], gaps[0])
         assert memory.held == [stream.tokens for stream in cache.streams]
         assert {id(s) for s in cache.streams if s.live} == {id(s) for s in live}
-        assert cache.parking.size <= parking
+        assert cache.prefix_cache.size <= prefix_cache
 
 
 @pytest.fixture(scope="module")
@@ -271,7 +281,7 @@ def context(small_model: models.ModelFile) -> Iterator[Context]:
 
 @pytest.fixture
 def cache(context: Context) -> Cache:
-    cache = Cache(context, "prefix", parking=10**8)
+    cache = Cache(context, "prefix", prefix_cache=10**8)
     cache.clear()
     return cache
 
@@ -296,7 +306,7 @@ def test_a_fork_continues_from_the_shared_prefix_as_if_evaluated_anew(
     forked = evaluate(context, fork, branch)
 
     cache.clear()
-    cache.parking = Parking(0)
+    cache.prefix_cache = PrefixCache(0)
     anew = evaluate(context, cache.acquire(branch), branch)
     assert np.abs(forked - anew).max() < 0.5  # batch shapes differ, so not bitwise
     assert forked.argmax() == anew.argmax()

@@ -1,9 +1,8 @@
-"""One thread, one context: samples become sequences, sequences become rows of ``llama_decode``.
+"""One thread, one context: sequences become rows of ``llama_decode``, and tokens are drawn from them.
 
-Continuous batching (Yu et al. 2022, Orca, OSDI, §3): between any two steps sequences join and
-leave, so the batch stays full while anybody waits. Each live sequence has tokens to evaluate: a
-fresh prompt many, a running sample exactly one. A step evaluates some of each, and whoever has none
-left draws its next token; prefill and decoding need no distinction.
+Who joins the batch, and how many tokens of each a step evaluates, is asked of the scheduler. Every
+running sequence has tokens to evaluate: a fresh prompt many, one that draws exactly one. Whoever has
+none left after a step draws its next token; prefill and decoding need no distinction.
 """
 
 from __future__ import annotations
@@ -13,11 +12,9 @@ import os
 import threading
 import time
 from array import array
-from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from itertools import accumulate, compress, islice
-from operator import not_
+from itertools import accumulate
 from queue import SimpleQueue
 from typing import NamedTuple
 
@@ -25,10 +22,10 @@ from itslab.backends.cores import Cores
 from itslab.backends.distribution import Distribution
 from itslab.backends.kv import Cache, Reuse, Stream, Tokens
 from itslab.backends.native import Model, Sampler, Unshared
+from itslab.backends.scheduler import DEFAULT, PREFILL_ROWS, Entry, Scheduler, Service
 from itslab.backends.text import TextStream
-from itslab.core import BackendError, Completion, Cost, Finish, Sampling, Shape, Signals
+from itslab.core import BackendError, Completion, Cost, Finish, Request, Shape, Signals
 
-PREFILL_ROWS = 128  # prompt tokens a step: as fast as any larger chunk, and short enough to cancel
 ROWS_A_THREAD = 4  # from which two threads read them faster than one
 
 
@@ -41,6 +38,7 @@ class Ticket:
 
     wants_text: bool
     cancel: threading.Event | None = None
+    service: Service = DEFAULT
     items: SimpleQueue[tuple[int, int, str | Completion | Exception]] = field(
         default_factory=SimpleQueue
     )
@@ -52,72 +50,80 @@ class Ticket:
         return self.abandoned or (self.cancel is not None and self.cancel.is_set())
 
 
-class Sample:
-    """One sample under way: its tokens, its random stream, what it has cost.
+class ActiveSequence(Entry):
+    """A sequence under way: its tokens, its random stream, what it has cost.
 
     Args:
-        ticket, request, position: where to deliver it.
+        ticket: where to deliver it.
+        request: what it is a sample of.
+        place: positions of the request and of the sample in the order.
         prompt: token ids before it; at least one.
         before: the bytes that the prompt's last tokens spell.
-        index, seed: name its random stream.
         choices: the tokens that its first one is compared with.
+        room: tokens that the context holds besides the prompt.
     """
 
     def __init__(
         self,
         ticket: Ticket,
-        request: int,
-        position: int,
+        request: Request,
+        place: tuple[int, int],
         prompt: Tokens,
         before: bytes,
-        sampling: Sampling,
-        index: int,
-        seed: int,
-        choices: Tokens = (),
+        choices: Tokens,
+        room: int,
     ) -> None:
-        self.ticket, self.request, self.position = ticket, request, position
-        self.prompt, self.sampling, self.index = prompt, sampling, index
+        sampling = request.sampling
+        super().__init__(
+            len(prompt),
+            min(sampling.max_tokens, room),
+            arrival=time.monotonic(),
+            service=ticket.service,
+            signals=sampling.signals,
+        )
+        self.ticket, self.place, self.prompt = ticket, place, prompt
+        self.index = request.first + place[1]
         self.tokens = prompt
         self.text = TextStream(sampling.stop, sampling.include_stop, before)
-        self.sampler = Sampler(sampling, _stream_seed(seed, index, prompt))
+        self.sampler = Sampler(sampling, _stream_seed(request.seed, self.index, prompt))
         self.logprobs: list[float] = []
-        self.signals: list[tuple[float, float, float]] = []  # as in Signals, by token
+        self.token_signals: list[tuple[float, float, float]] = []  # as in Signals, by token
         self.state: tuple[float, ...] = ()
         self.choices = choices
         self.choice_logprobs: tuple[float, ...] = ()
         self.stream: Stream | None = None
         self.finish: Finish | None = None
         self.failures = 0
-        self.drawn = self.prefilled = self.reused = 0
+        self.prefilled = self.reused = 0
         self.seconds = 0.0
-
-    @property
-    def pending(self) -> Tokens:
-        """Tokens not yet evaluated."""
-        return self.tokens[len(self.stream.tokens) :] if self.stream else self.tokens
 
     def begin(self, stream: Stream) -> None:
         """Go on in a stream that holds some of the tokens already.
 
         After a failed step it holds none, and they are evaluated again: that is not charged twice.
         """
-        self.stream = stream
+        self.stream, self.evaluated = stream, len(stream.tokens)
         if not self.drawn:
-            self.prefilled, self.reused = 0, len(stream.tokens)
+            self.prefilled, self.reused = 0, self.evaluated
 
-    def evaluated(self, tokens: Tokens) -> None:
+    def note_evaluated(self, tokens: Tokens) -> None:
         """Note that the next tokens have been evaluated."""
-        assert self.stream is not None
+        assert self.stream is not None  # it is running
         self.stream.tokens += tokens
+        self.evaluated += len(tokens)
         if not self.drawn:
             self.prefilled += len(tokens)
+
+    def lose(self) -> None:
+        """Note that nothing of it is held in memory any more."""
+        self.stream, self.evaluated = None, 0
 
     def drawn_from(self, distribution: Distribution, token: int) -> Drawn:
         """What is kept of a token drawn from a distribution."""
         return Drawn(
             token,
             distribution.logprob(token),
-            distribution.signals() if self.sampling.signals else None,
+            distribution.signals() if self.signals else None,
             () if self.drawn else tuple(map(distribution.logprob, self.choices)),
         )
 
@@ -125,8 +131,8 @@ class Sample:
         """What was drawn from a model of this shape, as a completion."""
         assert self.finish is not None
         kept = len(self.text.tokens)
-        told = self.signals[:kept]
-        entropies, certainties, confidences = zip(*told, strict=True) if told else ((), (), ())
+        signals = self.token_signals[:kept]
+        entropies, certainties, confidences = zip(*signals, strict=True) if signals else ((),) * 3
         cost = Cost(
             prefilled=self.prefilled,
             reused=self.reused,
@@ -184,22 +190,22 @@ class Stats:
     native: float = 0.0
 
 
-class Share(NamedTuple):
-    """A sequence's part of a step: some tokens from position ``start`` on, in a stream."""
+class Rows(NamedTuple):
+    """A sequence's rows of a step: some tokens from position ``start`` on, in a stream."""
 
     stream: int
     start: int
     tokens: Tokens
     output: bool  # whether logits are wanted after the last of them
-    sample: Sample | None  # None pads the batch
+    sequence: ActiveSequence | None  # None pads the batch
 
     @classmethod
-    def of(cls, sample: Sample, take: int) -> Share:
-        """The next ``take`` tokens of a sample."""
-        assert sample.stream is not None  # it is live
-        pending = sample.pending
-        start = len(sample.stream.tokens)
-        return cls(sample.stream.index, start, pending[:take], take == len(pending), sample)
+    def of(cls, sequence: ActiveSequence, n: int) -> Rows:
+        """The next ``n`` tokens of a sequence."""
+        assert sequence.stream is not None  # it is running
+        start = sequence.evaluated
+        tokens = sequence.tokens[start : start + n]
+        return cls(sequence.stream.index, start, tokens, n == sequence.pending, sequence)
 
 
 class Engine(Unshared):
@@ -210,11 +216,12 @@ class Engine(Unshared):
         width: sequences at once.
         context: tokens per sequence.
         threads: of llama.cpp; fewer while other programs need the cores, see ``Cores``.
-        parking: bytes of host memory for evaluated tokens that no stream has room for.
+        prefix_cache: bytes of host memory for evaluated tokens that no stream has room for.
         deterministic: the same request gives the same samples whatever else is running. Steps are
             padded to ``width`` rows, prompts are evaluated alone in fixed chunks, and only whole
             prompts are reused. ``width`` must then be a multiple of 4, at least 8, and all threads
             are always used.
+        ignore_eos: let samples go on after the token that ends the model's turn.
     """
 
     def __init__(
@@ -224,22 +231,27 @@ class Engine(Unshared):
         width: int,
         context: int,
         threads: int,
-        parking: int,
+        prefix_cache: int,
         deterministic: bool = False,
+        ignore_eos: bool = False,
     ) -> None:
-        self.model, self.width, self.context_length = model, width, context
-        self.deterministic = deterministic
+        self.model, self.width = model, width
+        self.deterministic, self._ignore_eos = deterministic, ignore_eos
         self.stats = Stats()
         self._context = model.context(width, context, width + PREFILL_ROWS, threads)
         reuse: Reuse = "exact" if deterministic else "whole" if model.recurrent else "prefix"
-        self._cache = Cache(self._context, reuse, parking)
-        self._waiting: deque[Sample] = deque()
-        self._live: list[Sample] = []
-        self._arrivals: list[Sample] = []
+        self._cache = Cache(self._context, reuse, prefix_cache)
+        self._scheduler: Scheduler[ActiveSequence] = Scheduler(
+            width,
+            prefill_rows=PREFILL_ROWS,
+            deterministic=deterministic,
+            cached=lambda sequence: self._cache.reach(sequence.tokens),
+            shared=lambda sequence, other: self._cache.shareable(other.prompt, sequence.tokens),
+        )
+        self._arrivals: list[ActiveSequence] = []
         self._wake = threading.Condition()
         self._closed = False
         self._process = os.getpid()
-        self._prompts_next = False
         self._cores = Cores(threads)
         self._threads = threads
         self._distributions = [Distribution(model.n_vocab) for _ in range(threads)]
@@ -252,13 +264,13 @@ class Engine(Unshared):
 
     # -- for callers, from any thread --------------------------------------------------------------
 
-    def submit(self, samples: list[Sample]) -> None:
-        """Queue samples; they are delivered through their tickets."""
+    def submit(self, sequences: list[ActiveSequence]) -> None:
+        """Queue sequences; they are delivered through their tickets."""
         self.model.check()
         with self._wake:
             if self._closed:
                 raise BackendError("this model is closed: load it again")
-            self._arrivals += samples
+            self._arrivals += sequences
             self._wake.notify()
 
     def close(self) -> None:
@@ -290,9 +302,9 @@ class Engine(Unshared):
         """Turn newcomers away, fail whoever waits, free the memory."""
         with self._wake:
             self._closed = True
-            left = [*self._live, *self._waiting, *self._arrivals]
-        for sample in left:
-            self._deliver(sample, BackendError("this model was closed while it was drawing"))
+            left = [*self._scheduler.running, *self._scheduler.waiting, *self._arrivals]
+        for sequence in left:
+            self._deliver(sequence, BackendError("this model was closed while it was drawing"))
         self._pool.shutdown(wait=False)
         self._context.close()
         self.model.close()
@@ -300,37 +312,39 @@ class Engine(Unshared):
     def _intake(self) -> bool:
         """Sleep until there is work; return False when there will be none."""
         with self._wake:
-            while not (self._closed or self._arrivals or self._waiting or self._live):
+            while not (self._closed or self._arrivals or self._everyone()):
                 self._wake.wait()
             if self._closed:
                 return False
             arrivals, self._arrivals = self._arrivals, []
-        # Who continues what was drawn goes first, as long as that is at hand (cf. cache-aware
-        # scheduling, Zheng et al. 2023, SGLang, arXiv:2312.07104, §3).
-        known = [2 * self._cache.reach(sample.tokens) > len(sample.tokens) for sample in arrivals]
-        self._waiting += compress(arrivals, map(not_, known))
-        self._waiting.extendleft(reversed(list(compress(arrivals, known))))
+        if arrivals:
+            self._scheduler.submit(arrivals)
         return True
+
+    def _everyone(self) -> list[ActiveSequence]:
+        return [*self._scheduler.running, *self._scheduler.waiting]
 
     def _step(self) -> None:
         began = time.perf_counter()
         self._share_cores()
         self._drop_cancelled()
-        self._admit()
-        if not self._waiting:
+        now = time.monotonic()
+        for sequence in self._scheduler.admit(now):
+            self._begin(sequence)
+        if not self._scheduler.waiting:
             self._close_gaps()
-        shares = self._plan()
-        if not shares:
+        step = self._laid_out(self._scheduler.plan(now))
+        if not step:
             return
-        self._evaluate(shares)
-        self._draw(shares)
+        self._evaluate(step)
+        self._draw(step)
         seconds = time.perf_counter() - began
-        rows = sum(len(share.tokens) for share in shares if share.sample)
-        for share in shares:
-            if share.sample:
-                share.sample.seconds += seconds * len(share.tokens) / rows
-                if share.sample.finish:
-                    self._finish(share.sample)
+        total = sum(len(rows.tokens) for rows in step if rows.sequence)
+        for rows in step:
+            if rows.sequence:
+                rows.sequence.seconds += seconds * len(rows.tokens) / total
+                if rows.sequence.finish:
+                    self._finish(rows.sequence)
 
     def _share_cores(self) -> None:
         """Leave cores that other programs need to them."""
@@ -339,43 +353,30 @@ class Engine(Unshared):
             self._context.use_threads(threads)
 
     def _drop_cancelled(self) -> None:
-        for sample in [s for s in [*self._live, *self._waiting] if s.ticket.cancelled]:
-            sample.finish = "cancelled"
-            self._finish(sample)
+        for sequence in self._everyone():
+            if sequence.ticket.cancelled:
+                sequence.finish = "cancelled"
+                self._finish(sequence)
 
-    def _admit(self) -> None:
-        """Give streams to waiting samples, first come first served.
-
-        A sample whose prompt another one is just evaluating waits for it, so that a prompt is
-        evaluated once however many want it; its place stays reserved meanwhile.
-        """
-        places = self.width - len(self._live)
-        for sample in list(islice(self._waiting, places)):
-            known = self._cache.reach(sample.tokens)
-            coming = (
-                self._cache.shareable(s.prompt, sample.tokens) for s in self._live if not s.drawn
-            )
-            if any(length > known for length in coming):
-                continue
-            self._waiting.remove(sample)
-            self._live.append(sample)
-            sample.begin(self._cache.acquire(sample.tokens))
-            if not sample.pending:
-                logits = self._cache.tips.get(sample.tokens)
-                assert logits is not None  # acquire leaves a token to evaluate otherwise
-                distribution = self._distributions[0]
-                distribution.read(logits)
-                drawn = sample.drawn_from(distribution, sample.sampler.draw(logits))
-                self._take(sample, drawn)
-                if sample.finish:
-                    self._finish(sample)
+    def _begin(self, sequence: ActiveSequence) -> None:
+        """Give a sequence that joins the batch a stream, and its first token if all is known."""
+        sequence.begin(self._cache.acquire(sequence.tokens))
+        if sequence.pending:
+            return
+        logits = self._cache.prompt_logits.get(sequence.tokens)
+        assert logits is not None  # acquire leaves a token to evaluate otherwise
+        distribution = self._distributions[0]
+        distribution.read(logits)
+        self._take(sequence, sequence.drawn_from(distribution, sequence.sampler.draw(logits)))
+        if sequence.finish:
+            self._finish(sequence)
 
     def _close_gaps(self) -> None:
         """Move sequences so that their streams are neighbours; llama.cpp splits a batch at gaps."""
         if self.deterministic:
             return  # padding fills the gaps
-        while self._live:
-            by_index = {s.stream.index: s for s in self._live if s.stream}
+        while running := self._scheduler.running:
+            by_index = {s.stream.index: s for s in running if s.stream}
             holes = set(range(min(by_index), max(by_index))) - set(by_index)
             if not holes:
                 return
@@ -383,86 +384,59 @@ class Engine(Unshared):
             assert last.stream is not None
             last.stream = self._cache.move(last.stream, min(holes))
 
-    def _plan(self) -> list[Share]:
-        """Choose what each sequence evaluates in this step, streams ascending."""
-        if self.deterministic:
-            return self._plan_deterministic()
-        budget = PREFILL_ROWS
-        shares = []
-        for sample in self._live:
-            take = 1 if len(sample.pending) == 1 else min(len(sample.pending), budget)
-            budget -= take if take > 1 else 0
-            if take:
-                shares.append(Share.of(sample, take))
-        if any(sample.sampling.signals for sample in self._live):
-            shares = self._apart(shares)
-        return sorted(shares)
+    def _laid_out(self, plan: list[tuple[ActiveSequence, int]]) -> list[Rows]:
+        """The rows of a step, streams ascending; those that draw are padded if deterministic."""
+        step = [Rows.of(sequence, n) for sequence, n in plan]
+        if self.deterministic and step and all(sequence.drawn for sequence, _ in plan):
+            idle = set(range(self.width)) - {rows.stream for rows in step}
+            step += [Rows(stream, 0, (0,), True, None) for stream in idle]
+        return sorted(step)
 
-    def _apart(self, shares: list[Share]) -> list[Share]:
-        """Prompts and single tokens in turn, where hidden states are wanted of the latter.
-
-        llama.cpp computes logits for every row of a step that gives states, which would make
-        prompts twice as dear.
-        """
-        prompts = [share for share in shares if len(share.tokens) > 1]
-        singles = [share for share in shares if len(share.tokens) == 1]
-        self._prompts_next = not self._prompts_next
-        return (prompts or singles) if self._prompts_next else (singles or prompts)
-
-    def _plan_deterministic(self) -> list[Share]:
-        """One chunk of one prompt, or one token of everyone in a batch padded to the full width."""
-        for sample in self._live:
-            if not sample.drawn:
-                return [Share.of(sample, min(len(sample.pending), PREFILL_ROWS))]
-        shares = [Share.of(sample, 1) for sample in self._live]
-        padding = set(range(self.width)) - {share.stream for share in shares} if shares else set()
-        return sorted([*shares, *(Share(i, 0, (0,), True, None) for i in padding)])
-
-    def _evaluate(self, shares: list[Share]) -> None:
+    def _evaluate(self, step: list[Rows]) -> None:
         tokens: list[int] = []
         positions: list[int] = []
         streams: list[int] = []
         outputs: list[bool] = []
-        for share in shares:
-            n = len(share.tokens)
-            tokens += share.tokens
-            positions += range(share.start, share.start + n)
-            streams += [share.stream] * n
-            outputs += [False] * (n - 1) + [share.output]
+        for rows in step:
+            n = len(rows.tokens)
+            tokens += rows.tokens
+            positions += range(rows.start, rows.start + n)
+            streams += [rows.stream] * n
+            outputs += [False] * (n - 1) + [rows.output]
         began = time.perf_counter()
-        states = any(s.sample and s.sample.sampling.signals for s in shares if len(s.tokens) == 1)
+        states = any(r.sequence and r.sequence.signals for r in step if len(r.tokens) == 1)
         self._context.decode(tokens, positions, streams, outputs, states)
         self.stats.native += time.perf_counter() - began
         self.stats.steps += 1
-        self.stats.live += len(self._live)
+        self.stats.live += len(self._scheduler.running)
         self.stats.evaluated += len(tokens)
-        for share in shares:
-            if share.sample:
-                share.sample.evaluated(share.tokens)
+        for rows in step:
+            if rows.sequence:
+                rows.sequence.note_evaluated(rows.tokens)
             else:
-                self._context.cut(share.stream, 0)
+                self._context.cut(rows.stream, 0)
 
-    def _draw(self, shares: list[Share]) -> None:
+    def _draw(self, step: list[Rows]) -> None:
         """Draw a token for each sequence that has logits, several rows at a time."""
-        ends = accumulate(len(share.tokens) for share in shares)
-        told = [
-            (share.sample, end - 1, len(share.tokens) == 1)
-            for share, end in zip(shares, ends, strict=True)
-            if share.sample and share.output
+        ends = accumulate(len(rows.tokens) for rows in step)
+        ready = [
+            (rows.sequence, end - 1, len(rows.tokens) == 1)
+            for rows, end in zip(step, ends, strict=True)
+            if rows.sequence and rows.output
         ]
-        rows = [(sample, row) for sample, row, _ in told]
-        for (sample, row, single), drawn in zip(told, self._drawn(rows), strict=True):
-            assert sample.stream is not None  # it is live
+        drawn_of_all = self._drawn([(sequence, row) for sequence, row, _ in ready])
+        for (sequence, row, single), drawn in zip(ready, drawn_of_all, strict=True):
+            assert sequence.stream is not None  # it is running
             if isinstance(drawn, BackendError):  # of this row: the others' are good
-                self._give_up(sample, drawn)
+                self._give_up(sequence, drawn)
                 continue
-            if not sample.drawn:
-                self._cache.remember(sample.stream, self._context.logits(row))
-            self._take(sample, drawn)
-            if sample.finish and sample.sampling.signals and single:
-                sample.state = self._context.state(row)
+            if not sequence.drawn:
+                self._cache.remember(sequence.stream, self._context.logits(row))
+            self._take(sequence, drawn)
+            if sequence.finish and sequence.signals and single:
+                sequence.state = self._context.state(row)
 
-    def _drawn(self, rows: list[tuple[Sample, int]]) -> list[Drawn | BackendError]:
+    def _drawn(self, rows: list[tuple[ActiveSequence, int]]) -> list[Drawn | BackendError]:
         """Draw from each row, in as many threads as there are cores to use."""
         size = max(-(-len(rows) // self._threads), ROWS_A_THREAD)
         first, *others = (rows[i : i + size] for i in range(0, max(len(rows), 1), size))
@@ -481,81 +455,76 @@ class Engine(Unshared):
         return [*drawn, *(one for part in begun for one in part.result()[0])]
 
     def _read(
-        self, distribution: Distribution, rows: list[tuple[Sample, int]]
+        self, distribution: Distribution, rows: list[tuple[ActiveSequence, int]]
     ) -> tuple[list[Drawn | BackendError], float]:
         """Draw from some rows, one after the other; also return the seconds inside llama.cpp."""
         drawn: list[Drawn | BackendError] = []
         native = 0.0
-        for sample, row in rows:
+        for sequence, row in rows:
             try:
                 distribution.read(self._context.logits(row))  # before anybody draws from nan
                 began = time.perf_counter()
-                token = self._context.sample(sample.sampler, row)
+                token = self._context.sample(sequence.sampler, row)
                 native += time.perf_counter() - began
-                drawn.append(sample.drawn_from(distribution, token))
+                drawn.append(sequence.drawn_from(distribution, token))
             except BackendError as error:
                 drawn.append(error)
         return drawn, native
 
-    def _take(self, sample: Sample, drawn: Drawn) -> None:
-        """Add a drawn token to a sample, and settle whether it ends there."""
+    def _take(self, sequence: ActiveSequence, drawn: Drawn) -> None:
+        """Add a drawn token to a sequence, and settle whether it ends there."""
         self.stats.drawn += 1
-        sample.drawn += 1
-        sample.tokens += (drawn.token,)
-        if sample.drawn == 1:
-            sample.choice_logprobs = drawn.choices
-        if self.model.ends(drawn.token):
-            sample.finish = "end"
+        sequence.drawn += 1
+        sequence.tokens += (drawn.token,)
+        if sequence.drawn == 1:
+            sequence.choice_logprobs = drawn.choices
+        if self.model.ends(drawn.token) and not self._ignore_eos:
+            sequence.finish = "end"
             return
-        sample.logprobs.append(drawn.logprob)
+        sequence.logprobs.append(drawn.logprob)
         if drawn.signals:
-            sample.signals.append(drawn.signals)
-        sample.text.push(drawn.token, self.model.piece(drawn.token))
-        if sample.text.stopped:
-            sample.finish = "stop"
-        elif (
-            sample.drawn == sample.sampling.max_tokens or len(sample.tokens) == self.context_length
-        ):
-            sample.finish = "length"
-        elif sample.ticket.wants_text and (new := sample.text.fresh(final=False)):
-            self._deliver(sample, new)
+            sequence.token_signals.append(drawn.signals)
+        sequence.text.push(drawn.token, self.model.piece(drawn.token))
+        if sequence.text.stopped:
+            sequence.finish = "stop"
+        elif sequence.drawn == sequence.most:
+            sequence.finish = "length"
+        elif sequence.ticket.wants_text and (new := sequence.text.fresh(final=False)):
+            self._deliver(sequence, new)
 
-    def _finish(self, sample: Sample) -> None:
+    def _finish(self, sequence: ActiveSequence) -> None:
         """Deliver a sample that has come to its end and free its place."""
-        self._leave(sample)
-        if sample.ticket.wants_text and (new := sample.text.fresh(final=True)):
-            self._deliver(sample, new)
-        self._deliver(sample, sample.completion(self.model.shape))
+        self._leave(sequence)
+        if sequence.ticket.wants_text and (new := sequence.text.fresh(final=True)):
+            self._deliver(sequence, new)
+        self._deliver(sequence, sequence.completion(self.model.shape))
 
-    def _give_up(self, sample: Sample, error: Exception) -> None:
-        self._leave(sample)
-        self._deliver(sample, error)
+    def _give_up(self, sequence: ActiveSequence, error: Exception) -> None:
+        self._leave(sequence)
+        self._deliver(sequence, error)
 
-    def _leave(self, sample: Sample) -> None:
-        if sample.stream:
-            self._cache.release(sample.stream)
-            self._live.remove(sample)
-        else:
-            self._waiting.remove(sample)
+    def _leave(self, sequence: ActiveSequence) -> None:
+        if sequence.stream:
+            self._cache.release(sequence.stream)
+        self._scheduler.remove(sequence)
 
-    def _deliver(self, sample: Sample, item: str | Completion | Exception) -> None:
+    def _deliver(self, sequence: ActiveSequence, item: str | Completion | Exception) -> None:
         if not isinstance(item, str):
-            sample.sampler.close()
-        sample.ticket.items.put((sample.request, sample.position, item))
+            sequence.sampler.close()
+        sequence.ticket.items.put((*sequence.place, item))
 
     def _recover(self, error: Exception) -> None:
         """After a failed step nothing in the context can be trusted: evaluate everything again.
 
-        A sample that was there when it failed twice is given up.
+        A sequence that was there when it failed twice is given up.
         """
         self._cache.clear()
-        if not self._live and self._waiting:  # it failed at the first of the queue
-            self._give_up(self._waiting[0], error)
-        for sample in reversed(self._live):
-            sample.stream = None
-            sample.failures += 1
-            if sample.failures > 1:
-                self._deliver(sample, error)
-            else:
-                self._waiting.appendleft(sample)
-        self._live = []
+        running, waiting = [*self._scheduler.running], self._scheduler.waiting
+        if not running and waiting:  # it failed at the first of the queue
+            self._give_up(waiting[0], error)
+        for sequence in running:
+            sequence.lose()
+            sequence.failures += 1
+            if sequence.failures > 1:
+                self._give_up(sequence, error)
+        self._scheduler.restart()

@@ -1,4 +1,4 @@
-"""Which tokens are in which stream, and what is parked in host memory.
+"""Which tokens are in which stream, and which prefixes are kept in host memory.
 
 A sequence is known by its token ids alone. Asked for a stream that starts with given tokens, the
 cache finds the longest prefix evaluated so far, wherever it is, and brings it there: in place, by a
@@ -52,7 +52,7 @@ class Stream:
     used: int = field(default=0, repr=False)
 
 
-class Parking:
+class PrefixCache:
     """Snapshots in host memory by their tokens, the least recently used dropped first.
 
     Sorted by token ids, so that the longest common prefix with any sequence is found at one of its
@@ -113,7 +113,7 @@ class Parking:
         self.size -= self._data.pop(tokens).size
 
 
-class Tips:
+class PromptLogits:
     """The logits after a prompt, so that every later fork draws its own first token from them."""
 
     def __init__(self, limit: int) -> None:
@@ -134,30 +134,32 @@ class Tips:
 
 
 class Cache:
-    """The streams of a context and the parking behind them.
+    """The streams of a context and the prefix cache behind them.
 
     Args:
         context: where the memory is.
         reuse: what may serve a new sequence. ``prefix``: any common prefix. ``whole``: only
             sequences it starts with entirely (recurrent states cannot be cut shorter). ``exact``:
             only the same prompt, as it was first evaluated (results then depend on nothing else).
-        parking: bytes of host memory for snapshots; 0 parks nothing.
-        tips: prompts whose logits are kept.
+        prefix_cache: bytes of host memory for snapshots; 0 keeps none.
+        prompts: how many prompts' last logits are kept.
     """
 
-    def __init__(self, context: Context, reuse: Reuse, parking: int, tips: int = 64) -> None:
+    def __init__(
+        self, context: Context, reuse: Reuse, prefix_cache: int, prompts: int = 64
+    ) -> None:
         self._context = context
         self._reuse = reuse
         self._clock = 0
         self.streams = [Stream(i) for i in range(context.streams)]
-        self.parking = Parking(parking, whole=reuse != "prefix")
-        self.tips = Tips(tips)
+        self.prefix_cache = PrefixCache(prefix_cache, whole=reuse != "prefix")
+        self.prompt_logits = PromptLogits(prompts)
 
     def reach(self, tokens: Tokens) -> int:
         """Return how many leading tokens need not be evaluated again."""
         usable = self._usable(tokens)
-        parked = self._parked(usable)[1]
-        return max(parked, *(self._shared(stream, usable) for stream in self.streams))
+        saved = self._saved(usable)[1]
+        return max(saved, *(self._shared(stream, usable) for stream in self.streams))
 
     def acquire(self, tokens: Tokens) -> Stream:
         """Return a live stream that holds the longest known prefix of ``tokens``, and no more.
@@ -167,9 +169,9 @@ class Cache:
         usable = self._usable(tokens)
         source = max(self.streams, key=lambda s: (self._shared(s, usable), not s.live))
         shared = self._shared(source, usable)
-        parked, length = self._parked(usable)
+        saved, length = self._saved(usable)
         if length > shared:
-            stream = self._fill(parked, length, self.parking.get(parked))
+            stream = self._fill(saved, length, self.prefix_cache.get(saved))
         elif not source.live and shared == len(source.tokens):
             stream = source
         else:
@@ -180,9 +182,9 @@ class Cache:
 
     def remember(self, stream: Stream, logits: Floats) -> None:
         """Keep the logits after a prompt just evaluated, for the samples that fork here."""
-        self.tips.put(stream.tokens, logits)
+        self.prompt_logits.put(stream.tokens, logits)
         if self._reuse == "exact":
-            self.parking.put(stream.tokens, self._context.snapshot(stream.index))
+            self.prefix_cache.put(stream.tokens, self._context.snapshot(stream.index))
 
     def release(self, stream: Stream) -> None:
         """Give a stream back. Its tokens stay until the place is needed."""
@@ -209,14 +211,14 @@ class Cache:
         return shared if self._reuse == "prefix" or shared == len(held) else 0
 
     def clear(self) -> None:
-        """Forget all streams, as after a failed decode. What is parked stays."""
+        """Forget all streams, as after a failed decode. The prefix cache stays."""
         self._context.clear()
         for stream in self.streams:
             stream.tokens, stream.live = (), False
 
     def _usable(self, tokens: Tokens) -> Tokens:
         """All tokens if the logits after them are known, else all but the last."""
-        if self.tips.get(tokens) is not None:
+        if self.prompt_logits.get(tokens) is not None:
             return tokens
         return () if self._reuse == "exact" else tokens[:-1]
 
@@ -224,9 +226,9 @@ class Cache:
         # What a stream holds was partly evaluated in batches with others: never exact.
         return 0 if self._reuse == "exact" else self.shareable(stream.tokens, tokens)
 
-    def _parked(self, tokens: Tokens) -> tuple[Tokens, int]:
-        parked, length = self.parking.best(tokens)
-        return (parked, length) if self._reuse != "exact" or parked == tokens else ((), 0)
+    def _saved(self, tokens: Tokens) -> tuple[Tokens, int]:
+        saved, length = self.prefix_cache.best(tokens)
+        return (saved, length) if self._reuse != "exact" or saved == tokens else ((), 0)
 
     def _fill(self, tokens: Tokens, length: int, data: Bytes | None) -> Stream:
         """Fill a free stream from ``data``, giving up the least recently used if none is empty."""
@@ -238,13 +240,13 @@ class Cache:
         return stream
 
     def _vacate(self, stream: Stream) -> None:
-        """Empty a stream, parking what is nowhere else."""
-        elsewhere = self.parking.serves(stream.tokens) or any(
+        """Empty a stream, saving what is nowhere else."""
+        elsewhere = self.prefix_cache.serves(stream.tokens) or any(
             other is not stream and self._shared(other, stream.tokens) == len(stream.tokens)
             for other in self.streams
         )
         if stream.tokens and not elsewhere:
-            self.parking.put(stream.tokens, self._context.snapshot(stream.index))
+            self.prefix_cache.put(stream.tokens, self._context.snapshot(stream.index))
         self._cut(stream, 0)
 
     def _bring(self, stream: Stream, tokens: Tokens, length: int, data: Bytes) -> None:

@@ -12,10 +12,11 @@ from typing import Annotated, Any
 
 import psutil
 
-from itslab.backends.engine import Engine, Sample, Stats, Ticket
+from itslab.backends.engine import ActiveSequence, Engine, Stats, Ticket
 from itslab.backends.filling import TODAY
 from itslab.backends.library import build
 from itslab.backends.native import Model, Unshared
+from itslab.backends.scheduler import DEFAULT, Service
 from itslab.backends.template import chat_template, prompt_tokens
 from itslab.backends.text import spelled
 from itslab.core import (
@@ -42,17 +43,19 @@ def default_threads() -> int:
     return psutil.cpu_count(logical=False) or 1
 
 
-def _digest(digest: str, template_options: Mapping[str, Any]) -> str:
-    """The identity of the weights and of what else decides on a prompt."""
+def _digest(digest: str, template_options: Mapping[str, Any], ignore_eos: bool) -> str:
+    """The identity of the weights and of what else decides on prompts and samples."""
     try:
         options = json.dumps(template_options, sort_keys=True, allow_nan=False)
     except (TypeError, ValueError):
         options = ""
     valid = "a mapping from names to JSON values"
     require(options != "", "template_options", template_options, valid)
-    if not digest or not template_options:
-        return digest
-    return hashlib.sha256(f"{digest}\n{options}".encode()).hexdigest()
+    if digest and template_options:
+        digest = hashlib.sha256(f"{digest}\n{options}".encode()).hexdigest()
+    if digest and ignore_eos:
+        digest = hashlib.sha256(f"{digest}\nignore_eos".encode()).hexdigest()
+    return digest
 
 
 class Llama(Unshared):
@@ -66,11 +69,13 @@ class Llama(Unshared):
         context: tokens per sample, prompt included; at most what the model was trained on.
         threads: of llama.cpp; the number of physical cores by default.
         device: ``auto``, ``cpu``, ``cuda``, ``metal`` or ``vulkan``.
-        parking: bytes of host memory for evaluated prefixes that are out of the batch.
+        prefix_cache: bytes of host memory for evaluated prefixes that are out of the batch.
         deterministic: the same request gives the same samples whatever else is running, on this
             machine and build. Somewhat slower; see ``Engine``.
         template_options: variables for the chat template, such as ``{"enable_thinking": False}``.
             They change the prompts, so they change the digest.
+        ignore_eos: let every sample go on to ``max_tokens``, past the end of the model's turn; for
+            benchmarks. It changes the digest.
 
     Raises:
         ModelError: llama.cpp cannot load the file.
@@ -89,9 +94,10 @@ class Llama(Unshared):
         context: Length = 2048,
         threads: Threads | None = None,
         device: str = "auto",
-        parking: Whole = 2**30,
+        prefix_cache: Whole = 2**30,
         deterministic: bool = False,
         template_options: Mapping[str, Any] | None = None,
+        ignore_eos: bool = False,
     ) -> None:
         threads = default_threads() if threads is None else threads
         require(
@@ -105,7 +111,7 @@ class Llama(Unshared):
         require(context <= trained, "context", context, f"at most {trained} for this model")
         self.name = name or Path(path).stem
         options = dict(template_options or {})
-        self.digest = _digest(digest, options)
+        self.digest = _digest(digest, options, ignore_eos)
         self._template = chat_template(self._model, open_turn=True, options=options)
         self.context = context
         self.width = width
@@ -114,14 +120,16 @@ class Llama(Unshared):
             width=width,
             context=context,
             threads=threads,
-            parking=parking,
+            prefix_cache=prefix_cache,
             deterministic=deterministic,
+            ignore_eos=ignore_eos,
         )
         layers, of = self._model.offloaded
         self.provenance = (
             f"{build()}; {threads} threads; width {width}"
             f"{f'; {layers} of {of} layers on {device}' if layers else ''}"
             f"{'; deterministic' if deterministic else ''}"
+            f"{'; end of turn ignored' if ignore_eos else ''}"
             f"{f'; template options {options}' if options else ''}"
             f"{f'; dated {TODAY:%Y-%m-%d}' if self._template and self._template.dated else ''}"
         )
@@ -137,16 +145,24 @@ class Llama(Unshared):
         on_text: OnText | None = None,
         on_sample: OnSample | None = None,
         cancel: threading.Event | None = None,
+        *,
+        service: Service = DEFAULT,
     ) -> list[list[Completion]]:
-        """Draw samples; see ``Backend.generate``."""
-        ticket = Ticket(wants_text=on_text is not None, cancel=cancel)
-        samples = [
-            s for i, request in enumerate(requests) for s in self._samples(ticket, i, request)
+        """Draw samples; see ``Backend.generate``.
+
+        Args:
+            requests, on_text, on_sample, cancel: see ``Backend.generate``.
+            service: the caller's priority, deadline and share of the batch; by default everyone is
+                served in the order of coming.
+        """
+        ticket = Ticket(on_text is not None, cancel, service)
+        sequences = [
+            s for i, request in enumerate(requests) for s in self._sequences(ticket, i, request)
         ]
         drawn: dict[tuple[int, int], Completion] = {}
-        self._engine.submit(samples)
+        self._engine.submit(sequences)
         try:
-            while len(drawn) < len(samples):
+            while len(drawn) < len(sequences):
                 i, j, item = ticket.items.get()
                 if isinstance(item, Exception):
                     raise item
@@ -161,11 +177,16 @@ class Llama(Unshared):
         return [[drawn[i, j] for j in range(r.n)] for i, r in enumerate(requests)]
 
     @checked
-    def stream(self, request: Request) -> Iterator[str]:
-        """Yield the text of one sample as it is drawn. Closing the iterator cancels the sample."""
+    def stream(self, request: Request, *, service: Service = DEFAULT) -> Iterator[str]:
+        """Yield the text of one sample as it is drawn. Closing the iterator cancels the sample.
+
+        Args:
+            request: what to draw, with ``n=1``.
+            service: see ``generate``.
+        """
         require(request.n == 1, "n", request.n, "1 to stream")
-        ticket = Ticket(wants_text=True)
-        self._engine.submit(self._samples(ticket, 0, request))
+        ticket = Ticket(wants_text=True, service=service)
+        self._engine.submit(self._sequences(ticket, 0, request))
         try:
             while not isinstance(item := ticket.items.get()[2], Completion):
                 if isinstance(item, Exception):
@@ -174,7 +195,7 @@ class Llama(Unshared):
         finally:
             ticket.abandoned = True
 
-    def _samples(self, ticket: Ticket, position: int, request: Request) -> list[Sample]:
+    def _sequences(self, ticket: Ticket, position: int, request: Request) -> list[ActiveSequence]:
         prompt = self.tokens(request)
         if len(prompt) >= self.context:
             raise PromptTooLong(
@@ -184,18 +205,9 @@ class Llama(Unshared):
             )
         before = b"".join(map(self._model.piece, prompt[-UTF8_REACH:]))
         choices = tuple(map(self._first_token, request.sampling.choices))
+        room = self.context - len(prompt)
         return [
-            Sample(
-                ticket,
-                position,
-                j,
-                prompt,
-                before,
-                request.sampling,
-                request.first + j,
-                request.seed,
-                choices,
-            )
+            ActiveSequence(ticket, request, (position, j), prompt, before, choices, room)
             for j in range(request.n)
         ]
 
