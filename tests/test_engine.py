@@ -59,6 +59,13 @@ def total(rows: list[list[Completion]]) -> Cost:
     return sum((c.cost for row in rows for c in row), Cost())
 
 
+def wait_until(is_so: Callable[[], object], seconds: float = 10) -> None:
+    deadline = time.monotonic() + seconds
+    while not is_so():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
 # -- prefixes --------------------------------------------------------------------------------------
 
 
@@ -471,7 +478,7 @@ def test_a_higher_priority_is_drawn_first_and_a_deadline_before_those_without(lo
         order.append(name)
 
     asked = {
-        "first": (60, Service()),
+        "first": (150, Service()),
         "plain": (2, Service()),
         "soon": (2, Service(deadline=time.monotonic() + 60)),
         "urgent": (2, Service(priority=1)),
@@ -480,8 +487,7 @@ def test_a_higher_priority_is_drawn_first_and_a_deadline_before_those_without(lo
     for i, (name, options) in enumerate(asked.items()):
         threads.append(threading.Thread(target=draw, args=(name, *options)))
         threads[-1].start()
-        while len(llm._engine._everyone()) <= i:
-            time.sleep(0.001)
+        wait_until(lambda expected=i + 1: len(llm._engine._everyone()) == expected)
     for thread in threads:
         thread.join(60)
     assert order == ["first", "urgent", "soon", "plain"]
@@ -498,14 +504,12 @@ def test_callers_take_turns_in_the_batch(load: Load) -> None:
             service=Service(caller=name),
         )
 
-    llm_busy = threading.Thread(target=draw, args=("many", 12))
-    llm_busy.start()
-    while len(llm._engine._everyone()) < 12:
-        time.sleep(0.001)
+    many = threading.Thread(target=draw, args=("many", 12))
+    many.start()
+    wait_until(llm._engine._everyone)
     draw("few", 3)
-    llm_busy.join(60)
-    last = max(i for i, name in enumerate(order) if name == "few")
-    assert last < 11
+    many.join(60)
+    assert order[10:] == ["many"] * 5
 
 
 def test_past_the_end_of_the_turn_a_sample_goes_on_if_it_shall(load: Load) -> None:

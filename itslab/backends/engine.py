@@ -1,8 +1,8 @@
-"""One thread, one context: sequences become rows of ``llama_decode``, and tokens are drawn from them.
+"""One thread, one context: sequences become rows of ``llama_decode``, and tokens are drawn.
 
-Who joins the batch, and how many tokens of each a step evaluates, is asked of the scheduler. Every
-running sequence has tokens to evaluate: a fresh prompt many, one that draws exactly one. Whoever has
-none left after a step draws its next token; prefill and decoding need no distinction.
+The scheduler says who joins the batch, and how many tokens of each sequence a step evaluates. Every
+running sequence has some: a fresh prompt many, one that draws exactly one. Whoever has none left
+after a step draws its next token; prefill and decoding need no distinction.
 """
 
 from __future__ import annotations

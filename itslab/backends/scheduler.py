@@ -1,18 +1,18 @@
 """Who runs next, and on how many rows of a step. Nothing is evaluated or drawn here.
 
-Batching is continuous (Yu et al. 2022, Orca, OSDI, §3): before every step waiting sequences may join
-the batch (``admit``), then each one in it gets some rows of the step (``plan``). Of those that wait,
-the next to join is decided by, in this order,
+Batching is continuous (Yu et al. 2022, Orca, OSDI, §3): before every step sequences that wait may
+join the batch (``admit``), then each one in it gets rows of the step (``plan``). Who joins next is
+decided by, in this order,
 
 1. the highest priority;
 2. the earliest deadline that has not passed (Liu and Layland 1973, JACM 20(1), §7);
-3. the caller with the fewest rows for its weight, counting what its running sequences may still take
-   (Sheng et al. 2024, arXiv:2401.00588, the virtual token counter);
+3. the caller with the fewest rows for its weight, counting those that its running sequences may
+   still take (cf. the virtual token counter, Sheng et al. 2024, OSDI, arXiv:2401.00588);
 4. whether it continues text that is cached (cf. cache-aware scheduling, Zheng et al. 2023, SGLang,
    arXiv:2312.07104, §3), then who came first.
 
-A sequence keeps its place until it ends. Lengths and times are plain numbers, and time is passed in,
-so that a simulation of serving can ask what the engine asks.
+A sequence keeps its place until it ends. Lengths and times are plain numbers, and time is passed
+in, so that a simulation of serving can ask what the engine asks.
 """
 
 from __future__ import annotations
