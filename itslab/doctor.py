@@ -12,7 +12,8 @@ from importlib.metadata import version
 from typing import Literal, NamedTuple
 
 from itslab import models, sandbox
-from itslab.backends.cores import INTERVAL, Cores
+from itslab.backends import library
+from itslab.backends.library import INTERVAL, Cores
 from itslab.core import ItslabError
 from itslab.models.sources import megabytes
 
@@ -69,10 +70,10 @@ def _memory() -> Finding:
 
 def _llama() -> Iterator[Finding]:
     try:
-        from itslab.backends import library
-    except (ImportError, OSError, RuntimeError) as error:
-        fix = "install a C++ compiler and llama-cpp-python, or take conda-forge's binary"
-        yield Finding("lacking", "llama.cpp", f"{error}", f"{fix}; replay works without it")
+        library.start()
+    except ItslabError as error:
+        fix = f"{library.INSTALL} (a C++ compiler builds it), or take conda-forge's binary"
+        yield Finding("lacking", "llama.cpp", f"{error.__cause__}", f"{fix}; replay needs none")
         return
     yield Finding("OK", "llama.cpp", library.build())
     kinds = ", ".join(library.built()[1:])

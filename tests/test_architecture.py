@@ -85,10 +85,11 @@ def test_every_public_name_exists() -> None:
 
 
 def test_conda_and_pip_ask_for_the_same_packages() -> None:
-    """The names and bounds of environment.yml are those of pyproject.toml."""
+    """The names and bounds of environment.yml are those of pyproject.toml, llama.cpp included."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     conda = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
-    wanted = [*project["dependencies"], f"python{project['requires-python']}", "pip"]
+    llama = project["optional-dependencies"]["llama"]
+    wanted = [*project["dependencies"], *llama, f"python{project['requires-python']}", "pip"]
     [by_pip] = [entry["pip"] for entry in conda if isinstance(entry, dict)]
     named = [entry for entry in conda if isinstance(entry, str)]
     assert sorted(map(_plain, wanted)) == sorted(map(_plain, named + by_pip))

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from itslab.backends.cores import INTERVAL, Cores
+from itslab.backends.library import INTERVAL, Cores
 from itslab.backends.llama import Llama
 from itslab.core import Request, Sampling, as_messages
 

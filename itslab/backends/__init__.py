@@ -2,27 +2,21 @@
 
 from __future__ import annotations
 
-import os
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from itslab.backends.bank import Bank
 from itslab.options import Text, checked
 
 if TYPE_CHECKING:
+    from itslab.backends.bank import Bank
     from itslab.backends.llama import Llama
     from itslab.backends.remote import Remote
     from itslab.backends.reward_model import RewardModel
 
-# Before llama.cpp is loaded. Its threads wait for each other a thousand times a second; by default
-# GNU OpenMP lets them spin for milliseconds, on cores that other programs could use.
-if "OMP_WAIT_POLICY" not in os.environ:
-    os.environ.setdefault("GOMP_SPINCOUNT", "1000")
-
 __all__ = ["Bank", "Llama", "Remote", "RewardModel", "load"]
 
-_HOME = {"Llama": "llama", "Remote": "remote", "RewardModel": "reward_model"}
+_HOME = {"Bank": "bank", "Llama": "llama", "Remote": "remote", "RewardModel": "reward_model"}
 
 
 @checked
@@ -34,11 +28,14 @@ def load(model: Text | Path = "qwen2.5-coder-0.5b", **options: Any) -> Llama:
         options: see ``Llama``.
 
     Raises:
+        BackendError: llama.cpp is not installed.
         ModelError: the model is unknown, cannot be fetched, or its file is damaged.
     """
+    from itslab.backends.library import start
     from itslab.backends.llama import Llama
     from itslab.models import resolve
 
+    start()  # before a model is pulled in vain
     file = resolve(model)
     return Llama(file.path, file.name, file.digest, **options)
 

@@ -7,166 +7,22 @@ after a step draws its next token; prefill and decoding need no distinction.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import threading
 import time
-from array import array
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import accumulate
-from queue import SimpleQueue
 from typing import NamedTuple
 
-from itslab.backends.cores import Cores
-from itslab.backends.distribution import Distribution
-from itslab.backends.kv import Cache, Reuse, Stream, Tokens
-from itslab.backends.native import Model, Sampler, Unshared
-from itslab.backends.scheduler import DEFAULT, PREFILL_ROWS, Entry, Scheduler, Service
-from itslab.backends.text import TextStream
-from itslab.core import BackendError, Completion, Cost, Finish, Request, Shape, Signals
+from itslab.backends.kv import Cache, Reuse, Tokens
+from itslab.backends.library import Cores
+from itslab.backends.native import Model, Unshared
+from itslab.backends.scheduler import PREFILL_ROWS, Scheduler
+from itslab.backends.sequence import ActiveSequence, Distribution, Drawn
+from itslab.core import BackendError, Completion
 
 ROWS_A_THREAD = 4  # from which two threads read them faster than one
-
-
-@dataclass(eq=False)
-class Ticket:
-    """A caller's order: where its samples are delivered, and its way to call them off.
-
-    Items are (request, sample, new text | completion | exception).
-    """
-
-    wants_text: bool
-    cancel: threading.Event | None = None
-    service: Service = DEFAULT
-    items: SimpleQueue[tuple[int, int, str | Completion | Exception]] = field(
-        default_factory=SimpleQueue
-    )
-    abandoned: bool = False
-
-    @property
-    def cancelled(self) -> bool:
-        """Whether nobody waits for the samples any more."""
-        return self.abandoned or (self.cancel is not None and self.cancel.is_set())
-
-
-class ActiveSequence(Entry):
-    """A sequence under way: its tokens, its random stream, what it has cost.
-
-    Args:
-        ticket: where to deliver it.
-        request: what it is a sample of.
-        place: positions of the request and of the sample in the order.
-        prompt: token ids before it; at least one.
-        before: the bytes that the prompt's last tokens spell.
-        choices: the tokens that its first one is compared with.
-        room: tokens that the context holds besides the prompt.
-    """
-
-    def __init__(
-        self,
-        ticket: Ticket,
-        request: Request,
-        place: tuple[int, int],
-        prompt: Tokens,
-        before: bytes,
-        choices: Tokens,
-        room: int,
-    ) -> None:
-        sampling = request.sampling
-        super().__init__(
-            len(prompt),
-            min(sampling.max_tokens, room),
-            arrival=time.monotonic(),
-            service=ticket.service,
-            signals=sampling.signals,
-        )
-        self.ticket, self.place, self.prompt = ticket, place, prompt
-        self.index = request.first + place[1]
-        self.tokens = prompt
-        self.text = TextStream(sampling.stop, sampling.include_stop, before)
-        self.sampler = Sampler(sampling, _stream_seed(request.seed, self.index, prompt))
-        self.logprobs: list[float] = []
-        self.token_signals: list[tuple[float, float, float]] = []  # as in Signals, by token
-        self.state: tuple[float, ...] = ()
-        self.choices = choices
-        self.choice_logprobs: tuple[float, ...] = ()
-        self.stream: Stream | None = None
-        self.finish: Finish | None = None
-        self.failures = 0
-        self.prefilled = self.reused = 0
-        self.seconds = 0.0
-
-    def begin(self, stream: Stream) -> None:
-        """Go on in a stream that holds some of the tokens already.
-
-        After a failed step it holds none, and they are evaluated again: that is not charged twice.
-        """
-        self.stream, self.evaluated = stream, len(stream.tokens)
-        if not self.drawn:
-            self.prefilled, self.reused = 0, self.evaluated
-
-    def note_evaluated(self, tokens: Tokens) -> None:
-        """Note that the next tokens have been evaluated."""
-        assert self.stream is not None  # it is running
-        self.stream.tokens += tokens
-        self.evaluated += len(tokens)
-        if not self.drawn:
-            self.prefilled += len(tokens)
-
-    def lose(self) -> None:
-        """Note that nothing of it is held in memory any more."""
-        self.stream, self.evaluated = None, 0
-
-    def drawn_from(self, distribution: Distribution, token: int) -> Drawn:
-        """What is kept of a token drawn from a distribution."""
-        return Drawn(
-            token,
-            distribution.logprob(token),
-            distribution.signals() if self.signals else None,
-            () if self.drawn else tuple(map(distribution.logprob, self.choices)),
-        )
-
-    def completion(self, shape: Shape) -> Completion:
-        """What was drawn from a model of this shape, as a completion."""
-        assert self.finish is not None
-        kept = len(self.text.tokens)
-        signals = self.token_signals[:kept]
-        entropies, certainties, confidences = zip(*signals, strict=True) if signals else ((),) * 3
-        cost = Cost(
-            prefilled=self.prefilled,
-            reused=self.reused,
-            decoded=self.drawn,
-            calls=int(self.drawn > 0),
-            seconds=self.seconds,
-        )
-        return Completion(
-            text=self.text.text,
-            tokens=tuple(self.text.tokens),
-            logprobs=tuple(self.logprobs[:kept]),
-            offsets=tuple(self.text.offsets),
-            finish=self.finish,
-            cost=shape.price(cost),
-            index=self.index,
-            signals=Signals(entropies, certainties, confidences, self.state),
-            choices=self.choice_logprobs,
-            shape=shape,
-        )
-
-
-class Drawn(NamedTuple):
-    """A token, and what the model's distribution said of it; see ``Signals`` and ``Completion``."""
-
-    token: int
-    logprob: float
-    signals: tuple[float, float, float] | None
-    choices: tuple[float, ...]
-
-
-def _stream_seed(seed: int, index: int, prompt: Tokens) -> int:
-    """31 bits: llama.cpp takes 2³² - 1 for "a random seed". Other prompts get other streams."""
-    key = f"{seed}/{index}/".encode() + array("i", prompt).tobytes()
-    return int.from_bytes(hashlib.blake2b(key, digest_size=4).digest(), "little") >> 1
 
 
 @dataclass

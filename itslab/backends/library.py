@@ -1,4 +1,6 @@
-"""The library llama.cpp: started once, what it was built as, and what it can compute on.
+"""The library llama.cpp: loaded once, what it was built as, the devices and cores it can use.
+
+It is an extra of the package: nothing but loading a model imports it.
 
 ggml keeps a registry for each kind (``ggml_backend_reg_name``) and a device for each that was found
 (``ggml_backend_dev_name``). A build for Vulkan on a machine without a graphics card has the first
@@ -8,14 +10,19 @@ and not the second.
 from __future__ import annotations
 
 import ctypes
+import math
 import os
 import re
+import time
+from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
 
-import llama_cpp as lib
+import psutil
 
-from itslab.core import OptionError, require
+from itslab.core import BackendError, OptionError, require
+
+INSTALL = "pip install 'itslab[llama]'"
 
 DEVICES = ("auto", "cpu", "cuda", "metal", "vulkan")
 BUILD_FLAGS = {"cuda": "-DGGML_CUDA=on", "metal": "-DGGML_METAL=on", "vulkan": "-DGGML_VULKAN=on"}
@@ -23,23 +30,53 @@ _KINDS = {"CUDA": "cuda", "ROCm": "cuda", "MTL": "metal", "Metal": "metal", "Vul
 """ggml's name of a registry -> ours. A build for ROCm is asked for as CUDA, whose code it runs."""
 
 
+class _Library:
+    """``llama_cpp``, imported when the first of its names is asked for.
+
+    Raises:
+        BackendError: it is not installed, or cannot be loaded; the text has the fix.
+    """
+
+    def __getattr__(self, name: str) -> Any:
+        value = getattr(_imported(), name)
+        setattr(self, name, value)  # from now on it is found without coming here
+        return value
+
+
+def _imported() -> Any:
+    # Threads of llama.cpp wait for each other a thousand times a second; by default GNU OpenMP lets
+    # them spin for milliseconds, on cores that other programs could use.
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    try:
+        import llama_cpp
+    except (ImportError, OSError, RuntimeError) as error:
+        raise BackendError(
+            f"llama.cpp, which draws from local models, cannot be loaded ({error}): {INSTALL}. "
+            "Recorded samples are replayed without it"
+        ) from error
+    return llama_cpp
+
+
+lib: Any = _Library()
 _OFFLOADED = re.compile(rb"offloaded (\d+)/(\d+) layers")
 _told = {"offloaded": (0, 0)}
 
 
-@lib.llama_log_callback  # type: ignore[untyped-decorator]
 def _listen(level: int, text: bytes, user_data: ctypes.c_void_p) -> None:
-    """Drop the log, but for what is told nowhere else. llama.cpp holds only a pointer to this."""
+    """Drop the log, but for what is told nowhere else."""
     if match := _OFFLOADED.search(text):
         _told["offloaded"] = int(match[1]), int(match[2])
 
 
-@cache
-def start() -> None:
-    """Initialise llama.cpp once per process."""
+@cache  # which keeps what is returned: llama.cpp holds only a pointer to it
+def start() -> object:
+    """Load and initialise llama.cpp once per process."""
+    listener = lib.llama_log_callback(_listen)
     os.environ.setdefault("GGML_NO_BACKTRACE", "1")  # an abort would start gdb otherwise
-    lib.llama_log_set(_listen, ctypes.c_void_p(0))
+    lib.llama_log_set(listener, ctypes.c_void_p(0))
     lib.llama_backend_init()
+    return listener
 
 
 def build() -> str:
@@ -150,7 +187,65 @@ class _GGML:
 
 @cache
 def _ggml() -> _GGML:
+    start()
     from llama_cpp._ggml import libggml
 
-    start()
     return _GGML(libggml)
+
+
+# -- cores -----------------------------------------------------------------------------------------
+
+INTERVAL = 0.5
+"""Seconds between two looks; the operating system counts in hundredths of a second."""
+STALE = 10 * INTERVAL
+"""Seconds after which the last look tells of what others did before there was anything to share."""
+
+
+def spent() -> tuple[float, float]:
+    """Seconds for which cores were busy since the machine started: with this process, with others.
+
+    What runs at low priority (nice) gives way by itself, and is not counted.
+    """
+    times, own = psutil.cpu_times(), time.process_time()
+    busy = ("user", "system", "irq", "softirq", "interrupt", "dpc")
+    return own, sum(getattr(times, name, 0.0) for name in busy) - own
+
+
+class Cores:
+    """How many threads may compute while other programs need the cores too.
+
+    llama.cpp splits each of its operations over its threads, which then wait for the slowest. A
+    thread that shares its core with a busy program holds all others up: with as many threads as
+    cores, one such program costs far more than its share. So a model gives up a thread for each
+    core taken.
+
+    Args:
+        most: threads, on a machine that is otherwise idle.
+        cores: of the machine; all by default.
+        clock, spent: where seconds are read.
+    """
+
+    def __init__(
+        self,
+        most: int,
+        cores: int | None = None,
+        clock: Callable[[], float] = time.monotonic,
+        spent: Callable[[], tuple[float, float]] = spent,
+    ) -> None:
+        self._most, self._cores = most, cores or psutil.cpu_count() or most
+        self._clock, self._spent = clock, spent
+        self._seen, self._others = clock(), spent()[1]
+        self.taken = 0.0
+        self.free = most
+
+    def look(self) -> int:
+        """Return the number of threads to use now, at least 1."""
+        now = self._clock()
+        if now - self._seen >= INTERVAL:
+            others = self._spent()[1]
+            recent = now - self._seen < STALE
+            self.taken = (others - self._others) / (now - self._seen) if recent else 0.0
+            self._seen, self._others = now, others
+            whole = math.floor(self.taken + 0.5)  # a core that is taken half of the time is lost
+            self.free = min(max(self._cores - whole, 1), self._most)
+        return self.free

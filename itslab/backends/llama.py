@@ -12,13 +12,13 @@ from typing import Annotated, Any
 
 import psutil
 
-from itslab.backends.engine import ActiveSequence, Engine, Stats, Ticket
+from itslab.backends.engine import Engine, Stats
 from itslab.backends.filling import TODAY
 from itslab.backends.library import build
 from itslab.backends.native import Model, Unshared
 from itslab.backends.scheduler import DEFAULT, Service
+from itslab.backends.sequence import ActiveSequence, Ticket, spelled
 from itslab.backends.template import chat_template, prompt_tokens
-from itslab.backends.text import spelled
 from itslab.core import (
     Completion,
     Message,

@@ -19,12 +19,11 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, NoReturn
 
-import llama_cpp as lib
 import numpy as np
 import numpy.typing as npt
 import psutil
 
-from itslab.backends.library import gpu_layers, offloaded, start
+from itslab.backends.library import gpu_layers, lib, offloaded, start
 from itslab.core import BackendError, ModelError, Sampling, require
 from itslab.models.shape import read_shape
 

@@ -30,7 +30,7 @@ from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from itslab.backends.text import TextStream
+from itslab.backends.sequence import TextStream
 from itslab.core import (
     BackendError,
     Completion,

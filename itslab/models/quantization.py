@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+from importlib.util import find_spec
 from pathlib import Path
 
 from itslab.core import ModelError, require
@@ -41,6 +42,10 @@ def quantize(ref: Text | Path | Model, type: str, progress: bool = True) -> Path
         ModelError: see ``resolve``; or llama.cpp cannot quantize the file, or the disk is full.
     """
     require(type in TYPES, "type", type, f"one of {', '.join(TYPES)}")
+    if find_spec("llama_cpp") is None:
+        raise ModelError(
+            "llama.cpp, which quantizes, is not installed: pip install 'itslab[llama]'"
+        )
     source = resolve(ref, progress)
     stem = source.name.removeprefix("hf:").replace("/", "-").removesuffix(".gguf")
     target = home() / "models" / "quantized" / f"{stem}-{type}-{source.digest[:12]}.gguf"

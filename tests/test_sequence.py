@@ -5,7 +5,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from itslab.backends.text import TextStream, spelled
+from itslab.backends.sequence import TextStream, spelled
 
 
 def pushed(pieces: list[bytes], *stop: str, include_stop: bool = False) -> TextStream:
