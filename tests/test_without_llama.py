@@ -8,16 +8,22 @@ WITHOUT = """
 import sys
 
 
-class Missing:
+class Hiding:
     asked = []
 
+    def __init__(self, finder):
+        self.finder = finder
+
+    def __getattr__(self, name):
+        return getattr(self.finder, name)
+
     def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] == "llama_cpp":
-            self.asked.append(name)
-            raise ModuleNotFoundError("No module named 'llama_cpp'", name=name)
+        if name.partition(".")[0] != "llama_cpp":
+            return self.finder.find_spec(name, path, target)
+        self.asked.append(name)
 
 
-sys.meta_path.insert(0, Missing())
+sys.meta_path[:] = [*map(Hiding, sys.meta_path)]
 """
 
 
@@ -57,7 +63,7 @@ strategies = [
     its.BestOfN(its.Arithmetic(), n=3),
     its.BeamSearch(judge, width=2, expand=2, depth=2),
     its.DVTS(judge, width=2, expand=2, depth=2),
-    its.ParticleFilter(judge),
+    its.ParticleFilter(its.Arithmetic()),
     its.MCTS(judge, iterations=3),
     its.CheckedRefine(its.Arithmetic()),
 ]
@@ -68,7 +74,7 @@ with its.Bank(sys.argv[1]) as bank:
         assert (drawn.answer, drawn.cost.decoded) == (again.answer, again.cost.decoded)
         print(drawn.answer)
 assert its.Llama.__name__ == "Llama" and its.RewardModel.__name__ == "RewardModel"
-assert Missing.asked == [], Missing.asked
+assert Hiding.asked == [], Hiding.asked
 assert "llama_cpp" not in sys.modules
 """
     assert len(run(program, tmp_path / "bank.sqlite").split()) == 9
