@@ -36,9 +36,9 @@ if TYPE_CHECKING:
         Verdict,
         Verifier,
     )
+    from itslab.handle import solve, start
     from itslab.models import pull, quantize
     from itslab.run import Run, Strategy
-    from itslab.started import solve, start
     from itslab.strategies import (
         ABMCTS,
         DVTS,
@@ -150,7 +150,7 @@ _HOME = {
     "itslab.models": "pull quantize",
     "itslab.backends": "Bank Llama Remote RewardModel load",
     "itslab.run": "Run Strategy",
-    "itslab.started": "solve start",
+    "itslab.handle": "solve start",
     "itslab.strategies": (
         "ABMCTS BeamSearch BestOfN ChainOfThought CheckedRefine DVTS Direct ExtendedThinking "
         "Knockout LINE MCTS MCTSr PARAGRAPH ParticleFilter Reflexion RepairWithTests "

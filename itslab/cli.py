@@ -98,14 +98,11 @@ def record(
     """Draw the samples and runs that a notebook replays, and pack them in data/."""
     from itslab import notebooks, share
     from itslab.backends import Bank
-    from itslab.study.archive import Archive
 
     values = notebooks.parse(notebook, [*(parameter or []), "mode=record"])
     _report(notebooks.execute(notebook, values, runs))
     for bank in sorted((share.root() / "data").glob("*.sqlite")):
         typer.echo(f"packed: {Bank(bank).pack(f'{bank}.xz')}")
-    for archive in sorted((share.root() / "data").glob("*.jsonl")):
-        typer.echo(f"packed: {Archive(archive).pack(f'{archive}.xz')}")
 
 
 def _report(executed: Path) -> None:

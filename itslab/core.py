@@ -495,19 +495,82 @@ class Tree:
     def add(self, parent: Node | None, role: Role, text: str = "", status: Status = "done") -> Node:
         """Append a node."""
         with self._lock:
-            node = Node(len(self.nodes), parent, role, text, status=status)
-            self.nodes.append(node)
-        self.log("node", node, parent=None if parent is None else parent.id, role=role)
-        return node
+            told = {"parent": None if parent is None else parent.id, "role": role}
+            event = Event(self._now(), "node", len(self.nodes), told)
+            self.apply(event, text, status)
+            self.events.append(event)
+        return self.nodes[event.node]
+
+    def finish(self, node: Node, completion: Completion) -> None:
+        """Put a completion into the node that was opened for it."""
+        told: dict[str, Any] = {"finish": completion.finish, "cost": completion.cost}
+        if completion.refused:
+            told["refused"] = completion.refused
+        self._happen("done", node, told, completion)
 
     def judge(self, node: Node, verdict: Verdict) -> None:
         """Put a verdict on a node."""
-        node.verdict = verdict
-        self.log("verdict", node, score=verdict.score, note=verdict.note, cost=verdict.cost)
+        told = {"score": verdict.score, "note": verdict.note, "cost": verdict.cost}
+        self._happen("verdict", node, told)
+
+    def prune(self, node: Node) -> None:
+        """Note that the search does not go on from a node."""
+        self._happen("pruned", node, {})
 
     def log(self, kind: EventKind, node: Node, **data: Any) -> None:
         """Append an event; see ``Event`` for what it holds."""
-        self.events.append(Event(time.monotonic() - self._began, kind, node.id, data))
+        self._happen(kind, node, data)
+
+    def apply(
+        self,
+        event: Event,
+        text: str = "",
+        status: Status = "done",
+        completion: Completion | None = None,
+        shape: Shape | None = None,
+    ) -> None:
+        """Let an event change the nodes: all that ever changes them, live or restored.
+
+        Args:
+            event: that happened.
+            text, status: of the node that it adds.
+            completion: that it brings. In a restored run the event and the text say what it was,
+                and ``shape`` which model's.
+        """
+        data = event.data
+        if event.kind == "node":
+            parent = None if data["parent"] is None else self.nodes[data["parent"]]
+            self.nodes.append(Node(event.node, parent, data["role"], text, status=status))
+            return
+        node = self.nodes[event.node]
+        if event.kind == "done":
+            node.completion = completion or Completion(
+                node.text,
+                finish=data["finish"],
+                cost=data.get("cost", Cost()),
+                refused=data.get("refused", ""),
+                shape=shape,
+            )
+            node.text = node.completion.text
+            node.status = "failed" if data["finish"] == "cancelled" else "done"
+        elif event.kind == "verdict":
+            node.verdict = Verdict(data["score"], data.get("cost", Cost()), data.get("note", ""))
+        elif event.kind == "pruned":
+            node.status = "pruned"
+
+    def _happen(
+        self,
+        kind: EventKind,
+        node: Node,
+        data: Mapping[str, Any],
+        completion: Completion | None = None,
+    ) -> None:
+        event = Event(self._now(), kind, node.id, data)
+        self.apply(event, completion=completion)
+        self.events.append(event)
+
+    def _now(self) -> float:
+        return time.monotonic() - self._began
 
     def leaves(self) -> list[Node]:
         """The nodes without children."""
@@ -530,6 +593,8 @@ class Result:
         node: where the answer was read.
         tree: everything that was drawn.
         cost: everything that was paid, discarded branches and verifiers included.
+        costs: the same by model: its name -> what it was paid. A verifier that computes for itself
+            stands under its own name.
         stopped_by: the limit or person that ended it early (``tokens``, ``samples``, ``seconds``,
             ``flops``, ``stop``; ``context`` where a conversation outgrew it, ``server`` where that
             ended all samples by itself); None if the strategy came to its own end.
@@ -549,6 +614,7 @@ class Result:
     unscored: Mapping[str, int] = field(default_factory=dict)
     failed: str = ""
     unfinished: bool = False
+    costs: Mapping[str, Cost] = field(default_factory=dict)
 
 
 # -- who takes part --------------------------------------------------------------------------------

@@ -45,7 +45,7 @@ from itslab.core import (
     as_messages,
     require,
 )
-from itslab.gate import Gate
+from itslab.ledger import Ledger
 from itslab.options import Whole, checked
 
 
@@ -69,6 +69,45 @@ class NotAVerifier(OptionError):
     """Something that cannot be called as a verifier, or returns no scores."""
 
 
+class Gate:
+    """A turnstile that a run passes once per iteration, so that it can be paused and stepped.
+
+    Args:
+        open: whether it may pass; else it waits until it is told to.
+    """
+
+    def __init__(self, open: bool = True) -> None:
+        self._passes = math.inf if open else 0.0
+        self._waiting = False
+        self._changed = threading.Condition()
+
+    @property
+    def waiting(self) -> bool:
+        """Whether the run stands before the gate."""
+        return self._waiting
+
+    def let(self, passes: float) -> None:
+        """Let it through this many times from now on: ``math.inf`` opens the gate, 0 shuts it."""
+        with self._changed:
+            self._passes = passes
+            self._waiting = self._waiting and passes == 0
+            self._changed.notify_all()
+
+    def enter(self) -> None:
+        """Pass, in the run's thread; waits while the gate is shut."""
+        with self._changed:
+            self._waiting = self._passes == 0
+            self._changed.notify_all()
+            self._changed.wait_for(lambda: self._passes > 0)
+            self._waiting = False
+            self._passes -= 1
+
+    def arrived(self, timeout: float) -> bool:
+        """Wait until the run stands before the gate, at most ``timeout`` seconds."""
+        with self._changed:
+            return self._changed.wait_for(lambda: self._waiting, timeout)
+
+
 SCORED_AT_ONCE = 16
 """Conversations that a reward model scores between two looks at budget and stop."""
 
@@ -87,12 +126,11 @@ class Run:
 
     Attributes:
         tree: the nodes and the events that made them.
-        cost: all that has been spent so far.
+        ledger: what was spent so far, on which model, and what the budget still affords.
         rng: the only randomness a strategy may use.
         prompt: what the strategy was asked, before it said anything to it; None until then.
         stopped_by: what ended the run early; see ``Result``.
         stepwise: whether samples are steps, so that only the model itself can end a chain.
-        kept: tokens, of a budget a quarter at most, that are kept to finish a chain.
         unscored: why verdicts are missing, if any are -> how many.
     """
 
@@ -109,7 +147,7 @@ class Run:
     ) -> None:
         self.extract = extract
         self.key = key
-        self.budget = budget
+        self.ledger = Ledger(budget)
         self.seed = seed
         self.rng = np.random.default_rng(seed)
         self.tree: Tree
@@ -119,10 +157,8 @@ class Run:
         self.prompt: Prompt | None = None
         self.problem = problem
         self.gate = Gate()
-        self.cost = Cost()
         self.stopped_by: str | None = None
         self.stepwise = False
-        self.kept = 0
         self.unscored: Counter[str] = Counter()
         self.backend = backend
         self._best: Node | None = None
@@ -130,6 +166,16 @@ class Run:
         self._asked_for: Counter[tuple[str, Request]] = Counter()
         self._bill = Cost()  # of the verifier at work
         self._stop = threading.Event()
+
+    @property
+    def budget(self) -> Budget:
+        """The most that may be spent."""
+        return self.ledger.budget
+
+    @property
+    def cost(self) -> Cost:
+        """All that has been spent so far, on whichever model."""
+        return self.ledger.total
 
     # -- the four verbs ----------------------------------------------------------------------------
 
@@ -176,7 +222,7 @@ class Run:
             if self.stopped_by:
                 raise Halt(self.stopped_by)
             left = wanted[len(made) :]
-            count, most = self._affordable(len(left), sampling.max_tokens, self.backend.width)
+            count, most = self.ledger.affordable(len(left), sampling.max_tokens, self.backend.width)
             made += self._buy(left[:count], replace(sampling, max_tokens=most))
         whole = [node for node in made if node.status == "done"]
         if made and not whole:
@@ -243,7 +289,9 @@ class Run:
         if _draws(verifier):
             return _as_verdicts(verifier, verifier(self, prompt, shown), len(nodes))
         verdicts = _as_verdicts(verifier, verifier(prompt, shown), len(nodes))
-        self._charge(sum((verdict.cost for verdict in verdicts), Cost()))
+        computed = sum((verdict.cost for verdict in verdicts), Cost())
+        if computed != Cost():
+            self._charge(verifier, computed)
         return verdicts
 
     def ask(self, requests: Sequence[Request], backend: Backend, spare: int = 0) -> list[Drawn]:
@@ -281,7 +329,7 @@ class Run:
                 place = rows[order][position]
                 left.pop(place)
                 costs[place[0]] += completion.cost
-                self._charge(completion.cost)
+                self._charge(backend, completion.cost)
                 if completion.finish != "cancelled":
                     kept[place[0]].append(completion)
                 elif completion.refused:
@@ -305,7 +353,7 @@ class Run:
             ended = self._ended(spare * (bought + 1))
             if ended is None:
                 left = len(wanted) - bought
-                count, most = self._affordable(left, longest, backend.width, spare, bought)
+                count, most = self.ledger.affordable(left, longest, backend.width, spare, bought)
                 buy(wanted[bought : bought + count], most)
                 bought += count
         ended = ended or ("stop" if self._stop.is_set() else None)
@@ -336,10 +384,11 @@ class Run:
             if ended is not None:
                 self.stopped_by = ended
                 break
-            count, _ = self._affordable(len(conversations) - len(verdicts), 1, SCORED_AT_ONCE)
+            wanted = len(conversations) - len(verdicts)
+            count, _ = self.ledger.affordable(wanted, 1, SCORED_AT_ONCE)
             rest = conversations[len(verdicts) :][: min(count, SCORED_AT_ONCE)]
             rated = model.score(rest)
-            self._charge(sum((verdict.cost for verdict in rated), Cost()))
+            self._charge(model, sum((verdict.cost for verdict in rated), Cost()))
             verdicts += rated
         if ended is not None and not verdicts:
             raise Halt(ended)
@@ -357,9 +406,9 @@ class Run:
         self._asked_for[key] += request.n
         return replace(order, first=order.first + first)
 
-    def _charge(self, cost: Cost) -> None:
+    def _charge(self, model: object, cost: Cost) -> None:
         """Pay for what a verifier bought."""
-        self.cost += cost
+        self.ledger.charge(model, cost)
         self._bill += cost
 
     # -- the course of a search --------------------------------------------------------------------
@@ -367,8 +416,7 @@ class Run:
     def prune(self, nodes: Iterable[Node]) -> None:
         """Note that the search does not go on from these nodes."""
         for node in nodes:
-            node.status = "pruned"
-            self.tree.log("pruned", node)
+            self.tree.prune(node)
 
     def checkpoint(self, best: Node) -> None:
         """End an iteration: note the best node so far, and wait here while the run is paused.
@@ -410,45 +458,7 @@ class Run:
 
     def _ended(self, spare: int = 0) -> str | None:
         """What forbids a further purchase, if ``spare`` tokens are to be left over."""
-        if self._stop.is_set():
-            return "stop"
-        return self.budget.exhausted(self._bound + Cost(decoded=spare))
-
-    @property
-    def _bound(self) -> Cost:
-        """What is spent, and what is kept to finish a chain."""
-        if not self.kept:
-            return self.cost
-        limits, spent = self.budget, self.cost
-
-        def share(price: float, limit: float | None) -> float:
-            return 0 if limit is None else min(self.kept * price, limit / 4)
-
-        decoded = max(spent.decoded, 1)
-        return spent + Cost(
-            decoded=int(share(1, limits.tokens)),
-            calls=max((limits.samples or 0) // 4, 1),
-            seconds=share(spent.seconds / decoded, limits.seconds),
-            flops=share(spent.flops / decoded, limits.flops),
-        )
-
-    def _affordable(
-        self, count: int, max_tokens: int, width: int, spare: int = 0, bought: int = 0
-    ) -> tuple[int, int]:
-        """Return how many of ``count`` samples can be bought now, and how long each may become.
-
-        ``spare`` tokens are left over for each of them, and of those ``bought`` before.
-        """
-        budget, bound = self.budget, self._bound
-        if budget.samples is not None:
-            count = min(count, budget.samples - bound.calls)
-        if budget.seconds is not None or budget.flops is not None:
-            count = min(count, width)  # their price is known only afterwards
-        if budget.tokens is not None:
-            left = budget.tokens - bound.decoded - spare * bought
-            count = min(count, max(left // (max_tokens + spare), 1))
-            max_tokens = min(max_tokens, left - spare)
-        return count, max_tokens
+        return "stop" if self._stop.is_set() else self.ledger.exhausted(spare)
 
     def _buy(self, parents: list[Node], sampling: Sampling) -> list[Node]:
         """Draw one continuation for each of these nodes; equal neighbours share a request."""
@@ -462,12 +472,8 @@ class Run:
             rows[i][j].text += text
 
         def close(i: int, j: int, completion: Completion) -> None:
-            node = rows[i][j]
-            node.completion, node.text = completion, completion.text
-            node.status = "failed" if completion.finish == "cancelled" else "done"
-            self.cost += completion.cost
-            told = {"refused": completion.refused} if completion.refused else {}
-            self.tree.log("done", node, finish=completion.finish, cost=completion.cost, **told)
+            self.ledger.charge(self.backend, completion.cost)
+            self.tree.finish(rows[i][j], completion)
 
         made = [node for row in rows for node in row]
         try:

@@ -15,7 +15,6 @@ from pathlib import Path
 from itslab import sandbox
 from itslab.backends import Bank, load
 from itslab.core import Backend, ItslabError, require
-from itslab.study.archive import Archive
 
 MODES = ("replay", "live", "record")
 RECORDED = (
@@ -71,24 +70,20 @@ def backend(mode: str, model: str, bank: str) -> Backend:
     return _bank(mode, bank).replay(model, fix=RECORDED)
 
 
-def archive(mode: str, name: str) -> Archive | None:
+def archive(mode: str, name: str) -> Bank | None:
     """Return where the finished runs of a notebook are kept.
 
     Args:
-        mode: ``replay`` reads ``data/<name>.jsonl.xz``. ``record`` keeps each run in
-            ``data/<name>.jsonl`` as soon as it is finished. ``live`` keeps none.
-        name: of the archive, without folder or ending.
+        mode: ``replay`` reads ``data/<name>.sqlite.xz``. ``record`` keeps each run in
+            ``data/<name>.sqlite`` as soon as it is finished. ``live`` keeps none.
+        name: of the bank, without folder or ending.
 
     Raises:
         OptionError: the mode is unknown.
-        ItslabError: the archive is missing or cannot be read.
+        ItslabError: the bank is missing or cannot be read.
     """
     require(mode in MODES, "mode", mode, f"one of {', '.join(MODES)}")
-    if mode == "live":
-        return None
-    if mode == "record":
-        return Archive(_working(f"{name}.jsonl"))
-    return Archive(shared(f"data/{name}.jsonl.xz"))
+    return None if mode == "live" else _bank(mode, name)
 
 
 def examiner(mode: str, bank: str) -> sandbox.Examine:

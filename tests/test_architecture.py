@@ -17,17 +17,18 @@ MAY_IMPORT = {
     "core": {"options"},
     "answers": {"core", "options"},
     "models": {"core", "options"},
-    "gate": set(),
+    "ledger": {"core", "options"},
+    "spec": {"core", "options"},
     "syntax": set(),
-    "run": {"gate", *BASE},
-    "started": {"run", *BASE},
+    "run": {"ledger", *BASE},
+    "handle": {"run", *BASE},
     "backends": {"core", "models", "options"},
     "strategies": {"run", *BASE},
     "sandbox": {"core", "options", "syntax"},
     "verifiers": {"sandbox", *BASE},
     "tasks": {"models", "sandbox", "syntax", "verifiers", *BASE},
-    "study": {"run", "started", "tasks", "verifiers", *BASE},
-    "viz": {"started", "study", *BASE},
+    "study": {"run", "handle", "spec", "tasks", "verifiers", *BASE},
+    "viz": {"handle", "study", *BASE},
 }
 ANYTHING = {"bench", "cli", "doctor", "notebooks", "page", "share", "__init__", "__main__"}
 

@@ -16,7 +16,7 @@ from itslab.backends import Bank
 from itslab.cli import app
 from itslab.core import ItslabError, Problem, Sampling
 from itslab.doctor import examine
-from itslab.started import solve
+from itslab.handle import solve
 from itslab.strategies import ChainOfThought
 from itslab.study.runner import solve_all
 from itslab.tasks import Task
@@ -163,8 +163,9 @@ def test_a_recording_goes_on_where_the_packed_one_ended(
         kept = share.archive("record", "x")
         solve_all(some, {"brief": brief}, llm, archive=kept, progress=False)
         assert kept is not None
-        assert len(kept) == count
-        kept.pack(tmp_path / "data" / "x.jsonl.xz")
+        assert kept.runs == count
+        kept.pack(tmp_path / "data" / "x.sqlite.xz")
+        kept.close()
         kept.path.unlink()
     kept = share.archive("replay", "x")
     again = solve_all(task, {"brief": brief}, llm, archive=kept, progress=False)["brief"]

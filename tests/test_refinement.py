@@ -27,7 +27,7 @@ from itslab.core import (
     Sampling,
     Verdict,
 )
-from itslab.started import solve
+from itslab.handle import solve
 from itslab.strategies import CheckedRefine, MCTSr, Reflexion, RepairWithTests, SelfRefine
 from itslab.strategies.mctsr import Version
 from itslab.strategies.refinement import CRITIQUE

@@ -24,8 +24,8 @@ from itslab.core import (
     Sampling,
     Shape,
 )
+from itslab.handle import solve
 from itslab.run import Run
-from itslab.started import solve
 from itslab.strategies import ChainOfThought
 from itslab.viz.panels import ending
 

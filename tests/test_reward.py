@@ -26,8 +26,8 @@ from itslab.core import (
     Sampling,
     Verdict,
 )
+from itslab.handle import solve
 from itslab.run import judged
-from itslab.started import solve
 from itslab.strategies import BestOfN
 from itslab.verifiers.reward import Reward, StepReward
 

@@ -28,8 +28,8 @@ from itslab.core import (
     Verdict,
     Verifier,
 )
+from itslab.handle import solve, start
 from itslab.run import Halt, Run, Strategy
-from itslab.started import solve, start
 from itslab.strategies import BestOfN, SelfConsistency
 from itslab.study.runner import solve_all
 from itslab.study.samples import Samples
@@ -333,6 +333,18 @@ def test_a_critic_draws_within_the_budget_and_what_was_bought_counts(
     assert run.cost.decoded <= tokens
     assert told(run) == run.cost
     assert run.stopped_by == (None if scored == 4 else "tokens")
+
+
+def test_what_a_run_cost_can_be_read_by_model() -> None:
+    small, large = Ten(name="small"), Ten(name="large", digest="large")
+    strategy = BestOfN(Critic(large, sampling=TEN), n=4, sampling=TEN)
+    result = solve("3 + 4?", strategy, small, extract=str.strip)
+    assert result.costs["small"] == Cost(decoded=40, calls=4)
+    assert result.costs["large"] == sum(
+        (node.verdict.cost for node in result.tree if node.verdict), Cost()
+    )
+    assert result.costs["large"].calls == 8  # a critique and a mark for each
+    assert sum(result.costs.values(), Cost()) == result.cost
 
 
 def test_best_of_n_says_that_the_budget_ended_its_critic() -> None:

@@ -26,10 +26,9 @@ from itslab.core import (
     Sampling,
     Tree,
 )
+from itslab.handle import solve
 from itslab.run import Run
-from itslab.started import solve
 from itslab.strategies import ChainOfThought, SelfConsistency
-from itslab.study.archive import Archive
 from itslab.study.progress import Progress
 from itslab.study.runner import solve_all
 from itslab.tasks import Task
@@ -179,7 +178,7 @@ class Short(FakeModel):
 def test_a_run_that_fails_for_good_is_kept_as_failed_and_the_others_go_on(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    archive = Archive(tmp_path / "runs.jsonl")
+    archive = Bank(tmp_path / "runs.sqlite")
     for asked in (3, 0):  # the second time all come from the archive, the failed one too
         model = Short()
         results = solve_all(numbers(3), {"brief": BRIEF}, model, archive=archive)["brief"]

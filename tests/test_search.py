@@ -29,8 +29,8 @@ from itslab.core import (
     Verdict,
     Verifier,
 )
+from itslab.handle import solve, start
 from itslab.run import Run, Strategy
-from itslab.started import solve, start
 from itslab.strategies import (
     ABMCTS,
     DVTS,

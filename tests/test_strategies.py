@@ -27,8 +27,8 @@ from itslab.core import (
     Sampling,
     Verdict,
 )
+from itslab.handle import solve, start
 from itslab.run import Run, Strategy
-from itslab.started import solve, start
 from itslab.strategies import (
     ABMCTS,
     DVTS,

@@ -34,9 +34,9 @@ from itslab.core import (
     Sampling,
     Tree,
 )
+from itslab.handle import RunHandle, solve, start
 from itslab.page import write_page
 from itslab.run import Run
-from itslab.started import Started, solve, start
 from itslab.strategies import MCTS
 from itslab.verifiers import Confidence
 from itslab.viz.tree_events import Feed, plain
@@ -263,7 +263,7 @@ def test_a_run_is_taken_in_steps_paused_let_on_and_stopped(llm: Llama) -> None:
 def test_a_fork_goes_on_in_the_same_tree_from_the_chosen_node_and_ends_a_paused_run(
     llm: Llama,
 ) -> None:
-    def fork(started: Started, node: Node) -> Started:
+    def fork(started: RunHandle, node: Node) -> RunHandle:
         return started.fork(node, search(2, c=2.0))
 
     view = Heard(start(QUESTION, search(10_000), llm, paused=True), fork=fork)
@@ -329,7 +329,7 @@ def panel(llm: Llama, **options: Any) -> TreePanel:
 def test_a_panel_begins_runs_and_forks_with_the_values_of_its_sliders(llm: Llama) -> None:
     given: list[Any] = []
 
-    def resume(started: Started, node: Node, n: int, c: float) -> Started:
+    def resume(started: RunHandle, node: Node, n: int, c: float) -> RunHandle:
         given.append((n, c))
         return started.fork(node, search(n, c))
 
@@ -353,10 +353,10 @@ def test_a_panel_begins_runs_and_forks_with_the_values_of_its_sliders(llm: Llama
 def test_a_panel_waits_for_the_run_that_it_shows_first_and_can_fork_it(llm: Llama) -> None:
     sliders = [ipywidgets.IntSlider(2)]
 
-    def begin(n: int) -> Started:
+    def begin(n: int) -> RunHandle:
         return start(QUESTION, search(n), llm)
 
-    def resume(started: Started, node: Node, n: int) -> Started:
+    def resume(started: RunHandle, node: Node, n: int) -> RunHandle:
         return started.fork(node, search(n))
 
     shown = TreePanel(begin, begin(2), sliders, resume=resume)
@@ -384,7 +384,7 @@ def test_where_the_first_run_fails_another_is_on_view_under_the_reason(
 
 
 def test_clicks_from_many_threads_start_one_run(llm: Llama) -> None:
-    begun: list[Started] = []
+    begun: list[RunHandle] = []
     view = TreeView(Tree(), begin=lambda: begun.append(start(QUESTION, search(), llm)) or begun[-1])
     threads = [threading.Thread(target=view.run) for _ in range(8)]
     for thread in threads:

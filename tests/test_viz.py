@@ -27,7 +27,7 @@ from itslab.core import (
     Sampling,
     Tree,
 )
-from itslab.started import Started, solve, start
+from itslab.handle import RunHandle, solve, start
 from itslab.strategies import ExtendedThinking, SelfConsistency
 from itslab.study.samples import Samples
 from itslab.tasks import Task
@@ -225,7 +225,7 @@ PROMPT = "How much is 2 + 3? Answer with a number."
 NOTHING = Result(None, None, Tree(), Cost(), None, 0)
 
 
-def draw(llm: Llama, n: int, temperature: float, max_tokens: int = 12) -> Started:
+def draw(llm: Llama, n: int, temperature: float, max_tokens: int = 12) -> RunHandle:
     sampling = Sampling(temperature=temperature, max_tokens=max_tokens)
     return start(PROMPT, SelfConsistency(n, sampling=sampling), llm)
 
@@ -285,7 +285,7 @@ def test_endings_are_told_in_words() -> None:
 
 
 def test_clicks_from_many_threads_start_one_run(llm: Llama) -> None:
-    begun: list[Started] = []
+    begun: list[RunHandle] = []
     panel = VotePanel(lambda n, t: begun.append(draw(llm, n, t)) or begun[-1], NOTHING, n=(2,))
     threads = [threading.Thread(target=panel.run_button.click) for _ in range(8)]
     for thread in threads:
@@ -308,7 +308,7 @@ def test_an_error_is_shown_in_the_panel_and_the_next_run_works(
 ) -> None:
     failing = [True]
 
-    def begin(n: int, temperature: float) -> Started:
+    def begin(n: int, temperature: float) -> RunHandle:
         if failing.pop() if failing else False:
             raise error
         return draw(llm, n, temperature)
@@ -352,7 +352,7 @@ def forced() -> Result:
     return Result("1/2", node, tree, Cost(decoded=54, calls=3), None, 1.0)
 
 
-def think(llm: Llama, floor: int, ceiling: int) -> Started:
+def think(llm: Llama, floor: int, ceiling: int) -> RunHandle:
     sampling = Sampling(temperature=0, max_tokens=6)
     return start(PROMPT, ExtendedThinking(floor, ceiling, sampling=sampling), llm)
 

@@ -1,4 +1,4 @@
-"""The sample bank: what a model drew once is kept in an SQLite file and can be replayed for ever.
+"""The bank: samples, what was computed from them, and finished runs, kept in one SQLite file.
 
 Recording, the bank stands before a backend, serves what it holds and buys only what it lacks.
 Replaying, it needs neither the model nor llama.cpp. Samples are found by a digest of the model, the
@@ -77,6 +77,14 @@ CREATE TABLE samples (
   UNIQUE (request, sample, max_tokens, signals)
 );
 CREATE TABLE memos (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+"""
+# Banks of samples alone, as they are packed, have none.
+RUNS = """
+CREATE TABLE IF NOT EXISTS runs (
+  key TEXT PRIMARY KEY,
+  strategy TEXT NOT NULL, problem TEXT NOT NULL,  -- for people
+  value TEXT NOT NULL, created REAL NOT NULL
+) WITHOUT ROWID;
 """
 STORE = f"INSERT OR IGNORE INTO samples VALUES (NULL{', ?' * 21})"
 # The oldest row wins, so that a row added later never changes what an earlier lookup returned.
@@ -274,6 +282,43 @@ class Bank:
         if certain and not self.fixed:
             self._query("INSERT OR IGNORE INTO memos VALUES (?, ?)", (key, value))
         return value
+
+    @property
+    def runs(self) -> int:
+        """How many finished runs the bank holds."""
+        return int(self._query("SELECT count(*) FROM runs")[0][0]) if self._has_runs() else 0
+
+    def find_run(self, key: str) -> str | None:
+        """Return the finished run that is kept under a key, as text; None if there is none."""
+        if not self._has_runs():
+            return None
+        rows = self._query("SELECT value FROM runs WHERE key = ?", (key,))
+        return str(rows[0][0]) if rows else None
+
+    def keep_run(self, key: str, strategy: str, problem: str, text: str) -> None:
+        """Keep a finished run; in a packed bank nothing can be kept.
+
+        Args:
+            key: names it; of two the one kept first stays.
+            strategy, problem: what it was called, for people.
+            text: the run.
+
+        Raises:
+            BackendError: the file cannot be written.
+        """
+        if self.packed:
+            return
+        if self.fixed:
+            raise BackendError(
+                f"no run can be kept in {self.path}, which cannot be written: make it and its "
+                "folder writable, or record into a copy"
+            )
+        self._query(RUNS)
+        row = (key, strategy, problem, text, time.time())
+        self._query("INSERT OR IGNORE INTO runs VALUES (?, ?, ?, ?, ?)", row)
+
+    def _has_runs(self) -> bool:
+        return bool(self._query("SELECT 1 FROM sqlite_master WHERE name = 'runs'"))
 
     def find(self, model: str, request: Request) -> list[Completion | None]:
         """Look up the samples of a request to a model (its digest); None where one is lacking."""

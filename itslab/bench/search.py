@@ -30,8 +30,8 @@ from itslab.core import (
     Sampling,
     Verdict,
 )
+from itslab.handle import solve
 from itslab.models import ModelFile
-from itslab.started import solve
 from itslab.strategies import BeamSearch
 
 ONCE, PER_NODE, PER_SAMPLE = "once", "again for each node", "again for each sample"

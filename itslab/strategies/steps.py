@@ -54,13 +54,13 @@ class StepSearch(Options):
         root = pose(run, prompt, self.instruction)
         left: Left = [root], None
         ended: list[Node] = []
-        reason, run.stepwise, run.kept = None, True, self.rest.max_tokens
+        reason, run.stepwise, run.ledger.reserve = None, True, self.rest.max_tokens
         seen = len(run.tree)
         try:
             for left in self.rounds(run, root):
                 drawn, seen = run.tree.nodes[seen:], len(run.tree)
                 ended += [node for node in drawn if finished(run, node)]
-                run.kept = 0 if self._settled(left, ended) else self.rest.max_tokens
+                run.ledger.reserve = 0 if self._settled(left, ended) else self.rest.max_tokens
                 run.checkpoint(self._choose(run, left, ended))
         except Halt as halt:
             if halt.reason == "stop":
@@ -110,7 +110,7 @@ class StepSearch(Options):
 
     def _finish(self, run: Run, chains: Sequence[Node], several: bool) -> list[Node]:
         """Draw the most promising chains to their end, and score them: one, or all affordable."""
-        going, ends, run.kept = _going(chains), list[Node](), 0
+        going, ends, run.ledger.reserve = _going(chains), list[Node](), 0
         try:
             for chain in going if several else going[:1]:
                 ends.append(chain)

@@ -7,9 +7,9 @@ from collections import Counter
 from collections.abc import Mapping
 
 from itslab.core import Backend, BackendError, Budget, PromptTooLong, Result
+from itslab.handle import RunHandle, start
 from itslab.run import Strategy
-from itslab.started import Started, start
-from itslab.study.archive import Archive, run_key
+from itslab.study import record
 from itslab.study.progress import Progress
 from itslab.tasks import Task
 
@@ -21,7 +21,7 @@ def solve_all(
     *,
     budget: Budget = Budget(),
     seed: int = 0,
-    archive: Archive | None = None,
+    archive: record.Runs | None = None,
     progress: bool = True,
 ) -> dict[str, list[Result]]:
     """Let each strategy answer each problem; return their results in the order of the problems.
@@ -37,7 +37,7 @@ def solve_all(
         backend: the model.
         budget: the most to spend on each problem.
         seed: of each run.
-        archive: runs that it holds are read from it, all others are kept in it.
+        archive: a bank whose runs are used; all others are made, and kept in it.
         progress: show runs, samples, tokens and the time that is left, on standard output.
     """
 
@@ -46,13 +46,17 @@ def solve_all(
     if archive is not None:
         # Now: what a user's strategy holds may be another once it has run.
         keys = {
-            (name, i): run_key(strategies[name], task.problems[i], backend, budget, seed)
+            (name, i): record.run_key(
+                strategies[name], task, task.problems[i], backend, budget, seed
+            )
             for name, i in places
         }
-        found = {place: archive.find(keys[place], task.problems[place[1]]) for place in places}
+        found = {
+            place: record.find(archive, keys[place], task.problems[place[1]]) for place in places
+        }
     results = {place: result for place, result in found.items() if result is not None}
     waiting = [place for place in reversed(places) if place not in results]
-    running: dict[tuple[str, int], Started] = {}
+    running: dict[tuple[str, int], RunHandle] = {}
     shown = progress and bool(waiting)
     with Progress(task.name, Counter(name for name, _ in waiting), shown) as bar:
         try:
@@ -73,7 +77,7 @@ def solve_all(
                     name, i = place
                     results[place] = _result(running.pop(place))
                     if archive is not None:
-                        archive.keep(keys[place], name, task.problems[i], results[place])
+                        record.keep(archive, keys[place], name, task.problems[i], results[place])
                     bar.finish(name, results[place])
                 bar.show(started.run.cost for started in running.values())
                 time.sleep(0.02)
@@ -83,7 +87,7 @@ def solve_all(
     return {name: [results[name, i] for i in range(len(task))] for name in strategies}
 
 
-def _result(started: Started) -> Result:
+def _result(started: RunHandle) -> Result:
     """The result of a run at its end; of one that failed for good, what it had come to.
 
     Raises:
@@ -96,4 +100,5 @@ def _result(started: Started) -> Result:
             raise
         run, why = started.run, " ".join(f"{type(error).__name__}: {error}".split())
         elapsed = run.tree.events[-1].time if run.tree.events else 0.0
-        return Result(None, None, run.tree, run.cost, None, elapsed, run.unscored, why)
+        costs = run.ledger.by_model
+        return Result(None, None, run.tree, run.cost, None, elapsed, run.unscored, why, costs=costs)

@@ -46,6 +46,11 @@ class Task:
         """Which problems belong together: by the template they are made from, else each alone."""
         return [problem.meta.get("template", problem.id) for problem in self.problems]
 
+    def __spec__(self) -> tuple[object, ...]:
+        """What a task is known by besides its name; see ``spec.spec``."""
+        facts = [(p.id, p.prompt, p.answer, p.meta) for p in self.problems]
+        return (facts, self.extract, self.grade, self.key, self.readings, self.verifier)
+
     def __len__(self) -> int:
         return len(self.problems)
 

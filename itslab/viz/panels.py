@@ -18,7 +18,7 @@ from itslab.core import Budget, Cost, ItslabError, Result, Tree
 from itslab.viz.style import RED
 
 if TYPE_CHECKING:
-    from itslab.started import Started
+    from itslab.handle import RunHandle
 
 REFRESH = 0.2
 """Seconds between two looks at a run."""
@@ -69,7 +69,7 @@ class RunPanel(Panel, ABC):
     """
 
     def __init__(
-        self, begin: Callable[..., Started], first: Result, sliders: Sequence[Any]
+        self, begin: Callable[..., RunHandle], first: Result, sliders: Sequence[Any]
     ) -> None:
         import ipywidgets as widgets
 
@@ -88,7 +88,7 @@ class RunPanel(Panel, ABC):
         self._begin, self._sliders = begin, sliders
         self._lock = threading.Lock()
         self._worker: threading.Thread | None = None
-        self._started: Started | None = None
+        self._started: RunHandle | None = None
         self._halt = threading.Event()
         self.view.value = self.draw(first.tree, first.cost, "as drawn above")
 

@@ -16,7 +16,7 @@ from itslab.viz.panels import RunPanel, price
 from itslab.viz.style import BLUE, BOX, GREEN, GRID, INK, MUTED, ORANGE, RED, VIEW, WINE
 
 if TYPE_CHECKING:
-    from itslab.started import Started
+    from itslab.handle import RunHandle
 
 Judge = Callable[[str | None], bool]
 Told = Callable[[Node], str]
@@ -83,7 +83,7 @@ class RefinementPanel(RunPanel):
 
     def __init__(
         self,
-        begin: Callable[..., Started],
+        begin: Callable[..., RunHandle],
         first: Result,
         sliders: Sequence[Any],
         *,

@@ -13,7 +13,7 @@ from itslab.viz.panels import RunPanel, price, slider
 from itslab.viz.style import BLUE, BOX, GREEN, GRID, INK, MUTED, ORANGE, RED, VIEW, WINE
 
 if TYPE_CHECKING:
-    from itslab.started import Started
+    from itslab.handle import RunHandle
 
 CHARACTERS = 3.5
 """Of English text per token, about: a token is counted once its completion is finished."""
@@ -47,7 +47,7 @@ class ThinkingPanel(RunPanel):
 
     def __init__(
         self,
-        begin: Callable[[int, int], Started],
+        begin: Callable[[int, int], RunHandle],
         first: Result,
         *,
         gold: str | None = None,

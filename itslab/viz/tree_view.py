@@ -18,8 +18,8 @@ from anywidget import AnyWidget
 
 from itslab import answers
 from itslab.core import Extractor, Key, Node, OptionError, Result, Tree, require
+from itslab.handle import RunHandle
 from itslab.options import checked
-from itslab.started import Started
 from itslab.viz.panels import Panel, complaint, ending
 from itslab.viz.tree_events import Feed
 
@@ -30,8 +30,8 @@ model on the same cores has to do without."""
 _SCRIPT = Path(__file__).with_name("tree_view.js")
 _STYLE = Path(__file__).with_name("tree_view.css")
 
-Begin = Callable[[], Started]
-Fork = Callable[[Started, Node], Started]
+Begin = Callable[[], RunHandle]
+Fork = Callable[[RunHandle, Node], RunHandle]
 
 
 class TreeView(AnyWidget):  # type: ignore[misc]
@@ -60,7 +60,7 @@ class TreeView(AnyWidget):  # type: ignore[misc]
 
     def __init__(
         self,
-        run: Started | Result | Tree,
+        run: RunHandle | Result | Tree,
         *,
         begin: Begin | None = None,
         fork: Fork | None = None,
@@ -74,7 +74,7 @@ class TreeView(AnyWidget):  # type: ignore[misc]
         # Callbacks of widgets arrive in any thread.
         self._lock = threading.RLock()
         self._worker: threading.Thread | None = None
-        self._started: Started | None = None
+        self._started: RunHandle | None = None
         self._feed: Feed | None = None
         self._runs = self._rows = 0  # on view so far, and told of the last one
         self._selected: int | None = None
@@ -82,7 +82,7 @@ class TreeView(AnyWidget):  # type: ignore[misc]
         self._end, self.error = "done", ""
         self._told: dict[str, Any] = {}
         self.on_msg(self._hear)
-        if isinstance(run, Started):
+        if isinstance(run, RunHandle):
             self._attach(run)
             self.follow(run)
         else:
@@ -153,7 +153,7 @@ class TreeView(AnyWidget):  # type: ignore[misc]
         assert self._begin is not None
         self._start(self._begin)
 
-    def follow(self, started: Started) -> None:
+    def follow(self, started: RunHandle) -> None:
         """Watch another run, such as a fork of this one; does nothing while one goes on."""
         self._start(lambda: started)
 
@@ -234,7 +234,7 @@ class TreeView(AnyWidget):  # type: ignore[misc]
         self._end = end
         self._tell()
 
-    def _attach(self, started: Started) -> None:
+    def _attach(self, started: RunHandle) -> None:
         self._started, self._held = started, started.paused
         self._open(started.run.tree, started.run.extract, started.run.key)
 
@@ -319,12 +319,12 @@ class TreePanel(Panel):
 
     def __init__(
         self,
-        begin: Callable[..., Started],
-        first: Started | Result,
+        begin: Callable[..., RunHandle],
+        first: RunHandle | Result,
         sliders: Sequence[Any],
         *,
         instead: Result | None = None,
-        resume: Callable[..., Started] | None = None,
+        resume: Callable[..., RunHandle] | None = None,
         extract: Extractor | None = None,
         key: Key | None = None,
         gold: str | None = None,
@@ -332,7 +332,7 @@ class TreePanel(Panel):
         def values() -> list[Any]:
             return [slider.value for slider in sliders]
 
-        def fork(started: Started, node: Node) -> Started:
+        def fork(started: RunHandle, node: Node) -> RunHandle:
             assert resume is not None  # or there is no such button
             return resume(started, node, *values())
 
@@ -358,6 +358,6 @@ class TreePanel(Panel):
 
 
 @checked
-def view(run: Started | Result | Tree, *, fork: Fork | None = None) -> TreeView:
+def view(run: RunHandle | Result | Tree, *, fork: Fork | None = None) -> TreeView:
     """Show the tree of a run, while it goes on or at its end; see ``TreeView``."""
     return TreeView(run, fork=fork)

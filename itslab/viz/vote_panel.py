@@ -11,7 +11,7 @@ from itslab.viz.panels import RunPanel, price, slider
 from itslab.viz.voting import Bar, bars, marked, picture
 
 if TYPE_CHECKING:
-    from itslab.started import Started
+    from itslab.handle import RunHandle
 
 
 class VotePanel(RunPanel):
@@ -31,7 +31,7 @@ class VotePanel(RunPanel):
 
     def __init__(
         self,
-        begin: Callable[[int, float], Started],
+        begin: Callable[[int, float], RunHandle],
         first: Result,
         *,
         gold: str | None = None,

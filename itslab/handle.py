@@ -14,8 +14,8 @@ from itslab.options import Text, Whole, checked
 from itslab.run import Halt, Run, Strategy
 
 
-class Started:
-    """A run that goes on in a thread of its own: watch it, pause it, stop it, wait for its result.
+class RunHandle:
+    """A run in a thread of its own: watch it, pause it, stop it, wait for its result.
 
     To take it in steps, iterate over it: each ``next`` lets one iteration of the strategy happen
     and returns the best node so far.
@@ -77,7 +77,7 @@ class Started:
 
     def fork(
         self, node: Node, strategy: Strategy, *, budget: Budget = Budget(), seed: int = 1
-    ) -> Started:
+    ) -> RunHandle:
         """Let a strategy go on from a node, in the same tree; at a cost of its own.
 
         Args:
@@ -89,7 +89,7 @@ class Started:
         run = self.run
         opening = run.tree, node
         forked = Run(run.backend, run.extract, budget, seed, run.key, opening, run.problem)
-        return Started(forked, strategy, self._prompt)
+        return RunHandle(forked, strategy, self._prompt)
 
     def stop(self) -> None:
         """End the run; its result holds the best answer so far."""
@@ -141,7 +141,7 @@ def start(
     seed: Whole = 0,
     problem: Text | None = None,
     paused: bool = False,
-) -> Started:
+) -> RunHandle:
     """Begin to answer a prompt and return at once; see ``solve``.
 
     Args:
@@ -150,7 +150,7 @@ def start(
         paused: wait before the first iteration; ``next`` takes them one by one.
     """
     run = Run(backend, extract, budget, seed, key, problem=problem)
-    return Started(run, strategy, prompt, paused)
+    return RunHandle(run, strategy, prompt, paused)
 
 
 def _execute(run: Run, strategy: Strategy, prompt: Prompt) -> Result:
@@ -167,6 +167,7 @@ def _execute(run: Run, strategy: Strategy, prompt: Prompt) -> Result:
         node=node,
         tree=run.tree,
         cost=run.cost,
+        costs=run.ledger.by_model,
         stopped_by=run.stopped_by,
         elapsed=time.perf_counter() - began,
         unscored=run.unscored,

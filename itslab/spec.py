@@ -1,8 +1,9 @@
-"""Who a strategy is: what an archive knows its runs by.
+"""Who a strategy, a verifier, a task or a model is: its name, its options, and what it says.
 
-What the package brings is known by its repr. What a user wrote is known by its repr and by all that
-it says: the source of its functions and classes, of those that these use, and the values that they
-hold. So a changed one is another one, and the same one is found again in another session.
+What the package brings is known by its name and options. What a user wrote is known by these and by
+all that it says: the source of its functions and classes, of those that these use, and the values
+that they hold. So a changed one is another one, and the same one is found again in another session.
+Recorded runs, memos, studies and tables are kept under this identity.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import sys
 import sysconfig
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence, Set
-from dataclasses import fields, is_dataclass
+from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache, cached_property, partial
 from pathlib import Path
 from types import CodeType, FunctionType, MethodType, ModuleType
@@ -26,22 +27,69 @@ from itslab.core import OptionError
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
-def identity(strategy: object) -> str:
-    """Return the name that only equal strategies share, in any session.
+@dataclass(frozen=True, slots=True)
+class Spec:
+    """The identity of a part.
+
+    Args:
+        name: of its class, or of the function that it is.
+        options: of its constructor, as they are written -> their values.
+        shown: its repr.
+        source: what a user wrote of it; empty where all is the package's.
+    """
+
+    name: str
+    options: Mapping[str, str]
+    shown: str = field(repr=False)
+    source: str = field(default="", repr=False)
+
+    @property
+    def text(self) -> str:
+        """All that it is known by: equal parts share it in any session, and no others do."""
+        return f"{self.shown}\n{self.source}" if self.source else self.shown
+
+    @property
+    def digest(self) -> str:
+        """Sixteen hexadecimal digits that stand for ``text``."""
+        return hashlib.blake2b(self.text.encode(errors="surrogatepass"), digest_size=8).hexdigest()
+
+
+def spec(part: object) -> Spec:
+    """Return the identity of a strategy, a verifier, a task, a model, or a function of a user.
+
+    A class of a user may say by ``__spec__`` what it is known by besides its repr: a method that
+    returns these values.
 
     Raises:
         OptionError: a part has no source to be told by, such as one made by ``exec``, or hides what
             it holds: the text says which.
     """
+    if hasattr(part, "generate"):
+        name = str(getattr(part, "name", type(part).__name__))
+        return Spec(name, {}, _model(part))
     walk = _Walk()
-    walk.visit(strategy, named=True)
-    named = re.sub(r"<function (\S+) at 0x[0-9a-fA-F]+>", r"\1", repr(strategy))
+    walk.visit(part, named=True)
+    named = re.sub(r"<function (\S+) at 0x[0-9a-fA-F]+>", r"\1", repr(part))
     if _ADDRESS.search(named):
         raise OptionError(
-            f"strategy={named} is not valid: a run is kept under its strategy's repr, which must "
+            f"{named} cannot be told from others: what it is kept under is its repr, which must "
             "not hold an address: write it as a dataclass, or give it a __repr__ with its options"
         )
-    return "\n".join([named, *walk.lines])
+    return Spec(_name(part), _options(part), named, "\n".join(walk.lines))
+
+
+def _name(part: Any) -> str:
+    if isinstance(part, partial):
+        return _name(part.func)
+    return str(getattr(part, "__qualname__", type(part).__qualname__))
+
+
+def _options(part: Any) -> dict[str, str]:
+    if isinstance(part, partial):
+        return {name: repr(value) for name, value in part.keywords.items()}
+    if is_dataclass(part) and not isinstance(part, type):
+        return {f.name: repr(getattr(part, f.name)) for f in fields(part) if f.repr}
+    return {}
 
 
 class _Walk:
@@ -56,7 +104,7 @@ class _Walk:
         self._seen: dict[int, tuple[int, object]] = {}  # id -> its line; the object lives on
 
     def visit(self, part: object, named: bool = False) -> None:
-        """Tell of a part, unless ``named``: the strategy's repr says already what it is."""
+        """Tell of a part, unless ``named``: the repr of the whole says already what it is."""
         if part is None or isinstance(part, str | int | float | complex | bytes):
             if not named:
                 self.lines.append(repr(part))
@@ -132,12 +180,14 @@ class _Walk:
         said = repr(part)
         self.lines += [] if named else [_ADDRESS.sub("", said)]
         self._visit_class(kind, named=True)
-        if is_dataclass(part):
+        if hasattr(part, "__spec__"):
+            self._visit_all("", part.__spec__())
+        elif is_dataclass(part):
             ours = _packaged(kind)
-            for field in fields(part):
-                held = getattr(part, field.name)
+            for option in fields(part):
+                held = getattr(part, option.name)
                 # What ours hide are a problem's own facts, known by it, but for a user's function.
-                if field.repr or (ours and isinstance(held, FunctionType | partial | MethodType)):
+                if option.repr or (ours and isinstance(held, FunctionType | partial | MethodType)):
                     self.visit(held, named=ours)
         elif _ADDRESS.search(said) and not _packaged(kind) and not _installed(kind):
             self._visit_all("", [vars(part)] if hasattr(part, "__dict__") else [])
@@ -235,8 +285,8 @@ def _digest(function: FunctionType) -> str:
         source = textwrap.dedent(inspect.getsource(code)) + held
     except (OSError, TypeError) as error:
         raise OptionError(
-            f"strategy={function.__qualname__} is not valid: its runs cannot be kept, since its "
-            f"source cannot be read ({error}): define it in a file or a notebook"
+            f"{function.__qualname__} cannot be told from others, since its source cannot be read "
+            f"({error}): define it in a file or a notebook"
         ) from error
     digest = hashlib.blake2b(source.encode(errors="surrogatepass"), digest_size=8).hexdigest()
     return f"{function.__qualname__} {digest}"

@@ -1,0 +1,191 @@
+"""Finished runs as a bank keeps them: every tree with all that happened in it.
+
+Samples are kept as a model drew them, for other strategies to use. Of a run is kept what came of
+it, in a tenth of the space: the text of its nodes and the events that made them, without token ids,
+log-probabilities and hidden states. As with samples, the problem itself is not stored, so that a
+bank does not publish other people's problems.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence, Set
+from dataclasses import astuple
+from typing import Any, Protocol
+
+from itslab.core import (
+    Backend,
+    Budget,
+    Cost,
+    Event,
+    ItslabError,
+    Problem,
+    Result,
+    Shape,
+    Tree,
+)
+from itslab.run import Strategy
+from itslab.spec import spec
+from itslab.tasks import Task
+
+
+class Runs(Protocol):
+    """Where finished runs are kept as text: a ``Bank``."""
+
+    def find_run(self, key: str) -> str | None:
+        """Return the run that is kept under a key; None if there is none."""
+        ...
+
+    def keep_run(self, key: str, strategy: str, problem: str, text: str) -> None:
+        """Keep a run."""
+        ...
+
+
+def find(runs: Runs, key: str, problem: Problem) -> Result | None:
+    """Return the run of this key, on this problem; None if there is none.
+
+    Raises:
+        ItslabError: what is kept is damaged.
+    """
+    text = runs.find_run(key)
+    if text is None:
+        return None
+    try:
+        return _restored(json.loads(text), problem)
+    except (LookupError, TypeError, ValueError) as error:
+        raise ItslabError(
+            f"run {key} in {runs!r} is damaged ({type(error).__name__}: {error}): delete it there, "
+            "and draw it again"
+        ) from error
+
+
+def keep(runs: Runs, key: str, label: str, problem: Problem, result: Result) -> None:
+    """Keep a finished run.
+
+    Args:
+        runs: where.
+        key: as of ``run_key``.
+        label: the strategy's name, for people.
+        problem: that was asked.
+        result: how it ended.
+    """
+    text = json.dumps(_told(result, problem), separators=(",", ":"))
+    runs.keep_run(key, label, problem.id, text)
+
+
+def run_key(
+    strategy: Strategy, task: Task, problem: Problem, backend: Backend, budget: Budget, seed: int
+) -> str:
+    """Name a run by all that it depends on; see ``spec.spec``.
+
+    Raises:
+        OptionError: the strategy, a part of it, or how the task reads answers cannot be told from
+            others.
+    """
+    # Of a reader of the package its name will do: what it holds is the task's own.
+    reading = [(told.name, told.source) for told in map(spec, (task.extract, task.key))]
+    asked = problem.id, problem.prompt, reading
+    named = (backend.digest, spec(strategy).text, asked, repr(budget), seed)
+    return hashlib.blake2b(json.dumps(named).encode(), digest_size=12).hexdigest()
+
+
+# -- a run as JSON, and back -----------------------------------------------------------------------
+
+
+HOLE = "\ufffc"
+"""Stands for the problem's text where a message holds it."""
+
+
+def _told(result: Result, problem: Problem) -> dict[str, Any]:
+    lost = [node.id for node in result.tree if node.status == "failed" and not node.completion]
+    return {
+        "answer": result.answer,
+        "node": None if result.node is None else result.node.id,
+        "cost": astuple(result.cost),
+        "costs": {model: astuple(cost) for model, cost in result.costs.items()},
+        "stopped_by": result.stopped_by,
+        "elapsed": round(result.elapsed, 3),
+        "unscored": dict(result.unscored),
+        **({"shape": shape} if (shape := _shape(result.tree)) else {}),
+        **({"failed": result.failed} if result.failed else {}),
+        **({"lost": lost} if lost else {}),
+        **({"unfinished": True} if result.unfinished else {}),
+        "texts": [
+            node.text if node.completion else _without(problem.prompt, node.text)
+            for node in result.tree
+        ],
+        "events": [
+            [round(event.time, 3), event.kind, event.node, _plain(event.data)]
+            for event in result.tree.events
+        ],
+    }
+
+
+def _shape(tree: Tree) -> tuple[Any, ...] | None:
+    """The shape of the model that drew the nodes, if it is known."""
+    shapes = (node.completion.shape for node in tree if node.completion)
+    return next((astuple(shape) for shape in shapes if shape), None)
+
+
+def _without(prompt: str, text: str) -> str | list[str]:
+    """A text without the problem; in parts, where it holds the sign of a hole itself."""
+    return text.split(prompt) if prompt and HOLE in text else text.replace(prompt, HOLE)
+
+
+def _within(prompt: str, told: str | list[str]) -> str:
+    return told.replace(HOLE, prompt) if isinstance(told, str) else prompt.join(told)
+
+
+def _plain(data: Any) -> dict[str, Any]:
+    values = ((name, value) for name, value in data.items() if not _empty(value))
+    return {name: astuple(v) if isinstance(v, Cost) else _number(v) for name, v in values}
+
+
+def _empty(value: Any) -> bool:
+    return isinstance(value, Cost | str) and value in (Cost(), "")
+
+
+def _number(value: Any) -> Any:
+    """Plain data of any depth, with six digits of what is no whole number."""
+    if isinstance(value, Mapping):
+        return {str(name): _number(item) for name, item in value.items()}
+    if isinstance(value, Sequence | Set) and not isinstance(value, str):
+        return [_number(item) for item in value]
+    if hasattr(value, "tolist"):
+        return _number(value.tolist())
+    if value is None or isinstance(value, str | int):
+        return value
+    try:
+        return float(f"{float(value):.6g}")
+    except (TypeError, ValueError):
+        return repr(value)
+
+
+def _restored(run: dict[str, Any], problem: Problem) -> Result:
+    tree = Tree()
+    tree.events = [Event(time, kind, node, _data(data)) for time, kind, node, data in run["events"]]
+    drawn = {event.node for event in tree.events if event.kind == "done"}
+    shape = Shape(*run["shape"]) if "shape" in run else None
+    for event in tree.events:
+        text = run["texts"][event.node] if event.kind == "node" else ""
+        text = text if event.node in drawn else _within(problem.prompt, text)
+        tree.apply(event, text, shape=shape)
+    for place in run.get("lost", ()):  # of whom nothing came, by an error
+        tree.nodes[place].status = "failed"
+    return Result(
+        answer=run["answer"],
+        node=None if run["node"] is None else tree.nodes[run["node"]],
+        tree=tree,
+        cost=Cost(*run["cost"]),
+        stopped_by=run["stopped_by"],
+        elapsed=run["elapsed"],
+        unscored=run["unscored"],
+        failed=run.get("failed", ""),
+        unfinished=run.get("unfinished", False),
+        costs={model: Cost(*cost) for model, cost in run.get("costs", {}).items()},
+    )
+
+
+def _data(data: dict[str, Any]) -> dict[str, Any]:
+    return data | {"cost": Cost(*data["cost"])} if "cost" in data else data
