@@ -11,7 +11,7 @@ from itslab.core import OptionError, Tree, Verdict
 from itslab.run import judged
 from itslab.study.statistics import share
 from itslab.study.tables import calibration_error, reliability
-from itslab.verifiers.calibration import Calibrated, logits
+from itslab.verifiers.confidence import Calibrated, logits
 
 RNG = np.random.default_rng(0)
 TRUTH = RNG.beta(1, 2, (200, 16))

@@ -10,9 +10,8 @@ import pytest
 from itslab.backends.llama import Llama
 from itslab.core import Completion, Cost, Node, OptionError, Request, Sampling, Tree, Verdict
 from itslab.run import Run, judged
-from itslab.verifiers.ballot import Ballot
-from itslab.verifiers.judge import IS_ANSWER_RIGHT, Judge, PairwiseJudge
-from itslab.verifiers.rollouts import Rollouts
+from itslab.verifiers.judges import IS_ANSWER_RIGHT, Ballot, Judge, PairwiseJudge
+from itslab.verifiers.reward import Rollouts
 
 
 class FakeOpinion:

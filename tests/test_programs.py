@@ -22,7 +22,7 @@ from itslab.tasks.programs import (
     program_key,
     program_readings,
 )
-from itslab.verifiers.code import Tests
+from itslab.verifiers.checks import Tests
 
 pytestmark = pytest.mark.usefixtures("sandbox")
 

@@ -15,7 +15,7 @@ from itslab.tasks.puzzles import (
     extract_expression,
     reaches_target,
 )
-from itslab.verifiers.checker import Checker
+from itslab.verifiers.checks import Checker
 
 FACTS = {"numbers": [3, 3, 8, 8], "target": 24}
 ONES = {"numbers": [1, 3, 5, 9], "target": 24}

@@ -30,8 +30,7 @@ from itslab.core import (
 from itslab.handle import solve
 from itslab.strategies import CheckedRefine, MCTSr, Reflexion, RepairWithTests, SelfRefine
 from itslab.strategies.mctsr import Version
-from itslab.strategies.refinement import CRITIQUE
-from itslab.strategies.versions import LONGEST_NOTE, Line, remark
+from itslab.strategies.refinement import CRITIQUE, LONGEST_NOTE, Line, remark
 from itslab.tasks.programs import extract_program, visible_tests
 
 

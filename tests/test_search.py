@@ -45,7 +45,7 @@ from itslab.strategies import (
 from itslab.strategies.abmcts import Attempt
 from itslab.strategies.bandits import puct, thompson, uct
 from itslab.strategies.mcts import Branch, Search
-from itslab.strategies.resampling import effective_size, multinomial, systematic, tempered
+from itslab.strategies.particles import effective_size, multinomial, systematic, tempered
 from itslab.verifiers import Ballot
 
 LETTER = Sampling(max_tokens=1)

@@ -1,16 +1,14 @@
 """Ways to spend compute on a prompt, in four families: chains, samples, search, refinement."""
 
 from itslab.strategies.abmcts import ABMCTS
-from itslab.strategies.beams import DVTS, BeamSearch
+from itslab.strategies.beams import DVTS, BeamSearch, TreeOfThoughts
 from itslab.strategies.chains import ChainOfThought, Direct, ExtendedThinking
 from itslab.strategies.mcts import MCTS
 from itslab.strategies.mctsr import MCTSr
 from itslab.strategies.particles import ParticleFilter
-from itslab.strategies.refinement import CheckedRefine, RepairWithTests, SelfRefine
-from itslab.strategies.reflexion import Reflexion
+from itslab.strategies.refinement import CheckedRefine, Reflexion, RepairWithTests, SelfRefine
 from itslab.strategies.samples import BestOfN, Knockout, SelfConsistency
 from itslab.strategies.steps import LINE, PARAGRAPH
-from itslab.strategies.thoughts import TreeOfThoughts
 
 __all__ = [
     "ABMCTS",

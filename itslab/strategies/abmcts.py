@@ -17,8 +17,8 @@ from itslab.options import Count, Limit
 from itslab.run import Run
 from itslab.strategies.bandits import thompson
 from itslab.strategies.chains import STEP_BY_STEP
+from itslab.strategies.refinement import remark, unjudged
 from itslab.strategies.steps import Left, StepSearch, finished, merit
-from itslab.strategies.versions import remark, unjudged
 
 IMPROVE = "That may be wrong. Look for a mistake, then give the whole corrected answer."
 

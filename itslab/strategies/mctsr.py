@@ -14,9 +14,8 @@ from itslab.core import Node, Prompt
 from itslab.options import Count, NotNegative, Whole
 from itslab.run import Run
 from itslab.strategies.chains import pose
-from itslab.strategies.refinement import SelfRefine
+from itslab.strategies.refinement import Line, SelfRefine, converse, unjudged
 from itslab.strategies.steps import chosen, merit
-from itslab.strategies.versions import Line, converse, unjudged
 
 
 @dataclass(frozen=True)

@@ -2,30 +2,78 @@
 
 Puri et al. 2025 (arXiv:2502.01618v5, §3.1), who draw by the softmax of the weights; here that is
 ``weigh="exp"``. Where a verifier errs, the best few may all be wrong; a particle that looks bad
-keeps its chance.
+keeps its chance. Resampling: Douc, Cappé & Moulines 2005, Comparison of resampling schemes for
+particle filtering (arXiv:cs/0507025, §2). Weights are arrays (n,) that sum to 1.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from itslab.answers import Weigh, as_weights
-from itslab.core import Node, Sampling, Verifier
+from itslab.core import Node, Sampling, Verifier, require
 from itslab.options import Count, NotNegative, Positive, Share
 from itslab.run import Run
 from itslab.strategies.chains import STEP_BY_STEP
-from itslab.strategies.resampling import (
-    Weights,
-    effective_size,
-    multinomial,
-    reweighted,
-    systematic,
-)
 from itslab.strategies.steps import PARAGRAPH, Final, Left, StepSearch
+
+Weights = NDArray[np.float64]
+
+
+def tempered(weights: Sequence[float], temperature: float) -> Weights:
+    """Return weights to the power of 1 ÷ temperature, normalised to sum to 1.
+
+    Args:
+        weights: ≥ 0; nan counts as 0. Where all are 0, all become the same.
+        temperature: 0 leaves the highest alone.
+    """
+    w = np.nan_to_num(np.asarray(weights, dtype=float))
+    valid = "≥ 0: let weigh='exp' or 'rank' make weights of other scores"
+    require(bool(np.all(w >= 0)), "scores", w.tolist(), valid)
+    if not w.any():
+        return np.full(len(w), 1 / len(w))
+    relative = w / w.max()
+    powered = relative == 1 if temperature == 0 else relative ** (1 / temperature)
+    return np.asarray(powered / powered.sum())
+
+
+def reweighted(weights: Weights, scores: Sequence[float], temperature: float) -> Weights:
+    """Return weights times the tempered scores, normalised; the latter alone if all would be 0."""
+    fresh = tempered(scores, temperature)
+    product = weights * fresh
+    return product / product.sum() if product.any() else fresh
+
+
+def effective_size(weights: Weights) -> float:
+    """Return 1 ÷ Σw²: how many equally weighted particles would be as good (Kong 1992)."""
+    return float(1 / np.square(weights).sum())
+
+
+def systematic(weights: Weights, rng: np.random.Generator) -> list[int]:
+    """Return n ancestors, drawn at the points (u + i) ÷ n of the cumulated weights with one u.
+
+    A particle of weight w comes back n·w times, rounded up or down.
+    """
+    n = len(weights)
+    return _ancestors(weights, (rng.random() + np.arange(n)) / n)
+
+
+def multinomial(weights: Weights, rng: np.random.Generator) -> list[int]:
+    """Return n ancestors, each drawn by itself, in ascending order."""
+    return _ancestors(weights, np.sort(rng.random(len(weights))))
+
+
+def _ancestors(weights: Weights, points: NDArray[np.float64]) -> list[int]:
+    cumulated = np.cumsum(weights)
+    cumulated[cumulated == cumulated[-1]] = math.inf  # rounding may leave it below the last point
+    return [int(i) for i in np.searchsorted(cumulated, points, side="right")]
+
 
 _SCHEMES = {"systematic": systematic, "multinomial": multinomial}
 

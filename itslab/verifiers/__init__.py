@@ -1,18 +1,11 @@
 """Verifiers: who scores a node, and by what."""
 
 from itslab.verifiers.arithmetic import Arithmetic
-from itslab.verifiers.ballot import Ballot
-from itslab.verifiers.by_problem import ByProblem
-from itslab.verifiers.calibration import Calibrated
-from itslab.verifiers.checker import Checker
-from itslab.verifiers.code import Tests
-from itslab.verifiers.confidence import Confidence
-from itslab.verifiers.critic import Critic
-from itslab.verifiers.judge import Judge, PairwiseJudge
-from itslab.verifiers.oracle import Oracle
+from itslab.verifiers.checks import ByProblem, Checker, Oracle, Tests
+from itslab.verifiers.confidence import Calibrated, Confidence
+from itslab.verifiers.judges import Ballot, Critic, Judge, PairwiseJudge
 from itslab.verifiers.probe import Probe
-from itslab.verifiers.reward import Reward, StepReward
-from itslab.verifiers.rollouts import Rollouts
+from itslab.verifiers.reward import Reward, Rollouts, StepReward
 
 __all__ = [
     "Arithmetic",
