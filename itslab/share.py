@@ -1,4 +1,4 @@
-"""What comes with the package: its notebooks, and the samples recorded for them.
+"""What comes with the package: its notebooks, and what was recorded for them.
 
 In a checkout they lie beside the package, in an installed wheel inside it.
 """
@@ -8,18 +8,20 @@ from __future__ import annotations
 import hashlib
 import json
 import lzma
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from itslab import sandbox
 from itslab.backends import Bank, load
 from itslab.core import Backend, ItslabError, require
+from itslab.handle import RunHandle
 
 MODES = ("replay", "live", "record")
 RECORDED = (
-    "Recorded is what the notebooks ask with their own parameters (seed=0, difficulty=1.0), and "
-    "with fewer problems or samples; for all else draw with mode=live"
+    "Only what the notebooks ask with their own parameters (seed=0, difficulty=1.0), or with fewer "
+    "problems or samples, was recorded; for all else draw with mode=live"
 )
 
 
@@ -48,60 +50,86 @@ def shared(name: str) -> Path:
     return path
 
 
-def backend(mode: str, model: str, bank: str) -> Backend:
-    """Return what a notebook draws its samples from.
+@dataclass(frozen=True)
+class Recording:
+    """Where a notebook gets its samples, its runs and the outcomes of its tests.
 
     Args:
-        mode: ``replay`` serves the samples in ``data/<bank>.sqlite.xz`` and needs neither the model
-            nor llama.cpp; ``live`` draws with the model; ``record`` does too, and keeps each sample
-            in ``data/<bank>.sqlite``, so that it can go on after an interruption.
-        model: for ``live`` and ``record`` see ``itslab.load``; for ``replay`` its name.
-        bank: name of the recorded samples, without folder or ending.
-
-    Raises:
-        OptionError: the mode is unknown, or the bank does not hold the model.
-        ItslabError: the bank is missing, or the model cannot be loaded.
-    """
-    require(mode in MODES, "mode", mode, f"one of {', '.join(MODES)}")
-    if mode == "live":
-        return _loaded(model)
-    if mode == "record":
-        return _bank(mode, bank).record(_loaded(model))
-    return _bank(mode, bank).replay(model, fix=RECORDED)
-
-
-def archive(mode: str, name: str) -> Bank | None:
-    """Return where the finished runs of a notebook are kept.
-
-    Args:
-        mode: ``replay`` reads ``data/<name>.sqlite.xz``. ``record`` keeps each run in
-            ``data/<name>.sqlite`` as soon as it is finished. ``live`` keeps none.
-        name: of the bank, without folder or ending.
+        mode: ``replay`` reads what was recorded in ``data/``, and needs neither a model nor
+            llama.cpp; ``live`` draws with a model and keeps nothing; ``record`` draws with a model
+            and keeps everything in ``data/``, so that it can go on after an interruption.
 
     Raises:
         OptionError: the mode is unknown.
-        ItslabError: the bank is missing or cannot be read.
     """
-    require(mode in MODES, "mode", mode, f"one of {', '.join(MODES)}")
-    return None if mode == "live" else _bank(mode, name)
+
+    mode: str
+
+    def __post_init__(self) -> None:
+        require(self.mode in MODES, "mode", self.mode, f"one of {', '.join(MODES)}")
+
+    def backend(self, model: str, bank: str, *, keep: bool = True) -> Backend:
+        """Return a model, or the recorded samples of one.
+
+        Args:
+            model: what to draw with, as of ``itslab.load``; in replay its name.
+            bank: the name of the samples, without folder or ending: ``data/<bank>.sqlite.xz``.
+            keep: whether samples are recorded; False where their runs are archived as a whole.
+
+        Raises:
+            OptionError: the bank does not hold the model.
+            ItslabError: the bank is missing, or the model cannot be loaded.
+        """
+        if self.mode == "replay":
+            return self._bank(bank).replay(model, fix=RECORDED)
+        drawn = _loaded(model)
+        return self._bank(bank).record(drawn) if keep and self.mode == "record" else drawn
+
+    def archive(self, bank: str) -> Bank | None:
+        """Return where finished runs are read from or kept; None if they are not kept (live).
+
+        Args:
+            bank: its name, without folder or ending: ``data/<bank>.sqlite.xz``.
+
+        Raises:
+            ItslabError: the bank is missing or cannot be read.
+        """
+        return None if self.mode == "live" else self._bank(bank)
+
+    def examiner(self, bank: str) -> sandbox.Examine:
+        """Return what runs the tests of programs: the sandbox, or its recorded outcomes.
+
+        In replay the sandbox runs only what was not recorded.
+
+        Args:
+            bank: the name of the samples beside which the outcomes are kept.
+
+        Raises:
+            ItslabError: the bank is missing.
+        """
+        return sandbox.examine if self.mode == "live" else _remembered(self._bank(bank))
+
+    def record_panel(
+        self, begin: Callable[..., RunHandle], settings: Iterable[Sequence[object]]
+    ) -> None:
+        """Draw the runs that a panel can begin, all at once, if the mode is ``record``.
+
+        Args:
+            begin: begins a run with the values of the panel's sliders.
+            settings: the values of the sliders, for each run.
+        """
+        if self.mode == "record":
+            for started in [begin(*values) for values in settings]:
+                started.result()
+
+    def _bank(self, name: str) -> Bank:
+        if self.mode == "record":
+            return Bank(_working(f"{name}.sqlite"))
+        return Bank(shared(f"data/{name}.sqlite.xz"))
 
 
-def examiner(mode: str, bank: str) -> sandbox.Examine:
-    """Return who runs tests of programs for a notebook.
-
-    Args:
-        mode: ``live`` runs them in the sandbox. ``record`` does too, and keeps what came of them
-            beside the samples. ``replay`` knows it from there, and runs what it does not know.
-        bank: name of the recorded samples, without folder or ending.
-
-    Raises:
-        OptionError: the mode is unknown.
-        ItslabError: the bank is missing.
-    """
-    require(mode in MODES, "mode", mode, f"one of {', '.join(MODES)}")
-    if mode == "live":
-        return sandbox.examine
-    kept = _bank(mode, bank)
+def _remembered(bank: Bank) -> sandbox.Examine:
+    """The sandbox, with what came of each program's tests kept in a bank."""
 
     def examine(
         code: str, function: str, tests: Sequence[str], *, setup: str = "", seconds: float = 3.0
@@ -113,7 +141,7 @@ def examiner(mode: str, bank: str) -> sandbox.Examine:
             return json.dumps([fresh, round(fresh.seconds, 3)]), fresh.certain
 
         return sandbox.Outcomes(
-            *json.loads(kept.memo(hashlib.sha256(asked.encode()).hexdigest(), run))
+            *json.loads(bank.memo(hashlib.sha256(asked.encode()).hexdigest(), run))
         )
 
     return examine
@@ -121,12 +149,6 @@ def examiner(mode: str, bank: str) -> sandbox.Examine:
 
 # A notebook that draws from several banks has one model in memory.
 _loaded = lru_cache(load)
-
-
-def _bank(mode: str, name: str) -> Bank:
-    if mode == "record":
-        return Bank(_working(f"{name}.sqlite"))
-    return Bank(shared(f"data/{name}.sqlite.xz"))
 
 
 def _working(name: str) -> Path:

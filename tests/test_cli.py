@@ -142,13 +142,16 @@ def test_what_is_recorded_is_replayed(
 ) -> None:
     monkeypatch.setattr(share, "root", lambda: tmp_path)
     brief = ChainOfThought(sampling=Sampling(temperature=0, max_tokens=8))
-    recorded = solve("Hello?", brief, share.backend("record", small_model.name, "x"))
+    recorded = solve("Hello?", brief, share.Recording("record").backend(small_model.name, "x"))
     Bank(tmp_path / "data" / "x.sqlite").pack(tmp_path / "data" / "x.sqlite.xz")
-    replayed = solve("Hello?", brief, share.backend("replay", small_model.name, "x"))
+    replayed = solve("Hello?", brief, share.Recording("replay").backend(small_model.name, "x"))
     assert replayed.node
     assert recorded.node
     assert replayed.node.text == recorded.node.text
     assert replayed.cost == recorded.cost
+    drawn = share.Recording("record").backend(small_model.name, "y", keep=False)
+    assert drawn is share.Recording("live").backend(small_model.name, "y")
+    assert not (tmp_path / "data" / "y.sqlite").exists()
 
 
 def test_a_recording_goes_on_where_the_packed_one_ended(
@@ -157,20 +160,20 @@ def test_a_recording_goes_on_where_the_packed_one_ended(
     monkeypatch.setattr(share, "root", lambda: tmp_path)
     brief = ChainOfThought(sampling=Sampling(temperature=0, max_tokens=4))
     task = Task("greetings", (Problem("0", "Hello?", ""), Problem("1", "Who is there?", "")))
-    llm = share.backend("record", small_model.name, "x")
+    llm = share.Recording("record").backend(small_model.name, "x")
     for count in (1, 2):  # the second time, with nothing but the packed files
         some = replace(task, problems=task.problems[:count])
-        kept = share.archive("record", "x")
+        kept = share.Recording("record").archive("x")
         solve_all(some, {"brief": brief}, llm, archive=kept, progress=False)
         assert kept is not None
         assert kept.runs == count
         kept.pack(tmp_path / "data" / "x.sqlite.xz")
         kept.close()
         kept.path.unlink()
-    kept = share.archive("replay", "x")
+    kept = share.Recording("replay").archive("x")
     again = solve_all(task, {"brief": brief}, llm, archive=kept, progress=False)["brief"]
     assert all(result.node and result.node.text for result in again)
-    assert share.archive("live", "x") is None
+    assert share.Recording("live").archive("x") is None
 
 
 def test_quickstart_leaves_a_notebook_and_a_page_and_prints_the_table(

@@ -45,6 +45,14 @@ def test_a_notebook_is_committed_with_small_outputs_and_no_widget(path: Path) ->
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_where_samples_come_from_is_said_once_in_a_notebook(path: Path) -> None:
+    cells = nbformat.read(path, as_version=4).cells
+    code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
+    assert code.count("share.Recording(mode)") == 1
+    assert not re.search(r"mode (==|!=|in) *[('\"]+(record|live)|\bshare\.(?!Recording)", code)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_a_notebook_runs_under_plain_papermill_stays_small_and_its_solutions_solve(
     path: Path, tmp_path: Path
 ) -> None:
@@ -272,4 +280,18 @@ def test_a_bad_parameter_is_refused_by_name(tmp_path: Path, given: str, message:
 
 def test_an_unknown_mode_names_the_valid_ones() -> None:
     with pytest.raises(OptionError, match=r"mode='dead' is not valid.*replay, live, record"):
-        share.backend("dead", "qwen2.5-coder-0.5b", "00_start_here")
+        share.Recording("dead")
+
+
+def test_what_a_panel_can_begin_is_drawn_where_it_is_recorded_and_only_there() -> None:
+    class Begun:
+        def __init__(self, *settings: object) -> None:
+            self.settings = settings
+
+        def result(self) -> None:
+            finished.append(self.settings)
+
+    finished: list[tuple[object, ...]] = []
+    for mode in ("replay", "live", "record"):
+        share.Recording(mode).record_panel(Begun, [(1, 0.5), (2, 0.5)])  # type: ignore[arg-type]
+    assert finished == [(1, 0.5), (2, 0.5)]
