@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "backends": {"core", "models", "options"},
     "strategies": {"run", *BASE},
     "sandbox": {"core", "options", "syntax"},
-    "verifiers": {"sandbox", *BASE},
+    "verifiers": {"sandbox", "syntax", *BASE},
     "tasks": {"models", "sandbox", "syntax", "verifiers", *BASE},
     "study": {"run", "handle", "spec", "tasks", "verifiers", *BASE},
     "viz": {"handle", "study", *BASE},

@@ -30,7 +30,7 @@ from itslab.core import (
 from itslab.handle import solve
 from itslab.strategies import CheckedRefine, MCTSr, Reflexion, RepairWithTests, SelfRefine
 from itslab.strategies.mctsr import Version
-from itslab.strategies.refinement import CRITIQUE, LONGEST_NOTE, Line, remark
+from itslab.strategies.refinement import CRITIQUE, LONGEST_NOTE, remark
 from itslab.tasks.programs import extract_program, visible_tests
 
 
@@ -227,11 +227,11 @@ def test_mctsr_by_hand():
     0.4 is revised to 0.6: its quality becomes (0.4 + 0.6) ÷ 2 = 0.5. Revised to 0.2 as well: the
     best revision is still 0.6, and so the quality 0.5.
     """
-    root = Version()
     node = Node(0, None, "assistant", "")
+    root = Version(node)
 
     def version(parent: Version, quality: float) -> Version:
-        made = Version(Line([replace(node, verdict=Verdict(quality))]), parent, quality)
+        made = Version(replace(node, verdict=Verdict(quality)), parent, score=quality)
         parent.add(made)
         return made
 
@@ -277,12 +277,13 @@ def test_mctsr_goes_on_elsewhere_where_the_critique_is_content_and_ends_when_not
 
 
 def test_a_quality_is_taken_afresh_from_the_own_score_and_the_best_revision():
-    version = Version(score=0.2)
+    node = Node(0, None, "assistant", "")
+    version = Version(node, score=0.2)
     for score in (0.9, 0.1, 0.1):
-        version.add(Version(parent=version, score=score))
+        version.add(Version(node, version, score=score))
         assert version.quality == pytest.approx(0.55)
     best = version.children[0]
-    best.add(Version(parent=best, score=0.1))
+    best.add(Version(node, best, score=0.1))
     assert best.quality == pytest.approx(0.5)
     assert version.quality == pytest.approx(0.35)
 

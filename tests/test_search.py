@@ -43,9 +43,9 @@ from itslab.strategies import (
     TreeOfThoughts,
 )
 from itslab.strategies.abmcts import Attempt
-from itslab.strategies.bandits import puct, thompson, uct
-from itslab.strategies.mcts import Branch, Search
+from itslab.strategies.mcts import Search, Step
 from itslab.strategies.particles import effective_size, multinomial, systematic, tempered
+from itslab.strategies.trees import puct, thompson, uct
 from itslab.verifiers import Ballot
 
 LETTER = Sampling(max_tokens=1)
@@ -349,7 +349,7 @@ def test_thompson_sampling_draws_from_the_posterior() -> None:
 # -- Monte Carlo tree search -----------------------------------------------------------------------
 
 
-def branches(root: Branch) -> dict[str, tuple[int, float]]:
+def branches(root: Step) -> dict[str, tuple[int, float]]:
     """What was written -> visits and sum of values."""
     found = {root.node.turn_text if root.parent else "": (root.visits, root.total)}
     for child in root.children:
@@ -362,7 +362,7 @@ def test_two_iterations_by_hand() -> None:
     points = Points({"a": 0.2, "b": 0.8, "bc": 0.3, "bd": 0.1})
     options = MCTS(points, width=1, expand=2, depth=3, sampling=LETTER)
     run = Run(FakeLetters({"": "ab", "b": "cd"}), lambda text: text or None)
-    tree = Search(options, run, Branch(run.reply(None, "?")))
+    tree = Search(options, run, Step(run.reply(None, "?")))
     for _ in range(2):
         fresh = tree.expand(tree.select())
         tree.back_up(fresh, tree.simulate(fresh))
@@ -382,7 +382,7 @@ def test_a_walk_under_way_counts_as_a_loss_so_that_the_next_one_goes_elsewhere()
     points = Points({"a": 0.5, "b": 0.4, "c": 0.1})
     options = MCTS(points, width=3, expand=3, c=0.1, sampling=LETTER)
     run = Run(FakeLetters("abc"), lambda text: text or None)
-    tree = Search(options, run, Branch(run.reply(None, "?")))
+    tree = Search(options, run, Step(run.reply(None, "?")))
     assert tree.select() == [tree.root]  # one leaf is all there is
     fresh = tree.expand([tree.root])
     tree.back_up(fresh, tree.simulate(fresh))
@@ -395,7 +395,7 @@ def test_a_walk_under_way_lowers_what_its_steps_promise() -> None:
     points = Points({"a": 0.6, "b": 0.5} | dict.fromkeys(("ac", "ad", "af"), 0.6))
     options = MCTS(points, width=2, expand=3, c=0.0, sampling=LETTER)
     run = Run(FakeLetters({"": "abe", "a": "cdf"}), lambda text: text or None)
-    tree = Search(options, run, Branch(run.reply(None, "?")))
+    tree = Search(options, run, Step(run.reply(None, "?")))
     tree.back_up(fresh := tree.expand([tree.root]), tree.simulate(fresh))
     tree.back_up(further := tree.expand(fresh[:1]), tree.simulate(further))
     assert [leaf.node.turn_text for leaf in tree.select()] == ["ac", "b"]
@@ -406,7 +406,7 @@ def test_a_finished_chain_is_visited_again_at_no_cost() -> None:
     points = Points({".": 0.9, "b": 0.1})
     options = MCTS(points, width=1, expand=2, c=0.1, sampling=LETTER)
     run = Run(FakeLetters({"": ".b", "b": "cd"}), lambda text: text or None)
-    tree = Search(options, run, Branch(run.reply(None, "?")))
+    tree = Search(options, run, Step(run.reply(None, "?")))
     for _ in range(2):
         fresh = tree.expand(tree.select())
         tree.back_up(fresh, tree.simulate(fresh))
@@ -446,7 +446,7 @@ def test_what_cannot_be_scored_is_worth_the_least_known_also_afterwards() -> Non
     points = Points({"a": math.nan, "b": math.nan, "ac": -3.0, "ad": -1.0, "bc": -4.0, "bd": -2.0})
     options = MCTS(points, width=1, expand=2, sampling=LETTER)
     run = Run(FakeLetters({"": "ab", "a": "cd", "b": "cd"}), lambda text: text or None)
-    tree = Search(options, run, Branch(run.reply(None, "?")))
+    tree = Search(options, run, Step(run.reply(None, "?")))
     for leaf, a, b, root in [(None, 0.0, 0.0, 0.0), ("a", -7, -3, -10), ("b", -8, -10, -18)]:
         leaves = [c for c in tree.root.children if c.node.text == leaf] or [tree.root]
         fresh = tree.expand(leaves)
@@ -466,7 +466,7 @@ def test_unscored_rollouts_do_not_count_against_a_step() -> None:
 def test_priors_are_shares_of_the_likelihood_per_token() -> None:
     options = MCTS(Points({}), rule="puct", expand=2, sampling=LETTER)
     run = Run(FakeLetters("ab"), lambda text: text or None)
-    tree = Search(options, run, Branch(run.reply(None, "?")))
+    tree = Search(options, run, Step(run.reply(None, "?")))
     a, b = tree.expand(tree.select())  # log-probabilities -2 and -1
     assert a.prior == pytest.approx(math.exp(-2) / (math.exp(-1) + math.exp(-2)))
     assert a.prior + b.prior == pytest.approx(1)
@@ -486,7 +486,7 @@ def test_with_rollouts_a_step_is_worth_what_its_chains_score_on_average() -> Non
 def test_a_step_gets_more_children_the_more_it_is_visited() -> None:
     options = MCTS(Points({}), expand=2, widening=0.5, sampling=LETTER)
     run = Run(FakeLetters("ab"), lambda text: text or None)
-    root = Branch(run.reply(None, "?"))
+    root = Step(run.reply(None, "?"))
     tree = Search(options, run, root)
     rooms = []
     for root.visits in (0, 1, 3, 4, 9):  # 2 · √visits: 2, 2, 3, 4, 6
@@ -500,12 +500,12 @@ def test_a_step_gets_more_children_the_more_it_is_visited() -> None:
 def test_the_answer_is_chosen_by_visits_by_value_or_by_vote(final: str, answer: str) -> None:
     """b is visited most, a. scores best, and most chains end in c."""
     run = Run(FakeLetters("abc"), extract=lambda text: text or None, key=lambda text: text[-2:])
-    root = Branch(run.reply(None, "?"))
+    root = Step(run.reply(None, "?"))
     tree = Search(MCTS(Points({}), final=final), run, root)  # type: ignore[arg-type]
     for text, visits, score in [("a.", 1, 0.9), ("b.", 5, 0.3), ("c.", 1, 0.1), ("xc.", 1, 0.1)]:
         node = run.append(root.node, text)
         node.completion, node.verdict = Completion(text), Verdict(score)
-        root.children.append(Branch(node, root, visits=visits))
+        root.children.append(Step(node, root, visits=visits))
     assert tree.choose().turn_text == answer
 
 
@@ -546,7 +546,7 @@ class FakeBeta:
 
 def grown(*scores: float, parent: Attempt) -> list[Attempt]:
     for score in scores:
-        parent.add(Attempt(parent.node, parent, score))
+        parent.add(Attempt(parent.node, parent, score=score))
     return parent.children
 
 
@@ -563,7 +563,7 @@ def test_wider_learns_from_the_children_and_deeper_from_those_below_them() -> No
     ]
     assert (second.total, second.count) == (pytest.approx(2.1), 3)  # itself and those below
     assert (first.total, first.count) == (0.2, 1)
-    assert (first.depth, second.children[0].depth) == (0, 1)
+    assert (first.depth, second.children[0].depth) == (1, 2)
 
 
 def test_thompson_sampling_walks_to_the_better_subtree() -> None:
@@ -602,7 +602,7 @@ def test_an_answer_is_revised_no_more_often_than_depth_says() -> None:
     root = Attempt(Node(0, None, "user"))
     [first] = grown(0.2, parent=root)
     [revised] = grown(0.9, parent=first)
-    assert revised.depth == strategy.depth
+    assert revised.depth == strategy.depth + 1  # the first answers are at 1
     assert strategy._walk(root, FixedBeta(0, 1, 0)) is first  # type: ignore[arg-type]
 
 

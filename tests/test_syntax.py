@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import gc
 from concurrent.futures import ThreadPoolExecutor
+from fractions import Fraction
 
-from itslab.syntax import literal, parse, parse_expression
+import pytest
+
+from itslab.syntax import evaluate, literal, parse, parse_expression
 
 SOURCE = "def f(x):\n    return [{}]\n".format(", ".join(f"(x + {i}) * {i}" for i in range(300)))
 
@@ -37,3 +40,17 @@ def test_threads_do_not_make_each_other_fail() -> None:
 def test_expressions_and_literals() -> None:
     assert parse_expression("1 + 2").lineno == 1
     assert literal(" [1, 'a']") == [1, "a"]
+
+
+def test_arithmetic_is_evaluated_exactly() -> None:
+    assert evaluate("(8 / 3 - 2) * 36") == (24, [8, 3, 2, 36])
+    assert evaluate("0.1 + 0.2") == (Fraction(3, 10), [0.1, 0.2])
+    assert evaluate(" 1.00000000000000000001")[0] == 1 + Fraction(1, 10**20)
+
+
+@pytest.mark.parametrize("source", ["", "-1", "x", "2 ** 3", "7 // 2", "True", "(" * 300, "'"])
+def test_what_is_no_arithmetic_is_refused(source: str) -> None:
+    with pytest.raises(ValueError, match="no arithmetic"):
+        evaluate(source)
+    with pytest.raises(ZeroDivisionError):
+        evaluate("1 / (2 - 2)")

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from typing import Self
 
 import numpy as np
 
 from itslab.core import Node, OptionError, Sampling, Verifier
 from itslab.options import Count, Limit
 from itslab.run import Run
-from itslab.strategies.bandits import thompson
 from itslab.strategies.chains import STEP_BY_STEP
 from itslab.strategies.refinement import remark, unjudged
 from itslab.strategies.steps import Left, StepSearch, finished, merit
+from itslab.strategies.trees import Branch, thompson
 
 IMPROVE = "That may be wrong. Look for a mistake, then give the whole corrected answer."
 
@@ -58,7 +59,7 @@ class ABMCTS(StepSearch):
             nodes = run.extend([self._open(run, attempt) for attempt in grown], self.sampling)
             scores = run.score(nodes, self.verifier)
             for parent, node, score in zip(grown, nodes, scores, strict=False):
-                parent.add(Attempt(node, parent, _unit(score)))
+                parent.add(Attempt(node, parent, score=_unit(score)))
             _tell(run, top)
             yield [attempt.node for attempt in top.all()], None
             if any(merit(n) >= self.enough and finished(run, n) for n in nodes):
@@ -67,7 +68,7 @@ class ABMCTS(StepSearch):
     def _walk(self, attempt: Attempt, rng: np.random.Generator) -> Attempt:
         """Return the attempt below which the next one is drawn."""
         while True:
-            deeper = [child for child in attempt.children if child.depth < self.depth]
+            deeper = [child for child in attempt.children if child.depth <= self.depth]
             if not deeper or attempt.wider(rng) > attempt.deeper(rng):
                 return attempt
             attempt = max(deeper, key=lambda child: thompson(child.total, child.count, rng))
@@ -84,39 +85,27 @@ class ABMCTS(StepSearch):
 
 
 @dataclass(eq=False)
-class Attempt:
-    """An answer in the search.
+class Attempt(Branch):
+    """An answer in the search, drawn first (at depth 1) or as a revision of another.
 
     Args:
-        node: the answer; the root's is the question.
-        parent: what it is a revision of.
+        node, parent, children: as of ``Branch``.
         score: of itself, in [0, 1].
         request: asks for its revision, once that was asked for.
-        children: its revisions.
         total, count: sum and number of the scores of itself and all below it.
     """
 
-    node: Node
-    parent: Attempt | None = None
     score: float = 0.0
     request: Node | None = None
-    children: list[Attempt] = field(default_factory=list)
     total: float = 0.0
     count: int = 0
 
-    @property
-    def depth(self) -> int:
-        """Of an answer drawn first 0, of its revision 1."""
-        return self.parent.depth + 1 if self.parent else -1
-
-    def add(self, child: Attempt) -> None:
+    def add(self, child: Self) -> None:
         """Append a child, and its score to everything above it."""
         self.children.append(child)
-        above: Attempt | None = child
-        while above is not None:
+        for above in child.lineage():
             above.total += child.score
             above.count += 1
-            above = above.parent
 
     def wider(self, rng: np.random.Generator) -> float:
         """Draw what another child would score, from what the children scored."""
@@ -126,12 +115,6 @@ class Attempt:
         """Draw what an answer below a child would score, from what those below them scored."""
         total = sum(child.total - child.score for child in self.children)
         return thompson(total, sum(child.count - 1 for child in self.children), rng)
-
-    def all(self) -> Iterator[Attempt]:
-        """This attempt and all below it."""
-        yield self
-        for child in self.children:
-            yield from child.all()
 
 
 def _unit(score: float) -> float:

@@ -17,9 +17,9 @@ from typing import Annotated, Literal
 from itslab.core import Node, Sampling, Verifier
 from itslab.options import Bounds, Count, Limit, NotNegative, Whole
 from itslab.run import Run
-from itslab.strategies.bandits import puct, uct
 from itslab.strategies.chains import STEP_BY_STEP
 from itslab.strategies.steps import PARAGRAPH, Left, StepSearch, chosen, distinct, finished, merit
+from itslab.strategies.trees import Branch, puct, uct
 
 Rule = Literal["uct", "puct"]
 Choice = Literal["visits", "value", "vote"]
@@ -82,7 +82,7 @@ class MCTS(StepSearch):
 
     def rounds(self, run: Run, root: Node) -> Iterator[Left]:
         """Each is an iteration."""
-        tree = Search(self, run, Branch(root))
+        tree = Search(self, run, Step(root))
         for _ in range(self.iterations):
             leaves = tree.select()
             if not leaves:
@@ -97,15 +97,13 @@ class MCTS(StepSearch):
 
 
 @dataclass(eq=False)
-class Branch:
+class Step(Branch):
     """A step of the search.
 
     Args:
-        node: the step.
-        parent: the step before it; None of the root.
+        node, parent, children: as of ``Branch``.
         prior: its likelihood per token, as a share of its siblings'.
-        children: steps after it.
-        drawn: how many were drawn, repetitions included.
+        drawn: how many steps were drawn after it, repetitions included.
         ends: chains that its rollouts led to.
         visits, total: how many values it and the steps after it brought, and their sum.
         unscored: how many of them are not known, and stand in the sum as the least known.
@@ -113,10 +111,7 @@ class Branch:
         pending: walks through it in the batch under way.
     """
 
-    node: Node
-    parent: Branch | None = None
     prior: float = 1.0
-    children: list[Branch] = field(default_factory=list)
     drawn: int = 0
     ends: list[Node] = field(default_factory=list)
     visits: int = 0
@@ -126,51 +121,33 @@ class Branch:
     pending: int = 0
 
     @property
-    def depth(self) -> int:
-        """Steps from the root."""
-        return sum(1 for _ in self.lineage()) - 1
-
-    @property
     def value(self) -> float:
         """Mean value; nan of what brought none."""
         return self.total / self.visits if self.visits else math.nan
 
-    def lineage(self) -> Iterator[Branch]:
-        """This branch, its parent, and so on up to the root."""
-        branch: Branch | None = self
-        while branch is not None:
-            yield branch
-            branch = branch.parent
-
-    def all(self) -> Iterator[Branch]:
-        """This branch and all below it."""
-        yield self
-        for child in self.children:
-            yield from child.all()
-
     def chains(self) -> Iterator[Node]:
         """All chains in this branch: steps, and where rollouts led."""
-        for branch in self.all():
-            yield from (branch.node, *branch.ends)
+        for step in self.all():
+            yield from (step.node, *step.ends)
 
 
 class Search:
     """The state of a search, and the phases of an iteration."""
 
-    def __init__(self, options: MCTS, run: Run, root: Branch) -> None:
+    def __init__(self, options: MCTS, run: Run, root: Step) -> None:
         self.options, self.run, self.root = options, run, root
         self.least, self.greatest = math.inf, -math.inf  # values so far
 
     # -- select ------------------------------------------------------------------------------------
 
-    def select(self) -> list[Branch]:
+    def select(self) -> list[Step]:
         """Return leaves to expand; none if there are none left.
 
         A walk to a leaf counts as a loss for the walks that follow. One that comes to the end of a
         finished chain, for the first time in this iteration, adds its value once more.
         """
-        leaves: list[Branch] = []
-        taken: set[Branch] = set()
+        leaves: list[Step] = []
+        taken: set[Step] = set()
         while len(leaves) < self.options.width and self._open(self.root, taken):
             leaf = self.root
             while not self._room(leaf) and not self._final(leaf):
@@ -187,7 +164,7 @@ class Search:
             branch.pending = 0
         return leaves
 
-    def promise(self, branch: Branch) -> float:
+    def promise(self, branch: Step) -> float:
         """What the rule says of a branch, with values scaled and walks under way worth nothing."""
         assert branch.parent is not None  # the root has no rivals
         visits, rivals = (b.visits + b.pending for b in (branch, branch.parent))
@@ -200,9 +177,9 @@ class Search:
 
     def _open(
         self,
-        branch: Branch,
-        taken: set[Branch],
-        too: Callable[[Branch], bool] = lambda branch: False,
+        branch: Step,
+        taken: set[Step],
+        too: Callable[[Step], bool] = lambda branch: False,
     ) -> bool:
         """Whether a branch holds a leaf not taken that can be expanded, or that counts as well."""
         if branch in taken:
@@ -211,11 +188,11 @@ class Search:
             return True
         return any(self._open(child, taken, too) for child in branch.children)
 
-    def _final(self, branch: Branch) -> bool:
+    def _final(self, branch: Step) -> bool:
         """Whether a chain goes no further than this step."""
         return branch.node.ended or branch.depth == self.options.depth
 
-    def _room(self, branch: Branch) -> int:
+    def _room(self, branch: Step) -> int:
         """How many steps may be drawn after a branch now."""
         if self._final(branch):
             return 0
@@ -224,7 +201,7 @@ class Search:
 
     # -- expand ------------------------------------------------------------------------------------
 
-    def expand(self, leaves: Sequence[Branch]) -> list[Branch]:
+    def expand(self, leaves: Sequence[Step]) -> list[Step]:
         """Draw steps after each leaf, all in one batch, and return those that are new."""
         wanted = [leaf for leaf in leaves for _ in range(self._room(leaf))]
         for leaf in wanted:
@@ -234,7 +211,7 @@ class Search:
         fresh = []
         for step in distinct(self.run, steps):
             assert step.parent is not None  # it continues a leaf
-            branch = Branch(step, by_node[step.parent])
+            branch = Step(step, by_node[step.parent])
             by_node[step.parent].children.append(branch)
             fresh.append(branch)
         for leaf in leaves:
@@ -243,7 +220,7 @@ class Search:
 
     # -- simulate ----------------------------------------------------------------------------------
 
-    def simulate(self, fresh: Sequence[Branch]) -> list[float]:
+    def simulate(self, fresh: Sequence[Step]) -> list[float]:
         """Value each new branch; nan of what cannot be valued."""
         going = [b for b in fresh if not b.node.ended] if self.options.rollouts else []
         if going:
@@ -257,7 +234,7 @@ class Search:
 
     # -- back up -----------------------------------------------------------------------------------
 
-    def back_up(self, fresh: Sequence[Branch], values: Sequence[float]) -> None:
+    def back_up(self, fresh: Sequence[Step], values: Sequence[float]) -> None:
         """Add the value of each new branch to all branches that it continues."""
         before = self._worst
         known = [value for value in values if not math.isnan(value)]
@@ -273,7 +250,7 @@ class Search:
         for branch in changed:
             self._tell(branch)
 
-    def _revisit(self, leaf: Branch) -> None:
+    def _revisit(self, leaf: Step) -> None:
         """Add the value of a leaf once more."""
         self._add(leaf)
         for branch in leaf.lineage():
@@ -284,7 +261,7 @@ class Search:
         """What stands for a value that is not known: the least known."""
         return self.least if math.isfinite(self.least) else 0.0
 
-    def _add(self, branch: Branch) -> None:
+    def _add(self, branch: Step) -> None:
         """Add a branch's own value to itself and all above."""
         unknown = math.isnan(branch.worth)
         for above in branch.lineage():
@@ -292,7 +269,7 @@ class Search:
             above.unscored += unknown
             above.total += self._worst if unknown else branch.worth
 
-    def _tell(self, branch: Branch) -> None:
+    def _tell(self, branch: Step) -> None:
         terms = {"visits": branch.visits, "value": branch.value}
         if branch.parent is not None:
             terms[self.options.rule] = self.promise(branch)
@@ -319,7 +296,7 @@ class Search:
         return chosen(self.run, self.candidates(), "vote" if vote else "score")
 
 
-def _set_priors(children: Sequence[Branch]) -> None:
+def _set_priors(children: Sequence[Step]) -> None:
     """Share a prior of 1 among siblings in proportion to their likelihood per token."""
     likely = []
     for child in children:

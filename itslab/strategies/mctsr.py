@@ -7,8 +7,9 @@ the gold one; here nothing but the verifier decides.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import Self
 
 from itslab.core import Node, Prompt
 from itslab.options import Count, NotNegative, Whole
@@ -16,6 +17,7 @@ from itslab.run import Run
 from itslab.strategies.chains import pose
 from itslab.strategies.refinement import Line, SelfRefine, converse, unjudged
 from itslab.strategies.steps import chosen, merit
+from itslab.strategies.trees import Branch
 
 
 @dataclass(frozen=True)
@@ -45,8 +47,8 @@ class MCTSr(SelfRefine):
     c: NotNegative = 1.4
 
     def __call__(self, run: Run, prompt: Prompt) -> Node:
-        root = Version()
-        drafts = run.extend(pose(run, prompt, self.instruction), self.sampling, self.branches)
+        root = Version(pose(run, prompt, self.instruction))
+        drafts = run.extend(root.node, self.sampling, self.branches)
         self._grow(run, root, [root] * len(drafts), drafts)
         for _ in range(self.iterations):
             if any(version.line.why == "enough" for version in root.below()):
@@ -62,7 +64,7 @@ class MCTSr(SelfRefine):
 
     def select(self, root: Version) -> list[Version]:
         """Return the open versions with the highest upper bounds, up to ``width``."""
-        scores = [merit(v.line.last) for v in root.below() if math.isfinite(merit(v.line.last))]
+        scores = [merit(v.node) for v in root.below() if math.isfinite(merit(v.node))]
         low, high = min(scores, default=0.0), max(scores, default=1.0)
 
         def bound(version: Version) -> float:
@@ -81,41 +83,38 @@ class MCTSr(SelfRefine):
         """Score the new versions, tell those above of them, and end an iteration."""
         fresh = [(p, node) for p, node in zip(parents, drawn, strict=True) if node is not None]
         run.score([node for _, node in fresh], self.verifier)
-        known = [merit(v.line.last) for v in root.below()] + [merit(node) for _, node in fresh]
+        known = [merit(v.node) for v in root.below()] + [merit(node) for _, node in fresh]
         least = min((score for score in known if math.isfinite(score)), default=0.0)
         for parent, node in fresh:
             line = replace(parent.line, versions=[*parent.line.versions])
             line.add(run, node, self.enough)
-            parent.add(Version(line, parent, merit(node)))
+            parent.add(Version(node, parent, line=line, score=merit(node)))
         for version in root.below():
-            if unjudged(version.line.last):
+            if unjudged(version.node):
                 version.score = least
         for version in root.below():
             told = {"visits": version.visits, "value": version.quality}
-            run.tree.log("value", version.line.last, **told)
+            run.tree.log("value", version.node, **told)
         run.checkpoint(self._best(run, root))
 
     def _best(self, run: Run, root: Version) -> Node:
-        return chosen(run, [version.line.last for version in root.below()], self.final)
+        return chosen(run, [version.node for version in root.below()], self.final)
 
 
 @dataclass(eq=False)
-class Version:
-    """An answer in the search; the root stands for the question.
+class Version(Branch):
+    """An answer in the search, or a revision of one.
 
     Args:
+        node, parent, children: as of ``Branch``.
         line: the versions that led to it, and itself.
-        parent: what it revises.
         score: its own.
         visits: how many versions it and all below it are.
-        children: its revisions.
     """
 
     line: Line = field(default_factory=Line)
-    parent: Version | None = None
     score: float = 0.0
     visits: int = 1
-    children: list[Version] = field(default_factory=list)
 
     @property
     def quality(self) -> float:
@@ -123,21 +122,13 @@ class Version:
         best = max((child.quality for child in self.children), default=self.score)
         return (self.score + best) / 2
 
-    def add(self, child: Version) -> None:
+    def add(self, child: Self) -> None:
         """Append a revision, and let it count for everything above it."""
         self.children.append(child)
-        above: Version | None = self
-        while above is not None:
+        for above in self.lineage():
             above.visits += 1
-            above = above.parent
 
     def open(self, children: int) -> bool:
         """Whether it may be revised (again)."""
         surpassed = any(child.quality > self.quality for child in self.children)
         return not self.line.why and (len(self.children) < children or not surpassed)
-
-    def below(self) -> Iterator[Version]:
-        """All versions below this one."""
-        for child in self.children:
-            yield child
-            yield from child.below()

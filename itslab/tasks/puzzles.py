@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import ast
-import operator
 import re
-from collections.abc import Callable, Mapping
-from fractions import Fraction
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from itslab import answers
 from itslab.core import Problem
 from itslab.options import Bounds, Whole, checked
-from itslab.syntax import parse_expression
+from itslab.syntax import evaluate, parse_expression
 from itslab.tasks.generated import Few, dataset
 from itslab.tasks.task import Task
 from itslab.verifiers import ByProblem, Checker
 
 _LONGEST = 200  # characters of an expression
-_OPERATORS: dict[type[ast.operator], Callable[[Fraction, Fraction], Fraction]] = {
-    ast.Add: operator.add,
-    ast.Sub: operator.sub,
-    ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
-}
 _FRACTION = re.compile(r"\\d?frac\s*\{([^{}]*)\}\s*\{([^{}]*)\}")
 _SIGNS = str.maketrans({"×": "*", "·": "*", "÷": "/", "−": "-", "–": "-", "{": "(", "}": ")"})
 
@@ -90,11 +82,11 @@ def reaches_target(facts: Mapping[str, Any], answer: str | None) -> bool:
     if answer is None or len(answer) > _LONGEST:
         return False
     try:
-        used: list[int] = []
-        value = _value(parse_expression(_plain(answer)), used)
-    except (SyntaxError, ValueError, ZeroDivisionError, RecursionError, MemoryError):
+        value, used = evaluate(_plain(answer))
+    except (ValueError, ZeroDivisionError):
         return False
-    return value == facts["target"] and sorted(used) == sorted(facts["numbers"])
+    whole = all(isinstance(number, int) for number in used)  # 8.0 is none of the given numbers
+    return whole and value == facts["target"] and sorted(used) == sorted(facts["numbers"])
 
 
 def extract_expression(text: str) -> str | None:
@@ -124,13 +116,3 @@ def _plain(answer: str) -> str:
     text = text.replace(r"\times", "*").replace(r"\cdot", "*").replace(r"\div", "/")
     text = text.replace(r"\left", "").replace(r"\right", "").replace("$", "").translate(_SIGNS)
     return text.split("=")[0].strip()
-
-
-def _value(node: ast.expr, used: list[int]) -> Fraction:
-    match node:
-        case ast.Constant(value=int(number)) if not isinstance(node.value, bool):
-            used.append(number)
-            return Fraction(number)
-        case ast.BinOp(left=left, op=op, right=right) if type(op) in _OPERATORS:
-            return _OPERATORS[type(op)](_value(left, used), _value(right, used))
-    raise ValueError(f"no arithmetic: {ast.unparse(node)}")

@@ -13,10 +13,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from itslab.core import Node, Prompt, Verdict
 from itslab.options import checked
+from itslab.syntax import evaluate
 
 _LONGEST = 200  # characters of an equation: no chain of thought needs more
 _REWRITES = [  # what LaTeX and English write in other ways
@@ -69,7 +70,7 @@ class Equation(NamedTuple):
 class Arithmetic:
     """Score a node by the share of its equations that hold; nan where there is none.
 
-    Its note points at the first that does not, for a strategy that refines. Sympy recomputes them.
+    Its note points at the first that does not, for a strategy that refines.
     """
 
     def __call__(self, prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
@@ -184,14 +185,13 @@ def _equation(left: Tokens, right: Tokens) -> Equation | None:
 
 
 def _value(tokens: Tokens) -> Fraction | None:
-    import sympy
-
-    plain = (f"({t['number']}/100)" if t["percent"] else t.group().strip() for t in tokens)
+    plain = [f"({t['number']}/100)" if t["percent"] else t.group().strip() for t in tokens]
+    if plain[0] == "-":  # a sign
+        plain.insert(0, "0")
     try:
-        value: Any = sympy.sympify("".join(plain), rational=True)
-        return Fraction(int(value.p), int(value.q))
-    except (sympy.SympifyError, SyntaxError, AttributeError, TypeError, ValueError):
-        return None  # a division by zero, or a number such as 007
+        return evaluate("".join(plain))[0]
+    except (ValueError, ZeroDivisionError):  # such as of 007
+        return None
 
 
 def _rounds_to(value: Fraction, other: Fraction, written: Tokens) -> bool:

@@ -1,4 +1,4 @@
-"""Rules that choose what to try next from what was won so far.
+"""What tree searches share: branches, and rules that choose where to go on by what was won so far.
 
 UCT: Kocsis & Szepesvári 2006, Bandit based Monte-Carlo planning (§2.3; the bound, UCB1, §2.2).
 PUCT: Silver et al. 2017, Mastering the game of Go without human knowledge (Methods). Thompson
@@ -9,8 +9,50 @@ Algorithm 2), where rewards are 0 or 1; one between counts here in part as eithe
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Self
 
 import numpy as np
+
+from itslab.core import Node
+
+
+@dataclass(eq=False)
+class Branch:
+    """A place in a search. Each search keeps in a subclass what it counts there.
+
+    Args:
+        node: what was drawn; the root's is the question.
+        parent: the branch that it continues; None of the root.
+        children: the branches that continue it.
+    """
+
+    node: Node
+    parent: Self | None = None
+    children: list[Self] = field(default_factory=list)
+
+    def lineage(self) -> Iterator[Self]:
+        """This branch, its parent, and so on up to the root."""
+        branch: Self | None = self
+        while branch is not None:
+            yield branch
+            branch = branch.parent
+
+    def all(self) -> Iterator[Self]:
+        """This branch and all below it."""
+        yield self
+        yield from self.below()
+
+    def below(self) -> Iterator[Self]:
+        """All branches below this one."""
+        for child in self.children:
+            yield from child.all()
+
+    @property
+    def depth(self) -> int:
+        """How many branches lie above this one."""
+        return sum(1 for _ in self.lineage()) - 1
 
 
 def uct(value: float, visits: int, parent: int, c: float) -> float:
