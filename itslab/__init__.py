@@ -76,7 +76,7 @@ if TYPE_CHECKING:
         StepReward,
         Tests,
     )
-    from itslab.viz.tree_view import view
+    from itslab.viz.tree import view
 
 __all__ = [
     "ABMCTS",
@@ -160,7 +160,7 @@ _HOME = {
         "Arithmetic Ballot Calibrated Checker Confidence Critic Judge Oracle PairwiseJudge Probe "
         "Reward Rollouts StepReward Tests"
     ),
-    "itslab.viz.tree_view": "view",
+    "itslab.viz.tree": "view",
 }
 _MODULE = {name: module for module, names in _HOME.items() for name in names.split()}
 

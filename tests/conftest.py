@@ -35,7 +35,7 @@ LONGEST = (
     "test_notebooks.py",
     "test_sandbox.py",
     "02_best_of_n.ipynb",
-    "test_tree_view.py",
+    "test_tree.py",
     "test_readme.py",
     "test_bench.py",
     "test_search.py",

@@ -34,7 +34,7 @@ from itslab.study import record
 from itslab.study.runner import solve_all
 from itslab.tasks import Task
 from itslab.verifiers import Confidence, Judge
-from itslab.viz.tree_events import Feed
+from itslab.viz.tree import Feed
 
 STEP = Sampling(max_tokens=5, signals=True)
 TASK = Task(

@@ -11,7 +11,7 @@ from itslab.core import Completion, Cost, Node, Problem, Result, Tree, Verdict
 from itslab.study.revisions import CHANGES, course, lines, versions
 from itslab.tasks import Task
 from itslab.viz import RefinementPanel, refinement
-from itslab.viz.revisions import changes, remarks
+from itslab.viz.readers import changes, remarks
 
 TASK = Task("by hand", tuple(Problem(str(i), f"Say {i}.", str(i)) for i in (1, 2)))
 

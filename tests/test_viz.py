@@ -42,12 +42,10 @@ from itslab.viz import (
     reliability,
     votes,
 )
-from itslab.viz.browser import SCALE, Sample, listing, shade
-from itslab.viz.panels import Panel, ending, price
+from itslab.viz.figures import Bar, bars, picture
+from itslab.viz.panels import Panel, ending, price, said, thought, votes_so_far
+from itslab.viz.readers import SCALE, Entry, listing, shade
 from itslab.viz.style import GREEN, INK, MARKS
-from itslab.viz.thinking import said, thought
-from itslab.viz.vote_panel import votes_so_far
-from itslab.viz.voting import Bar, bars, picture
 
 # -- bars ------------------------------------------------------------------------------------------
 
@@ -524,7 +522,7 @@ def test_a_page_shows_the_first_problem_with_every_text_escaped_behind_its_fold(
 
 
 def test_a_negative_score_has_a_minus_and_three_digits() -> None:
-    samples = [Sample("", "7", False, score) for score in (-0.25, -12.3456, 100)]
+    samples = [Entry("", "7", False, score) for score in (-0.25, -12.3456, 100)]
     assert [row[1] for row in rows(f"<p>{listing(samples, 's')}</p>")] == ["100", "−0.250", "−12.3"]
 
 

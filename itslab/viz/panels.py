@@ -1,4 +1,4 @@
-"""What panels have in common: controls over a view, and a run to watch.
+"""Panels: controls in a notebook, and a view of the run that they begin, watch and stop.
 
 A view is HTML or an SVG picture, so that a panel weighs some kilobytes in a saved notebook, where a
 live plotly figure takes megabytes. Where nobody can move it (a page, a notebook that was executed
@@ -8,20 +8,201 @@ by a program), its view stands in its place.
 from __future__ import annotations
 
 import html
+import re
 import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from itslab.core import Budget, Cost, ItslabError, Result, Tree
-from itslab.viz.style import RED
+from itslab import answers
+from itslab.core import Budget, Cost, Extractor, ItslabError, Node, Result, Tree, require
+from itslab.handle import RunHandle
+from itslab.viz import style
+from itslab.viz.figures import Bar, bars, canonical_gold, picture
+from itslab.viz.style import BLUE, GRID, INK, ORANGE, RED, WINE
 
-if TYPE_CHECKING:
-    from itslab.handle import RunHandle
+# -- a run to watch --------------------------------------------------------------------------------
 
 REFRESH = 0.2
-"""Seconds between two looks at a run."""
+"""Seconds between two looks at a run. Every look costs its kernel, server and browser time that a
+model on the same cores has to do without."""
+
+Begin = Callable[[], RunHandle]
+
+
+class Watcher:
+    """Begins one run at a time, and looks at it from a thread of its own until it ends.
+
+    Callbacks of widgets arrive in any thread, and what they raise is swallowed by the kernel. So
+    one lock decides who begins a run, and whatever goes wrong is kept to be shown. A subclass
+    overrides ``notify``, ``look`` and ``finish``.
+
+    Args:
+        begin: begins a run; None if only runs that were begun elsewhere are watched.
+
+    Attributes:
+        started: the last run that was begun; None if there was none.
+        result: of the run at its end; None before, and if it failed.
+        error: what went wrong, as it is shown; empty if nothing did.
+    """
+
+    def __init__(self, begin: Begin | None) -> None:
+        self.started: RunHandle | None = None
+        self.result: Result | None = None
+        self.error = ""
+        self._begin = begin
+        self._end = "done"  # how the run ended; empty while one goes on
+        self._halted = self._held = False  # Stop, and Pause, were pressed
+        self._lock = threading.RLock()
+        self._worker: threading.Thread | None = None
+
+    @property
+    def state(self) -> str:
+        """Where the run stands.
+
+        ``drawing``, ``pausing`` until the iteration under way is finished, ``paused``, ``failed``,
+        or how it ended: ``done``, ``stopped``, ``budget spent (…)``.
+        """
+        if self._end:
+            return self._end
+        if self.started is not None and self.started.paused:
+            return "paused"
+        return "pausing" if self._held else "drawing"
+
+    # -- what a subclass shows
+
+    def notify(self) -> None:
+        """Show that the state or the error has changed."""
+
+    def look(self, started: RunHandle) -> None:
+        """Show a run while it goes on."""
+
+    def finish(self, result: Result, state: str) -> None:
+        """Show a run at its end."""
+
+    # -- what a user does
+
+    def run(self) -> None:
+        """Begin another run; does nothing while one goes on."""
+        require(self._begin is not None, "begin", None, "given, to begin a run")
+        assert self._begin is not None
+        self._watch(self._begin)
+
+    def follow(self, started: RunHandle) -> None:
+        """Watch another run, such as a fork of this one; does nothing while one goes on."""
+        self._watch(lambda: started)
+
+    def stop(self) -> None:
+        """End the run that goes on; what was drawn so far stays."""
+        self._halted = True
+        if self.started is not None:
+            self.started.stop()
+
+    def pause(self) -> None:
+        """Let the run finish the iteration under way, and wait."""
+        if self.started is not None:
+            self._held = True
+            self.started.pause()
+
+    def resume(self) -> None:
+        """Let the run go on."""
+        if self.started is not None:
+            self._held = False
+            self.started.resume()
+
+    def step(self) -> None:
+        """Let one iteration happen, of a run that is paused."""
+        if self.started is not None and self.started.paused:
+            self._held = True
+            self.started.run.gate.let(1)
+
+    def wait(self, timeout: float | None = None) -> None:
+        """Wait for the end of the run that goes on, at most ``timeout`` seconds."""
+        if self._worker is not None:
+            self._worker.join(timeout)
+
+    # -- the thread
+
+    def _watch(self, begin: Begin) -> None:
+        with self._lock:
+            if not self._end:
+                return
+            self._end = self.error = ""
+            self.result = None
+            self._halted = self._held = False
+            self._worker = threading.Thread(target=self._work, args=(begin,), daemon=True)
+            self._worker.start()
+
+    def _work(self, begin: Begin) -> None:
+        end = "failed"
+        try:
+            self.notify()
+            self.started = started = begin()
+            self._held = started.paused
+            if self._halted:  # Stop was pressed before there was anything to stop
+                started.stop()
+            self.look(started)
+            while started.running:
+                time.sleep(REFRESH)
+                self.look(started)
+            self.result = result = started.result()
+            end = ending(result.stopped_by, result.cost, started.run.budget)
+            self.finish(result, end)
+        except Exception as error:
+            self.error = complaint(error)
+        self._end = end
+        self.notify()
+
+
+def complaint(error: Exception) -> str:
+    """Say what went wrong; the text of our own errors is enough without their kind."""
+    return str(error) if isinstance(error, ItslabError) else f"{type(error).__name__}: {error}"
+
+
+_ENDINGS = {
+    None: "done",
+    "stop": "stopped",
+    "server": "ended by the server",
+    "context": "context full",
+}
+_UNITS = {  # of a limit: what it is divided by, its name, and how it is written
+    "tokens": (1, "tokens", ",.0f"),
+    "samples": (1, "samples", ",.0f"),
+    "seconds": (1, "s", ",.1f"),
+    "flops": (1e9, "GFLOPs", ",.0f"),
+}
+
+
+def ending(stopped_by: str | None, cost: Cost, budget: Budget = Budget()) -> str:
+    """Say how a run ended: by itself, by someone, or because a budget was spent."""
+    if stopped_by in _ENDINGS:
+        return _ENDINGS[stopped_by]
+    scale, unit, form = _UNITS[stopped_by]
+    amounts = [budget.spent(cost)[stopped_by], getattr(budget, stopped_by)]
+    written = [format(amount / scale, form) for amount in amounts if amount is not None]
+    return f"budget spent ({' of '.join(written)} {unit})"
+
+
+def price(cost: Cost, unit: str = "sample") -> str:
+    """Say in one line what was paid; a unit is what one call bought."""
+    return (
+        f"{cost.calls} {unit}{'' if cost.calls == 1 else 's'} · {cost.decoded:,} tokens decoded · "
+        f"{cost.seconds:.1f} s · {cost.flops / 1e9:,.0f} GFLOPs"
+    )
+
+
+# -- controls over a view --------------------------------------------------------------------------
+
+WIDE = {"style": {"description_width": "90px"}, "layout": {"margin": "2px 12px 2px 2px"}}
+"""The look of a slider."""
+
+
+def slider(label: str, choices: Sequence[Any], value: float) -> Any:
+    """Make a slider over choices: values, or pairs of a text and a value."""
+    import ipywidgets as widgets
+
+    return widgets.SelectionSlider(description=label, options=list(choices), value=value, **WIDE)
 
 
 class Panel:
@@ -32,7 +213,7 @@ class Panel:
         view: a widget; by default one that shows a text as HTML.
 
     Attributes:
-        mime: what kind of text stands for the panel in a page.
+        mime: the type of what stands for the panel in a page.
     """
 
     mime = "text/html"
@@ -52,12 +233,8 @@ class Panel:
         return {**self.box._repr_mimebundle_(**options), self.mime: self.picture()}
 
 
-class RunPanel(Panel, ABC):
+class RunPanel(Watcher, Panel, ABC):
     """Sliders, Run and Stop, and a view of the run that they begin.
-
-    Callbacks of widgets arrive in any thread, and what they raise is swallowed by the kernel. So
-    each change goes through one lock, the run is watched from a thread of its own, and whatever
-    goes wrong is shown in the panel.
 
     Args:
         begin: starts a run with the values of the sliders, in their order.
@@ -66,12 +243,21 @@ class RunPanel(Panel, ABC):
 
     Attributes:
         settings: the values that the run on view was begun with; at first those of the sliders.
+        unit: what one call buys, in the words of the view.
     """
+
+    unit = "completion"
 
     def __init__(
         self, begin: Callable[..., RunHandle], first: Result, sliders: Sequence[Any]
     ) -> None:
         import ipywidgets as widgets
+
+        def begin_with_settings() -> RunHandle:
+            settings = tuple(slider.value for slider in sliders)
+            started = begin(*settings)
+            self.settings = settings
+            return started
 
         narrow = {"width": "90px"}
         self.run_button = widgets.Button(
@@ -83,120 +269,218 @@ class RunPanel(Panel, ABC):
         self.run_button.on_click(lambda _: self.run())
         self.stop_button.on_click(lambda _: self.stop())
         self.message = widgets.HTML(layout={"width": "100%"})  # a line of its own
-        super().__init__([*sliders, self.run_button, self.stop_button, self.message])
         self.settings = tuple(slider.value for slider in sliders)
-        self._begin, self._sliders = begin, sliders
-        self._lock = threading.Lock()
-        self._worker: threading.Thread | None = None
-        self._started: RunHandle | None = None
-        self._halt = threading.Event()
-        self.view.value = self.draw(first.tree, first.cost, "as drawn above")
+        Watcher.__init__(self, begin_with_settings)
+        Panel.__init__(self, [*sliders, self.run_button, self.stop_button, self.message])
+        self.finish(first, "as drawn above")
 
     @abstractmethod
-    def draw(self, tree: Tree, cost: Cost, state: str) -> str:
-        """Return the view of a run, which may still be drawing.
+    def draw(self, tree: Tree, caption: str, drawing: bool) -> str:
+        """Return the view of a run.
 
         Args:
             tree: all that was drawn so far.
-            cost: of it.
-            state: "as drawn above", "drawing", "done", or what ended it early, as ``ending`` says.
+            caption: how the run stands and what it cost, to be shown below; one line or more.
+            drawing: whether it still goes on.
         """
+
+    def notify(self) -> None:
+        """Enable the buttons that can be pressed, and show what went wrong."""
+        busy = not self._end
+        self.run_button.disabled, self.stop_button.disabled = busy, not busy
+        error = html.escape(self.error)
+        self.message.value = f'<b style="color:{RED}">{error}</b>' if error else ""
+
+    def look(self, started: RunHandle) -> None:
+        """Show a run while it goes on."""
+        run = started.run
+        self.view.value = self.draw(run.tree, f"{self.state}: {price(run.cost, self.unit)}", True)
 
     def finish(self, result: Result, state: str) -> None:
         """Show a run at its end."""
-        self.view.value = self.draw(result.tree, result.cost, state)
-
-    def run(self) -> None:
-        """Begin a run with the sliders' values; does nothing while one goes on."""
-        with self._lock:
-            if self._worker and self._worker.is_alive():
-                return
-            self._halt.clear()
-            self._worker = threading.Thread(target=self._work, daemon=True)
-            self._worker.start()
-
-    def stop(self) -> None:
-        """End the run that goes on; what was drawn so far stays."""
-        self._halt.set()
-        if self._started:
-            self._started.stop()
-
-    def wait(self, timeout: float | None = None) -> None:
-        """Wait for the end of the run that goes on, at most ``timeout`` seconds."""
-        if self._worker:
-            self._worker.join(timeout)
-
-    def _work(self) -> None:
-        self._busy(True)
-        self.message.value = ""
-        try:
-            settings = tuple(slider.value for slider in self._sliders)
-            started = self._started = self._begin(*settings)
-            self.settings = settings
-            if self._halt.is_set():  # Stop was pressed before there was anything to stop
-                started.stop()
-            run = started.run
-            while started.running:
-                self.view.value = self.draw(run.tree, run.cost, "drawing")
-                time.sleep(REFRESH)
-            result = started.result()
-            self.finish(result, ending(result.stopped_by, result.cost, run.budget))
-        except Exception as error:
-            text = html.escape(complaint(error))
-            self.message.value = f'<b style="color:{RED}">{text}</b>'
-        finally:
-            self._busy(False)
-
-    def _busy(self, busy: bool) -> None:
-        self.run_button.disabled = busy
-        self.stop_button.disabled = not busy
+        caption = f"{state}: {price(result.cost, self.unit)}"
+        self.view.value = self.draw(result.tree, caption, False)
 
 
-def complaint(error: Exception) -> str:
-    """Say what went wrong; whose errors name themselves well enough, without their kind."""
-    return str(error) if isinstance(error, ItslabError) else f"{type(error).__name__}: {error}"
+# -- samples that vote -----------------------------------------------------------------------------
 
 
-def ending(stopped_by: str | None, cost: Cost, budget: Budget = Budget()) -> str:
-    """Say how a run ended: by itself, by someone, or because something was spent."""
-    if stopped_by is None:
-        return "done"
-    if stopped_by == "stop":
-        return "stopped"
-    if stopped_by == "server":
-        return "ended by the server"
-    if stopped_by == "context":
-        return "context full"
-    scale, unit, form = _UNITS[stopped_by]
-    amounts = [budget.spent(cost)[stopped_by], getattr(budget, stopped_by)]
-    told = [format(amount / scale, form) for amount in amounts if amount is not None]
-    return f"budget spent ({' of '.join(told)} {unit})"
+class VotePanel(RunPanel):
+    """Sliders for the number of samples and the temperature, Run and Stop, and the votes.
+
+    Args:
+        begin: starts a run with this many samples at this temperature, such as a call of
+            ``itslab.start`` with ``SelfConsistency``.
+        first: what is shown until Run is pressed.
+        gold: the gold answer, whose bar is marked.
+        extract: reads the answer from a sample.
+        n: choices for the number of samples; the last one is set at first.
+        temperatures: choices for the temperature; the middle one is set at first.
+    """
+
+    mime = "image/svg+xml"
+    unit = "sample"
+
+    def __init__(
+        self,
+        begin: Callable[[int, float], RunHandle],
+        first: Result,
+        *,
+        gold: str | None = None,
+        extract: Extractor = answers.extract,
+        n: Sequence[int] = (1, 2, 4, 8, 16),
+        temperatures: Sequence[float] = (0.2, 0.5, 0.8, 1.1, 1.4),
+    ) -> None:
+        self.temperatures = temperatures
+        self.n = slider("samples", n, n[-1])
+        self.temperature = slider("temperature", temperatures, temperatures[len(temperatures) // 2])
+        self._gold, self._extract = gold, extract
+        super().__init__(begin, first, [self.n, self.temperature])
+
+    def draw(self, tree: Tree, caption: str, drawing: bool) -> str:
+        """Return the votes so far as an SVG picture."""
+        return picture(votes_so_far(tree, self._extract, self._gold), caption)
 
 
-_UNITS = {  # of a limit: what it is divided by, its name, and how it is written
-    "tokens": (1, "tokens", ",.0f"),
-    "samples": (1, "samples", ",.0f"),
-    "seconds": (1, "s", ",.1f"),
-    "flops": (1e9, "GFLOPs", ",.0f"),
-}
+def votes_so_far(tree: Tree, extract: Extractor, gold: str | None = None) -> list[Bar]:
+    """Return the bars of a run's votes; the run may still be drawing."""
+    samples = [node for node in tree if node.role == "assistant"]
+    said = [extract(node.turn_text) for node in samples if node.status == "done"]
+    drawing = sum(node.status == "open" for node in samples)
+    return bars(answers.tally(said), canonical_gold(gold), said.count(None), drawing)
 
 
-def slider(label: str, choices: Sequence[Any], value: float) -> Any:
-    """Make a slider over choices: values, or pairs of a text and a value."""
-    import ipywidgets as widgets
+# -- a model that thinks ---------------------------------------------------------------------------
 
-    return widgets.SelectionSlider(
-        description=label,
-        options=list(choices),
-        value=value,
-        style={"description_width": "90px"},
-        layout={"margin": "2px 12px 2px 2px"},
+CHARACTERS = 3.5
+"""Characters of English text per token, about: what is being drawn is not counted in tokens yet."""
+
+# A reversed column starts at its end: the box stays scrolled to the last line as the text grows.
+_SCROLL = "display: flex; flex-direction: column-reverse; max-height: 22rem; overflow-y: auto"
+_WORD = (
+    f"font-size: 11px; font-weight: bold; color: white; background: {WINE}; "
+    "border-radius: 3px; padding: 1px 5px; margin-right: 5px"
+)
+_INSERTED = f"background: #f6e1ee; border-bottom: 2px solid {WINE}"
+_INNER = re.compile(r"\S(?:.*\S)?", re.DOTALL)  # a text without the blanks and lines around it
+_MARKED = rf'<span style="{_WORD}">inserted</span><span style="{_INSERTED}">\g<0></span>'
+
+
+class ThinkingPanel(RunPanel):
+    """Sliders for the least and the most tokens to think, Run and Stop, and the thinking itself.
+
+    What the model was made to say, rather than drew itself, is marked as inserted.
+
+    Args:
+        begin: starts a run that thinks at least and at most so many tokens, such as a call of
+            ``itslab.start`` with ``ExtendedThinking``.
+        first: what is shown until Run is pressed, drawn with the first floor and the last budget.
+        gold: the gold answer; None if the answer is not to be graded.
+        extract: reads the answer from the model's turn.
+        budgets: choices for the ceiling, in tokens, ascending; the last one is set at first.
+        floors: choices for the floor, in tokens, ascending; the first one is set at first.
+    """
+
+    def __init__(
+        self,
+        begin: Callable[[int, int], RunHandle],
+        first: Result,
+        *,
+        gold: str | None = None,
+        extract: Extractor = answers.extract,
+        budgets: Sequence[int] = (32, 64, 128, 256, 512),
+        floors: Sequence[int] = (0, 256, 512),
+    ) -> None:
+        fits = floors[0] <= budgets[0] and floors[-1] <= budgets[-1]
+        valid = f"ascending, from at most {budgets[0]} to at most {budgets[-1]}"
+        require(fits, "floors", floors, valid)
+        self.budgets, self.floors = budgets, floors
+        self.floor = slider("think at least", [(f"{n} tokens", n) for n in floors], floors[0])
+        self.ceiling = slider("think at most", [(f"{n} tokens", n) for n in budgets], budgets[-1])
+        self.floor.observe(self._raise_ceiling, "value")
+        self.ceiling.observe(self._lower_floor, "value")
+        self._gold, self._extract = gold, extract
+        super().__init__(begin, first, [self.floor, self.ceiling])
+
+    def _raise_ceiling(self, _: Any) -> None:
+        if self.ceiling.value < self.floor.value:
+            self.ceiling.value = next(n for n in self.budgets if n >= self.floor.value)
+
+    def _lower_floor(self, _: Any) -> None:
+        if self.floor.value > self.ceiling.value:
+            self.floor.value = max(n for n in self.floors if n <= self.ceiling.value)
+
+    def draw(self, tree: Tree, caption: str, drawing: bool) -> str:
+        """Return the model's turn as HTML, and below it what was thought, answered and paid."""
+        floor, ceiling = self.settings
+        last = tree.nodes[-1] if len(tree) else None
+        turn = last.turn() if last and last.role == "assistant" else []
+        answer = self._extract(turn[-1].turn_text) if turn else None
+        look = f"flex: none; margin: 0; background: white; color: {INK}"
+        return style.view(
+            f'<div style="{_SCROLL}">{style.box(said(turn), ORANGE, look)}</div>'
+            f"{_progress(*thought(turn, floor), floor, ceiling)}"
+            f"<div>{'answer so far' if drawing else 'answer'}: {self._graded(answer)}</div>"
+            f"{style.note(html.escape(caption))}"
+        )
+
+    def _graded(self, answer: str | None) -> str:
+        """Return an answer as HTML, with a mark whether it is right."""
+        if answer is None:
+            return "none"
+        line = f"<code>{html.escape(answer)}</code> "
+        if self._gold is None:
+            return line
+        right = answers.equal(answer, self._gold)
+        gold = f", the gold answer is <code>{html.escape(self._gold)}</code>"
+        return f"{line}{style.mark(right)}{'' if right else gold}"
+
+
+def inserted(node: Node) -> bool:
+    """Whether the model was made to say this, rather than drew it."""
+    return node.completion is None and node.status == "done"
+
+
+def said(turn: Sequence[Node]) -> str:
+    """Return the model's turn as HTML, with what was put into its mouth marked by a word."""
+    parts = []
+    for node in turn:
+        text = html.escape(node.text)
+        parts.append(_INNER.sub(_MARKED, text) if inserted(node) else text)
+    return "".join(parts)
+
+
+def thought(turn: Sequence[Node], floor: int) -> tuple[int, bool]:
+    """Return how many tokens were thought in a turn so far, and whether all of them are counted.
+
+    Thinking is what was drawn until the floor was reached; what is drawn after it is the answer.
+    """
+    tokens, counted = 0, True
+    for node in turn:
+        if inserted(node):
+            continue
+        if node.completion is None:
+            counted = False
+            tokens += round(len(node.text) / CHARACTERS)
+        else:
+            tokens += node.completion.cost.decoded
+        if tokens >= floor:
+            break
+    return tokens, counted
+
+
+def _progress(tokens: int, counted: bool, floor: int, ceiling: int) -> str:
+    """Return a bar of the thinking so far, as a part of the most that is allowed, and the count."""
+    done = min(tokens / ceiling, 1)
+    least = f", at least {floor}" if floor else ""
+    tick = (
+        f'<div style="position: absolute; left: {floor / ceiling:.1%}; top: -3px; height: 12px; '
+        f'border-left: 2px solid {INK}"></div>'
     )
-
-
-def price(cost: Cost, unit: str = "sample") -> str:
-    """Say in one line what was paid; a unit is what one call bought."""
     return (
-        f"{cost.calls} {unit}{'' if cost.calls == 1 else 's'} · {cost.decoded:,} tokens decoded · "
-        f"{cost.seconds:.1f} s · {cost.flops / 1e9:,.0f} GFLOPs"
+        f'<div style="position: relative; height: 6px; margin: 12px 0 6px; background: {GRID}">'
+        f'<div style="width: {done:.1%}; height: 6px; background: {BLUE}"></div>'
+        f"{tick if floor else ''}</div>"
+        f"<div>thought {'' if counted else 'about '}<b>{tokens}</b> tokens of at most {ceiling}"
+        f"{least}</div>"
     )

@@ -1,4 +1,4 @@
-"""The look that all figures and panels share.
+"""The look that all figures, panels and readers share: colours, marks, and pieces of HTML.
 
 Colours of series are those of Okabe and Ito, which people with any kind of colour vision tell apart
 (https://jfly.uni-koeln.de/color/); no figure relies on colour alone.
@@ -16,16 +16,6 @@ AMBER, CYAN, WINE, RED = "#e69f00", "#56b4e9", "#8a2a66", "#b00020"
 SKY, GREY = "#a6d3f0", "#c4c8cc"
 
 FONT = "Helvetica, Arial, sans-serif"
-
-VIEW = f"font: 14px/1.5 {FONT}; color: {INK}; background: white; max-width: 50rem; padding: 8px"
-"""Of a panel's view: the same in light and dark themes."""
-
-BOX = (
-    f"font: 14px/1.45 {FONT}; white-space: pre-wrap; word-break: normal; "
-    "overflow-wrap: anywhere; max-width: 46rem; padding: 0.3rem 0.9rem; border-left: 4px solid"
-)
-"""Of a ``<pre>`` with what someone said. In it, mathematics is not typeset: a price in dollars
-would become a formula."""
 
 _AXIS = {
     "gridcolor": GRID,
@@ -49,7 +39,7 @@ TEMPLATE = go.layout.Template(
         "yaxis": _AXIS,
     }
 )
-"""Of every figure."""
+"""The plotly template of every figure."""
 
 
 class Mark(NamedTuple):
@@ -71,9 +61,44 @@ MARKS = [
     Mark(WINE, "hexagram", "12px 3px 3px 3px 3px 3px"),
     Mark(MUTED, "x", "3px 5px"),
 ]
-"""For one series after the other."""
+"""The marks of the first series, the second, and so on."""
 
 
 def short(answer: str, most: int = 16) -> str:
     """An answer fit for an axis."""
     return answer if len(answer) <= most else f"{answer[: most - 1]}…"
+
+
+# -- pieces of HTML --------------------------------------------------------------------------------
+
+_BOX = (
+    f"font: 14px/1.45 {FONT}; white-space: pre-wrap; word-break: normal; "
+    "overflow-wrap: anywhere; max-width: 46rem; padding: 0.3rem 0.9rem; border-left: 4px solid"
+)
+
+
+def box(content: str, colour: str, style: str = "margin: 0") -> str:
+    """Return HTML as a box with a coloured edge, for what someone said.
+
+    It is a ``<pre>``, in which mathematics is not typeset: a price in dollars would become a
+    formula.
+    """
+    return f'<pre style="{_BOX} {colour}; {style}">{content}</pre>'
+
+
+def view(content: str, max_width: str = "50rem") -> str:
+    """Return HTML as the view of a panel, which looks the same in light and dark themes."""
+    style = f"font: 14px/1.5 {FONT}; color: {INK}; background: white; padding: 8px"
+    return f'<div style="{style}; max-width: {max_width}">{content}</div>'
+
+
+def note(content: str) -> str:
+    """Return HTML as a quiet remark above or below something; its lines stay lines."""
+    style = f"color: {MUTED}; margin: 8px 0; white-space: pre-line"
+    return f'<div style="{style}">{content}</div>'
+
+
+def mark(right: bool) -> str:
+    """Return the mark of a right or a wrong answer as HTML."""
+    colour, text = (GREEN, "✓ right") if right else (RED, "✗ wrong")
+    return f'<b style="color: {colour}">{text}</b>'

@@ -39,8 +39,7 @@ from itslab.page import write_page
 from itslab.run import Run
 from itslab.strategies import MCTS
 from itslab.verifiers import Confidence
-from itslab.viz.tree_events import Feed, plain
-from itslab.viz.tree_view import TreePanel, TreeView
+from itslab.viz.tree import Feed, TreePanel, TreeView, plain
 
 with contextlib.suppress(ImportError):  # then there is no browser either, and nothing is expected
     from playwright.sync_api import expect
@@ -518,7 +517,7 @@ CELL = """
 from itslab import Llama, Sampling, start
 from itslab.strategies import MCTS
 from itslab.verifiers import Confidence
-from itslab.viz.tree_view import TreeView
+from itslab.viz.tree import TreeView
 
 def search(iterations, c=1.0):
     few = dict(width=2, expand=2, depth=60, sampling=Sampling(max_tokens=6, signals=True))

@@ -438,12 +438,12 @@ export function treeView(root, send) {
   /** What the look of each node depends on besides itself. */
   function looks() {
     const values = [];
-    let [visits, told, scored] = [1, false, false];
+    let [visits, valued, scored] = [1, false, false];
     for (const node of all.nodes.values()) {
       const value = merit(node);
       if (Number.isFinite(value)) {
         values.push(value);
-        if (Number.isFinite(number(node.terms.value))) told = true;
+        if (Number.isFinite(number(node.terms.value))) valued = true;
         else scored = true;
       }
       visits = Math.max(visits, node.terms.visits ?? 0);
@@ -451,7 +451,7 @@ export function treeView(root, send) {
     const low = values.reduce((a, b) => Math.min(a, b), Infinity);
     const high = values.reduce((a, b) => Math.max(a, b), -Infinity);
     const best = new Set(line(now.best).map((node) => node.id));
-    const name = told ? (scored ? "value, or else score" : "value") : "score";
+    const name = valued ? (scored ? "value, or else score" : "value") : "score";
     const live = ["drawing", "pausing"].includes(about.state) && now === all;
     const edge = own ? Infinity : picture.clientWidth - view.x; // where words would be cut off
     return { low, high, visits, best, name, live, edge };
@@ -560,6 +560,7 @@ export function treeView(root, send) {
     put(buttons.fork, "title", about.unforkable || `${aim}; a paused run ends`);
     const parts = [about.state, count(now.nodes.size, "node")];
     if (now.rounds) parts.push(count(now.rounds, "iteration"));
+    if (about.unfinished && now === all) parts.push("answer from a chain that was cut short");
     const trouble = gone ? "The kernel is gone: this is what it drew." : about.error;
     state.classList.toggle("trouble", Boolean(trouble));
     write(state, trouble || parts.join(" · "));

@@ -1,0 +1,441 @@
+"""The tree of a run: watched while it grows, steered, replayed, and kept as a page.
+
+A browser gets the events of a run as rows of JSON and does the rest: it folds them into the tree at
+the time of its slider, and draws it. The same script does so in a notebook and in a page.
+"""
+
+from __future__ import annotations
+
+import html
+import json
+from collections.abc import Callable, Mapping, Sequence
+from itertools import islice
+from math import isfinite
+from numbers import Integral, Real
+from pathlib import Path
+from typing import Any
+
+from anywidget import AnyWidget
+
+from itslab import answers
+from itslab.core import (
+    Cost,
+    Event,
+    Extractor,
+    Key,
+    Node,
+    OptionError,
+    Result,
+    Tree,
+    require,
+)
+from itslab.handle import RunHandle
+from itslab.options import checked
+from itslab.viz.panels import Begin, Panel, Watcher, complaint, ending
+
+# -- events as rows --------------------------------------------------------------------------------
+
+IDLE = 1.0
+"""Seconds to which longer waits in which nothing is drawn, such as a pause, are cut."""
+
+
+class Feed:
+    """The events of a tree as rows for a browser; grows with the tree.
+
+    A row is ``[time, kind, node, data]`` as in ``Event``, without empty data. ``data`` also holds
+    the ``text`` of a node, once it is whole, the ``answer`` of a chain that the model ended or that
+    is the best so far, and the ``key`` that it shares with equal ones, if that is another string.
+    Left out are the role of the assistant, the parent of a root, and empty costs and notes.
+
+    Args:
+        tree: of a run, which may still be drawing.
+        extract: reads an answer from the model's turn.
+        key: the form that equal answers share.
+        gold: the gold answer; None if it is unknown.
+
+    Attributes:
+        rows: of all events read so far, in their order.
+        gold: the key of the gold answer.
+    """
+
+    def __init__(self, tree: Tree, extract: Extractor, key: Key, gold: str | None = None) -> None:
+        self.tree = tree
+        self.gold = None if gold is None else key(gold)
+        self.rows: list[list[Any]] = []
+        self._extract, self._key = extract, key
+        self._events = 0  # read so far
+        self._drawing: dict[int, Node] = {}
+        self._sent: dict[int, int] = {}  # of nodes that are drawn now: characters sent so far
+        self._answered: set[int] = set()
+        self._best: int | None = None
+        self._cut = self._last = 0.0  # seconds: left out so far, and the time of the last event
+        self._computed = self._shown = 0.0  # seconds that models took, and of the last row
+
+    def read(self) -> None:
+        """Turn new events into rows."""
+        for event in islice(self.tree.events, self._events, None):
+            self._events += 1
+            self._add(event)
+
+    def close(self, answer: Node | None) -> None:
+        """Add what the events do not say: the answer that was chosen last, and nodes that failed.
+
+        A strategy may choose its answer after its last event, and a run that failed leaves nodes
+        that look as if they were being drawn.
+        """
+        self.read()
+        for node in list(self._drawing.values()):
+            if node.status == "failed":
+                self._add(Event(self._last, "done", node.id, {"finish": "failed"}))
+        if answer is not None and answer.id != self._best:
+            self._add(Event(self._last, "best", answer.id))
+
+    def growth(self, whole: bool = False) -> dict[int, tuple[int, str]]:
+        """Return the text that the nodes being drawn have gained since the last call.
+
+        Args:
+            whole: return all of their text.
+
+        Returns:
+            Node -> the number of characters before, and those that follow.
+        """
+        grown = {}
+        for number, node in self._drawing.items():
+            text = node.text
+            sent = 0 if whole else self._sent.get(number, 0)
+            if len(text) > sent:
+                grown[number] = sent, text[sent:]
+            self._sent[number] = len(text)
+        return grown
+
+    def _add(self, event: Event) -> None:
+        if isinstance(cost := event.data.get("cost"), Cost):
+            self._computed += cost.seconds
+        node, time = self.tree.nodes[event.node], self._time(event.time)
+        data = {n: plain(value) for n, value in event.data.items() if value not in (Cost(), "")}
+        if event.kind == "node":
+            data = {name: data[name] for name in data if data[name] not in (None, "assistant")}
+            if node.status == "open" or node.completion is not None:
+                self._drawing[node.id] = node  # its text comes when it is done
+            else:
+                data["text"] = node.text
+        elif event.kind == "done":
+            del self._drawing[node.id]
+            self._sent.pop(node.id, None)
+            data["text"] = node.text
+            if node.ended:
+                data |= self._answer(node)
+        elif event.kind == "best":
+            self._best = node.id
+            data |= self._answer(node)
+        row = [time, event.kind, node.id]
+        self.rows.append([*row, data] if data else row)
+
+    def _answer(self, node: Node) -> dict[str, str]:
+        if node.id in self._answered:
+            return {}
+        self._answered.add(node.id)
+        answer = self._extract(node.turn_text)
+        if answer is None:
+            return {}
+        form = self._key(answer)
+        return {"answer": answer} if form == answer else {"answer": answer, "key": form}
+
+    def _time(self, time: float) -> float:
+        """Seconds since the first event, without long idle waits; never earlier than the last.
+
+        Samples from a bank come at once: then it is the seconds that drawing them had taken.
+        """
+        if not self.rows:
+            self._cut = self._last = time
+        time = max(time, self._last)
+        if not self._drawing:
+            self._cut += max(time - self._last - IDLE, 0)
+        self._last = time
+        self._shown = max(time - self._cut, self._computed, self._shown)
+        return round(self._shown, 3)
+
+
+def plain(value: Any) -> Any:
+    """Return a value as plain JSON, with numbers rounded to six digits.
+
+    Numbers that JSON lacks, such as nan, become their names. A cost becomes the list of its fields,
+    with FLOPs in units of 10⁹.
+    """
+    if value is None or isinstance(value, str | bool):
+        return value
+    if isinstance(value, Integral):
+        return int(value)
+    if isinstance(value, Real):
+        number = float(value)
+        return float(f"{number:.6g}") if isfinite(number) else str(number)
+    if isinstance(value, Cost):
+        counts = [value.prefilled, value.reused, value.decoded, value.calls]
+        return [*counts, plain(float(value.seconds)), plain(value.flops / 1e9)]
+    if isinstance(value, Mapping):
+        return {str(name): plain(each) for name, each in value.items()}
+    if isinstance(value, Sequence):
+        return [plain(each) for each in value]
+    return str(value)
+
+
+# -- the view --------------------------------------------------------------------------------------
+
+_SCRIPT = Path(__file__).with_name("tree.js")
+_STYLE = Path(__file__).with_name("tree.css")
+
+_ABOUT = ("run", "state", "error", "can", "unforkable", "unfinished")
+"""What a message says of the run, besides its rows."""
+
+Fork = Callable[[RunHandle, Node], RunHandle]
+
+
+class TreeView(Watcher, AnyWidget):  # type: ignore[misc]
+    """The tree of a run, in a notebook.
+
+    Nodes appear as they are made: the darker the better, the larger the more visits; dimmed once
+    pruned, with the way to the best one marked. A click shows what a node says, a double click
+    folds what is below it, and the slider goes back in time.
+
+    Args:
+        run: what to show: one that goes on, or one at its end.
+        begin: begins another run, for a button Run.
+        fork: goes on from a node of the run on view, for a button Fork, such as
+            ``lambda started, node: started.fork(node, MCTS(...))``.
+        extract: reads an answer from the model's turn; by default as the run does.
+        key: the form that equal answers share; by default that of the run.
+        gold: the gold answer, which is marked.
+    """
+
+    _esm, _css = _SCRIPT, _STYLE
+
+    def __init__(
+        self,
+        run: RunHandle | Result | Tree,
+        *,
+        begin: Begin | None = None,
+        fork: Fork | None = None,
+        extract: Extractor | None = None,
+        key: Key | None = None,
+        gold: str | None = None,
+    ) -> None:
+        AnyWidget.__init__(self)
+        Watcher.__init__(self, begin)
+        self._fork = fork
+        self._extract, self._key, self._gold = extract, key, gold
+        self._feed: Feed | None = None
+        self._runs = self._rows = 0  # on view so far, and sent of the last one
+        self._selected: int | None = None
+        self._sent: dict[str, Any] = {}  # about the run, besides its rows
+        self.on_msg(self._hear)
+        if isinstance(run, RunHandle):
+            self.started = run
+            self._open(run.run.tree, run.run.extract, run.run.key)
+            self.follow(run)
+        else:
+            self.show(run)
+
+    # -- what is on view ---------------------------------------------------------------------------
+
+    @property
+    def feed(self) -> Feed:
+        """The rows of the run on view."""
+        assert self._feed is not None  # since the view was made
+        return self._feed
+
+    @property
+    def node(self) -> Node | None:
+        """The node that was clicked last."""
+        return None if self._selected is None else self.feed.tree.nodes[self._selected]
+
+    def html(self) -> str:
+        """Return an element of a page that shows the run up to now, and needs nothing else."""
+        name = f"its-tree-{self.model_id}"
+        message = self._message(0, whole=True)
+        data = json.dumps(message, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
+        data = data.replace("<", r"\u003c")  # what a model says may hold the end of a script
+        script = _SCRIPT.read_text(encoding="utf-8")
+        count = f"A tree of {len(self.feed.tree)} nodes. Trust this notebook to see it drawn."
+        return (
+            f'<div data-tree="{name}">{count}</div>'
+            f"<style>{_STYLE.read_text(encoding='utf-8')}</style>"
+            f'<script type="application/json" id="{name}">{data}</script>'
+            f'<script type="module">{script}\nembed("{name}");</script>'
+        )
+
+    def save(self, path: Path | str) -> Path:
+        """Write the run up to now as a page; replaying, folding and reading work in it."""
+        path = Path(path)
+        head = f'<meta charset="utf-8"><title>{html.escape(path.stem)}</title>'
+        page = f"<!doctype html><html><head>{head}</head><body>{self.html()}</body></html>"
+        path.write_text(page, encoding="utf-8")
+        return path
+
+    def _repr_mimebundle_(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        data, metadata = super()._repr_mimebundle_(**options)
+        return {**data, "text/html": self.html()}, metadata
+
+    # -- steering ----------------------------------------------------------------------------------
+
+    def show(self, run: Result | Tree) -> None:
+        """Put a run at its end on view."""
+        result = run if isinstance(run, Result) else None
+        tree, node = (run, None) if isinstance(run, Tree) else (run.tree, run.node)
+        with self._lock:
+            self.started, self.result = None, result
+            self._open(tree, answers.extract, answers.canonical).close(node)
+            if result is not None:
+                self._end = ending(result.stopped_by, result.cost)
+
+    def fork(self) -> None:
+        """Go on from the node that was clicked last; a run that is paused ends."""
+        started, node, fork = self.started, self.node, self._fork
+        valid = "given, and a node of a run that was begun here clicked, to go on from it"
+        require(None not in (started, node, fork), "fork", fork, valid)
+        if reason := self._unforkable():
+            raise OptionError(reason)
+        assert started is not None
+        assert node is not None
+        assert fork is not None
+        if self.state == "paused":
+            self.stop()
+            self.wait()
+        self._watch(lambda: fork(started, node))
+
+    # -- watching ----------------------------------------------------------------------------------
+
+    def look(self, started: RunHandle) -> None:
+        """Send what a run has come to since the last look."""
+        self._open(started.run.tree, started.run.extract, started.run.key)
+        self.notify()
+
+    def finish(self, result: Result, state: str) -> None:
+        """Mark the node that answers."""
+        with self._lock:
+            self.feed.close(result.node)
+
+    def notify(self) -> None:
+        """Send what is new to all browsers that show this view."""
+        with self._lock:
+            if self.state == "failed":
+                self.feed.close(None)
+            message = self._message(self._rows)
+            about = {name: message[name] for name in _ABOUT}
+            if message["rows"] or message["growth"] or about != self._sent:
+                self._rows += len(message["rows"])
+                self._sent = about
+                self.send(message)
+
+    def _open(self, tree: Tree, extract: Extractor, key: Key) -> Feed:
+        """Put a tree on view; a fork goes on in the one that is."""
+        with self._lock:
+            if self._feed is None or tree is not self._feed.tree:
+                self._feed = Feed(tree, self._extract or extract, self._key or key, self._gold)
+                self._runs += 1
+                self._rows, self._selected = 0, None
+            return self._feed
+
+    # -- talking to browsers -----------------------------------------------------------------------
+
+    def _message(self, first: int, whole: bool = False) -> dict[str, Any]:
+        """Return the rows from ``first`` on, text that grew since, and how the run stands."""
+        with self._lock:
+            self.feed.read()
+            return {
+                "run": self._runs,
+                "first": first,
+                "rows": self.feed.rows[first:],
+                "growth": self.feed.growth(whole),
+                "gold": self.feed.gold,
+                "state": self.state,
+                "error": self.error,
+                "can": [
+                    *(["run"] if self._begin else []),
+                    *(["steer"] if self.started or self._begin else []),
+                    *(["fork"] if self._fork else []),
+                ],
+                "unforkable": self._unforkable(),
+                "unfinished": self.result is not None and self.result.unfinished,
+            }
+
+    def _unforkable(self) -> str:
+        """Why nothing can go on from the nodes on view; empty if it can."""
+        if self.started is None:
+            return "This run was recorded: press Run for one that can be forked"
+        if getattr(self.started.run.backend, "model", "any") is None:  # a bank without a model
+            return "Only recorded samples are here: a fork draws new ones, so load a model (live)"
+        return ""
+
+    def _hear(self, _: Any, message: dict[str, Any], buffers: Any) -> None:
+        """Do what a button in a browser says; what goes wrong is shown there."""
+        try:
+            match message["do"]:
+                case "ask":  # a browser that shows this view only now, or that missed something
+                    self.send(self._message(message["first"], whole=True))
+                case "select":
+                    self._selected = message["node"]
+                case "run" | "stop" | "pause" | "resume" | "step" | "fork" as verb:
+                    getattr(self, verb)()
+                    self.notify()
+        except Exception as error:
+            self.error = complaint(error)
+            self.notify()
+
+
+class TreePanel(Panel):
+    """Sliders over the tree of the run that they begin.
+
+    Args:
+        begin: starts a run with the values of the sliders, in their order.
+        first: what is shown until Run is pressed; a run that goes on is waited for.
+        instead: shown where ``first`` fails, under the reason.
+        sliders: each with a ``value``.
+        resume: goes on from a node of the run on view, with the values that the sliders have by
+            then, such as ``lambda started, node, c: started.fork(node, MCTS(c=c))``.
+        extract, key, gold: as of ``TreeView``.
+    """
+
+    def __init__(
+        self,
+        begin: Callable[..., RunHandle],
+        first: RunHandle | Result,
+        sliders: Sequence[Any],
+        *,
+        instead: Result | None = None,
+        resume: Callable[..., RunHandle] | None = None,
+        extract: Extractor | None = None,
+        key: Key | None = None,
+        gold: str | None = None,
+    ) -> None:
+        def values() -> list[Any]:
+            return [slider.value for slider in sliders]
+
+        def fork(started: RunHandle, node: Node) -> RunHandle:
+            assert resume is not None  # or there is no such button
+            return resume(started, node, *values())
+
+        super().__init__(
+            sliders,
+            TreeView(
+                first,
+                begin=lambda: begin(*values()),
+                fork=fork if resume is not None else None,
+                extract=extract,
+                key=key,
+                gold=gold,
+            ),
+        )
+
+        self.view.wait()
+        if self.view.error and instead is not None:
+            self.view.show(instead)
+
+    def picture(self) -> str:
+        """Return what stands for the panel in a page."""
+        return str(self.view.html())
+
+
+@checked
+def view(run: RunHandle | Result | Tree, *, fork: Fork | None = None) -> TreeView:
+    """Show the tree of a run, while it goes on or at its end; see ``TreeView``."""
+    return TreeView(run, fork=fork)
