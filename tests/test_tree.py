@@ -472,6 +472,21 @@ def test_a_saved_page_is_read_replayed_and_folded(page: Page, tmp_path: Path) ->
 
 
 @needs_browser
+def test_an_answer_that_was_read_from_a_chain_cut_short_is_told_as_such(
+    page: Page, tmp_path: Path
+) -> None:
+    tree = told()
+    result = Result("5", tree.nodes[3], tree, Cost(decoded=6), "tokens", 1.0, unfinished=True)
+    page.goto(TreeView(result).save(tmp_path / "tree.html").as_uri())
+    state, note = page.locator(".state"), "answer read from a chain that was cut short"
+    expect(state).to_have_text(f"budget spent (6 tokens) · 4 nodes · 2 iterations · {note}")
+    page.locator("input[type=range]").press("Home")
+    expect(state).not_to_contain_text(note)  # that is of the end
+    page.goto(TreeView(tree).save(tmp_path / "whole.html").as_uri())
+    expect(state).not_to_contain_text(note)
+
+
+@needs_browser
 def test_an_exported_notebook_shows_two_trees(page: Page, tmp_path: Path) -> None:
     outputs = [
         nbformat.v4.new_output("display_data", {"text/html": TreeView(told()).html()})

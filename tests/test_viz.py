@@ -6,6 +6,7 @@ import json
 import re
 import threading
 import time
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import ipywidgets
@@ -80,9 +81,9 @@ def test_the_figure_of_votes_holds_the_bars() -> None:
 
 
 def test_the_picture_is_well_formed_whatever_an_answer_holds() -> None:
-    svg = picture([Bar("<b>&", 3, GREEN), Bar("7", 0, GREEN)], "a < b")
+    svg = picture([Bar("<b>&", 3, GREEN), Bar("7", 0, GREEN)], "a < b\nc")
     texts = [e.text for e in ElementTree.fromstring(svg).iter() if e.tag.endswith("text")]
-    assert texts == ["<b>&", "3", "7", "0", "a < b"]
+    assert texts == ["<b>&", "3", "7", "0", "a < b", "c"]
 
 
 # -- accuracy --------------------------------------------------------------------------------------
@@ -431,6 +432,21 @@ def test_the_answer_is_judged_by_a_word(gold: str | None, verdict: str) -> None:
     panel = ThinkingPanel(lambda a, b: think(None, a, b), forced(), gold=gold)  # type: ignore[arg-type]
     line = f"answer: 1/2 {verdict} as drawn above: {price(forced().cost, 'completion')}"
     assert " ".join(line.split()) in " ".join(shown(panel).split())
+
+
+@pytest.mark.parametrize("kind", [VotePanel, ThinkingPanel])
+def test_an_answer_that_was_read_from_a_chain_cut_short_is_told_as_such(
+    llm: Llama, kind: type[VotePanel] | type[ThinkingPanel]
+) -> None:
+    note = "The answer was read from a chain that was cut short."
+    one_token = SelfConsistency(1, sampling=Sampling(max_tokens=1))
+    for unfinished in (True, False):
+        first = replace(forced(), unfinished=unfinished)
+        panel = kind(lambda *_: start(PROMPT, one_token, llm, extract=str), first)
+        assert (note in shown(panel)) is unfinished
+    panel.run()
+    panel.wait()
+    assert note in shown(panel)
 
 
 def test_the_thinking_stands_in_a_page_as_html_without_mathematics() -> None:

@@ -156,12 +156,11 @@ class Watcher:
 
 
 def complaint(error: Exception) -> str:
-    """Say what went wrong; the text of our own errors is enough without their kind."""
+    """Return what is shown of an error: its text, and its kind unless the error is our own."""
     return str(error) if isinstance(error, ItslabError) else f"{type(error).__name__}: {error}"
 
 
 _ENDINGS = {
-    None: "done",
     "stop": "stopped",
     "server": "ended by the server",
     "context": "context full",
@@ -175,7 +174,9 @@ _UNITS = {  # of a limit: what it is divided by, its name, and how it is written
 
 
 def ending(stopped_by: str | None, cost: Cost, budget: Budget = Budget()) -> str:
-    """Say how a run ended: by itself, by someone, or because a budget was spent."""
+    """Return in words how a run ended, with what was spent of a budget that ended it."""
+    if stopped_by is None:
+        return "done"
     if stopped_by in _ENDINGS:
         return _ENDINGS[stopped_by]
     scale, unit, form = _UNITS[stopped_by]
@@ -185,7 +186,12 @@ def ending(stopped_by: str | None, cost: Cost, budget: Budget = Budget()) -> str
 
 
 def price(cost: Cost, unit: str = "sample") -> str:
-    """Say in one line what was paid; a unit is what one call bought."""
+    """Return in one line what was paid.
+
+    Args:
+        cost: what was paid.
+        unit: what one call bought, in the singular.
+    """
     return (
         f"{cost.calls} {unit}{'' if cost.calls == 1 else 's'} · {cost.decoded:,} tokens decoded · "
         f"{cost.seconds:.1f} s · {cost.flops / 1e9:,.0f} GFLOPs"
@@ -213,7 +219,7 @@ class Panel:
         view: a widget; by default one that shows a text as HTML.
 
     Attributes:
-        mime: the type of what stands for the panel in a page.
+        mime: the MIME type of what stands for the panel in a page.
     """
 
     mime = "text/html"
@@ -239,7 +245,7 @@ class RunPanel(Watcher, Panel, ABC):
     Args:
         begin: starts a run with the values of the sliders, in their order.
         first: what is shown until Run is pressed.
-        sliders: each with a ``value``.
+        sliders: widgets with a ``value``.
 
     Attributes:
         settings: the values that the run on view was begun with; at first those of the sliders.
@@ -299,6 +305,8 @@ class RunPanel(Watcher, Panel, ABC):
     def finish(self, result: Result, state: str) -> None:
         """Show a run at its end."""
         caption = f"{state}: {price(result.cost, self.unit)}"
+        if result.unfinished:
+            caption += "\nThe answer was read from a chain that was cut short."
         self.view.value = self.draw(result.tree, caption, False)
 
 

@@ -70,7 +70,7 @@ _COLUMNS = (3, 6, 6)  # em: rank, score, right or wrong; the answer takes the re
 
 
 class Entry(NamedTuple):
-    """What is shown of one sample."""
+    """One sample as the browser shows it."""
 
     text: str
     answer: str | None
@@ -79,11 +79,11 @@ class Entry(NamedTuple):
 
 
 class SampleBrowser(Panel):
-    """The votes and the samples of a problem that one chooses, in the order of a selector.
+    """The votes and the samples of a chosen problem, in the order of a chosen selector.
 
     Args:
         samples: n of each of p problems.
-        scores: for each name of a selector its scores (p, n), the higher the better; nan is none.
+        scores: the scores (p, n) of each selector, by its name; higher is better, nan is no score.
     """
 
     def __init__(self, samples: Samples, scores: Mapping[str, ArrayLike]) -> None:
@@ -117,7 +117,7 @@ class SampleBrowser(Panel):
 
 
 def listing(samples: Sequence[Entry], selector: str) -> str:
-    """Return samples as HTML, the best one by score first."""
+    """Return samples as HTML, the highest score first and those without a score last."""
     order = sorted(samples, key=lambda s: math.inf if math.isnan(s.score) else -s.score)
     shades = shade([sample.score for sample in order])
     rows = (_row(i, s, c) for i, (s, c) in enumerate(zip(order, shades, strict=True), start=1))
@@ -129,7 +129,7 @@ def listing(samples: Sequence[Entry], selector: str) -> str:
 
 
 def shade(scores: Sequence[float]) -> list[str]:
-    """Return a colour for each score: its place between the lowest and the highest of them."""
+    """Return a colour for each score, by its place between the lowest and the highest."""
     known = [score for score in scores if not math.isnan(score)]
     low, high = min(known, default=0.0), max(known, default=0.0)
     places = [(score - low) / (high - low) if low < high else 0.5 for score in scores]
@@ -164,7 +164,7 @@ def _number(score: float) -> str:
 
 
 def _legend(order: Sequence[Entry], selector: str) -> str:
-    """Say what the colours mean."""
+    """Return a line that explains the colours."""
     known = [sample.score for sample in order if not math.isnan(sample.score)]
     if not known:
         scale = "no sample has one"
@@ -184,7 +184,7 @@ Describe = Callable[[Node], str]
 
 _WORD = re.compile(r"\s+|\w+|[^\w\s]")
 _MOST = 4000
-"""Words up to which two texts are compared; longer ones are shown without marks."""
+"""The most words of a text that is compared with another."""
 
 _GONE = f"background: #fbe3e3; text-decoration: line-through; text-decoration-color: {RED}"
 _NEW = f"background: #dff3ea; border-bottom: 2px solid {GREEN}"
@@ -198,7 +198,10 @@ _CODE = "font-family: ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, monospa
 
 
 def changes(before: str, after: str) -> tuple[str, str]:
-    """Return two texts as HTML: in the first marked what goes, in the second what is new."""
+    """Return two texts as HTML: what goes is marked in the first, what is new in the second.
+
+    Texts of more than ``_MOST`` words are not marked.
+    """
     old, new = _WORD.findall(before), _WORD.findall(after)
     if max(len(old), len(new)) > _MOST:
         return html.escape(before), html.escape(after)
@@ -236,7 +239,7 @@ class RefinementPanel(RunPanel):
     Args:
         begin: starts a run with the values of the sliders, in their order.
         first: what is shown until Run is pressed.
-        sliders: each with a ``value``.
+        sliders: widgets with a ``value``.
         extract: reads the answer from the model's turn.
         judge: tells whether an answer is right; None if that is not to be shown.
         told: describes a version further, such as how many tests it passes.
@@ -307,7 +310,7 @@ class RefinementPanel(RunPanel):
         return known[self.line.value - 1] if known else []
 
     def _columns(self, tree: Tree, line: Sequence[Node], first: int) -> Iterator[str]:
-        """Each version of a line as a column, with what it changed and what was said of it."""
+        """Yield each version of a line as a column, with its changes and what was said of it."""
         for i, version in enumerate(line):
             text = version.turn_text.strip()
             after = line[i + 1] if i + 1 < len(line) else None
@@ -320,7 +323,7 @@ class RefinementPanel(RunPanel):
             yield _column(self._head(version, first + i), shown, remarks(tree, version))
 
     def _head(self, version: Node, place: int) -> str:
-        """Which version it is and whether it is right; below, how it scored and what it cost."""
+        """The heading of a version: which it is, whether it is right, its score and its cost."""
         title = f'<b style="color: {BLUE}">{f"revision {place}" if place else "first answer"}</b>'
         if self._judge is not None:
             title += f" · {style.mark(self._judge(self._extract(version.turn_text)))}"

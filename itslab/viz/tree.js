@@ -560,7 +560,7 @@ export function treeView(root, send) {
     put(buttons.fork, "title", about.unforkable || `${aim}; a paused run ends`);
     const parts = [about.state, count(now.nodes.size, "node")];
     if (now.rounds) parts.push(count(now.rounds, "iteration"));
-    if (about.unfinished && now === all) parts.push("answer from a chain that was cut short");
+    if (about.unfinished && now === all) parts.push("answer read from a chain that was cut short");
     const trouble = gone ? "The kernel is gone: this is what it drew." : about.error;
     state.classList.toggle("trouble", Boolean(trouble));
     write(state, trouble || parts.join(" · "));

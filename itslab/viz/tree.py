@@ -48,13 +48,13 @@ class Feed:
     Left out are the role of the assistant, the parent of a root, and empty costs and notes.
 
     Args:
-        tree: of a run, which may still be drawing.
+        tree: the tree of a run, which may still be drawing.
         extract: reads an answer from the model's turn.
         key: the form that equal answers share.
         gold: the gold answer; None if it is unknown.
 
     Attributes:
-        rows: of all events read so far, in their order.
+        rows: all events read so far, in their order.
         gold: the key of the gold answer.
     """
 
@@ -202,9 +202,9 @@ class TreeView(Watcher, AnyWidget):  # type: ignore[misc]
         begin: begins another run, for a button Run.
         fork: goes on from a node of the run on view, for a button Fork, such as
             ``lambda started, node: started.fork(node, MCTS(...))``.
-        extract: reads an answer from the model's turn; by default as the run does.
-        key: the form that equal answers share; by default that of the run.
-        gold: the gold answer, which is marked.
+        extract: reads an answer from the model's turn; None reads it as the run does.
+        key: the form that equal answers share; None takes that of the run.
+        gold: the gold answer, which is marked; None if it is unknown.
     """
 
     _esm, _css = _SCRIPT, _STYLE
@@ -249,7 +249,7 @@ class TreeView(Watcher, AnyWidget):  # type: ignore[misc]
         return None if self._selected is None else self.feed.tree.nodes[self._selected]
 
     def html(self) -> str:
-        """Return an element of a page that shows the run up to now, and needs nothing else."""
+        """Return the run up to now as an HTML element that needs nothing else."""
         name = f"its-tree-{self.model_id}"
         message = self._message(0, whole=True)
         data = json.dumps(message, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
@@ -388,11 +388,11 @@ class TreePanel(Panel):
     Args:
         begin: starts a run with the values of the sliders, in their order.
         first: what is shown until Run is pressed; a run that goes on is waited for.
-        instead: shown where ``first`` fails, under the reason.
-        sliders: each with a ``value``.
+        instead: a result that is shown if ``first`` fails, under the reason.
+        sliders: widgets with a ``value``.
         resume: goes on from a node of the run on view, with the values that the sliders have by
             then, such as ``lambda started, node, c: started.fork(node, MCTS(c=c))``.
-        extract, key, gold: as of ``TreeView``.
+        extract, key, gold: see ``TreeView``.
     """
 
     def __init__(
