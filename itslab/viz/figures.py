@@ -59,14 +59,14 @@ class Part(NamedTuple):
     pattern: str
 
 
-LABELLED = 0.04
-"""The smallest part of a bar that has room for its label, as a fraction of the bar."""
+LABELLED = 0.03
+"""Larger parts of a bar have room for their label, as a fraction of the bar."""
 
 
 def _stack(part: Part, fractions: pd.Series, labels: Sequence[str], edge: str) -> dict[str, Any]:
     """How one part of stacked bars is drawn."""
     shown = [
-        label if fraction >= LABELLED else ""
+        label if fraction > LABELLED else ""
         for label, fraction in zip(labels, fractions, strict=True)
     ]
     pattern = {"fillmode": "overlay", "fgcolor": "white", "fgopacity": 0.5, "size": 8}
