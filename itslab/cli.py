@@ -197,7 +197,7 @@ def bench(
 ) -> None:
     """Measure tokens per second here: our engine, plain Llama(), llama.cpp's own binaries."""
     from itslab import models
-    from itslab.bench import speed
+    from itslab.bench import measure_speed
 
     numbers = widths.split(",")
     valid = all(n.isascii() and n.isdigit() and int(n) for n in numbers)
@@ -205,7 +205,7 @@ def bench(
     for option, binary in (("server", server), ("batched_bench", batched_bench)):
         runs = binary is None or (binary.is_file() and os.access(binary, os.X_OK))
         require(runs, option, str(binary), "a program that can be run")
-    report = speed.run(
+    report = measure_speed(
         models.resolve(model),
         widths=tuple(map(int, numbers)),
         tokens=tokens,
@@ -230,9 +230,9 @@ def bench_search(
 ) -> None:
     """Measure what a search gains here from evaluating the text of its tree once."""
     from itslab import models
-    from itslab.bench import search
+    from itslab.bench import measure_search
 
-    report = search.run(
+    report = measure_search(
         models.resolve(model),
         width=width,
         expand=expand,

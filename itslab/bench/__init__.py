@@ -1,1 +1,0 @@
-"""Benchmarks: of drawing (``speed``) and of searching (``search``) on this machine."""
