@@ -130,6 +130,13 @@ def test_what_a_sequence_may_still_take_counts_against_its_caller() -> None:
     assert names(submitted(*long, *short, width=7).admit(0)) == "atuvwbx"
 
 
+def test_what_running_sequences_may_still_take_counts_too() -> None:
+    scheduler = submitted(Job("a", most=100, caller="A"), width=2)
+    step(scheduler)
+    scheduler.submit([Job("b", caller="A"), Job("x", caller="X", arrival=1)])
+    assert names(scheduler.admit(0)) == "x"
+
+
 def test_cached_tokens_are_not_charged() -> None:
     cached = [Job(letter, prompt=90, cached=90, caller="cached") for letter in "abcdef"]
     fresh = [Job(letter, prompt=20, caller="fresh", arrival=1) for letter in "xy"]
@@ -195,6 +202,12 @@ def test_a_prompt_is_evaluated_once_and_places_are_kept_for_those_who_wait_for_i
     assert [job.name for job in scheduler.waiting] == ["c1"]
 
 
+def test_nobody_waits_for_a_prompt_that_is_evaluated() -> None:
+    scheduler = submitted(Job("a1"), Job("a2"), width=2, shared=same_letter)
+    assert step(scheduler) == {"a1": 10}
+    assert step(scheduler) == {"a1": 1, "a2": 10}  # though nothing of it is said to be cached
+
+
 def test_places_reserved_for_a_callers_forks_are_charged_to_it() -> None:
     forks = [Job(f"a{i}", caller="forks") for i in range(8)]
     other = [Job(letter, caller="other", arrival=1) for letter in "xyz"]
@@ -244,6 +257,17 @@ def test_a_deterministic_step_is_one_chunk_of_one_prompt_or_a_token_of_everyone(
     scheduler = submitted(*jobs, width=3, deterministic=True)
     steps = [step(scheduler) for _ in range(5)]
     assert steps == [{"c": 2}, {"a": 128}, {"a": 22}, {"b": 20}, {"a": 1, "b": 1, "c": 1}]
+
+
+def test_a_deterministic_prompt_is_alone_even_at_its_last_token_and_again_after_a_failure() -> None:
+    scheduler = submitted(Job("a"), Job("b"), width=2, deterministic=True)
+    for job in scheduler.admit(0):
+        job.evaluated = 9  # all but one were cached
+    assert [step(scheduler) for _ in range(3)] == [{"a": 1}, {"b": 1}, {"a": 1, "b": 1}]
+    for job in scheduler.running:
+        job.evaluated = 0
+    scheduler.restart()
+    assert step(scheduler) == {"a": 1, "b": 1}  # in the steps in which they were drawn
 
 
 # -- leaving and failing ---------------------------------------------------------------------------
