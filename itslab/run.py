@@ -225,9 +225,11 @@ class Run:
             count, most = self.ledger.affordable(len(left), sampling.max_tokens, self.backend.width)
             made += self._buy(left[:count], replace(sampling, max_tokens=most))
         whole = [node for node in made if node.status == "done"]
+        # What was cut short stays in the tree, and is paid for.
         if made and not whole:
-            # All were cut short; they stay in the tree, and are paid for.
             raise Halt("stop" if self._stop.is_set() else "server")
+        if len(whole) < len(made) and self._stop.is_set():
+            self.stopped_by = "stop"
         return whole
 
     def score(
