@@ -15,9 +15,10 @@ import itertools
 import math
 import threading
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 from contextlib import suppress
 from dataclasses import astuple, replace
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -314,64 +315,24 @@ class Run:
         Raises:
             Halt: nothing could be bought, or the run was stopped before anything was there.
         """
-        orders = [self._order(request, backend) for request in requests]
-        wanted = [(i, j) for i, order in enumerate(orders) for j in range(order.n)]
-        kept: list[list[Completion]] = [[] for _ in orders]
-        costs, whys = [Cost()] * len(orders), [""] * len(orders)
-        longest = max((order.sampling.max_tokens for order in orders), default=1)
-
-        def buy(places: Sequence[tuple[int, int]], max_tokens: int) -> None:
-            left = dict.fromkeys(places)
-            rows = [list(row) for _, row in itertools.groupby(places, key=lambda place: place[0])]
-            portions = [
-                _portion(orders[row[0][0]], row[0][1], len(row), max_tokens) for row in rows
-            ]
-
-            def close(order: int, position: int, completion: Completion) -> None:
-                place = rows[order][position]
-                left.pop(place)
-                costs[place[0]] += completion.cost
-                self._charge(backend, completion.cost)
-                if completion.finish != "cancelled":
-                    kept[place[0]].append(completion)
-                elif completion.refused:
-                    whys[place[0]] = f"the server ended a sample: {completion.refused}"
-
-            try:
-                backend.generate(portions, on_sample=close, cancel=self._stop)
-            except PromptTooLong as error:
-                # Whoever is too long is found by halves, so that the others keep their batch.
-                several = sorted({i for i, _ in left})
-                if len(several) <= 1:
-                    for i in several:
-                        whys[i] = f"{type(error).__name__}: {error}"
-                    return
-                middle = several[len(several) // 2]
-                buy([place for place in left if place[0] < middle], max_tokens)
-                buy([place for place in left if place[0] >= middle], max_tokens)
-
+        ordered = [self._order(request, backend) for request in requests]
+        orders = _Orders(ordered, backend, partial(self._charge, backend), self._stop)
         ended, bought = None, 0
-        while bought < len(wanted) and ended is None:
+        while bought < len(orders.places) and ended is None:
             ended = self._ended(spare * (bought + 1))
             if ended is None:
-                left = len(wanted) - bought
-                count, most = self.ledger.affordable(left, longest, backend.width, spare, bought)
-                buy(wanted[bought : bought + count], most)
+                left = len(orders.places) - bought
+                count, most = self.ledger.affordable(
+                    left, orders.longest, backend.width, spare, bought
+                )
+                orders.buy(orders.places[bought : bought + count], most)
                 bought += count
         ended = ended or ("stop" if self._stop.is_set() else None)
         if ended is not None:
             self.stopped_by = ended
-            if not any(kept):
+            if not any(orders.kept):
                 raise Halt(ended)
-        replies = zip(orders, kept, costs, whys, strict=True)
-        return [
-            Drawn(
-                tuple(sorted(row, key=lambda completion: completion.index)),
-                cost,
-                why or (_ended_by(ended) if ended and len(row) < order.n else ""),
-            )
-            for order, row, cost, why in replies
-        ]
+        return orders.drawn(ended)
 
     def rate(self, conversations: Sequence[Sequence[Message]], model: Scorer) -> list[Verdict]:
         """Let a reward model score conversations for a verifier, as far as the budget lasts.
@@ -494,6 +455,88 @@ class Run:
         first = self._bought[key]
         self._bought[key] += n
         return Request(messages, prefix, sampling, n, self.seed, first)
+
+
+class _Orders:
+    """Requests of a verifier while they are drawn.
+
+    Args:
+        requests: what to draw.
+        backend: who draws.
+        pay: is told what each sample has cost.
+        cancel: ends it.
+
+    Attributes:
+        places: every sample that is wanted, as (request, position).
+        kept: the whole samples of each request, as they came.
+    """
+
+    def __init__(
+        self,
+        requests: Sequence[Request],
+        backend: Backend,
+        pay: Callable[[Cost], None],
+        cancel: threading.Event,
+    ) -> None:
+        self._requests, self._backend, self._pay, self._cancel = requests, backend, pay, cancel
+        self.places = [(i, j) for i, request in enumerate(requests) for j in range(request.n)]
+        self.kept: list[list[Completion]] = [[] for _ in requests]
+        self._costs, self._reasons = [Cost()] * len(requests), [""] * len(requests)
+
+    @property
+    def longest(self) -> int:
+        """The most tokens that a sample is wanted with."""
+        return max((request.sampling.max_tokens for request in self._requests), default=1)
+
+    def buy(self, places: Sequence[tuple[int, int]], max_tokens: int) -> None:
+        """Draw some of the samples, none longer than ``max_tokens``."""
+        left = dict.fromkeys(places)
+        rows = [list(row) for _, row in itertools.groupby(places, key=lambda place: place[0])]
+        portions = [
+            _portion(self._requests[row[0][0]], row[0][1], len(row), max_tokens) for row in rows
+        ]
+
+        def close(request: int, position: int, completion: Completion) -> None:
+            place = rows[request][position]
+            left.pop(place)
+            self._close(place[0], completion)
+
+        try:
+            self._backend.generate(portions, on_sample=close, cancel=self._cancel)
+        except PromptTooLong as error:
+            # Whoever is too long is found by halves, so that the others keep their batch.
+            several = sorted({i for i, _ in left})
+            if len(several) <= 1:
+                for i in several:
+                    self._reasons[i] = f"{type(error).__name__}: {error}"
+                return
+            middle = several[len(several) // 2]
+            self.buy([place for place in left if place[0] < middle], max_tokens)
+            self.buy([place for place in left if place[0] >= middle], max_tokens)
+
+    def _close(self, request: int, completion: Completion) -> None:
+        self._costs[request] += completion.cost
+        self._pay(completion.cost)
+        if completion.finish != "cancelled":
+            self.kept[request].append(completion)
+        elif completion.refused:
+            self._reasons[request] = f"the server ended a sample: {completion.refused}"
+
+    def drawn(self, ended: str | None) -> list[Drawn]:
+        """What came of each request.
+
+        Args:
+            ended: what forbade to buy all of them; None if nothing did.
+        """
+        replies = zip(self._requests, self.kept, self._costs, self._reasons, strict=True)
+        return [
+            Drawn(
+                tuple(sorted(kept, key=lambda completion: completion.index)),
+                cost,
+                reason or (_ended_by(ended) if ended and len(kept) < request.n else ""),
+            )
+            for request, kept, cost, reason in replies
+        ]
 
 
 def judged(
