@@ -137,7 +137,7 @@ class _Walk:
         elif isinstance(part, Mapping):
             self._visit_all("" if named else "mapping", [*part.keys(), *part.values()], named)
         elif isinstance(part, Set):
-            self.lines += sorted("\n".join(_told(item)) for item in part)
+            self.lines += sorted("\n".join(told) for item in part if (told := _told(item, named)))
         elif isinstance(part, Sequence):
             self._visit_all("" if named else f"{len(part)} items", part, named)
         elif hasattr(part, "tobytes") and hasattr(part, "dtype"):
@@ -195,9 +195,9 @@ class _Walk:
             self.visit(part.__wrapped__)
 
 
-def _told(part: object) -> list[str]:
+def _told(part: object, named: bool) -> list[str]:
     walk = _Walk()
-    walk.visit(part)
+    walk.visit(part, named)
     return walk.lines
 
 

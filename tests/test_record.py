@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from itslab import tasks
 from itslab.backends import Bank
 from itslab.backends.llama import Llama
 from itslab.core import (
@@ -178,9 +179,11 @@ def test_a_run_is_known_by_all_that_it_depends_on(llm: Llama) -> None:
     assert len(keys) == len(asked)
 
 
-def test_a_run_is_known_whichever_other_problems_there_are(llm: Llama) -> None:
-    beam, few = BeamSearch(Confidence(), width=1), replace(TASK, problems=TASK.problems[:1])
-    keys = [record.run_key(beam, t, TASK.problems[0], llm, Budget(), 0) for t in (TASK, few)]
+@pytest.mark.parametrize("name", ["humaneval", "gsm_symbolic", "puzzle24"])
+def test_a_run_is_known_whichever_other_problems_there_are(llm: Llama, name: str) -> None:
+    beam, few, more = BeamSearch(Confidence()), tasks.load(name, n=2), tasks.load(name, n=5)
+    keys = [record.run_key(beam, t, few.problems[0], llm, Budget(), 0) for t in (few, more)]
+    assert few.problems[0] == more.problems[0]
     assert keys[0] == keys[1]
 
 
