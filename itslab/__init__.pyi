@@ -1,0 +1,81 @@
+"""The public names, and where each one is defined: the one list of them."""
+
+from .backends import (
+    Bank as Bank,
+    Llama as Llama,
+    Remote as Remote,
+    RewardModel as RewardModel,
+    load as load,
+)
+from .core import (
+    Backend as Backend,
+    Budget as Budget,
+    Completion as Completion,
+    Cost as Cost,
+    ItslabError as ItslabError,
+    Message as Message,
+    Node as Node,
+    Piece as Piece,
+    Problem as Problem,
+    Request as Request,
+    Result as Result,
+    Sampling as Sampling,
+    Shape as Shape,
+    Tree as Tree,
+    Verdict as Verdict,
+    Verifier as Verifier,
+)
+from .handle import (
+    solve as solve,
+    start as start,
+)
+from .models import (
+    pull as pull,
+    quantize as quantize,
+)
+from .run import (
+    Run as Run,
+    Strategy as Strategy,
+)
+from .strategies import (
+    ABMCTS as ABMCTS,
+    DVTS as DVTS,
+    LINE as LINE,
+    MCTS as MCTS,
+    PARAGRAPH as PARAGRAPH,
+    BeamSearch as BeamSearch,
+    BestOfN as BestOfN,
+    ChainOfThought as ChainOfThought,
+    CheckedRefine as CheckedRefine,
+    Direct as Direct,
+    ExtendedThinking as ExtendedThinking,
+    Knockout as Knockout,
+    MCTSr as MCTSr,
+    ParticleFilter as ParticleFilter,
+    Reflexion as Reflexion,
+    RepairWithTests as RepairWithTests,
+    SelfConsistency as SelfConsistency,
+    SelfRefine as SelfRefine,
+    TreeOfThoughts as TreeOfThoughts,
+)
+from .verifiers import (
+    Arithmetic as Arithmetic,
+    Ballot as Ballot,
+    Calibrated as Calibrated,
+    Checker as Checker,
+    Confidence as Confidence,
+    Critic as Critic,
+    Judge as Judge,
+    Oracle as Oracle,
+    PairwiseJudge as PairwiseJudge,
+    Probe as Probe,
+    Reward as Reward,
+    Rollouts as Rollouts,
+    StepReward as StepReward,
+    Tests as Tests,
+)
+from .viz.tree import (
+    view as view,
+)
+
+__version__: str
