@@ -487,6 +487,31 @@ def test_an_answer_that_was_read_from_a_chain_cut_short_is_told_as_such(
 
 
 @needs_browser
+def test_what_each_of_several_models_was_paid_is_told_at_the_end(
+    page: Page, tmp_path: Path
+) -> None:
+    tree = told()
+    costs = {"small": Cost(decoded=5, calls=2, seconds=1.5), "large": Cost(decoded=1, calls=1)}
+    result = Result("5", tree.nodes[3], tree, Cost(decoded=6, calls=3), None, 1.0, costs=costs)
+    page.goto(TreeView(result).save(tmp_path / "tree.html").as_uri())
+    cost = page.locator(".side .cost")
+    expect(cost).to_contain_text("This run, by modelsmall5 tokens, 1.5 slarge1 token, 0 s")
+    page.locator("input[type=range]").press("Home")
+    expect(cost).not_to_contain_text("by model")
+    one = Result("5", tree.nodes[3], tree, Cost(), None, 1.0, costs={"small": Cost(decoded=6)})
+    page.goto(TreeView(one).save(tmp_path / "one.html").as_uri())
+    expect(cost).to_contain_text("tokens decoded")
+    expect(cost).not_to_contain_text("by model")
+
+
+def test_while_a_run_goes_on_its_price_by_model_is_that_so_far(llm: Llama) -> None:
+    view = Heard(start(QUESTION, search(1), llm))
+    view.wait()
+    assert list(view.heard[-1]["costs"]) == [llm.name]
+    assert view.heard[-1]["costs"][llm.name][2] == view.result.cost.decoded
+
+
+@needs_browser
 def test_an_exported_notebook_shows_two_trees(page: Page, tmp_path: Path) -> None:
     outputs = [
         nbformat.v4.new_output("display_data", {"text/html": TreeView(told()).html()})

@@ -7,6 +7,7 @@ import re
 import threading
 import time
 from dataclasses import replace
+from types import SimpleNamespace
 from xml.etree import ElementTree
 
 import ipywidgets
@@ -24,11 +25,13 @@ from itslab.core import (
     Node,
     OptionError,
     Problem,
+    Prompt,
     Result,
     Sampling,
     Tree,
 )
 from itslab.handle import RunHandle, solve, start
+from itslab.run import Run
 from itslab.strategies import ExtendedThinking, SelfConsistency
 from itslab.study.samples import Samples
 from itslab.tasks import Task
@@ -447,6 +450,43 @@ def test_an_answer_that_was_read_from_a_chain_cut_short_is_told_as_such(
     panel.run()
     panel.wait()
     assert note in shown(panel)
+
+
+COSTS = {"small": Cost(decoded=50, calls=2), "large": Cost(decoded=4, calls=1, flops=5e9)}
+
+
+def test_where_several_models_were_paid_the_price_is_shown_by_model() -> None:
+    total = price(forced().cost)
+    each = ["small: 2 calls · 50 tokens decoded · 0.0 s · 0 GFLOPs"]
+    each += ["large: 1 call · 4 tokens decoded · 0.0 s · 5 GFLOPs"]
+    assert price(forced().cost, costs=COSTS) == "\n".join([total, *each])
+    for few in ({}, {"small": forced().cost}, {"small": forced().cost, "free": Cost()}):
+        assert price(forced().cost, costs=few) == total
+
+
+def test_a_panel_shows_the_price_by_model_while_a_run_goes_on_and_at_its_end(llm: Llama) -> None:
+    go_on = threading.Event()
+
+    def two_models(run: Run, prompt: Prompt) -> Node:
+        node, *_ = run.extend(run.reply(None, prompt), Sampling(max_tokens=1))
+        run.ledger.charge(SimpleNamespace(name="<large>", digest="b"), COSTS["large"])
+        go_on.wait(20)
+        return node
+
+    first = replace(forced(), costs=COSTS)
+    panel = ThinkingPanel(lambda *_: start(PROMPT, two_models, llm), first)
+    assert "small: 2 calls" in shown(panel)
+    panel.run()
+    deadline = time.monotonic() + 20
+    while "drawing: 2 completions" not in shown(panel) and time.monotonic() < deadline:
+        time.sleep(0.01)
+    at_work = shown(panel)
+    go_on.set()
+    panel.wait()
+    for text in (at_work, shown(panel)):
+        assert f"{llm.name}: 1 call · 1 tokens" in text
+        assert "&lt;large&gt;: 1 call · 4 tokens" in text
+    assert "done: 2 completions" in shown(panel)
 
 
 def test_the_thinking_stands_in_a_page_as_html_without_mathematics() -> None:

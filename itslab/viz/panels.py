@@ -12,7 +12,7 @@ import re
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from itslab import answers
@@ -42,13 +42,13 @@ class Watcher:
         begin: begins a run; None if only runs that were begun elsewhere are watched.
 
     Attributes:
-        started: the last run that was begun; None if there was none.
+        handle: the last run that was begun; None if there was none.
         result: of the run at its end; None before, and if it failed.
         error: what went wrong, as it is shown; empty if nothing did.
     """
 
     def __init__(self, begin: Begin | None) -> None:
-        self.started: RunHandle | None = None
+        self.handle: RunHandle | None = None
         self.result: Result | None = None
         self.error = ""
         self._begin = begin
@@ -66,7 +66,7 @@ class Watcher:
         """
         if self._end:
             return self._end
-        if self.started is not None and self.started.paused:
+        if self.handle is not None and self.handle.paused:
             return "paused"
         return "pausing" if self._held else "drawing"
 
@@ -75,7 +75,7 @@ class Watcher:
     def notify(self) -> None:
         """Show that the state or the error has changed."""
 
-    def look(self, started: RunHandle) -> None:
+    def look(self, handle: RunHandle) -> None:
         """Show a run while it goes on."""
 
     def finish(self, result: Result, state: str) -> None:
@@ -89,33 +89,33 @@ class Watcher:
         assert self._begin is not None
         self._watch(self._begin)
 
-    def follow(self, started: RunHandle) -> None:
+    def follow(self, handle: RunHandle) -> None:
         """Watch another run, such as a fork of this one; does nothing while one goes on."""
-        self._watch(lambda: started)
+        self._watch(lambda: handle)
 
     def stop(self) -> None:
         """End the run that goes on; what was drawn so far stays."""
         self._halted = True
-        if self.started is not None:
-            self.started.stop()
+        if self.handle is not None:
+            self.handle.stop()
 
     def pause(self) -> None:
         """Let the run finish the iteration under way, and wait."""
-        if self.started is not None:
+        if self.handle is not None:
             self._held = True
-            self.started.pause()
+            self.handle.pause()
 
     def resume(self) -> None:
         """Let the run go on."""
-        if self.started is not None:
+        if self.handle is not None:
             self._held = False
-            self.started.resume()
+            self.handle.resume()
 
     def step(self) -> None:
         """Let one iteration happen, of a run that is paused."""
-        if self.started is not None and self.started.paused:
+        if self.handle is not None and self.handle.paused:
             self._held = True
-            self.started.run.gate.let(1)
+            self.handle.run.gate.let(1)
 
     def wait(self, timeout: float | None = None) -> None:
         """Wait for the end of the run that goes on, at most ``timeout`` seconds."""
@@ -138,16 +138,16 @@ class Watcher:
         end = "failed"
         try:
             self.notify()
-            self.started = started = begin()
-            self._held = started.paused
+            self.handle = handle = begin()
+            self._held = handle.paused
             if self._halted:  # Stop was pressed before there was anything to stop
-                started.stop()
-            self.look(started)
-            while started.running:
+                handle.stop()
+            self.look(handle)
+            while handle.running:
                 time.sleep(REFRESH)
-                self.look(started)
-            self.result = result = started.result()
-            end = ending(result.stopped_by, result.cost, started.run.budget)
+                self.look(handle)
+            self.result = result = handle.result()
+            end = ending(result.stopped_by, result.cost, handle.run.budget)
             self.finish(result, end)
         except Exception as error:
             self.error = complaint(error)
@@ -185,17 +185,21 @@ def ending(stopped_by: str | None, cost: Cost, budget: Budget = Budget()) -> str
     return f"budget spent ({' of '.join(written)} {unit})"
 
 
-def price(cost: Cost, unit: str = "sample") -> str:
-    """Return in one line what was paid.
+def price(cost: Cost, unit: str = "sample", costs: Mapping[str, Cost] = {}) -> str:
+    """Return what was paid, in one line; where several models were paid, one more for each.
 
     Args:
         cost: what was paid.
         unit: what one call bought, in the singular.
+        costs: the cost of each model, by its name.
     """
-    return (
+    paid = {model: each for model, each in costs.items() if each != Cost()}
+    models = [f"{model}: {price(each, 'call')}" for model, each in paid.items()]
+    total = (
         f"{cost.calls} {unit}{'' if cost.calls == 1 else 's'} · {cost.decoded:,} tokens decoded · "
         f"{cost.seconds:.1f} s · {cost.flops / 1e9:,.0f} GFLOPs"
     )
+    return "\n".join([total, *(models if len(models) > 1 else [])])
 
 
 # -- controls over a view --------------------------------------------------------------------------
@@ -261,9 +265,9 @@ class RunPanel(Watcher, Panel, ABC):
 
         def begin_with_settings() -> RunHandle:
             settings = tuple(slider.value for slider in sliders)
-            started = begin(*settings)
+            handle = begin(*settings)
             self.settings = settings
-            return started
+            return handle
 
         narrow = {"width": "90px"}
         self.run_button = widgets.Button(
@@ -297,14 +301,15 @@ class RunPanel(Watcher, Panel, ABC):
         error = html.escape(self.error)
         self.message.value = f'<b style="color:{RED}">{error}</b>' if error else ""
 
-    def look(self, started: RunHandle) -> None:
+    def look(self, handle: RunHandle) -> None:
         """Show a run while it goes on."""
-        run = started.run
-        self.view.value = self.draw(run.tree, f"{self.state}: {price(run.cost, self.unit)}", True)
+        run = handle.run
+        paid = price(run.cost, self.unit, run.ledger.by_model)
+        self.view.value = self.draw(run.tree, f"{self.state}: {paid}", True)
 
     def finish(self, result: Result, state: str) -> None:
         """Show a run at its end."""
-        caption = f"{state}: {price(result.cost, self.unit)}"
+        caption = f"{state}: {price(result.cost, self.unit, result.costs)}"
         if result.unfinished:
             caption += "\nThe answer was read from a chain that was cut short."
         self.view.value = self.draw(result.tree, caption, False)

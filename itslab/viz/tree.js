@@ -585,7 +585,10 @@ export function treeView(root, send) {
     put(cards.best, "class", `best ${kind} ${text}`);
     const names = ["samples", "tokens decoded", "tokens prefilled", "tokens reused", "seconds"];
     const paid = [3, 2, 0, 1, 4].map((i, row) => [names[row], now.cost[i]]);
-    refill(cards.cost, paid, () => [table(paid)]);
+    const priced = ([model, cost]) => [model, `${count(cost[2], "token")}, ${say(cost[4])} s`];
+    const models = now === all ? Object.entries(about.costs ?? {}).map(priced) : [];
+    refill(cards.cost, [paid, models], () => [table(paid),
+      ...(models.length > 1 ? [make("h4", {}, "This run, by model"), table(models)] : [])]);
     showVotes(votes(now), right);
   }
 

@@ -201,7 +201,7 @@ class TreeView(Watcher, AnyWidget):  # type: ignore[misc]
         run: what to show: one that goes on, or one at its end.
         begin: begins another run, for a button Run.
         fork: goes on from a node of the run on view, for a button Fork, such as
-            ``lambda started, node: started.fork(node, MCTS(...))``.
+            ``lambda handle, node: handle.fork(node, MCTS(...))``.
         extract: reads an answer from the model's turn; None reads it as the run does.
         key: the form that equal answers share; None takes that of the run.
         gold: the gold answer, which is marked; None if it is unknown.
@@ -229,7 +229,7 @@ class TreeView(Watcher, AnyWidget):  # type: ignore[misc]
         self._sent: dict[str, Any] = {}  # about the run, besides its rows
         self.on_msg(self._hear)
         if isinstance(run, RunHandle):
-            self.started = run
+            self.handle = run
             self._open(run.run.tree, run.run.extract, run.run.key)
             self.follow(run)
         else:
@@ -282,31 +282,31 @@ class TreeView(Watcher, AnyWidget):  # type: ignore[misc]
         result = run if isinstance(run, Result) else None
         tree, node = (run, None) if isinstance(run, Tree) else (run.tree, run.node)
         with self._lock:
-            self.started, self.result = None, result
+            self.handle, self.result = None, result
             self._open(tree, answers.extract, answers.canonical).close(node)
             if result is not None:
                 self._end = ending(result.stopped_by, result.cost)
 
     def fork(self) -> None:
         """Go on from the node that was clicked last; a run that is paused ends."""
-        started, node, fork = self.started, self.node, self._fork
+        handle, node, fork = self.handle, self.node, self._fork
         valid = "given, and a node of a run that was begun here clicked, to go on from it"
-        require(None not in (started, node, fork), "fork", fork, valid)
+        require(None not in (handle, node, fork), "fork", fork, valid)
         if reason := self._unforkable():
             raise OptionError(reason)
-        assert started is not None
+        assert handle is not None
         assert node is not None
         assert fork is not None
         if self.state == "paused":
             self.stop()
             self.wait()
-        self._watch(lambda: fork(started, node))
+        self._watch(lambda: fork(handle, node))
 
     # -- watching ----------------------------------------------------------------------------------
 
-    def look(self, started: RunHandle) -> None:
+    def look(self, handle: RunHandle) -> None:
         """Send what a run has come to since the last look."""
-        self._open(started.run.tree, started.run.extract, started.run.key)
+        self._open(handle.run.tree, handle.run.extract, handle.run.key)
         self.notify()
 
     def finish(self, result: Result, state: str) -> None:
@@ -351,18 +351,26 @@ class TreeView(Watcher, AnyWidget):  # type: ignore[misc]
                 "error": self.error,
                 "can": [
                     *(["run"] if self._begin else []),
-                    *(["steer"] if self.started or self._begin else []),
+                    *(["steer"] if self.handle or self._begin else []),
                     *(["fork"] if self._fork else []),
                 ],
                 "unforkable": self._unforkable(),
                 "unfinished": self.result is not None and self.result.unfinished,
+                "costs": self._costs(),
             }
+
+    def _costs(self) -> dict[str, Any]:
+        """What the run on view paid to each model, by its name."""
+        costs: Mapping[str, Cost] = {} if self.result is None else self.result.costs
+        if self.handle is not None:
+            costs = self.handle.run.ledger.by_model
+        return {model: plain(cost) for model, cost in costs.items() if cost != Cost()}
 
     def _unforkable(self) -> str:
         """Why nothing can go on from the nodes on view; empty if it can."""
-        if self.started is None:
+        if self.handle is None:
             return "This run was recorded: press Run for one that can be forked"
-        if getattr(self.started.run.backend, "model", "any") is None:  # a bank without a model
+        if getattr(self.handle.run.backend, "model", "any") is None:  # a bank without a model
             return "Only recorded samples are here: a fork draws new ones, so load a model (live)"
         return ""
 
@@ -391,7 +399,7 @@ class TreePanel(Panel):
         instead: a result that is shown if ``first`` fails, under the reason.
         sliders: widgets with a ``value``.
         resume: goes on from a node of the run on view, with the values that the sliders have by
-            then, such as ``lambda started, node, c: started.fork(node, MCTS(c=c))``.
+            then, such as ``lambda handle, node, c: handle.fork(node, MCTS(c=c))``.
         extract, key, gold: see ``TreeView``.
     """
 
@@ -410,9 +418,9 @@ class TreePanel(Panel):
         def values() -> list[Any]:
             return [slider.value for slider in sliders]
 
-        def fork(started: RunHandle, node: Node) -> RunHandle:
+        def fork(handle: RunHandle, node: Node) -> RunHandle:
             assert resume is not None  # or there is no such button
-            return resume(started, node, *values())
+            return resume(handle, node, *values())
 
         super().__init__(
             sliders,
