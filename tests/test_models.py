@@ -23,7 +23,7 @@ from tiny_model import CONTENT, DIGEST, HALVES, TWO_WHEELS, WHEEL_FILES, tiny, w
 
 from itslab import models
 from itslab.core import ModelError, OptionError
-from itslab.models import CATALOGUE, Model
+from itslab.models import CATALOGUE, ModelInfo
 from itslab.models.sources import Hub, Wheels
 
 NOWHERE = "http://127.0.0.1:9"  # the discard port: connections are refused
@@ -224,7 +224,7 @@ def test_a_part_of_a_split_model_is_refused_before_it_is_fetched():
 
 
 def test_a_digest_in_a_reference_must_be_one():
-    assert models.find(f"hf:maker/tiny/q4/tiny.gguf@sha256:{DIGEST}") == Model(
+    assert models.find(f"hf:maker/tiny/q4/tiny.gguf@sha256:{DIGEST}") == ModelInfo(
         name="hf:maker/tiny/q4/tiny.gguf",
         file="hub/maker/tiny/q4/tiny.gguf",
         sources=(Hub("maker/tiny", "q4/tiny.gguf"),),

@@ -13,8 +13,7 @@ from hypothesis import strategies as st
 from itslab.backends import Bank
 from itslab.core import Completion, Cost, OptionError, Shape
 from itslab.models import find
-from itslab.models.gguf import Header, read_header
-from itslab.models.shape import read_shape, shape_of
+from itslab.models.gguf import Header, read_header, read_shape, shape_of
 from itslab.share import root
 
 # Two layers of width 8: two heads of 4, one of keys and values, 12 in between; 100 words.

@@ -5,7 +5,7 @@ import io
 import struct
 import zipfile
 
-from itslab.models import Model
+from itslab.models import ModelInfo
 from itslab.models.sources import Wheels
 
 F32, Q4_0 = 0, 2
@@ -50,6 +50,6 @@ TWO_WHEELS = Wheels.numbered(2, "tiny-part{n}==1.0", "tiny_part{n}/part.bin")
 WHEEL_FILES = dict(wheel(f"tiny_part{n}", half) for n, half in enumerate(HALVES, 1))
 
 
-def tiny(*sources, **options) -> Model:
+def tiny(*sources, **options) -> ModelInfo:
     known = {"name": "tiny", "file": "tiny.gguf", "digest": DIGEST, "size": len(CONTENT)}
-    return Model(**(known | options), sources=sources)
+    return ModelInfo(**(known | options), sources=sources)

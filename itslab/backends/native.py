@@ -25,7 +25,7 @@ import psutil
 
 from itslab.backends.library import gpu_layers, lib, offloaded, start
 from itslab.core import BackendError, ModelError, Sampling, require
-from itslab.models.shape import read_shape
+from itslab.models.gguf import read_shape
 
 Floats = npt.NDArray[np.float32]
 

