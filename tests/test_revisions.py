@@ -121,7 +121,7 @@ def test_the_panel_goes_through_iterations_and_branches() -> None:
         [slider],
         extract=TASK.extract,
         judge=judge,
-        told=lambda version: f"<{len(version.text)}> characters",
+        describe=lambda version: f"<{len(version.text)}> characters",
     )
     assert (panel.line.value, panel.iteration.value) == (2, 1)  # what the run returned
     panel.line.value = 1

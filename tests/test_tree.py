@@ -495,13 +495,14 @@ def test_what_each_of_several_models_was_paid_is_told_at_the_end(
     result = Result("5", tree.nodes[3], tree, Cost(decoded=6, calls=3), None, 1.0, costs=costs)
     page.goto(TreeView(result).save(tmp_path / "tree.html").as_uri())
     cost = page.locator(".side .cost")
-    expect(cost).to_contain_text("This run, by modelsmall5 tokens, 1.5 slarge1 token, 0 s")
+    expect(cost).to_contain_text("This run: smalltokens decoded5seconds1.5")
+    expect(cost).to_contain_text("This run: largetokens decoded1seconds0")
     page.locator("input[type=range]").press("Home")
-    expect(cost).not_to_contain_text("by model")
+    expect(cost).not_to_contain_text("This run")
     one = Result("5", tree.nodes[3], tree, Cost(), None, 1.0, costs={"small": Cost(decoded=6)})
     page.goto(TreeView(one).save(tmp_path / "one.html").as_uri())
     expect(cost).to_contain_text("tokens decoded")
-    expect(cost).not_to_contain_text("by model")
+    expect(cost).not_to_contain_text("This run")
 
 
 def test_while_a_run_goes_on_its_price_by_model_is_that_so_far(llm: Llama) -> None:

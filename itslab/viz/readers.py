@@ -37,12 +37,10 @@ class Transcript:
     """
 
     def __init__(self, node: Node) -> None:
-        self.turns: list[tuple[str, str]] = []
-        for step in node.path():
-            if self.turns and self.turns[-1][0] == step.role == "assistant":
-                self.turns[-1] = (step.role, self.turns[-1][1] + step.text)
-            else:
-                self.turns.append((step.role, step.text))
+        messages, pieces = node.conversation()
+        self.turns = [(message.role, message.content) for message in messages]
+        if pieces:
+            self.turns.append(("assistant", "".join(piece.text for piece in pieces)))
 
     def __str__(self) -> str:
         return "\n\n".join(f"{role}:\n{text.strip()}" for role, text in self.turns)
@@ -242,7 +240,7 @@ class RefinementPanel(RunPanel):
         sliders: widgets with a ``value``.
         extract: reads the answer from the model's turn.
         judge: tells whether an answer is right; None if that is not to be shown.
-        told: describes a version further, such as how many tests it passes.
+        describe: says more about a version, such as how many tests it passes.
     """
 
     def __init__(
@@ -253,7 +251,7 @@ class RefinementPanel(RunPanel):
         *,
         extract: Extractor,
         judge: Judge | None = None,
-        told: Describe | None = None,
+        describe: Describe | None = None,
     ) -> None:
         import ipywidgets as widgets
 
@@ -261,7 +259,7 @@ class RefinementPanel(RunPanel):
         self.line = widgets.IntSlider(description="branch", min=1, max=1, **WIDE)
         self._extract = extract
         self._judge = None if judge is None else lru_cache(judge)  # either may run a program
-        self._told = None if told is None else lru_cache(told)
+        self._describe = None if describe is None else lru_cache(describe)
         self._shown: tuple[Tree, str, bool] = Tree(), "", False
         super().__init__(begin, first, sliders)
         controls, view = self.box.children
@@ -330,8 +328,8 @@ class RefinementPanel(RunPanel):
         parts = []
         if version.verdict and not math.isnan(version.verdict.score):
             parts.append(f"score {version.verdict.score:.2f}".rstrip("0").rstrip("."))
-        if self._told is not None:
-            parts.append(html.escape(self._told(version)))
+        if self._describe is not None:
+            parts.append(html.escape(self._describe(version)))
         if version.completion:
             parts.append(f"{version.completion.cost.decoded} tokens")
         return f'{title}<br><span style="color: {MUTED}">{" · ".join(parts)}</span>'

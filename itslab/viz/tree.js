@@ -585,10 +585,11 @@ export function treeView(root, send) {
     put(cards.best, "class", `best ${kind} ${text}`);
     const names = ["samples", "tokens decoded", "tokens prefilled", "tokens reused", "seconds"];
     const paid = [3, 2, 0, 1, 4].map((i, row) => [names[row], now.cost[i]]);
-    const priced = ([model, cost]) => [model, `${count(cost[2], "token")}, ${say(cost[4])} s`];
-    const models = now === all ? Object.entries(about.costs ?? {}).map(priced) : [];
-    refill(cards.cost, [paid, models], () => [table(paid),
-      ...(models.length > 1 ? [make("h4", {}, "This run, by model"), table(models)] : [])]);
+    const models = now === all ? Object.entries(about.costs ?? {}) : [];
+    const priced = ([model, cost]) => [make("h4", {}, `This run: ${model}`),
+      table([["tokens decoded", cost[2]], ["seconds", cost[4]]])];
+    refill(cards.cost, [paid, models], () => (
+      [table(paid), ...(models.length > 1 ? models.flatMap(priced) : [])]));
     showVotes(votes(now), right);
   }
 
