@@ -517,7 +517,7 @@ class Tree:
         """Note that the search does not go on from a node."""
         self._happen("pruned", node, {})
 
-    def log(self, kind: EventKind, node: Node, **data: Any) -> None:
+    def log(self, kind: EventKind, node: Node, /, **data: Any) -> None:
         """Append an event; see ``Event`` for what it holds."""
         self._happen(kind, node, data)
 

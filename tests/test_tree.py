@@ -33,13 +33,14 @@ from itslab.core import (
     Result,
     Sampling,
     Tree,
+    Verdict,
 )
 from itslab.handle import RunHandle, solve, start
 from itslab.page import write_page
 from itslab.run import Run
 from itslab.strategies import MCTS
 from itslab.verifiers import Confidence
-from itslab.viz.tree import Feed, TreePanel, TreeView, plain
+from itslab.viz.tree import Feed, TreePanel, TreeView
 
 with contextlib.suppress(ImportError):  # then there is no browser either, and nothing is expected
     from playwright.sync_api import expect
@@ -99,11 +100,17 @@ def test_rows_read_while_a_run_goes_on_are_those_read_at_its_end(llm: Llama) -> 
 
 
 def test_numbers_that_json_lacks_are_told_by_name() -> None:
+    tree = Tree()
+    node = tree.add(None, "user", QUESTION)
     values = [math.nan, math.inf, -math.inf, np.float64(0.1234567), np.int64(3), None, "x", (1, 2)]
-    assert plain(values) == ["nan", "inf", "-inf", 0.123457, 3, None, "x", [1, 2]]
-    assert plain(Cost(1, 2, 3, 4, 5.0, 6e9)) == [1, 2, 3, 4, 5.0, 6.0]
-    assert plain({"weights": {1: math.nan}}) == {"weights": {"1": "nan"}}
-    assert plain(object).startswith("<class")
+    tree.log("value", node, values=values, weights={1: math.nan}, kind=object)
+    tree.judge(node, Verdict(math.nan, Cost(1, 2, 3, 4, 5.1234567, 6e9)))
+    [_, value, verdict] = [row[3] for row in read(tree).rows]
+    assert value["values"] == ["nan", "inf", "-inf", 0.123457, 3, None, "x", [1, 2]]
+    assert value["weights"] == {"1": "nan"}
+    assert value["kind"].startswith("<class")
+    assert verdict == {"score": "nan", "cost": [1, 2, 3, 4, 5.12346, 6.0]}
+    json.dumps(read(tree).rows, allow_nan=False)
 
 
 def drawn(tree: Tree, parent: Node, text: str, finish: str = "end") -> Node:

@@ -90,7 +90,7 @@ def run_key(
     return hashlib.blake2b(json.dumps(named).encode(), digest_size=12).hexdigest()
 
 
-# -- a run as JSON, and back -----------------------------------------------------------------------
+# -- runs and events as JSON, and back -------------------------------------------------------------
 
 
 HOLE = "\ufffc"
@@ -115,10 +115,7 @@ def _told(result: Result, problem: Problem) -> dict[str, Any]:
             node.text if node.completion else _without(problem.prompt, node.text)
             for node in result.tree
         ],
-        "events": [
-            [round(event.time, 3), event.kind, event.node, _plain(event.data)]
-            for event in result.tree.events
-        ],
+        "events": [encode(event) for event in result.tree.events],
     }
 
 
@@ -137,9 +134,22 @@ def _within(prompt: str, told: str | list[str]) -> str:
     return told.replace(HOLE, prompt) if isinstance(told, str) else prompt.join(told)
 
 
-def _plain(data: Any) -> dict[str, Any]:
-    values = ((name, value) for name, value in data.items() if not _empty(value))
-    return {name: astuple(v) if isinstance(v, Cost) else _number(v) for name, v in values}
+def encode(event: Event) -> list[Any]:
+    """Return an event as a row of plain data: time in seconds, kind, node, data.
+
+    Data lacks costs and texts of nothing. A cost is the list of its fields; other numbers that are
+    not whole have six digits.
+    """
+    there = {name: v for name, v in event.data.items() if not _empty(v)}
+    data = {n: [*astuple(v)] if isinstance(v, Cost) else _number(v) for n, v in there.items()}
+    return [round(event.time, 3), event.kind, event.node, data]
+
+
+def decode(row: Sequence[Any]) -> Event:
+    """Return the event that ``encode`` made a row of."""
+    time, kind, node, data = row
+    cost = {"cost": Cost(*data["cost"])} if "cost" in data else {}
+    return Event(time, kind, node, data | cost)
 
 
 def _empty(value: Any) -> bool:
@@ -164,7 +174,7 @@ def _number(value: Any) -> Any:
 
 def _restored(run: dict[str, Any], problem: Problem) -> Result:
     tree = Tree()
-    tree.events = [Event(time, kind, node, _data(data)) for time, kind, node, data in run["events"]]
+    tree.events = [decode(row) for row in run["events"]]
     drawn = {event.node for event in tree.events if event.kind == "done"}
     shape = Shape(*run["shape"]) if "shape" in run else None
     for event in tree.events:
@@ -185,7 +195,3 @@ def _restored(run: dict[str, Any], problem: Problem) -> Result:
         unfinished=run.get("unfinished", False),
         costs={model: Cost(*cost) for model, cost in run.get("costs", {}).items()},
     )
-
-
-def _data(data: dict[str, Any]) -> dict[str, Any]:
-    return data | {"cost": Cost(*data["cost"])} if "cost" in data else data

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from itertools import islice
 from math import isfinite
-from numbers import Integral, Real
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +30,7 @@ from itslab.core import (
 )
 from itslab.handle import RunHandle
 from itslab.options import checked
+from itslab.study.record import encode
 from itslab.viz.panels import Begin, Panel, Watcher, complaint, ending
 
 # -- events as rows --------------------------------------------------------------------------------
@@ -112,7 +112,11 @@ class Feed:
         if isinstance(cost := event.data.get("cost"), Cost):
             self._computed += cost.seconds
         node, time = self.tree.nodes[event.node], self._time(event.time)
-        data = {n: plain(value) for n, value in event.data.items() if value not in (Cost(), "")}
+        *_, told = encode(event)
+        data = {name: _shown(value) for name, value in told.items()}
+        if "cost" in data:
+            *counts, seconds, flops = told["cost"]
+            data["cost"] = [*counts, float(f"{seconds:.6g}"), float(f"{flops / 1e9:.6g}")]
         if event.kind == "node":
             data = {name: data[name] for name in data if data[name] not in (None, "assistant")}
             if node.status == "open" or node.completion is not None:
@@ -156,27 +160,13 @@ class Feed:
         return round(self._shown, 3)
 
 
-def plain(value: Any) -> Any:
-    """Return a value as plain JSON, with numbers rounded to six digits.
-
-    Numbers that JSON lacks, such as nan, become their names. A cost becomes the list of its fields,
-    with FLOPs in units of 10⁹.
-    """
-    if value is None or isinstance(value, str | bool):
-        return value
-    if isinstance(value, Integral):
-        return int(value)
-    if isinstance(value, Real):
-        number = float(value)
-        return float(f"{number:.6g}") if isfinite(number) else str(number)
-    if isinstance(value, Cost):
-        counts = [value.prefilled, value.reused, value.decoded, value.calls]
-        return [*counts, plain(float(value.seconds)), plain(value.flops / 1e9)]
-    if isinstance(value, Mapping):
-        return {str(name): plain(each) for name, each in value.items()}
-    if isinstance(value, Sequence):
-        return [plain(each) for each in value]
-    return str(value)
+def _shown(value: Any) -> Any:
+    """Plain data without the numbers that JSON lacks, such as nan: they become their names."""
+    if isinstance(value, float):
+        return value if isfinite(value) else str(value)
+    if isinstance(value, dict):
+        return {name: _shown(each) for name, each in value.items()}
+    return [_shown(each) for each in value] if isinstance(value, list) else value
 
 
 # -- the view --------------------------------------------------------------------------------------
