@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import astuple
 from itertools import islice
 from math import isfinite
 from pathlib import Path
@@ -115,8 +116,7 @@ class Feed:
         *_, told = encode(event)
         data = {name: _shown(value) for name, value in told.items()}
         if "cost" in data:
-            *counts, seconds, flops = told["cost"]
-            data["cost"] = [*counts, float(f"{seconds:.6g}"), float(f"{flops / 1e9:.6g}")]
+            data["cost"] = _paid(told["cost"])
         if event.kind == "node":
             data = {name: data[name] for name in data if data[name] not in (None, "assistant")}
             if node.status == "open" or node.completion is not None:
@@ -158,6 +158,12 @@ class Feed:
         self._last = time
         self._shown = max(time - self._cut, self._computed, self._shown)
         return round(self._shown, 3)
+
+
+def _paid(cost: Sequence[float]) -> list[float]:
+    """The fields of a cost to six digits, with FLOPs in units of 10⁹."""
+    *counts, seconds, flops = cost
+    return [*counts, float(f"{seconds:.6g}"), float(f"{flops / 1e9:.6g}")]
 
 
 def _shown(value: Any) -> Any:
@@ -354,7 +360,7 @@ class TreeView(Watcher, AnyWidget):  # type: ignore[misc]
         costs: Mapping[str, Cost] = {} if self.result is None else self.result.costs
         if self.handle is not None:
             costs = self.handle.run.ledger.by_model
-        return {model: plain(cost) for model, cost in costs.items() if cost != Cost()}
+        return {model: _paid(astuple(cost)) for model, cost in costs.items() if cost != Cost()}
 
     def _unforkable(self) -> str:
         """Why nothing can go on from the nodes on view; empty if it can."""
