@@ -16,26 +16,25 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
-import math
 import queue
 import re
 import threading
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from itslab.backends.sequence import TextStream
+from itslab.backends.sequence import stream_seed
+from itslab.backends.servers import SERVERS, StreamedSample, speaks
 from itslab.core import (
     BackendError,
     Completion,
     Cost,
-    Finish,
     OnSample,
     OnText,
     OptionError,
@@ -56,51 +55,6 @@ FIXES = {
     404: "check the model's name, and base_url, which mostly ends in /v1; or pass server=",
     422: "if it does not know an option, tell the kind of server with server=",
     429: "lower width=, or raise patience=",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class Server:
-    """What a kind of server understands beyond OpenAI's own options.
-
-    Args:
-        owner: what its list of models says in ``owned_by``.
-        options: sent with every call. They switch off what the server would do by itself, such as
-            the penalties of a model's generation_config, and make it tell what it did.
-        all_tokens: its ``top_k`` for all tokens; None if it knows neither top_k nor min_p.
-        stops: it ends a sample at a stop string and keeps the string, so that it is seen here. The
-            others do not tell a stop string from the end of the turn: there the stream is searched
-            and closed here, and what the server decodes until it notices is not counted.
-        continues: it can continue the model's own turn.
-        logprobs: it can stream log-probabilities.
-    """
-
-    owner: str
-    options: Mapping[str, Any]
-    all_tokens: int | None = None
-    stops: bool = False
-    continues: bool = False
-    logprobs: bool = True
-
-
-_USAGE = {"stream_options": {"include_usage": True}}
-_RUNNING_USAGE = {"stream_options": {"include_usage": True, "continuous_usage_stats": True}}
-_VLLM = _RUNNING_USAGE | {"repetition_penalty": 1.0, "include_stop_str_in_output": True}
-_SGLANG = _RUNNING_USAGE | {
-    "repetition_penalty": 1.0,
-    "no_stop_trim": True,
-    "separate_reasoning": False,
-}
-_LLAMA = _USAGE | {"repeat_penalty": 1.0, "timings_per_token": True, "reasoning_format": "none"}
-SERVERS = {
-    "vllm": Server("vllm", _VLLM, all_tokens=-1, stops=True, continues=True),
-    "sglang": Server("sglang", _SGLANG, all_tokens=-1, stops=True, continues=True),
-    "llama-server": Server("llamacpp", _LLAMA, all_tokens=0, continues=True),
-    # python -m llama_cpp.server. Its streams tell no usage, so prompt tokens are not counted; with
-    # log-probabilities they lose characters that span tokens; and the next call breaks them off,
-    # unless it is started with --interrupt_requests false.
-    "llama-cpp-python": Server("me", {"repeat_penalty": 1.0}, all_tokens=0, logprobs=False),
-    "openai": Server("openai", _USAGE),
 }
 
 
@@ -226,8 +180,8 @@ class Remote:
                 if piece and on_text:
                     on_text(call.i, call.j, piece)
                 if call.ended:
-                    if call.refused:
-                        said = self._masked(call.refused)
+                    if call.sample.refused:
+                        said = self._masked(call.sample.refused)
                         text = f"{self.base_url} ended sample {call.index} for {said!r}"
                         warnings.warn(text, stacklevel=2)
                     deliver(call)
@@ -268,7 +222,7 @@ class Remote:
             "temperature": sampling.temperature,
             "top_p": sampling.top_p,
             self._limit: sampling.max_tokens,
-            "seed": _stream_seed(request.seed, index, messages),
+            "seed": stream_seed(json.dumps([request.seed, index, messages]).encode()),
             "stream": True,
             "extra_body": extra,
         }
@@ -320,10 +274,10 @@ class Remote:
             with opened as chunks:
                 spoken, most = 0, call.body[self._limit]
                 for chunk in chunks:
-                    spoken += _speaks(chunk)
+                    spoken += speaks(chunk)
                     order.news.put((call, "chunk", chunk))
                     ended = ended or any(choice.finish_reason for choice in chunk.choices or ())
-                    if call.closed or order.halt.is_set() or spoken > most:
+                    if call.sample.complete or order.halt.is_set() or spoken > most:
                         return
         except OpenAIError:
             raise
@@ -337,25 +291,23 @@ class Remote:
 
     def _completion(self, call: _Call) -> Completion:
         """What has come of a sample, priced."""
-        tries = (call.lost, call.usage)
+        sample, offsets = call.sample, call.sample.text.offsets
+        tries = (call.lost, sample.usage)
         paid = sum((self.shape.price(cost) if self.shape else cost for cost in tries), Cost())
         began = call.began
         under_way = 0.0 if began is None else self._clock.tick(0) - began
-        told = len(call.logprobs) >= len(call.text.offsets)
+        known = len(sample.logprobs) >= len(offsets)
+        whole = call.ended and not sample.refused
         return Completion(
-            text=call.text.text,
-            logprobs=tuple(call.logprobs[: len(call.text.offsets)]) if told else (),
-            offsets=tuple(call.text.offsets) if told else (),
-            finish=call.finish if call.ended and call.finish and not call.refused else "cancelled",
-            cost=replace(
-                paid,
-                calls=min(call.tries, 1),
-                seconds=call.seconds + under_way,
-            ),
+            text=sample.text.text,
+            logprobs=tuple(sample.logprobs[: len(offsets)]) if known else (),
+            offsets=tuple(offsets) if known else (),
+            finish=sample.finish if whole and sample.finish else "cancelled",
+            cost=replace(paid, calls=min(call.tries, 1), seconds=call.seconds + under_way),
             index=call.index,
-            choices=call.choices,
+            choices=sample.choices,
             shape=self.shape,
-            refused=self._masked(call.refused),
+            refused=self._masked(sample.refused),
         )
 
     def _ask(self) -> str:
@@ -428,99 +380,20 @@ class _Call:
         self.seconds = 0.0
         self.began: float | None = None  # the try under way, by the clock
         self.ended = False
-        self.closed = False  # tells the worker that nothing more is wanted
-        self.lost = self.usage = Cost()
-        self._sampling = request.sampling
-        self._stops = stops
-        self._begin()
-
-    def _begin(self) -> None:
-        self.lost += self.usage  # of a try whose stream broke
-        self.usage = Cost()
-        self.text = TextStream(self._sampling.stop, self._sampling.include_stop)
-        self.logprobs: list[float] = []
-        self.choices: tuple[float, ...] = ()
-        self.finish: Finish | None = None
-        self.refused = ""  # why the server ended it, if for a reason of its own
-        self._pushed = 0
-        self._full = False  # and yet there was more
-        self._mark = ""  # of reasoning, before the next text
-        self._reasons = False
+        self.lost = Cost()  # of tries whose stream broke
+        self._sampling, self._stops = request.sampling, stops
+        self.sample = StreamedSample(self._sampling, self._stops)
 
     def take(self, event: str, data: Any) -> str:
         """Read what a worker passed on; return the text that is new."""
         if event == "begin":
-            self._begin()
+            self.lost += self.sample.usage
+            self.sample = StreamedSample(self._sampling, self._stops)
         elif event == "end":
             self.ended = True
         else:
-            self._read(data)
-        return self.text.fresh(final=self.finish is not None)
-
-    def _read(self, chunk: Any) -> None:
-        for choice in chunk.choices or ():
-            if not self.finish:
-                self._extend(choice)
-                self.finish = self._finished(choice.finish_reason)
-                # More than was asked for is neither read nor waited for.
-                self.closed = self._full or (self.text.stopped and not self._stops)
-        timings = (chunk.model_extra or {}).get("timings")  # llama-server's
-        if chunk.usage:
-            details = chunk.usage.prompt_tokens_details
-            reused = getattr(details, "cached_tokens", 0) or 0
-            new = max((chunk.usage.prompt_tokens or 0) - reused, 0)
-            decoded = chunk.usage.completion_tokens or self.usage.decoded
-            self.usage = Cost(new, reused, decoded)
-        elif timings:
-            told = [timings.get(name) or 0 for name in ("prompt_n", "cache_n", "predicted_n")]
-            self.usage = Cost(told[0], told[1], told[2] or self.usage.decoded)
-
-    def _finished(self, reason: str | None) -> Finish | None:
-        if self.text.stopped:
-            return "stop"
-        if self._full or reason == "length":
-            return "length"
-        if reason not in (None, "stop"):
-            self.refused = str(reason)
-        return "end" if reason else None  # a stop string is seen in the text
-
-    def _extend(self, choice: Any) -> None:
-        """Append the text of a chunk, which may hold several tokens.
-
-        Reasoning that a server parts from the text is put before it, within <think>, as the model
-        itself writes it.
-        """
-        delta, entries = choice.delta, (choice.logprobs and choice.logprobs.content) or [None]
-        thought = getattr(delta, "reasoning", None) or getattr(delta, "reasoning_content", None)
-        text = getattr(delta, "content", None) or ""
-        if thought and not self._reasons:
-            self._mark, self._reasons = "<think>", True
-        if thought and text:  # whose log-probabilities are whose is not told
-            self._push(thought, None)
-            entries, thought = [None], ""
-        if text and self._reasons:
-            self._mark, self._reasons = "</think>", False
-        text = thought or text
-        for entry in entries[:-1]:
-            token = entry.token or ""
-            self._push(text[: len(token)], entry)
-            text = text[len(token) :]
-        # What spells nothing at the end of the turn is the token that ends it.
-        if text or (entries[-1] and not choice.finish_reason):
-            self._push(text, entries[-1])
-
-    def _push(self, text: str, entry: Any) -> None:
-        self._full = self._full or self._pushed == self._sampling.max_tokens
-        if self.text.stopped or self._full:
-            return
-        self._pushed += 1
-        self.text.push(0, f"{self._mark}{text}".encode(errors="replace"))
-        self._mark = ""
-        self.usage = replace(self.usage, decoded=self.usage.decoded + 1)  # until the server tells
-        if entry and entry.logprob is not None:
-            self.logprobs.append(min(entry.logprob, 0.0))
-        if entry and not self.choices:
-            self.choices = tuple(_likelihood(text, entry) for text in self._sampling.choices)
+            self.sample.read(data)
+        return self.sample.text.fresh(final=self.sample.finish is not None)
 
 
 class _Clock:
@@ -550,22 +423,6 @@ class _BrokenStreamError(Exception):
 
 class _LateError(Exception):
     """An answer still dripped when its time was over."""
-
-
-def _stream_seed(seed: int, index: int, messages: object) -> int:
-    """31 bits, which every server takes. Other prompts get other random streams."""
-    key = json.dumps([seed, index, messages]).encode()
-    return int.from_bytes(hashlib.blake2b(key, digest_size=4).digest(), "little") >> 1
-
-
-def _likelihood(text: str, entry: Any) -> float:
-    """Log-probability that a text begins with one of the likeliest tokens told; −inf if none."""
-    told = [
-        likely
-        for likely in entry.top_logprobs or ()
-        if likely.token and likely.logprob is not None and text.startswith(likely.token)
-    ]
-    return max((likely.logprob for likely in told), default=-math.inf)
 
 
 def _secrets(base_url: str, api_key: str) -> list[str]:
@@ -611,12 +468,6 @@ def _bound(response: Any) -> None:
             self.stream.close()
 
     response.stream = Bound(response.stream)
-
-
-def _speaks(chunk: Any) -> bool:
-    deltas = [choice.delta for choice in chunk.choices or ()]
-    names = ("content", "reasoning", "reasoning_content")
-    return any(getattr(delta, name, None) for delta in deltas for name in names)
 
 
 def _redirected(error: BaseException) -> bool:

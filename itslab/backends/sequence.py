@@ -85,7 +85,8 @@ class ActiveSequence(Entry):
         self.index = request.first + place[1]
         self.tokens = prompt
         self.text = TextStream(sampling.stop, sampling.include_stop, before)
-        self.sampler = Sampler(sampling, _stream_seed(request.seed, self.index, prompt))
+        key = f"{request.seed}/{self.index}/".encode() + array("i", prompt).tobytes()
+        self.sampler = Sampler(sampling, stream_seed(key))
         self.logprobs: list[float] = []
         self.token_signals: list[tuple[float, float, float]] = []  # as in Signals, by token
         self.state: tuple[float, ...] = ()
@@ -163,9 +164,11 @@ class Drawn(NamedTuple):
     choices: tuple[float, ...]
 
 
-def _stream_seed(seed: int, index: int, prompt: Tokens) -> int:
-    """31 bits: llama.cpp takes 2³² - 1 for "a random seed". Other prompts get other streams."""
-    key = f"{seed}/{index}/".encode() + array("i", prompt).tobytes()
+def stream_seed(key: bytes) -> int:
+    """The seed of a sample's random stream, by what names it. 31 bits, which every server takes.
+
+    llama.cpp takes 2³² - 1 for "a random seed".
+    """
     return int.from_bytes(hashlib.blake2b(key, digest_size=4).digest(), "little") >> 1
 
 

@@ -1,0 +1,172 @@
+"""What servers of OpenAI's chat completions understand, and how a streamed sample is read."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from itslab.backends.sequence import TextStream
+from itslab.core import Cost, Finish, Sampling
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """What a kind of server understands beyond OpenAI's own options.
+
+    Args:
+        owner: what its list of models says in ``owned_by``.
+        options: sent with every call. They switch off what the server would do by itself, such as
+            the penalties of a model's generation_config, and make it tell what it did.
+        all_tokens: its ``top_k`` for all tokens; None if it knows neither top_k nor min_p.
+        stops: it ends a sample at a stop string and keeps the string, so that it is seen here. The
+            others do not tell a stop string from the end of the turn: there the stream is searched
+            and closed here, and what the server decodes until it notices is not counted.
+        continues: it can continue the model's own turn.
+        logprobs: it can stream log-probabilities.
+    """
+
+    owner: str
+    options: Mapping[str, Any]
+    all_tokens: int | None = None
+    stops: bool = False
+    continues: bool = False
+    logprobs: bool = True
+
+
+_USAGE = {"stream_options": {"include_usage": True}}
+_RUNNING_USAGE = {"stream_options": {"include_usage": True, "continuous_usage_stats": True}}
+_VLLM = _RUNNING_USAGE | {"repetition_penalty": 1.0, "include_stop_str_in_output": True}
+_SGLANG = _RUNNING_USAGE | {
+    "repetition_penalty": 1.0,
+    "no_stop_trim": True,
+    "separate_reasoning": False,
+}
+_LLAMA = _USAGE | {"repeat_penalty": 1.0, "timings_per_token": True, "reasoning_format": "none"}
+SERVERS = {
+    "vllm": Server("vllm", _VLLM, all_tokens=-1, stops=True, continues=True),
+    "sglang": Server("sglang", _SGLANG, all_tokens=-1, stops=True, continues=True),
+    "llama-server": Server("llamacpp", _LLAMA, all_tokens=0, continues=True),
+    # python -m llama_cpp.server. Its streams tell no usage, so prompt tokens are not counted; with
+    # log-probabilities they lose characters that span tokens; and the next call breaks them off,
+    # unless it is started with --interrupt_requests false.
+    "llama-cpp-python": Server("me", {"repeat_penalty": 1.0}, all_tokens=0, logprobs=False),
+    "openai": Server("openai", _USAGE),
+}
+
+
+class StreamedSample:
+    """A sample as its stream tells it, chunk by chunk.
+
+    Args:
+        sampling: what was asked for.
+        stops: whether the server ends a sample at a stop string.
+
+    Attributes:
+        text: what was said so far.
+        logprobs: of its tokens, nats, as far as they were told.
+        choices: log-probability that it begins with each of ``sampling.choices``.
+        usage: tokens, as the server counts them.
+        finish: how it ended.
+        refused: why the server ended it, if for a reason of its own.
+    """
+
+    def __init__(self, sampling: Sampling, stops: bool) -> None:
+        self._sampling, self._stops = sampling, stops
+        self.text = TextStream(sampling.stop, sampling.include_stop)
+        self.logprobs: list[float] = []
+        self.choices: tuple[float, ...] = ()
+        self.usage = Cost()
+        self.finish: Finish | None = None
+        self.refused = ""
+        self._pushed = 0
+        self._full = False  # and yet there was more
+        self._mark = ""  # of reasoning, before the next text
+        self._reasons = False
+
+    @property
+    def complete(self) -> bool:
+        """Whether what the server may still say is not wanted."""
+        return self._full or (self.text.stopped and not self._stops)
+
+    def read(self, chunk: Any) -> None:
+        """Take what a chunk adds."""
+        for choice in chunk.choices or ():
+            if not self.finish:
+                self._extend(choice)
+                self.finish = self._finished(choice.finish_reason)
+        timings = (chunk.model_extra or {}).get("timings")  # llama-server's
+        if chunk.usage:
+            details = chunk.usage.prompt_tokens_details
+            reused = getattr(details, "cached_tokens", 0) or 0
+            new = max((chunk.usage.prompt_tokens or 0) - reused, 0)
+            decoded = chunk.usage.completion_tokens or self.usage.decoded
+            self.usage = Cost(new, reused, decoded)
+        elif timings:
+            told = [timings.get(name) or 0 for name in ("prompt_n", "cache_n", "predicted_n")]
+            self.usage = Cost(told[0], told[1], told[2] or self.usage.decoded)
+
+    def _finished(self, reason: str | None) -> Finish | None:
+        if self.text.stopped:
+            return "stop"
+        if self._full or reason == "length":
+            return "length"
+        if reason not in (None, "stop"):
+            self.refused = str(reason)
+        return "end" if reason else None  # a stop string is seen in the text
+
+    def _extend(self, choice: Any) -> None:
+        """Append the text of a chunk, which may hold several tokens.
+
+        Reasoning that a server parts from the text is put before it, within <think>, as the model
+        itself writes it.
+        """
+        delta, entries = choice.delta, (choice.logprobs and choice.logprobs.content) or [None]
+        thought = getattr(delta, "reasoning", None) or getattr(delta, "reasoning_content", None)
+        text = getattr(delta, "content", None) or ""
+        if thought and not self._reasons:
+            self._mark, self._reasons = "<think>", True
+        if thought and text:  # whose log-probabilities are whose is not told
+            self._push(thought, None)
+            entries, thought = [None], ""
+        if text and self._reasons:
+            self._mark, self._reasons = "</think>", False
+        text = thought or text
+        for entry in entries[:-1]:
+            token = entry.token or ""
+            self._push(text[: len(token)], entry)
+            text = text[len(token) :]
+        # What spells nothing at the end of the turn is the token that ends it.
+        if text or (entries[-1] and not choice.finish_reason):
+            self._push(text, entries[-1])
+
+    def _push(self, text: str, entry: Any) -> None:
+        self._full = self._full or self._pushed == self._sampling.max_tokens
+        if self.text.stopped or self._full:
+            return
+        self._pushed += 1
+        self.text.push(0, f"{self._mark}{text}".encode(errors="replace"))
+        self._mark = ""
+        self.usage = replace(self.usage, decoded=self.usage.decoded + 1)  # until the server tells
+        if entry and entry.logprob is not None:
+            self.logprobs.append(min(entry.logprob, 0.0))
+        if entry and not self.choices:
+            self.choices = tuple(_likelihood(text, entry) for text in self._sampling.choices)
+
+
+def speaks(chunk: Any) -> bool:
+    """Whether a chunk holds text."""
+    deltas = [choice.delta for choice in chunk.choices or ()]
+    names = ("content", "reasoning", "reasoning_content")
+    return any(getattr(delta, name, None) for delta in deltas for name in names)
+
+
+def _likelihood(text: str, entry: Any) -> float:
+    """Log-probability that a text begins with one of the likeliest tokens told; −inf if none."""
+    told = [
+        likely
+        for likely in entry.top_logprobs or ()
+        if likely.token and likely.logprob is not None and text.startswith(likely.token)
+    ]
+    return max((likely.logprob for likely in told), default=-math.inf)
