@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import pytest
-from fake_model import FakeModel
 
 from itslab.answers import extract
 from itslab.backends.llama import Llama
@@ -32,10 +31,11 @@ from itslab.strategies import CheckedRefine, MCTSr, Reflexion, RepairWithTests, 
 from itslab.strategies.mctsr import Version
 from itslab.strategies.refinement import CRITIQUE, LONGEST_NOTE, remark
 from itslab.tasks.programs import extract_program, visible_tests
+from itslab.testing import ScriptedModel
 
 
 @dataclass
-class FakeTalker(FakeModel):
+class FakeTalker(ScriptedModel):
     """A model that answers by a rule.
 
     Args:

@@ -9,7 +9,6 @@ from functools import partial
 
 import numpy as np
 import pytest
-from fake_model import FakeModel
 
 from itslab.backends.llama import Llama
 from itslab.core import (
@@ -34,6 +33,7 @@ from itslab.strategies import BestOfN, SelfConsistency
 from itslab.study.runner import solve_all
 from itslab.study.samples import Samples
 from itslab.tasks import Task
+from itslab.testing import ScriptedModel
 from itslab.verifiers import ByProblem, Calibrated, Critic, Judge
 
 SHORT = Sampling(temperature=1, max_tokens=8)
@@ -300,7 +300,7 @@ def test_a_function_strategy_in_a_fork_goes_on_from_the_node(llm: Llama) -> None
 # -- verifiers buy through the run: followed on paper ----------------------------------------------
 
 
-class Ten(FakeModel):
+class Ten(ScriptedModel):
     """Every sample costs ten tokens, or as many as it may have."""
 
     def draw(self, request: Request, index: int) -> Completion:

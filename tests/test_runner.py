@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from fake_model import FakeModel
 
 from itslab.backends.bank import Bank
 from itslab.backends.llama import Llama
@@ -32,6 +31,7 @@ from itslab.strategies import ChainOfThought, SelfConsistency
 from itslab.study.progress import Progress
 from itslab.study.runner import solve_all
 from itslab.tasks import Task
+from itslab.testing import ScriptedModel
 
 BRIEF = ChainOfThought(instruction="", sampling=Sampling(temperature=0, max_tokens=6))
 
@@ -166,7 +166,7 @@ def test_the_results_equal_those_of_solve(llm: Llama) -> None:
     assert result.answer == alone.answer
 
 
-class Short(FakeModel):
+class Short(ScriptedModel):
     """Has no room for the number 1."""
 
     def draw(self, request: Request, index: int) -> Completion:

@@ -4,12 +4,11 @@ import math
 import random
 import re
 import zlib
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
-from fake_model import FakeModel
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -46,51 +45,21 @@ from itslab.strategies.abmcts import Attempt
 from itslab.strategies.mcts import Search, Step
 from itslab.strategies.particles import effective_size, multinomial, systematic, tempered
 from itslab.strategies.trees import puct, thompson, uct
+from itslab.testing import ScriptedModel, ScriptedSteps
+from itslab.testing import ScriptedVerifier as Points
 from itslab.verifiers import Ballot
 
 LETTER = Sampling(max_tokens=1)
 
 
 @dataclass
-class FakeLetters(FakeModel):
-    """A model that writes a letter a step: the next one of an order, round and round.
+class FakeLetters(ScriptedSteps):
+    """Writes a letter a step, of which b and d are likelier than a and c."""
 
-    Args:
-        order: of the letters, the same everywhere or by what was written before; where that is not
-            told, the turn is closed.
-        ends: letters that close the turn.
-    """
-
-    order: str | dict[str, str]
-    ends: str = ".x"
-    drawn: dict[str, int] = field(default_factory=dict)
-
-    def draw(self, request: Request, index: int) -> Completion:
-        written = request.prefix_text
-        order = self.order if isinstance(self.order, str) else self.order.get(written)
-        if order is None:
-            return Completion("", cost=Cost(decoded=1, calls=1))
-        place = self.drawn[written] = self.drawn.get(written, -1) + 1
-        letter = order[place % len(order)]
-        likely = -1.0 - ord(letter) % 2  # b and d are likelier than a and c
-        return Completion(
-            letter,
-            (ord(letter),),
-            (likely,),
-            (1,),
-            "end" if letter in self.ends else "stop",
-            Cost(decoded=1, calls=1),
-        )
-
-
-@dataclass(frozen=True)
-class Points:
-    """Scores what was written so far by a table; what is not in it gets 0."""
-
-    table: dict[str, float]
-
-    def __call__(self, prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
-        return [Verdict(self.table.get(node.turn_text, 0.0)) for node in nodes]
+    ends: Collection[str] = ".x"
+    logprobs: Mapping[str, float] = field(
+        default_factory=lambda: {chr(i): -1.0 - i % 2 for i in range(128)}
+    )
 
 
 def search(strategy: Strategy, order: str | dict[str, str]) -> Result:
@@ -104,7 +73,7 @@ def alive(result: Result, depth: int) -> set[str]:
 
 
 @dataclass
-class Voter(FakeModel):
+class Voter(ScriptedModel):
     """Chooses among the options shown in proportion to what they are worth to it."""
 
     worth: dict[str, float]
@@ -149,7 +118,10 @@ def test_dvts_keeps_the_best_of_each_subtree() -> None:
 
 
 def test_a_finished_chain_keeps_its_place_until_something_better_takes_it() -> None:
-    beam, script = BeamSearch(Points({}), width=2, expand=2, depth=2), {"": "a.", "a": "c."}
+    beam, script = (
+        BeamSearch(Points({}), width=2, expand=2, depth=2),
+        {"": "a.", "a": "c."},
+    )
     kept = Points({"a": 0.5, ".": 0.6, "ac": 0.3, "a.": 0.4})
     assert search(replace(beam, verifier=kept), script).answer == "."
     ousted = Points({"a": 0.5, ".": 0.1, "ac": 0.3, "a.": 0.4})
@@ -318,7 +290,7 @@ def test_particles_vote_with_their_weights() -> None:
     points = Points({"a.": 0.9, "bx": 0.3, "cx": 0.3})
     strategy = ParticleFilter(points, n=3, depth=2, threshold=0, final="vote", sampling=LETTER)
     script = FakeLetters({"": "abc", "a": ".", "b": "x", "c": "x"})
-    even = replace(points, table=points.table | {"a": 1.0, "b": 1.0, "c": 1.0})
+    even = replace(points, table=points.scores | {"a": 1.0, "b": 1.0, "c": 1.0})
     result = solve("?", replace(strategy, verifier=even), script, extract=lambda t: t[1:] or None)
     assert result.answer == "."  # 0.9 against 0.6
 
@@ -636,7 +608,7 @@ def test_scores_outside_the_unit_interval_are_refused() -> None:
 
 
 @dataclass
-class Recital(FakeModel):
+class Recital(ScriptedModel):
     """Says one text, a character a token."""
 
     text: str = "3+0=3\n3+1=4\n4+5=9."
@@ -734,7 +706,7 @@ def test_a_forced_answer_is_finished_and_a_cut_chain_is_not() -> None:
 
 
 @dataclass
-class World(FakeModel):
+class World(ScriptedModel):
     """Spells words: the right letter at each place by chance, otherwise any; a letter a token.
 
     Args:

@@ -13,13 +13,13 @@ from types import ModuleType
 
 import numpy as np
 import pytest
-from fake_model import FakeModel
 
 from itslab.core import Node, OptionError, Problem, Prompt
 from itslab.run import Run, Strategy
 from itslab.spec import spec
 from itslab.strategies import MCTS, BeamSearch, BestOfN
 from itslab.tasks import Task
+from itslab.testing import ScriptedModel
 from itslab.verifiers import ByProblem, Checker, Confidence
 
 
@@ -48,8 +48,8 @@ def test_a_verifier_that_is_a_function_is_known_by_its_source() -> None:
 
 
 def test_a_model_is_known_by_its_name_and_digest() -> None:
-    model, same, other = FakeModel(), FakeModel(), FakeModel(digest="other")
-    assert (spec(model).name, spec(model)) == ("fake", spec(same))
+    model, same, other = ScriptedModel(), ScriptedModel(), ScriptedModel(digest="other")
+    assert (spec(model).name, spec(model)) == ("scripted", spec(same))
     assert spec(model).digest != spec(other).digest
 
 

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from fake_model import FakeModel
 
 from itslab import answers
 from itslab.backends.bank import Bank
@@ -48,6 +47,7 @@ from itslab.strategies import (
     SelfRefine,
     TreeOfThoughts,
 )
+from itslab.testing import ScriptedModel
 
 SHORT = Sampling(temperature=1, max_tokens=16)
 PROMPT = "What is 2 + 3?"
@@ -165,7 +165,7 @@ def test_a_thinking_budget_out_of_range_is_refused() -> None:
 
 
 @dataclass
-class FakeScript(FakeModel):
+class FakeScript(ScriptedModel):
     """Samples written down in advance."""
 
     texts: list[str]
@@ -262,7 +262,7 @@ def test_on_a_draw_the_earlier_one_stays():
     assert [result.tree.nodes[event.node].text for event in events] == ["2", "4", "3", "5"]
 
 
-class FakeThinker(FakeModel):
+class FakeThinker(ScriptedModel):
     """A turn for each request: text, finish reason, tokens."""
 
     def __init__(self, *turns: tuple[str, Finish, int]) -> None:

@@ -44,10 +44,10 @@ def test_strategies_run_are_recorded_and_replayed_and_llama_cpp_is_never_importe
 ) -> None:
     program = """
 import itslab as its
-from fake_model import FakeModel
+from itslab.testing import ScriptedModel
 
 
-class Script(FakeModel):
+class Script(ScriptedModel):
     def draw(self, request, index):
         text = f"First, 2 + {index} = {2 + index}.\\n\\nThe answer is {index % 2}."
         cost = its.Cost(prefilled=3, decoded=3, calls=1)

@@ -1,5 +1,18 @@
-"""Ways to spend compute on a prompt, in four families: chains, samples, search, refinement."""
+"""Ways to spend compute on a prompt, in four families: chains, samples, search, refinement.
 
+Strategies of other packages are entry points in the group ``itslab.strategies``; see
+``itslab.plugins``. ``find`` knows both by name.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable
+from typing import cast
+
+from itslab import plugins
+from itslab.options import OptionError, Text, checked
+from itslab.run import Strategy
 from itslab.strategies.abmcts import ABMCTS
 from itslab.strategies.beams import DVTS, BeamSearch, TreeOfThoughts
 from itslab.strategies.chains import ChainOfThought, Direct, ExtendedThinking
@@ -30,4 +43,30 @@ __all__ = [
     "SelfConsistency",
     "SelfRefine",
     "TreeOfThoughts",
+    "find",
 ]
+
+GROUP: plugins.Group = "itslab.strategies"
+"""Entry points of other packages: strategies' classes, or functions of options that return one."""
+
+
+@checked
+def find(name: Text) -> Callable[..., Strategy]:
+    """Return a strategy's class by its name, to be called with its options.
+
+    Args:
+        name: of the package's own, such as ``BeamSearch``, or one that another package registers.
+
+    Raises:
+        OptionError: there is no such strategy, or what is registered cannot be called.
+        ItslabError: the other package cannot be imported.
+    """
+    own = {key: globals()[key] for key in __all__ if isinstance(globals()[key], type)}
+    made = own.get(name) or plugins.find(GROUP, name)
+    if made is None:
+        known = [*own, *plugins.names(GROUP)]
+        close = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or sorted(known)
+        raise OptionError(f"unknown strategy {name!r}: did you mean {' or '.join(close)}?")
+    if not callable(made):
+        raise OptionError(f"the strategy {name!r} is {type(made).__name__}, not a class")
+    return cast(Callable[..., Strategy], made)

@@ -1,6 +1,7 @@
 """Tasks: problems with gold answers, an extractor and a grader.
 
-``load`` is the way in; a further source of problems is one line in ``LOADERS``.
+``load`` is the way in. A further source of problems is one line in ``LOADERS`` or, of another
+package, an entry point in the group ``itslab.tasks``; see ``itslab.plugins``.
 """
 
 from __future__ import annotations
@@ -9,8 +10,9 @@ import difflib
 import inspect
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
+from itslab import plugins
 from itslab.core import TaskError, require
 from itslab.options import Count, Text, Whole, checked
 from itslab.tasks.files import SUFFIXES, from_file, gsm8k
@@ -20,6 +22,9 @@ from itslab.tasks.puzzles import countdown, puzzle24
 from itslab.tasks.task import Grader, Task, grade
 
 __all__ = ["LOADERS", "Grader", "Task", "grade", "load"]
+
+GROUP: plugins.Group = "itslab.tasks"
+"""Entry points of other packages: functions of n and seed that return a ``Task``."""
 
 LOADERS: dict[str, Callable[..., Task]] = {
     "gsm_symbolic": gsm_symbolic,
@@ -35,7 +40,8 @@ def load(name: Text, n: Count | None = None, seed: Whole | None = 0, **options: 
     """Return a task by its name, or from a JSONL or parquet file by its path.
 
     Args:
-        name: one of ``LOADERS``, a path, or ``reasoning_gym/<name>`` for any of its data sets.
+        name: one of ``LOADERS``, a name that another package registers, a path, or
+            ``reasoning_gym/<name>`` for any of its data sets.
         n: how many problems; None takes all, which a generator does not have.
         seed: names the problems of a generator; of a fixed set, which ones and in which order
             (None keeps the set's own). Fewer problems of a seed are the first of more.
@@ -43,21 +49,34 @@ def load(name: Text, n: Count | None = None, seed: Whole | None = 0, **options: 
             ``gsm8k`` and ``numbers`` of ``countdown``.
 
     Raises:
-        TaskError: the task is unknown, or its data cannot be had or read.
+        TaskError: the task is unknown, or its data cannot be had or read; or what another package
+            registers returns no task.
         OptionError: an option is unknown or out of range.
     """
     if name.startswith(PREFIX):
         require(not options, "options", options, "left out for a data set of reasoning-gym")
         found = partial(reasoning_gym, name.removeprefix(PREFIX))
         return found(n=n, seed=seed)  # type: ignore[arg-type]  # it refuses None
-    loader = partial(from_file, path=name) if name.endswith(SUFFIXES) else LOADERS.get(name)
+    loader = partial(from_file, path=name) if name.endswith(SUFFIXES) else _loader(name)
+    valid = sorted(set(inspect.signature(loader).parameters) - {"n", "seed", "path", "name"})
+    for option in options:
+        require(option in valid, "option", option, " or ".join(valid) or "left out: there are none")
+    task = loader(n, seed, **options)
+    if not isinstance(task, Task):
+        raise TaskError(f"the loader of {name!r} returned {type(task).__name__}, not a Task")
+    return task
+
+
+def _loader(name: str) -> Callable[..., Task]:
+    """The loader of this name: ours, or another package's."""
+    loader = LOADERS.get(name) or plugins.find(GROUP, name)
     if loader is None:
-        close = difflib.get_close_matches(name, LOADERS, n=3, cutoff=0.4) or list(LOADERS)
+        known = [*LOADERS, *plugins.names(GROUP)]
+        close = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or known
         raise TaskError(
             f"unknown task {name!r}: did you mean {' or '.join(map(repr, close))}? "
             f"A file is named by its path, ending in {' or '.join(SUFFIXES)}"
         )
-    valid = sorted(set(inspect.signature(loader).parameters) - {"n", "seed", "path", "name"})
-    for option in options:
-        require(option in valid, "option", option, " or ".join(valid) or "left out: there are none")
-    return loader(n, seed, **options)
+    if not callable(loader):
+        raise TaskError(f"the loader of {name!r} is {type(loader).__name__}, not a function")
+    return cast(Callable[..., Task], loader)
