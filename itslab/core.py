@@ -692,8 +692,8 @@ class Scorer(Protocol):
         ...
 
 
-class Till(Protocol):
-    """What a verifier sees of a run: the till through which it buys; see ``Run``."""
+class Account(Protocol):
+    """What a verifier sees of a run: the account that pays for what it draws; see ``Run``."""
 
     @property
     def prompt(self) -> Prompt | None:
@@ -723,7 +723,7 @@ class Verifier(Protocol):
 
     A function or an object that is called as ``(prompt, nodes)``. One that draws, or that asks one
     that draws, is called as ``(run, prompt, nodes)`` instead and buys all through the run (a
-    ``Till``), so that budget, stop and seed hold for it as for samples. It returns one score or
+    ``Account``), so that budget, stop and seed hold for it as for samples. It returns one score or
     ``Verdict`` for each node, in their order.
     """
 

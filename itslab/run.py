@@ -2,9 +2,9 @@
 
 A strategy gets a ``Run`` and spends through four verbs: ``reply`` opens a turn, ``extend`` buys
 continuations, ``append`` writes into the model's own turn, ``score`` buys verdicts. A verifier that
-draws buys through the same run: ``ask`` samples, ``rate`` scores of a reward model. Since there is
-no other till, discarded branches, truncated samples and a judge's tokens are all paid for, and a
-budget holds whatever the strategy does.
+draws buys through the same run: ``ask`` samples, ``rate`` scores of a reward model. Nothing is
+bought elsewhere, so discarded branches, truncated samples and a judge's tokens are all paid for,
+and a budget holds whatever the strategy does.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The till: budgets hold, costs are complete, runs can be stopped, trees are well formed."""
+"""Runs: budgets hold, costs are complete, they can be stopped, trees are well formed."""
 
 import itertools
 import math

@@ -10,7 +10,17 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from itslab import answers
-from itslab.core import Cost, Extractor, Node, Problem, Prompt, Till, Verdict, Verifier, as_messages
+from itslab.core import (
+    Account,
+    Cost,
+    Extractor,
+    Node,
+    Problem,
+    Prompt,
+    Verdict,
+    Verifier,
+    as_messages,
+)
 from itslab.options import Options, Positive, Text
 from itslab.sandbox import Examine, examine
 
@@ -128,7 +138,7 @@ class ByProblem:
     verifiers: Mapping[str, Verifier] = field(repr=False)
     prompts: Mapping[str, str] = field(repr=False, default_factory=dict)
 
-    def __call__(self, run: Till, prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
+    def __call__(self, run: Account, prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
         """Let the problem's own verifier score."""
         asked = prompt if run.prompt is None else run.prompt
         known = self._named(asked) if run.problem is None else [run.problem]

@@ -19,7 +19,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from itslab.core import Completion, Node, Prompt, Till, Verdict, Verifier, require
+from itslab.core import Account, Completion, Node, Prompt, Verdict, Verifier, require
 from itslab.options import Options, check
 
 Measure = Literal["mean_logprob", "min_logprob", "entropy", "certainty", "deepconf", "lowest_group"]
@@ -110,7 +110,7 @@ class Calibrated(Options):
     slope: float = 1.0
     intercept: float = 0.0
 
-    def __call__(self, run: Till, prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
+    def __call__(self, run: Account, prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
         """Read the verifier's verdicts off the curve."""
         return [
             replace(verdict, score=self._probability(verdict.score))

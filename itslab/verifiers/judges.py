@@ -14,6 +14,7 @@ from dataclasses import dataclass, fields, replace
 from typing import Any, NamedTuple
 
 from itslab.core import (
+    Account,
     Backend,
     Cost,
     Drawn,
@@ -22,7 +23,6 @@ from itslab.core import (
     Prompt,
     Request,
     Sampling,
-    Till,
     Verdict,
     as_messages,
     require,
@@ -57,7 +57,7 @@ class Opinion(NamedTuple):
 
 
 def opinions(
-    run: Till, backend: Backend, requests: Sequence[Request], choices: Sequence[str]
+    run: Account, backend: Backend, requests: Sequence[Request], choices: Sequence[str]
 ) -> list[Opinion]:
     """Return which of the choices the model would say next, for each request, all in one batch.
 
@@ -70,7 +70,7 @@ def opinions(
 
 
 def choose(
-    run: Till, backend: Backend, requests: Sequence[Request], choices: tuple[str, str]
+    run: Account, backend: Backend, requests: Sequence[Request], choices: tuple[str, str]
 ) -> list[Verdict]:
     """Return P(first choice) ÷ P(either) for the next token of each request, all in one batch."""
     told = opinions(run, backend, requests, choices)
@@ -114,7 +114,7 @@ class Judge(Asking):
     backend: Backend
     question: str = IS_ANSWER_RIGHT
 
-    def __call__(self, run: Till, prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
+    def __call__(self, run: Account, prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
         """Ask about what each node's turn says so far, all in one batch."""
         asked, said = Message("user", self.question), [node.turn_text for node in nodes]
         talks = [(*as_messages(prompt), Message("assistant", text), asked) for text in said]
@@ -139,7 +139,7 @@ class PairwiseJudge(Asking):
     question: str = WHICH_IS_BETTER
     both_orders: bool = True
 
-    def __call__(self, run: Till, prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
+    def __call__(self, run: Account, prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
         """Compare each even node with the odd one after it, all in one batch."""
         require(len(nodes) % 2 == 0, "nodes", len(nodes), "an even number of nodes")
         problem = as_messages(prompt)[-1].content
@@ -180,7 +180,7 @@ class Ballot(Asking):
     backend: Backend
     question: str = MOST_PROMISING
 
-    def __call__(self, run: Till, prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
+    def __call__(self, run: Account, prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
         """Let the model vote on up to 26 nodes; the first verdict carries the cost of all."""
         require(len(nodes) <= 26, "nodes", len(nodes), "at most 26, one per letter")
         if len(nodes) == 1:
@@ -225,7 +225,7 @@ class Critic(Asking):
     question: str = IS_ANSWER_RIGHT
     sampling: Sampling = Sampling(temperature=0, max_tokens=256)
 
-    def __call__(self, run: Till, prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
+    def __call__(self, run: Account, prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
         """Criticise what each node's turn says so far, all in one batch.
 
         Of a budget that may not last for all, as many are criticised as can also be judged.

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from itslab.core import (
+    Account,
     Backend,
     Completion,
     Cost,
@@ -19,7 +20,6 @@ from itslab.core import (
     Request,
     Sampling,
     Scorer,
-    Till,
     Verdict,
     Verifier,
     as_messages,
@@ -43,7 +43,7 @@ class Reward(Asking):
 
     model: Scorer
 
-    def __call__(self, run: Till, prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
+    def __call__(self, run: Account, prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
         """Score what each node's turn says so far, all in one batch."""
         asked, said = as_messages(prompt), [node.turn_text for node in nodes]
         return run.rate([(*asked, Message("assistant", text)) for text in said], self.model)
@@ -82,7 +82,7 @@ class StepReward(Asking):
         different = self.choices[0] != self.choices[1]
         require(different, "choices", self.choices, "two different, non-empty strings")
 
-    def __call__(self, run: Till, prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
+    def __call__(self, run: Account, prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
         """Ask at the tags of each node's turn so far, all in one batch."""
         asked = [self._requests(as_messages(prompt), node.turn_text) for node in nodes]
         wanted = [request for row in asked for request in row]
@@ -129,7 +129,7 @@ class Rollouts(Asking):
     n: Count = 4
     sampling: Sampling = Sampling(signals=True)
 
-    def __call__(self, run: Till, prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
+    def __call__(self, run: Account, prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
         """Draw from all nodes in one batch, and score all ends together."""
         going = [node for node in nodes if not node.ended]
         drawn = run.ask([self._request(node) for node in going], self.backend)
