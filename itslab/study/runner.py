@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from itslab.core import Backend, BackendError, Budget, PromptTooLong, Result
 from itslab.handle import RunHandle, start
@@ -40,65 +40,105 @@ def solve_all(
         archive: a bank whose runs are used; all others are made, and kept in it.
         progress: show runs, samples, tokens and the time that is left, on standard output.
     """
-
-    places = [(name, i) for name in strategies for i in range(len(task))]
-    keys, found = {}, {}
-    if archive is not None:
-        # Now: what a user's strategy holds may be another once it has run.
-        keys = {
-            (name, i): record.run_key(
-                strategies[name], task, task.problems[i], backend, budget, seed
-            )
-            for name, i in places
-        }
-        found = {
-            place: record.find(archive, keys[place], task.problems[place[1]]) for place in places
-        }
-    results = {place: result for place, result in found.items() if result is not None}
-    waiting = [place for place in reversed(places) if place not in results]
-    running: dict[tuple[str, int], RunHandle] = {}
-    shown = progress and bool(waiting)
-    with Progress(task.name, Counter(name for name, _ in waiting), shown) as bar:
+    sweep = _Sweep(task, strategies, backend, budget, seed, archive)
+    counts = Counter(name for name, _ in sweep.waiting)
+    with Progress(task.name, counts, progress and bool(sweep.waiting)) as bar:
         try:
-            while waiting or running:
-                while waiting and len(running) < backend.width:
-                    name, i = waiting.pop()
-                    running[name, i] = start(
-                        task.problems[i].prompt,
-                        strategies[name],
-                        backend,
-                        budget=budget,
-                        extract=task.extract,
-                        key=task.key,
-                        seed=seed,
-                        problem=task.problems[i].id,
-                    )
-                for place in [place for place, run in running.items() if not run.running]:
-                    name, i = place
-                    results[place] = _result(running.pop(place))
-                    if archive is not None:
-                        record.keep(archive, keys[place], name, task.problems[i], results[place])
-                    bar.finish(name, results[place])
-                bar.show(started.run.cost for started in running.values())
+            while sweep.waiting or sweep.running:
+                sweep.begin()
+                for name, result in sweep.collect():
+                    bar.finish(name, result)
+                bar.show(handle.run.cost for handle in sweep.running.values())
                 time.sleep(0.02)
         finally:
-            for started in running.values():
-                started.stop()
-    return {name: [results[name, i] for i in range(len(task))] for name in strategies}
+            for handle in sweep.running.values():
+                handle.stop()
+    return {name: [sweep.results[name, i] for i in range(len(task))] for name in strategies}
 
 
-def _result(started: RunHandle) -> Result:
+Place = tuple[str, int]  # the name of a strategy, the number of a problem
+
+
+class _Sweep:
+    """The runs of ``solve_all``: those that wait, those that go on, and the results of the others.
+
+    Attributes:
+        waiting: the next one last.
+        running, results: by the name of the strategy and the number of the problem.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        strategies: Mapping[str, Strategy],
+        backend: Backend,
+        budget: Budget,
+        seed: int,
+        archive: record.Runs | None,
+    ) -> None:
+        self._task, self._strategies, self._backend = task, strategies, backend
+        self._budget, self._seed, self._archive = budget, seed, archive
+        places = [(name, i) for name in strategies for i in range(len(task))]
+        # Now: what a user's strategy holds may be another once it has run.
+        self._keys = {place: self._key(*place) for place in places} if archive is not None else {}
+        found = {place: self._find(place) for place in self._keys}
+        self.results = {place: result for place, result in found.items() if result is not None}
+        self.waiting = [place for place in reversed(places) if place not in self.results]
+        self.running: dict[Place, RunHandle] = {}
+
+    def begin(self) -> None:
+        """Begin as many runs as the backend has room for."""
+        while self.waiting and len(self.running) < self._backend.width:
+            name, i = self.waiting.pop()
+            problem = self._task.problems[i]
+            self.running[name, i] = start(
+                problem.prompt,
+                self._strategies[name],
+                self._backend,
+                budget=self._budget,
+                extract=self._task.extract,
+                key=self._task.key,
+                seed=self._seed,
+                problem=problem.id,
+            )
+
+    def collect(self) -> Iterator[tuple[str, Result]]:
+        """Yield the results of runs that have ended, each with its strategy's name.
+
+        Raises:
+            BackendError: the model cannot be used.
+        """
+        for place in [place for place, handle in self.running.items() if not handle.running]:
+            name, i = place
+            self.results[place] = result = _result(self.running.pop(place))
+            if self._archive is not None:
+                problem = self._task.problems[i]
+                record.keep(self._archive, self._keys[place], name, problem, result)
+            yield name, result
+
+    def _key(self, name: str, i: int) -> str:
+        problem, strategy = self._task.problems[i], self._strategies[name]
+        return record.run_key(
+            strategy, self._task, problem, self._backend, self._budget, self._seed
+        )
+
+    def _find(self, place: Place) -> Result | None:
+        assert self._archive is not None  # or there are no keys
+        return record.find(self._archive, self._keys[place], self._task.problems[place[1]])
+
+
+def _result(handle: RunHandle) -> Result:
     """The result of a run at its end; of one that failed for good, what it had come to.
 
     Raises:
         BackendError: the model cannot be used; another time it may be.
     """
     try:
-        return started.result()
+        return handle.result()
     except Exception as error:
         if isinstance(error, BackendError) and not isinstance(error, PromptTooLong):
             raise
-        run, why = started.run, " ".join(f"{type(error).__name__}: {error}".split())
+        run, why = handle.run, " ".join(f"{type(error).__name__}: {error}".split())
         elapsed = run.tree.events[-1].time if run.tree.events else 0.0
         costs = run.ledger.by_model
         return Result(None, None, run.tree, run.cost, None, elapsed, run.unscored, why, costs=costs)
