@@ -290,7 +290,7 @@ def test_particles_vote_with_their_weights() -> None:
     points = Points({"a.": 0.9, "bx": 0.3, "cx": 0.3})
     strategy = ParticleFilter(points, n=3, depth=2, threshold=0, final="vote", sampling=LETTER)
     script = FakeLetters({"": "abc", "a": ".", "b": "x", "c": "x"})
-    even = replace(points, table=points.scores | {"a": 1.0, "b": 1.0, "c": 1.0})
+    even = replace(points, scores=points.scores | {"a": 1.0, "b": 1.0, "c": 1.0})
     result = solve("?", replace(strategy, verifier=even), script, extract=lambda t: t[1:] or None)
     assert result.answer == "."  # 0.9 against 0.6
 
