@@ -30,7 +30,7 @@ MAY_IMPORT = {
     "verifiers": {"sandbox", "syntax", *BASE},
     "tasks": {"models", "plugins", "sandbox", "syntax", "verifiers", *BASE},
     "study": {"run", "handle", "spec", "tasks", "verifiers", *BASE},
-    "viz": {"handle", "study", *BASE},
+    "viz": {"handle", "run", "study", "tasks", *BASE},
 }
 ANYTHING = {"bench", "cli", "doctor", "notebooks", "page", "share", "__init__", "__main__"}
 

@@ -9,7 +9,7 @@ import pytest
 
 from itslab.core import OptionError, Tree, Verdict
 from itslab.run import judged
-from itslab.study.statistics import share
+from itslab.study.statistics import proportion
 from itslab.study.tables import calibration_error, reliability
 from itslab.verifiers.confidence import Calibrated, logits
 
@@ -81,7 +81,7 @@ def test_reliability_by_hand():
     assert table["count"].tolist() == [3, 4]
     assert table["predicted"].tolist() == pytest.approx([0.1, 0.9])
     assert table["observed"].tolist() == pytest.approx([1 / 3, 3 / 4])
-    low = share([1, 0], [2, 1])
+    low = proportion([1, 0], [2, 1])
     assert (table["low"][0], table["high"][0]) == (low.low, low.high)
 
 
@@ -106,9 +106,9 @@ def test_what_cannot_be_fitted_is_named(scores, correct, message):
 
 
 def test_a_share_is_a_ratio_of_sums_and_its_interval_counts_problems():
-    assert share([1, 3], [2, 10]).value == pytest.approx(4 / 12)
-    assert share([1, 0, 1], [1, 1, 1]) == share([1, 0, 1, 0], [1, 1, 1, 0])
+    assert proportion([1, 3], [2, 10]).value == pytest.approx(4 / 12)
+    assert proportion([1, 0, 1], [1, 1, 1]) == proportion([1, 0, 1, 0], [1, 1, 1, 0])
     rng = np.random.default_rng(1)
     skill, whole = rng.beta(1, 1, (1000, 100)), rng.integers(1, 17, (1000, 100))
-    estimates = [share(y, w) for y, w in zip(rng.binomial(whole, skill), whole, strict=True)]
+    estimates = [proportion(y, w) for y, w in zip(rng.binomial(whole, skill), whole, strict=True)]
     assert 0.93 <= np.mean([e.low <= 0.5 <= e.high for e in estimates]) <= 0.97

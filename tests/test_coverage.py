@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from scipy.special import bdtr
 
-from itslab.study.statistics import Estimate, difference, mean, share
+from itslab.study.statistics import Estimate, difference, mean, proportion
 
 PROBLEMS = (20, 40, 100, 164)
 ACCURACIES = (0.02, 0.1, 0.3, 0.5, 0.95)
@@ -82,7 +82,7 @@ def shares(n: int) -> Iterator[Setting]:
     for accuracy, spread in product((0.1, 0.5), (1, 4)):
         whole = rng.integers(1, 17, (RUNS, n))
         part = rng.binomial(whole, skills(rng, accuracy, spread, (RUNS, n)))
-        told = [share(y, w) for y, w in zip(part, whole, strict=True)]
+        told = [proportion(y, w) for y, w in zip(part, whole, strict=True)]
         yield f"1–16 × {accuracy:.0%} of {n}, spread {spread}", covered(told, accuracy)
 
 

@@ -8,7 +8,10 @@ import ipywidgets
 import pytest
 
 from itslab.core import Completion, Cost, Node, Problem, Result, Tree, Verdict
-from itslab.study.revisions import CHANGES, course, lines, versions
+from itslab.study import tables
+from itslab.study.samples import lines, versions
+from itslab.study.statistics import mean
+from itslab.study.tables import CHANGES
 from itslab.tasks import Task
 from itslab.viz import RefinementPanel, refinement
 from itslab.viz.readers import changes, remarks
@@ -54,9 +57,9 @@ def test_a_version_that_was_revised_twice_is_in_two_lines() -> None:
     assert [node.id for node in versions(tree)] == [0, 1, 2, 3]
 
 
-def test_the_course_by_hand() -> None:
+def test_what_iterations_make_of_four_lines_by_hand() -> None:
     """Four lines: 5 → 1 (right), 1 (right), 2 → 3 → 4 (right, then wrong), 7 → 7 (wrong)."""
-    table = course(TASK, RESULTS)
+    table = tables.refinement(TASK, RESULTS)
     assert list(table.index) == [0, 1, 2]
     assert list(table["lines"]) == [4, 4, 4]
     assert list(table.revised) == [0, 3, 1]
@@ -72,8 +75,16 @@ def test_the_course_by_hand() -> None:
     assert all(table.right <= table.high)
 
 
+def test_another_version_could_be_returned_by_hand() -> None:
+    """Versions 5, 1, 1 of the first problem and 2, 3, 4, 7, 7 of the second."""
+    table = tables.alternatives(TASK, {"refined": RESULTS})
+    assert list(table.columns) == ["first", "last", "vote"]
+    # 5 and 2: the second is right; 1 and 7: the first is; 1 has two votes of three, 7 two of five
+    assert list(table.loc["refined"]) == [mean(right).percent for right in ([0, 1], [1, 0], [1, 0])]
+
+
 def test_the_figure_names_what_got_worse_and_how_many() -> None:
-    figure = refinement(course(TASK, RESULTS), title="two problems")
+    figure = refinement(tables.refinement(TASK, RESULTS), title="two problems")
     bars = {bar.name: bar for bar in figure.data if bar.type == "bar"}
     assert list(bars["right → wrong: worse"].y) == pytest.approx([1 / 3, 0])
     assert list(bars["right → wrong: worse"].x) == ["1<br>(3)", "2<br>(1)"]

@@ -11,8 +11,12 @@ import pytest
 
 from itslab import answers
 from itslab.core import Completion, Cost, Node, OptionError, Problem, Result, Signals, Tree, Verdict
+from itslab.study import tables
+from itslab.study.methods import MethodResult, selected
 from itslab.study.samples import Samples
-from itslab.study.tables import accuracy, knockout, losses, select
+from itslab.study.selection import knockout, select
+from itslab.study.statistics import auroc, mean
+from itslab.study.tables import accuracy, losses
 from itslab.tasks import Task
 
 TEXTS = [
@@ -84,12 +88,12 @@ def test_a_knockout_holds_smaller_ones() -> None:
         for node in losers:
             met.tree.log("pruned", node)
         met.tree.log("iteration", best)
-    assert knockout(Samples(task, [met]), [met]).tolist() == [[0.5, 0.5, 0]]
+    assert knockout(Samples(task, [met])).tolist() == [[0.5, 0.5, 0]]
     alone = result(task.problems[0], texts[:1])
-    assert knockout(Samples(task, [alone]), [alone]).tolist() == [[1]]
+    assert knockout(Samples(task, [alone])).tolist() == [[1]]
     three = result(task.problems[0], texts[:3])
     with pytest.raises(OptionError, match=r"samples=3 is not valid.*power of 2"):
-        knockout(Samples(task, [three]), [three])
+        knockout(Samples(task, [three]))
 
 
 def test_losses_add_up_and_say_what_was_lost_where(samples: Samples) -> None:
@@ -103,20 +107,22 @@ def test_losses_add_up_and_say_what_was_lost_where(samples: Samples) -> None:
 
 def test_all_selectors_over_a_hundred_problems_take_under_five_seconds(samples: Samples) -> None:
     rng, counts = np.random.default_rng(0), (1, 2, 4, 8, 16)
+    samples.task = replace(TASK, problems=tuple(Problem(str(i), "?", "0") for i in range(100)))
+    samples.nodes, samples.tokens = samples.nodes[:1] * 100, np.full((100, 16), 200)
     samples.keys = [[str(key) for key in row] for row in rng.integers(0, 8, (100, 16))]
     samples.correct = np.array([[key == "0" for key in row] for row in samples.keys])
     scores = {f"verifier {i}": rng.random((100, 16)) - i % 2 for i in range(10)}
     began = time.thread_time()
-    table = accuracy(select(samples, scores, counts), counts, 200.0)
+    table = accuracy(selected(samples, select(samples, scores, counts), counts))
     assert time.thread_time() - began < 5
     assert len(table) == (2 + 2 * 10) * len(counts)
 
 
 def test_a_table_of_accuracy_has_a_row_per_method_and_count(samples: Samples) -> None:
-    chances = {"greedy": np.array([1.0, 0, 0]), **select(samples, {}, (1, 3))}
-    table = accuracy(chances, (1, 3), {"greedy": 7, "majority": 20, "coverage": 20})
+    success = {"one": np.array([[1.0], [0], [0]]), **select(samples, {}, (1, 3))}
+    table = accuracy(selected(samples, success, (1, 3)))
     assert table[["method", "samples", "tokens"]].to_numpy().tolist() == [
-        ["greedy", 1, 7],
+        ["one", 1, 20],
         ["majority", 1, 20],
         ["majority", 3, 60],
         ["coverage", 1, 20],
@@ -125,6 +131,128 @@ def test_a_table_of_accuracy_has_a_row_per_method_and_count(samples: Samples) ->
     assert table["accuracy"].tolist() == pytest.approx([1 / 3, 2 / 9, 1 / 3, 2 / 9, 1 / 3])
     assert (table["low"] < table["accuracy"]).all()
     assert (table["accuracy"] < table["high"]).all()
+
+
+# -- scores ----------------------------------------------------------------------------------------
+
+
+def scored(samples: Samples, logprobs: list[list[float]]) -> Samples:
+    """The same samples, each of one token of this log-probability."""
+    for row, values in zip(samples.nodes, logprobs, strict=True):
+        for node, value in zip(row, values, strict=True):
+            node.completion = Completion(node.text, tokens=(0,), logprobs=(value,))
+    return samples
+
+
+def test_scores_that_cost_nothing_have_a_value_for_each_answer(samples: Samples) -> None:
+    samples.nodes[0][0].verdict = Verdict(0.75)
+    scores = scored(samples, [[-1.0, -2.0, -3.0]] * 3).free_scores()
+    assert list(scores)[:2] == ["mean_logprob", "min_logprob"]
+    assert list(scores)[-3:] == ["judge", "probe", "length"]
+    assert scores["mean_logprob"].tolist()[0] == [-1, -2, -3]
+    assert scores["judge"][0, 0] == 0.75
+    assert np.isnan(scores["probe"]).all()  # three problems train none
+    assert scores["length"].tolist()[0] == [-10, -20, -30]
+    assert all(math.isnan(score[1, 1]) for score in scores.values())  # it has no answer
+
+
+def test_by_tests_the_likelier_of_equals_is_better(samples: Samples) -> None:
+    passed = [[1.0, 1.0, 0.5], [0.0, 0.0, 0.0], [math.nan] * 3]
+
+    def verifier(prompt, nodes: list[Node]) -> list[Verdict]:
+        return [Verdict(score) for score in passed[int(prompt[0].content[4]) - 1]]
+
+    samples.task = replace(TASK, verifier=verifier)
+    scored(samples, [[math.log(0.5), math.log(0.25), 0.0]] * 3)
+    scores = samples.by_tests()
+    assert scores[0].tolist() == pytest.approx([1.0005, 1.00025, 0.501])
+    assert math.isnan(scores[1, 1])  # it has no answer
+    assert np.isnan(scores[2]).all()
+    assert samples.by_tests(untested=0)[2].tolist() == pytest.approx([0.0005, 0.00025, 0.001])
+    first = MethodResult.first_passing(samples, scores, 2)
+    assert first.drawn is not None
+    assert first.drawn.tolist() == pytest.approx([4 / 3, 2, 1])  # 1 of 3 does not pass; untested: 1
+    best = MethodResult.best_of(samples, samples.by_tests(untested=0), 3)
+    assert best.success.tolist() == [1, 0, 0]
+    samples.task = TASK
+    with pytest.raises(OptionError, match="one with a verifier"):
+        samples.by_tests()
+
+
+def test_what_there_is_in_a_bank_is_told_by_hand(samples: Samples) -> None:
+    twins = tuple(replace(p, meta={"template": "t"}) for p in TASK.problems[:2])
+    samples.task = replace(TASK, problems=(*twins, TASK.problems[2]))
+    facts = tables.overview(samples)
+    assert facts["problems"] == "3 from 2 templates"
+    assert (facts["samples of each"], facts["tokens per sample"]) == (3, 20)
+    assert facts["right samples"] == mean([2 / 3, 0, 0], clusters=list("aab")).percent
+    assert facts["problems with a right sample"] == mean([1, 0, 0], clusters=list("aab")).percent
+    assert facts["samples without an answer"] == "11.1%"
+    samples.task = TASK
+    assert tables.overview(samples)["problems"] == "3"
+
+
+def test_verifiers_are_compared_on_problems_with_both_kinds(samples: Samples) -> None:
+    scores = {"hand": samples.scores(by_hand)}
+    results = selected(samples, select(samples, scores, (1, 3)), (1, 3))
+    table = tables.verifiers(samples, scores, results)
+    # the first problem alone: 0.1 and 0.2 are right, 0.9 is wrong
+    assert table.loc["hand", "problems"] == 1
+    assert table.loc["hand", "AUROC"] == str(mean(auroc([SCORES[0]], [[1, 1, 0]])))
+    assert table.loc["hand", "best of 3"] == results["best by hand", 3].solved.percent
+    samples.correct[:] = True
+    assert tables.verifiers(samples, scores, results).loc["hand", "AUROC"] == "unknown"
+
+
+def test_calibration_is_measured_on_each_split_and_unknown_where_nothing_can_be_learned() -> None:
+    rng = np.random.default_rng(0)
+    truth = rng.random((20, 8, 1))
+    correct = rng.random((20, 8)) < truth[:, :, 0]
+    errors = tables.calibration_errors(truth, correct, range(20), splits=3, bins=4)
+    assert errors.shape == (3,)
+    assert len(set(errors)) == 3  # other problems in each part
+    assert (errors < 0.25).all()
+    assert np.isnan(tables.calibration_errors(truth, correct, [0] * 20, splits=2)).all()
+
+
+# -- searches --------------------------------------------------------------------------------------
+
+
+def search(problem: Problem, *chains: list[tuple[str, float]]) -> Result:
+    """A search of chains that share no step: the text and the score of each step."""
+    tree = Tree()
+    root = tree.add(None, "user", problem.prompt)
+    for chain in chains:
+        node = root
+        for text, score in chain:
+            node = tree.add(node, "assistant", text)
+            node.completion = Completion(text, cost=Cost(decoded=1), finish="end")
+            node.verdict = Verdict(score)
+    return Result(None, None, tree, Cost(decoded=7), None, 0)
+
+
+def test_steps_tell_the_end_of_their_chain_by_hand() -> None:
+    right, wrong = r"\boxed{1}", r"\boxed{2}"
+    one = search(
+        TASK.problems[0],
+        [("a", 0.1), ("b", 0.5), (right, 0.9)],
+        [("a", 0.2), ("b", 0.5), (wrong, 0.1)],
+    )
+    same = search(TASK.problems[1], [("a", 0.1), (r"\boxed{2}", 0.9)])
+    task = replace(TASK, problems=TASK.problems[:2])
+    table = tables.step_auroc(task, [one, same])
+    assert list(table.problems) == [1, 1, 1]  # the other has no wrong chain
+    assert list(table.AUROC) == [str(mean([area])) for area in (0, 0.5, 1)]
+
+
+def test_finished_chains_are_counted_and_any_of_them_may_be_right() -> None:
+    chains = [[(r"\boxed{1}", 0.0)], [(r"\boxed{1.0}", 0.0)], [(r"\boxed{3}", 0.0)]]
+    results = [search(TASK.problems[0], *chains), search(TASK.problems[1], chains[0])]
+    task = replace(TASK, problems=TASK.problems[:2])
+    assert MethodResult.of_chains(task, results).success.tolist() == [1, 0]
+    assert MethodResult.of_chains(task, results).tokens.tolist() == [7, 7]
+    table = tables.diversity(task, {("beam", 3): results})
+    assert table.loc["beam", 3].tolist() == [mean([1, 0]).percent, "2.0", "1.5"]
 
 
 def test_states_are_nan_where_there_is_none() -> None:

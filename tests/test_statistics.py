@@ -15,8 +15,8 @@ from scipy import stats
 from itslab.answers import as_weights, vote
 from itslab.core import OptionError
 from itslab.study import statistics
-from itslab.study.selection import best_at_k, majority_at_k, pass_at_k, until, weighted_at_k
-from itslab.study.statistics import Estimate, auroc, difference, holm, mean, share
+from itslab.study.selection import best_at_k, first_passing, majority_at_k, pass_at_k, weighted_at_k
+from itslab.study.statistics import Estimate, auroc, difference, holm, mean, proportion
 
 
 def enumerate_orders(n, select):
@@ -56,12 +56,12 @@ def test_the_first_of_two_that_passes_by_hand():
     last one ends on the better of the failing ones, which is right. Half of all first draws pass.
     """
     scores, correct = [[1.0, 1.0, 0.5, 0.0]], [[1, 0, 1, 0]]
-    chance, drawn = until(scores, correct, 1.0, 2)
+    chance, drawn = first_passing(scores, correct, 1.0, 2)
     assert (chance[0], drawn[0]) == pytest.approx((5 / 12 + 1 / 6, 1 + 1 / 2))
 
 
 def test_where_nothing_is_scored_one_sample_is_taken():
-    chance, drawn = until([[math.nan] * 4, [0.0] * 4], [[1, 0, 0, 0]] * 2, 1.0, 3)
+    chance, drawn = first_passing([[math.nan] * 4, [0.0] * 4], [[1, 0, 0, 0]] * 2, 1.0, 3)
     assert (list(chance), list(drawn)) == ([0.25, 0.25], [1, 3])
 
 
@@ -83,16 +83,16 @@ def test_stopping_at_the_first_that_is_good_enough_equals_all_subsets_and_orders
         drawn.append(stops[0] + 1 if stops else k if not np.isnan(scores).all() else 1)
         ranks = [(not math.isnan(scores[i]), scores[i]) for i in order]
         ended.append(correct[order[stops[0] if stops else ranks.index(max(ranks))]])
-    chance, count = until([scores], [correct], 1.0, k)
+    chance, count = first_passing([scores], [correct], 1.0, k)
     assert (chance[0], count[0]) == pytest.approx((np.mean(ended), np.mean(drawn)))
     if k == len(samples):
-        assert np.array_equal(until([scores], [correct], 1.0), (chance, count))
+        assert np.array_equal(first_passing([scores], [correct], 1.0), (chance, count))
 
 
 def test_with_one_sample_there_is_nothing_to_stop():
     rng = np.random.default_rng(6)
     scores, correct = rng.random((9, 7)), rng.random((9, 7)) < 0.5
-    chance, drawn = until(scores, correct, 0.5, 1)
+    chance, drawn = first_passing(scores, correct, 0.5, 1)
     assert np.allclose(chance, correct.mean(axis=1))
     assert np.array_equal(drawn, np.ones(9))
 
@@ -280,8 +280,8 @@ def test_arrays_that_do_not_fit_are_refused():
         holm,
         lambda odd: auroc(odd, [[0, 1]]),
         lambda odd: auroc([[0, 1]], odd),
-        lambda odd: share(odd, [1, 1]),
-        lambda odd: share([0, 1], odd),
+        lambda odd: proportion(odd, [1, 1]),
+        lambda odd: proportion([0, 1], odd),
         lambda odd: difference([0, 1], odd),
         lambda odd: mean([0, 1], level=odd),
         lambda odd: difference([0, 1], [1, 0], level=odd),
@@ -289,8 +289,8 @@ def test_arrays_that_do_not_fit_are_refused():
         lambda odd: best_at_k(odd, [[0, 1]], (1,)),
         lambda odd: majority_at_k([["a", "b"]], odd, (1,)),
         lambda odd: weighted_at_k([["a", "b"]], odd, [[0, 1]], (1,)),
-        lambda odd: until([[0, 1]], [[0, 1]], 1.0, odd or "none"),
-        lambda odd: until([[0, 1]], [[0, 1]], odd if odd != 2.5 else None),
+        lambda odd: first_passing([[0, 1]], [[0, 1]], 1.0, odd or "none"),
+        lambda odd: first_passing([[0, 1]], [[0, 1]], odd if odd != 2.5 else None),
     ],
 )
 def test_nonsense_is_refused_in_one_line(call, odd):
@@ -451,7 +451,7 @@ def test_an_interval_of_clusters_ends_where_differences_end():
 
 
 def test_what_has_no_part_in_a_share_is_no_unit_of_it():
-    assert share([1, 0, 1, 0], [1, 1, 1, 0]) == share([1, 0, 1], [1, 1, 1])
+    assert proportion([1, 0, 1, 0], [1, 1, 1, 0]) == proportion([1, 0, 1], [1, 1, 1])
 
 
 def test_problems_of_one_template_count_as_one():
@@ -470,7 +470,7 @@ def test_problems_of_one_template_count_as_one():
 
 def test_clusters_of_unequal_size_by_hand():
     """2 of 3, 0 of 1: the ratio is 1/2; residuals 2 − 3/2 and 0 − 1/2, each over 1 − size/4."""
-    told = share([2, 0], [3, 1])
+    told = proportion([2, 0], [3, 1])
     ratio = (0.25 / 0.25 + 0.25 / 0.75 + 0.1 * 10 / 2) / (0.25 * 10 + 0.1 * 10 / 2)
     low, high = statistics._wilson(0.5, 1.6 / ratio, float(stats.t(100 / 82 - 1).ppf(0.975)))
     assert (told.low, told.high) == pytest.approx((low, high))

@@ -1,17 +1,23 @@
-"""Samples of many problems as tables: read, graded and scored once, whoever selects among them."""
+"""What was drawn for many problems: samples, finished chains and versions, read and graded once."""
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple, get_args
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from itslab.core import Node, Problem, Result, Verifier, require
+from itslab.core import Node, OptionError, Problem, Result, Tree, Verifier, require
 from itslab.run import judged
 from itslab.tasks import Task
+from itslab.verifiers import probe
+from itslab.verifiers.confidence import Confidence, Measure
+
+Array = NDArray[np.float64]
 
 
 class Samples:
@@ -23,6 +29,7 @@ class Samples:
             order of the problems.
 
     Attributes:
+        task, results: as given.
         nodes: (p, n) where each sample ends.
         answers: (p, n) what it says; None if nothing can be read.
         keys: (p, n) the form that equal answers share.
@@ -36,7 +43,7 @@ class Samples:
 
     def __init__(self, task: Task, results: Sequence[Result]) -> None:
         require(len(results) == len(task), "results", len(results), f"one for each of {len(task)}")
-        self.task = task
+        self.task, self.results = task, results
         self.nodes = [
             [node for node in result.tree.leaves() if node.completion] for result in results
         ]
@@ -56,20 +63,20 @@ class Samples:
         return np.array([[answer is None for answer in row] for row in self.answers])
 
     @property
-    def states(self) -> NDArray[np.float64]:
-        """(p, n, width of the model) last hidden states; nan where there is none."""
+    def states(self) -> Array:
+        """(p, n, size of a state) last hidden states of the model; nan where there is none."""
         drawn = [[node.completion for node in row if node.completion] for row in self.nodes]
         states = [[sample.signals.state for sample in row] for row in drawn]
         none = (np.nan,) * max(len(state) for row in states for state in row)
         return np.array([[state or none for state in row] for row in states], dtype=float)
 
     @property
-    def verdicts(self) -> NDArray[np.float64]:
-        """(p, n) scores that the strategy itself asked for; nan where there is no answer."""
+    def verdicts(self) -> Array:
+        """(p, n) scores that the strategy itself bought; nan where there is no answer."""
         given = [[n.verdict.score if n.verdict else np.nan for n in row] for row in self.nodes]
         return np.where(self.silent, np.nan, given)
 
-    def scores(self, verifier: Verifier) -> NDArray[np.float64]:
+    def scores(self, verifier: Verifier) -> Array:
         """Let a verifier score all samples, (p, n); nan where there is no answer to choose."""
         rows = [
             judged(verifier, row[0].conversation()[0], row, problem.id)
@@ -77,6 +84,35 @@ class Samples:
         ]
         scores = np.array([[verdict.score for verdict in row] for row in rows])
         return np.where(self.silent, np.nan, scores)
+
+    def free_scores(self) -> dict[str, Array]:
+        """Return the scores that cost nothing more, by name: each (p, n), nan without an answer.
+
+        The measures of ``Confidence``; ``judge``, the verdicts that the strategy bought; ``probe``,
+        see ``held_out``; and ``length``, by which a shorter sample is better, for comparison.
+        """
+        scores = {measure: self.scores(Confidence(measure)) for measure in get_args(Measure)}
+        others = {
+            "judge": self.verdicts,
+            "probe": held_out(self.states, self.correct, self.task.clusters),
+            "length": -self.tokens.astype(float),
+        }
+        return scores | {name: np.where(self.silent, np.nan, s) for name, s in others.items()}
+
+    def by_tests(self, untested: float = math.nan) -> Array:
+        """Return scores by visible tests, (p, n): of as many passed, the likelier sample is better.
+
+        The score is the share of tests passed, plus a thousandth of the geometric mean of the
+        probabilities of a sample's tokens, so that whoever passes all tests scores at least 1.
+
+        Args:
+            untested: the share of samples that have no tests: nan says that nothing is known of
+                them, 0 that likelihood alone decides.
+        """
+        require(self.task.verifier is not None, "task", self.task.name, "one with a verifier")
+        assert self.task.verifier is not None
+        passed, likely = self.scores(self.task.verifier), self.scores(Confidence())
+        return np.where(np.isnan(passed), untested, passed) + np.exp(likely) / 1000
 
     def _graded(self, answers: Sequence[Sequence[Sequence[str]]]) -> NDArray[np.bool_]:
         """Whether any of the answers of each sample is right; several at once, none twice."""
@@ -102,3 +138,93 @@ class Samples:
 
 def _decoded(node: Node) -> int:
     return sum(step.completion.cost.decoded for step in node.turn() if step.completion)
+
+
+def held_out(states: ArrayLike, correct: ArrayLike, clusters: Sequence[Hashable]) -> Array:
+    """Return what probes say of samples of problems that they were not trained on, (p, n).
+
+    As ``verifiers.probe.held_out``, but where there is too little to train a probe on, all are nan.
+
+    Args:
+        states: (p, n, d) what a probe reads of each sample.
+        correct: (p, n) whether each sample is right.
+        clusters: (p,) which problems belong together, such as ``task.clusters``.
+    """
+    try:
+        return probe.held_out(states, correct, clusters)
+    except OptionError:
+        return np.full(np.shape(correct), np.nan)
+
+
+def finished(task: Task, result: Result) -> list[str]:
+    """Return the answers of all chains that a run finished, dropped ones included."""
+    answers = [task.extract(node.turn_text) for node in result.tree if node.ended]
+    return [answer for answer in answers if answer is not None]
+
+
+# -- versions of an answer -------------------------------------------------------------------------
+
+
+def versions(tree: Tree) -> list[Node]:
+    """Return the versions in a tree, in the order in which they were drawn."""
+    return [tree.nodes[event.node] for event in list(tree.events) if event.kind == "version"]
+
+
+def lines(tree: Tree) -> list[list[Node]]:
+    """Return the lines of versions in a tree, each from an answer to its last revision.
+
+    Where a version was revised more than once, as in ``MCTSr``, each of its revisions ends a line
+    of its own.
+    """
+    logged = [event for event in list(tree.events) if event.kind == "version"]
+    before = {event.node: event.data["of"] for event in logged}
+    last = [node for node in before if node not in before.values()]
+    return [_upwards(tree, before, node) for node in last]
+
+
+def _upwards(tree: Tree, before: dict[int, int | None], last: int) -> list[Node]:
+    node: int | None = last
+    line: list[Node] = []
+    while node is not None:
+        line.append(tree.nodes[node])
+        node = before[node]
+    return line[::-1]
+
+
+class Graded(NamedTuple):
+    """A line of versions with what became of each.
+
+    Args:
+        scores: by the run's own verifier; nan where there is none.
+        right: whether each version is right.
+    """
+
+    scores: list[float]
+    right: list[bool]
+
+    def at(self, iteration: int) -> int:
+        """Return the place of the version that the line had come to; it may have ended before."""
+        return min(iteration, len(self.right) - 1)
+
+    def best(self, iteration: int) -> int:
+        """Return the place of the best version by then: the earliest of the highest score."""
+        so_far = self.scores[: iteration + 1]
+        known = [-math.inf if math.isnan(score) else score for score in so_far]
+        return known.index(max(known))
+
+
+def graded(task: Task, results: Sequence[Result]) -> list[list[Graded]]:
+    """Grade every version of every line, by problem; equal answers of a problem are graded once."""
+    rows = []
+    for problem, result in zip(task, results, strict=True):
+        marks: dict[str | None, bool] = {}
+        row = []
+        for line in lines(result.tree):
+            answers = [task.extract(node.turn_text) for node in line]
+            for answer in answers:
+                if answer not in marks:
+                    marks[answer] = answer is not None and task.grade(problem, answer)
+            scores = [math.nan if n.verdict is None else n.verdict.score for n in line]
+            row.append(Graded(scores, [marks[answer] for answer in answers]))
+        rows.append(row)
+    return rows

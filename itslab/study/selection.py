@@ -1,16 +1,15 @@
-"""What a bank of samples says about any number of samples: who would have been selected.
+"""Success rates of selectors on any number of samples, from n samples of each of p problems.
 
-A bank holds n samples of each of p problems. The estimators return the chance that a selector,
-given k of a problem's samples, ends on a right answer: an array of shape (p, number of ks). It is
-averaged over all subsets of k samples and all their orders, so that nothing hangs on which samples
-came first. Ties fall as in ``answers.vote``: the earliest wins, and by symmetry that is each of the
-tied with equal chance.
+The estimators return the probability that a selector, given k of a problem's samples, ends on a
+right answer: an array of shape (p, number of ks). It is averaged over all subsets of k samples and
+all their orders, so that nothing hangs on which samples came first. Ties fall as in
+``answers.vote``: the earliest wins, and by symmetry each of the tied is equally likely to be that.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
@@ -19,14 +18,15 @@ from threadpoolctl import threadpool_limits
 
 from itslab.answers import Weigh, as_weights
 from itslab.core import require
-from itslab.study.statistics import table
+from itslab.study.samples import Samples
+from itslab.study.statistics import matrix
 
 Array = NDArray[np.float64]
 _MOST_SAMPLES = 1000  # beyond, binomial coefficients leave the range of a float
 
 
 def pass_at_k(correct: ArrayLike, ks: Sequence[int]) -> Array:
-    """Return the chance that at least one of k samples is right, per problem: coverage.
+    """Return the probability that at least one of k samples is right, per problem: coverage.
 
     Chen et al. 2021, arXiv:2107.03374, eq. 1, in exact integers.
 
@@ -36,11 +36,11 @@ def pass_at_k(correct: ArrayLike, ks: Sequence[int]) -> Array:
     """
     right = _samples(correct, ks)
     wrong = right.shape[1] - right.sum(axis=1).astype(int)
-    return np.stack([1 - _chance(right.shape[1], k)[wrong] for k in ks], axis=1)
+    return np.stack([1 - _all_among(right.shape[1], k)[wrong] for k in ks], axis=1)
 
 
 def best_at_k(scores: ArrayLike, correct: ArrayLike, ks: Sequence[int]) -> Array:
-    """Return the chance that the best scored of k samples is right, per problem: best-of-k.
+    """Return the probability that the best scored of k samples is right, per problem: best-of-k.
 
     Args:
         scores: (p, n) the higher the better; nan comes last, after −inf. Of equal scores the
@@ -53,45 +53,46 @@ def best_at_k(scores: ArrayLike, correct: ArrayLike, ks: Sequence[int]) -> Array
     return np.stack([(_chosen(score, k) * right).sum(axis=1) for k in ks], axis=1)
 
 
-def until(
-    scores: ArrayLike, correct: ArrayLike, enough: float, k: int | None = None
+def first_passing(
+    scores: ArrayLike, correct: ArrayLike, threshold: float, k: int | None = None
 ) -> tuple[Array, Array]:
-    """Draw one sample after the other until one scores enough; of k that do not, the best scored.
+    """Return success rates of drawing until a sample passes, and how many samples that takes.
 
-    Where no sample of a problem is scored there is nothing to choose by: one sample is taken.
-
-    Returns:
-        The chance to end on a right answer, (p,), and the samples drawn on average, (p,): over all
-        subsets of k samples and all their orders.
+    If none of k samples passes, the best scored is taken. Where no sample of a problem is scored
+    there is nothing to choose by: one sample is taken.
 
     Args:
-        scores: (p, n) the higher the better; nan comes last and is never enough.
+        scores: (p, n) the higher the better; nan comes last and never passes.
         correct: (p, n) whether each sample is right.
-        enough: the score at which drawing ends, such as 1 for all visible tests.
+        threshold: the score at which a sample passes, such as 1 for all visible tests.
         k: draw at most so many; by default all n.
+
+    Returns:
+        The probability to end on a right answer, (p,), and the samples drawn on average, (p,), over
+        all subsets of k samples and all their orders.
     """
     right = _samples(correct, () if k is None else (k,))
     score, n = _scores(scores, right), right.shape[1]
-    plain = isinstance(enough, int | float) and not isinstance(enough, bool)
-    require(plain and not math.isnan(float(enough)), "enough", enough, "a number")
+    plain = isinstance(threshold, int | float) and not isinstance(threshold, bool)
+    require(plain and not math.isnan(float(threshold)), "threshold", threshold, "a number")
     most = n if k is None else k
-    passing = (score >= enough) & (score > -np.inf)
+    passing = (score >= threshold) & (score > -np.inf)
     count = passing.sum(axis=1)
-    # none[j]: the chance that none of the first j passes.
-    none = np.stack([_chance(n, j)[n - count] for j in range(most + 1)])
-    # Whichever passes first is each of those that pass with equal chance. A failing one is chosen
-    # where it is the best of k, since then all of them fail.
+    # none[j]: the probability that none of the first j passes.
+    none = np.stack([_all_among(n, j)[n - count] for j in range(most + 1)])
+    # Each of those that pass is equally likely to come first. A failing one is chosen where it is
+    # the best of k, since then all of them fail.
     first = (1 - none[most]) * (passing * right).sum(axis=1) / np.maximum(count, 1)
     best = (_chosen(score, most) * right * ~passing).sum(axis=1)
     unscored = np.isnan(np.asarray(scores, dtype=float)).all(axis=1)
-    chance = np.where(unscored, right.mean(axis=1), first + best)
-    return chance, np.where(unscored, 1.0, none[:most].sum(axis=0))
+    success = np.where(unscored, right.mean(axis=1), first + best)
+    return success, np.where(unscored, 1.0, none[:most].sum(axis=0))
 
 
 def majority_at_k(
     keys: Sequence[Sequence[str | None]], correct: ArrayLike, ks: Sequence[int]
 ) -> Array:
-    """Return the chance that the majority vote of k samples is right, per problem: maj@k.
+    """Return the probability that the majority vote of k samples is right, per problem: maj@k.
 
     For each right answer and each number of votes it may get, this counts the subsets in which no
     other answer gets more, by the number of answers that get as many.
@@ -105,7 +106,7 @@ def majority_at_k(
     n, most = right.shape[1], max(ks)
     votes, credit, silent = _ballots(keys, right)
     binomial = np.array([[float(math.comb(c, i)) for i in range(n + 1)] for c in range(n + 1)])
-    chance = np.zeros((len(right), len(ks)))
+    success = np.zeros((len(right), len(ks)))
     for target in np.flatnonzero(credit.any(axis=0)):
         own, others = votes[:, target], np.delete(votes, target, axis=1)
         for m in range(1, min(int(own.max()), most) + 1):
@@ -114,8 +115,8 @@ def majority_at_k(
             for column, k in enumerate(ks):
                 if m <= k:
                     subsets = binomial[own, m] * shared[:, k - m]
-                    chance[:, column] += credit[:, target] * subsets / math.comb(n, k)
-    return chance
+                    success[:, column] += credit[:, target] * subsets / math.comb(n, k)
+    return success
 
 
 def weighted_at_k(
@@ -127,10 +128,10 @@ def weighted_at_k(
     draws: int = 2000,
     seed: int = 0,
 ) -> Array:
-    """Return the chance that the weighted vote of k samples is right, per problem: weighted maj@k.
+    """Return the probability that a weighted vote of k samples is right, per problem.
 
-    Every subset of k samples votes, or where there are more than ``draws`` of them and more than
-    2^14, that many drawn at random.
+    This is weighted maj@k. Every subset of k samples votes, or where there are more than ``draws``
+    of them and more than 2^14, that many drawn at random.
 
     Args:
         keys: (p, n) canonical answers; None abstains.
@@ -141,14 +142,14 @@ def weighted_at_k(
         draws, seed: of random subsets.
     """
     right = _samples(correct, ks)
-    score = table("scores", scores)
+    score = matrix("scores", scores)
     require(score.shape == right.shape, "scores", score.shape, f"of shape {right.shape}")
     as_weights([], weigh)
     lowest = float(np.nanmin(score, initial=0.0))
     require(weigh != "score" or lowest >= 0, "scores", lowest, "≥ 0, or weigh 'exp' or 'rank'")
     rng = np.random.default_rng(seed)
     subsets = [_subsets(right.shape[1], k, draws, rng) for k in ks]
-    chance = np.zeros((len(right), len(ks)))
+    success = np.zeros((len(right), len(ks)))
     with threadpool_limits(1):  # more threads would wait for each other, and for the model
         for row, (said, marks) in enumerate(zip(keys, right, strict=True)):
             silent = np.array([key is None for key in said])
@@ -158,12 +159,65 @@ def weighted_at_k(
             choice = np.array([[key == name for key in said] for name in names], dtype=float)
             points = np.where(silent, np.nan, score[row])
             for column, members in enumerate(subsets):
-                chance[row, column] = _elect(members, choice, marks, points, weigh).mean()
-    return chance
+                success[row, column] = _elect(members, choice, marks, points, weigh).mean()
+    return success
+
+
+# -- on samples that were drawn --------------------------------------------------------------------
+
+
+def select(samples: Samples, scores: Mapping[str, Array], ks: Sequence[int]) -> dict[str, Array]:
+    """Return the success rates of selectors on these samples, (p, number of ks) by name.
+
+    Beside ``majority`` and ``coverage`` there are two for each verifier: ``best by …`` takes the
+    sample with the highest score, ``vote by …`` adds up the scores of equal answers. Scores weigh
+    as they are if none of them is negative, else by rank.
+
+    Args:
+        samples: of p problems.
+        scores: name of a verifier -> (p, n) its scores; see ``Samples.scores``.
+        ks: numbers of samples.
+    """
+    keys, correct = samples.keys, samples.correct
+    success = {"majority": majority_at_k(keys, correct, ks)}
+    for name, score in scores.items():
+        weigh: Weigh = "rank" if np.nanmin(score, initial=0) < 0 else "score"
+        success[f"best by {name}"] = best_at_k(score, correct, ks)
+        success[f"vote by {name}"] = weighted_at_k(keys, score, correct, ks, weigh)
+    return success | {"coverage": pass_at_k(correct, ks)}
+
+
+def knockout(samples: Samples) -> Array:
+    """Return the probability that a knock-out of 1, 2, 4, … n samples ends on a right answer.
+
+    A knock-out of n holds two of n ÷ 2, four of n ÷ 4 and so on, among other samples each: who is
+    left after a round are the winners of them all.
+
+    Args:
+        samples: n of each of p problems, drawn by ``Knockout``, where n is a power of 2.
+
+    Returns:
+        (p, log2 n + 1).
+    """
+    n = samples.correct.shape[1]
+    require(n & (n - 1) == 0, "samples", n, "a power of 2, so that no one waits for a round")
+    rows = []
+    for nodes, right, result in zip(samples.nodes, samples.correct, samples.results, strict=True):
+        left = {node.id: mark for node, mark in zip(nodes, right, strict=True)}
+        rows.append([right.mean()])
+        for event in result.tree.events:
+            if event.kind == "pruned":
+                del left[event.node]
+            elif event.kind == "iteration":
+                rows[-1].append(np.mean(list(left.values())))
+    return np.array(rows)
+
+
+# -- counting --------------------------------------------------------------------------------------
 
 
 def _elect(members: Array, choice: Array, marks: Array, points: Array, weigh: Weigh) -> Array:
-    """The chance that the weighted vote of each of s subsets is right, (s,).
+    """The probability that the weighted vote of each of s subsets is right, (s,).
 
     Args:
         members: (n, s) which samples each subset holds.
@@ -176,10 +230,10 @@ def _elect(members: Array, choice: Array, marks: Array, points: Array, weigh: We
     blind = ~(scored @ members > 0)  # without any score in a subset, all weigh the same
     if blind.any() and scored.any():
         same = np.full_like(points, np.nan)
-        chance = np.empty(len(blind))
-        chance[blind] = _elect(members[:, blind], choice, marks, same, weigh)
-        chance[~blind] = _elect(members[:, ~blind], choice, marks, points, weigh)
-        return chance
+        success = np.empty(len(blind))
+        success[blind] = _elect(members[:, blind], choice, marks, same, weigh)
+        success[~blind] = _elect(members[:, ~blind], choice, marks, points, weigh)
+        return success
     if scored.any():
         choice = choice * scored
     heads = choice @ members
@@ -193,8 +247,7 @@ def _elect(members: Array, choice: Array, marks: Array, points: Array, weigh: We
     heads *= tied
     # The first sample of those that say a tied answer is chosen, in any order of them.
     right = ((choice * marks) @ members * (heads > 0)).sum(axis=0)
-    share: Array = right / np.maximum(heads.sum(axis=0), 1)
-    return share
+    return np.asarray(right / np.maximum(heads.sum(axis=0), 1))
 
 
 def _subsets(n: int, k: int, draws: int, rng: np.random.Generator) -> Array:
@@ -230,7 +283,7 @@ def _ways(
 def _ballots(
     keys: Sequence[Sequence[str | None]], right: Array
 ) -> tuple[NDArray[np.int64], Array, NDArray[np.int64]]:
-    """Votes per problem and answer, the share of them that is right, and abstentions.
+    """Votes per problem and answer, the fraction of them that is right, and abstentions.
 
     The answers that are ever right come first, then those with most votes.
     """
@@ -251,23 +304,23 @@ def _ballots(
 
 
 def _chosen(score: Array, k: int) -> Array:
-    """Chance of each sample to be the best scored of k, (p, n); of equal ones each is, in turn."""
+    """Probability of each sample to be the best scored of k, (p, n); equal ones share it."""
     below = (score[:, None, :] < score[:, :, None]).sum(axis=2)
     up_to = (score[:, None, :] <= score[:, :, None]).sum(axis=2)
-    chance = _chance(score.shape[1], k)
-    share: Array = (chance[up_to] - chance[below]) / (up_to - below)
-    return share
+    among = _all_among(score.shape[1], k)
+    chosen: Array = (among[up_to] - among[below]) / (up_to - below)
+    return chosen
 
 
 def _scores(scores: ArrayLike, right: Array) -> Array:
     """Scores of the shape of ``right``; nan comes last, after −inf."""
-    score = table("scores", scores)
+    score = matrix("scores", scores)
     require(score.shape == right.shape, "scores", score.shape, f"of shape {right.shape}")
     return np.where(np.isnan(score), -np.inf, np.maximum(score, np.finfo(float).min))
 
 
 def _samples(correct: ArrayLike, ks: Sequence[int]) -> Array:
-    right = table("correct", correct)
+    right = matrix("correct", correct)
     require(bool(((right >= 0) & (right <= 1)).all()), "correct", correct, "marks, 0 or 1")
     n = right.shape[1]
     require(n <= _MOST_SAMPLES, "samples", n, f"at most {_MOST_SAMPLES} per problem")
@@ -278,6 +331,6 @@ def _samples(correct: ArrayLike, ks: Sequence[int]) -> Array:
     return right
 
 
-def _chance(n: int, k: int) -> Array:
-    """Chance that k of n samples all fall among j given ones, for j = 0 … n."""
+def _all_among(n: int, k: int) -> Array:
+    """Probability that k of n samples all fall among j given ones, for j = 0 … n."""
     return np.array([math.comb(j, k) / math.comb(n, k) for j in range(n + 1)])

@@ -87,10 +87,10 @@ def mean(
         OptionError: something else is given.
     """
     y = _numbers("values", values)
-    return share(y, np.ones_like(y), level, clusters)
+    return proportion(y, np.ones_like(y), level, clusters)
 
 
-def share(
+def proportion(
     part: ArrayLike,
     whole: ArrayLike,
     level: float = 0.95,
@@ -143,7 +143,7 @@ def difference(
     Pairing removes what makes problems hard for both. Differences of ±1 have Tango's score interval
     (1998, Statistics in Medicine 17); others the same one, of so many differences of one size that
     their sum and their sum of squares are the same. Where all wins are on one side, they are a
-    share, as in ``share``. Few differences are tested exactly, by all signs that they might
+    share, as in ``proportion``. Few differences are tested exactly, by all signs that they might
     have had (for ±1 the sign test, which is McNemar's exact one): where that does not exclude 0,
     the interval does not either.
 
@@ -175,7 +175,7 @@ def difference(
         p = max(p, min(2 * math.exp(-float(np.abs(gaps).sum()) / typical), 1.0))
     low, high = (end * size * n / len(x) for end in _tango(wins, losses, n, _normal(level)))
     if not (wins and losses):
-        one = share(np.abs(gaps), sizes, level)
+        one = proportion(np.abs(gaps), sizes, level)
         ends = (one.low if wins else -one.high, -one.low if losses else one.high)
         if p <= 1 - level:
             return Estimate(value, *ends, n, p)
@@ -292,7 +292,7 @@ def _numbers(name: str, values: ArrayLike) -> Array:
     return row.astype(float)
 
 
-def table(name: str, values: ArrayLike) -> Array:
+def matrix(name: str, values: ArrayLike) -> Array:
     """Numbers of shape (p, n); nan is one.
 
     Raises:
@@ -340,7 +340,7 @@ def auroc(scores: ArrayLike, correct: ArrayLike) -> NDArray[np.float64]:
         scores: (p, n) the higher the better.
         correct: (p, n) whether each sample is right.
     """
-    score, right = table("scores", scores), table("correct", correct).astype(bool)
+    score, right = matrix("scores", scores), matrix("correct", correct).astype(bool)
     require(score.shape == right.shape, "scores", score.shape, f"of shape {right.shape}")
     areas = np.full(len(score), math.nan)
     for row, (points, marks) in enumerate(zip(score, right, strict=True)):

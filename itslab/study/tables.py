@@ -1,106 +1,233 @@
-"""What a study reports: accuracy with intervals, and where the rest was lost."""
+"""Tables of a study: methods side by side, what told right from wrong, and where the rest was lost.
+
+Tables for figures hold numbers; tables to be read hold texts such as 35% [26%, 44%], values with
+their 95 % intervals over problems.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from functools import partial
+from operator import itemgetter
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from itslab.answers import Weigh
+from itslab.answers import vote
 from itslab.core import Result, require
-from itslab.study.samples import Samples
-from itslab.study.selection import best_at_k, majority_at_k, pass_at_k, weighted_at_k
-from itslab.study.statistics import mean, share
+from itslab.study.methods import MethodResult, Results, at_tokens
+from itslab.study.samples import Samples, finished, graded, held_out, versions
+from itslab.study.selection import pass_at_k
+from itslab.study.statistics import Estimate, auroc, holm, mean, proportion
+from itslab.tasks import Task
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Array = NDArray[np.float64]
 
-
-def select(samples: Samples, scores: Mapping[str, Array], ks: Sequence[int]) -> dict[str, Array]:
-    """Return the chance that each selector ends on a right answer, (p, number of ks) by its name.
-
-    Beside ``majority`` and ``coverage`` there are two for each verifier: ``best by …`` takes the
-    sample with the highest score, ``vote by …`` adds up the scores of equal answers. Scores weigh
-    as they are if none of them is negative, else by rank.
-
-    Args:
-        samples: of p problems.
-        scores: name of a verifier -> (p, n) its scores; see ``Samples.scores``.
-        ks: numbers of samples.
-    """
-    keys, correct = samples.keys, samples.correct
-    chances = {"majority": majority_at_k(keys, correct, ks)}
-    for name, score in scores.items():
-        weigh: Weigh = "rank" if np.nanmin(score, initial=0) < 0 else "score"
-        chances[f"best by {name}"] = best_at_k(score, correct, ks)
-        chances[f"vote by {name}"] = weighted_at_k(keys, score, correct, ks, weigh)
-    return chances | {"coverage": pass_at_k(correct, ks)}
+# -- methods ---------------------------------------------------------------------------------------
 
 
-def knockout(samples: Samples, results: Sequence[Result]) -> Array:
-    """Return the chance that a knock-out of 1, 2, 4, … n samples ends on a right answer.
-
-    A knock-out of n holds two of n ÷ 2, four of n ÷ 4 and so on, among other samples each: who is
-    left after a round are the winners of them all.
-
-    Args:
-        samples: n of each of p problems, where n is a power of 2.
-        results: of the ``Knockout`` of these samples, in the order of the problems.
+def accuracy(results: Results) -> pd.DataFrame:
+    """Return one row per method and size, for ``viz.accuracy_against_tokens``.
 
     Returns:
-        (p, log2 n + 1).
-    """
-    n = samples.correct.shape[1]
-    require(n & (n - 1) == 0, "samples", n, "a power of 2, so that no one waits for a round")
-    rows = []
-    for nodes, right, result in zip(samples.nodes, samples.correct, results, strict=True):
-        left = {node.id: mark for node, mark in zip(nodes, right, strict=True)}
-        rows.append([right.mean()])
-        for event in result.tree.events:
-            if event.kind == "pruned":
-                del left[event.node]
-            elif event.kind == "iteration":
-                rows[-1].append(np.mean(list(left.values())))
-    return np.array(rows)
-
-
-def accuracy(
-    chances: Mapping[str, ArrayLike],
-    ks: Sequence[int],
-    tokens: Mapping[str, float] | float,
-    clusters: Sequence[Hashable] | None = None,
-) -> pd.DataFrame:
-    """Return one row per method and number of samples: accuracy with its interval over problems.
-
-    Args:
-        chances: name of a method -> (p, number of ks) as ``select`` returns them, or (p,) for a
-            method that draws one sample.
-        ks: numbers of samples.
-        tokens: decoded per sample, on average; where methods differ, by the name of the method.
-        clusters: (p,) which problems belong together, such as ``task.clusters``.
-
-    Returns:
-        Columns ``method``, ``samples``, ``tokens`` (per problem), ``accuracy``, ``low``, ``high``.
+        Columns ``method``, ``samples`` (the size), ``tokens`` (per problem), ``accuracy``, ``low``,
+        ``high`` (its 95 % interval over problems).
     """
     import pandas as pd
 
     rows = []
-    for method, chance in chances.items():
-        each = tokens[method] if isinstance(tokens, Mapping) else tokens
-        columns = np.atleast_2d(np.asarray(chance, dtype=float).T)
-        for k, column in zip(ks, columns, strict=False):  # one sample has one column
-            estimate = mean(column, clusters=clusters)
-            rows.append((method, k, k * each, estimate.value, estimate.low, estimate.high))
-    names = ["method", "samples", "tokens", "accuracy", "low", "high"]
-    return pd.DataFrame(rows, columns=names)
+    for (method, size), result in results.items():
+        solved = result.solved
+        rows.append((method, size, result.tokens.mean(), solved.value, solved.low, solved.high))
+    return pd.DataFrame(rows, columns=["method", "samples", "tokens", "accuracy", "low", "high"])
 
 
-def losses(samples: Samples, chance: ArrayLike, ks: Sequence[int]) -> pd.DataFrame:
+def ranking(results: Results) -> pd.DataFrame:
+    """Return the methods at the largest size of each, the most accurate first, for ``viz.forest``.
+
+    Args:
+        results: of methods named as ``selection.select`` names them: they are grouped by whether
+            one sample is chosen (best by, knock-out by) or samples vote (vote by).
+
+    Returns:
+        The columns of ``accuracy``; ``group``, and ``note``, the accuracy with its interval.
+    """
+    last = accuracy(results).groupby("method", sort=False).tail(1)
+    last = last.sort_values("accuracy", ascending=False)
+    choice = "one sample chosen"
+    groups = {"best": choice, "knock-out": choice, "vote": "the weighted vote"}
+    last["group"] = [groups.get(m.split(" by ")[0], "for comparison") for m in last.method]
+    last["note"] = [f"{r.accuracy:.0%} [{r.low:.0%}, {r.high:.0%}]" for r in last.itertuples()]
+    return last.sort_values("group", kind="stable")
+
+
+def by_size(results: Results) -> pd.DataFrame:
+    """Return what each method solves at each of its sizes, one row per method."""
+    import pandas as pd
+
+    rows: dict[str, dict[int, str]] = {}
+    for (name, size), result in results.items():
+        rows.setdefault(name, {})[size] = result.solved.percent
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    return table.fillna("").rename_axis(index="method", columns="size")
+
+
+def comparison(
+    results: Mapping[Any, MethodResult], reference: Any = None, drawn: str | None = None
+) -> pd.DataFrame:
+    """Return what methods solve and cost, and their differences to one of them.
+
+    Args:
+        results: by the name of a method, or by its name and size or another pair.
+        reference: one of the methods; of methods with sizes a name, so that each is compared with
+            the same size of that one. None compares none.
+        drawn: the name of a column for the samples drawn of each problem, if there is to be one.
+
+    Returns:
+        Index ``method``, and ``size`` where there are pairs; columns ``solved`` (percent),
+        ``tokens`` and ``GFLOPs`` (per problem), ``points against …`` (percentage points, paired).
+
+    Raises:
+        OptionError: the reference is none of the methods.
+    """
+    import pandas as pd
+
+    names = dict.fromkeys([*results, *(key[0] for key in results if isinstance(key, tuple))])
+    known = reference is None or reference in names
+    require(known, "reference", reference, " or ".join(map(repr, names)))
+    title = " ".join(map(str, reference)) if isinstance(reference, tuple) else reference
+    rows = []
+    for key, result in results.items():
+        row: dict[str, object] = {"solved": result.solved.percent}
+        if drawn is not None and result.drawn is not None:
+            row[drawn] = f"{result.drawn.mean():.1f}"
+        row |= _price(result)
+        if reference is not None:
+            base = results.get(reference if reference in results else (reference, key[1]))
+            gain = "" if base is None or base is result else result.gain(base).points
+            row[f"points against {title}"] = gain
+        rows.append(row)
+    pairs = all(isinstance(key, tuple) for key in results)
+    index = pd.MultiIndex.from_tuples(results) if pairs else pd.Index(results)
+    return pd.DataFrame(rows, index=index.set_names(["method", "size"][: 1 + pairs]))
+
+
+def equal_tokens(
+    results: Mapping[Any, MethodResult], rival: Iterable[MethodResult], name: str
+) -> pd.DataFrame:
+    """Return what methods solve beside a rival that spends as many tokens; see ``at_tokens``.
+
+    Args:
+        results: by the name of a method, or by a pair.
+        rival: the rival at several sizes, for ever more tokens.
+        name: of the rival's column.
+
+    Returns:
+        Columns ``solved`` (percent), ``tokens`` and ``GFLOPs`` (per problem), what the rival
+        solves, and ``points`` (percentage points against it, paired).
+    """
+    import pandas as pd
+
+    sizes = list(rival)
+    rows = {}
+    for key, result in results.items():
+        other = at_tokens(sizes, result.tokens.mean())
+        solved, points = result.solved.percent, result.gain(other).points
+        rows[key] = {
+            "solved": solved,
+            **_price(result),
+            name: other.solved.percent,
+            "points": points,
+        }
+    return pd.DataFrame(rows).T
+
+
+def _price(result: MethodResult) -> dict[str, object]:
+    return {"tokens": round(result.tokens.mean()), "GFLOPs": round(result.flops.mean() / 1e9)}
+
+
+def significance(gains: Mapping[str, Estimate], reference: str) -> pd.DataFrame:
+    """Return differences to a reference, the largest first, with p-values among so many tests.
+
+    Args:
+        gains: by the name of a method; see ``methods.gains``.
+        reference: the name of what they are compared with.
+
+    Returns:
+        Index ``selector``; columns ``points against …``, ``p``, ``p (Holm)`` (see
+        ``statistics.holm``), and ``differs``: "yes" where that is at most 0.05.
+    """
+    import pandas as pd
+
+    adjusted = holm([gain.p for gain in gains.values()])
+    rows = [
+        (gain.value, name, gain.points, f"{gain.p:.4f}", f"{p:.3f}", "yes" if p <= 0.05 else "")
+        for (name, gain), p in zip(gains.items(), adjusted, strict=True)
+    ]
+    columns = ["gain", "selector", f"points against {reference}", "p", "p (Holm)", "differs"]
+    table = pd.DataFrame(sorted(rows, reverse=True), columns=columns)
+    return table.set_index("selector").drop(columns="gain")
+
+
+# -- samples and verifiers -------------------------------------------------------------------------
+
+
+def overview(samples: Samples) -> pd.Series[Any]:
+    """Return how many problems and samples there are, and how many of them are right."""
+    import pandas as pd
+
+    right, clusters = samples.correct, samples.task.clusters
+    count = len(set(clusters))
+    templates = f" from {count} templates" if count < len(clusters) else ""
+    return pd.Series(
+        {
+            "problems": f"{len(right)}{templates}",
+            "samples of each": right.shape[1],
+            "tokens per sample": round(samples.tokens.mean()),
+            "right samples": mean(right.mean(axis=1), clusters=clusters).percent,
+            "problems with a right sample": mean(right.any(axis=1), clusters=clusters).percent,
+            "samples without an answer": f"{samples.silent.mean():.1%}",
+        }
+    )
+
+
+def verifiers(samples: Samples, scores: Mapping[str, Array], results: Results) -> pd.DataFrame:
+    """Return how well verifiers tell right samples from wrong ones, and what choosing by them does.
+
+    Args:
+        samples: n of each of p problems.
+        scores: name of a verifier -> (p, n) its scores.
+        results: of "best by" and "vote by" each verifier, at the numbers of samples to be chosen
+            from; of these, the largest is shown.
+
+    Returns:
+        Index ``verifier``; columns ``problems`` (those with right and wrong samples), ``AUROC``
+        (its mean over them), ``best of n``, ``vote of n`` (percent of problems solved).
+    """
+    import pandas as pd
+
+    n = max(size for _, size in results)
+    rows = []
+    for name, score in scores.items():
+        areas = auroc(score, samples.correct)
+        both = np.flatnonzero(~np.isnan(areas))
+        area = _mean(areas[both], [samples.task.clusters[problem] for problem in both])
+        solved = (results[f"{how} by {name}", n].solved.percent for how in ("best", "vote"))
+        rows.append((name, len(both), area, *solved))
+    columns = ["verifier", "problems", "AUROC", f"best of {n}", f"vote of {n}"]
+    return pd.DataFrame(rows, columns=columns).set_index("verifier")
+
+
+def _mean(areas: ArrayLike, clusters: Sequence[Hashable]) -> str:
+    return str(mean(areas, clusters=clusters)) if len(clusters) else "unknown"
+
+
+def losses(samples: Samples, success: ArrayLike, ks: Sequence[int]) -> pd.DataFrame:
     """Split the problems into those solved and those lost, by what they were lost to.
 
     - ``coverage``: no sample holds the right answer, however it is read;
@@ -109,7 +236,7 @@ def losses(samples: Samples, chance: ArrayLike, ks: Sequence[int]) -> pd.DataFra
 
     Args:
         samples: of p problems.
-        chance: (p, number of ks) that a selector ends on a right answer.
+        success: (p, number of ks) success rates of a selector.
         ks: numbers of samples.
 
     Returns:
@@ -118,7 +245,7 @@ def losses(samples: Samples, chance: ArrayLike, ks: Sequence[int]) -> pd.DataFra
     """
     import pandas as pd
 
-    solved = np.asarray(chance, dtype=float).mean(axis=0)
+    solved = np.asarray(success, dtype=float).mean(axis=0)
     read = pass_at_k(samples.correct, ks).mean(axis=0)
     there = pass_at_k(samples.readable, ks).mean(axis=0)
     return pd.DataFrame(
@@ -138,7 +265,7 @@ def reliability(
     bins: int = 10,
     clusters: Sequence[Hashable] | None = None,
 ) -> pd.DataFrame:
-    """Return how often samples are right that a verifier gives the same chance: its calibration.
+    """Return how often samples are right that a verifier gives the same probability.
 
     Samples are put into bins of about equally many, from the lowest scores to the highest; where
     many have one score, there are fewer bins (Nguyen & O'Connor 2015, arXiv:1508.05154).
@@ -162,14 +289,15 @@ def reliability(
     for number in range(len(borders) + 1):
         inside = (place == number) & ~np.isnan(score)
         if inside.any():
-            observed = share((inside & right).sum(axis=1), inside.sum(axis=1), clusters=clusters)
-            told = (float(score[inside].mean()), observed.value, observed.low, observed.high)
-            rows.append((*told, int(inside.sum())))
+            counts = inside.sum(axis=1)
+            observed = proportion((inside & right).sum(axis=1), counts, clusters=clusters)
+            interval = (observed.value, observed.low, observed.high)
+            rows.append((float(score[inside].mean()), *interval, int(counts.sum())))
     return pd.DataFrame(rows, columns=["predicted", "observed", "low", "high", "count"])
 
 
 def calibration_error(scores: ArrayLike, correct: ArrayLike, bins: int = 10) -> float:
-    """Return the mean distance between what is predicted and what is observed, over samples: ECE.
+    """Return the expected calibration error: the mean distance of predicted and observed rates.
 
     Naeini, Cooper & Hauskrecht 2015 (AAAI), with bins of equally many samples; arguments as of
     ``reliability``; nan if there is no score.
@@ -178,3 +306,192 @@ def calibration_error(scores: ArrayLike, correct: ArrayLike, bins: int = 10) -> 
     distance = (table["predicted"] - table["observed"]).abs()
     count = table["count"].sum()
     return float((distance * table["count"]).sum() / count) if count else math.nan
+
+
+def calibration_errors(
+    states: ArrayLike,
+    correct: ArrayLike,
+    clusters: Sequence[Hashable],
+    splits: int,
+    bins: int = 10,
+    seed: int = 0,
+) -> Array:
+    """Return the calibration error of probes on held out problems, for each of some splits.
+
+    Args:
+        states: (p, n, d) what a probe reads of each sample; see ``samples.held_out``.
+        correct: (p, n) whether each sample is right.
+        clusters: (p,) which problems are held out together.
+        splits: how often the problems are shuffled, so that others fall into each part.
+        bins: as of ``reliability``.
+        seed: of the shuffles.
+
+    Returns:
+        (splits,).
+    """
+    features, right = np.asarray(states, dtype=float), np.asarray(correct, dtype=bool)
+    rng, errors = np.random.default_rng(seed), []
+    for _ in range(splits):
+        order = rng.permutation(len(right))
+        scores = held_out(features[order], right[order], [clusters[i] for i in order])
+        errors.append(calibration_error(scores, right[order], bins))
+    return np.array(errors)
+
+
+# -- runs ------------------------------------------------------------------------------------------
+
+
+def step_auroc(task: Task, results: Sequence[Result], parts: int = 3) -> pd.DataFrame:
+    """Return how well verdicts on steps tell how a chain ends, by how far it has come.
+
+    AUROC is the probability that a step of a chain that ends right scores above a step of one that
+    ends wrong, of the same problem and the same part of their chains.
+
+    Args:
+        task: p problems.
+        results: of a search whose chains share no step, such as a particle filter that never
+            resamples, in the order of the problems.
+        parts: into how many parts of equally many steps a chain is divided.
+
+    Returns:
+        One row per part, from the first steps to the last: ``problems`` (those with steps of both
+        kinds) and ``AUROC`` (the mean over them, with its interval).
+    """
+    import pandas as pd
+
+    judged = [_judged_steps(task, i, result, parts) for i, result in enumerate(results)]
+    rows = []
+    for part in range(parts):
+        scores = [[score for place, score, _ in steps if place == part] for steps in judged]
+        right = [[mark for place, _, mark in steps if place == part] for steps in judged]
+        both = [i for i, marks in enumerate(right) if len(set(marks)) == 2]
+        areas = [float(auroc([scores[i]], [right[i]])[0]) for i in both]
+        rows.append((len(both), _mean(areas, [task.clusters[i] for i in both])))
+    return pd.DataFrame(rows, columns=["problems", "AUROC"])
+
+
+def _judged_steps(
+    task: Task, number: int, result: Result, parts: int
+) -> list[tuple[int, float, bool]]:
+    """Of each step that has a verdict: the part of its chain, the score, how the chain ends."""
+    judged = []
+    for end in result.tree.leaves():
+        steps = [node for node in end.turn() if node.completion]
+        right = task.grade(task.problems[number], task.extract(end.turn_text))
+        for place, step in enumerate(steps):
+            if step.verdict is not None:  # not where a chain was only drawn to its end
+                part = int((place + 0.5) / len(steps) * parts)
+                judged.append((part, step.verdict.score, right))
+    return judged
+
+
+def diversity(task: Task, results: Mapping[Any, Sequence[Result]]) -> pd.DataFrame:
+    """Return how many chains searches finish, how they differ, and whether any of them is right.
+
+    Args:
+        task: p problems.
+        results: by the name and the size of a search, in the order of the problems.
+
+    Returns:
+        Index ``method``, ``size``; columns ``a finished chain is right`` (percent of problems),
+        ``finished chains`` and ``different answers`` (on average).
+    """
+    import pandas as pd
+
+    rows = {}
+    for key, runs in results.items():
+        given = [finished(task, result) for result in runs]
+        rows[key] = {
+            "a finished chain is right": MethodResult.of_chains(task, runs).solved.percent,
+            "finished chains": f"{np.mean([len(answers) for answers in given]):.1f}",
+            "different answers": f"{np.mean([len(set(map(task.key, a))) for a in given]):.1f}",
+        }
+    return pd.DataFrame(rows).T.rename_axis(["method", "size"])
+
+
+# -- refinement ------------------------------------------------------------------------------------
+
+CHANGES = ("right → right", "wrong → right", "right → wrong", "wrong → wrong")
+REVISED = ["revised", *CHANGES, "better", "equal", "worse"]
+"""The columns of ``refinement`` that say what revisions changed."""
+
+
+def refinement(task: Task, results: Sequence[Result]) -> pd.DataFrame:
+    """Return what became of all lines of versions, one row per iteration, for ``viz.refinement``.
+
+    Args:
+        task: p problems.
+        results: of a refinement, in the order of the problems.
+
+    Returns:
+        Index ``iteration``, 0 for the first answers. Columns: ``lines`` in all, ``revised`` in this
+        iteration; ``right``, the fraction of lines whose version is right by then, with ``low`` and
+        ``high`` (95 %, clustered by problem or template), and ``kept``, ``kept low``,
+        ``kept high``, the same of the best version by score; of those revised the number of each
+        of ``CHANGES``, and by the run's own verifier how many scored ``better``, ``equal`` and
+        ``worse`` than before.
+    """
+    import pandas as pd
+
+    rows = graded(task, results)
+    most = max((len(line.right) for row in rows for line in row), default=0)
+    counts = np.array([len(row) for row in rows], dtype=float)
+    part = partial(proportion, whole=counts, clusters=task.clusters)
+    table = []
+    for i in range(most):
+        last = part([sum(line.right[line.at(i)] for line in row) for row in rows])
+        kept = part([sum(line.right[line.best(i)] for line in row) for row in rows])
+        revised = [line for row in rows for line in row if 0 < i < len(line.right)]
+        changes = [_change(*line.right[i - 1 : i + 1]) for line in revised]
+        steps = [np.sign(line.scores[i] - line.scores[i - 1]) for line in revised]
+        table.append(
+            {
+                "iteration": i,
+                "lines": int(counts.sum()),
+                "revised": len(revised),
+                "right": last.value,
+                "low": last.low,
+                "high": last.high,
+                "kept": kept.value,
+                "kept low": kept.low,
+                "kept high": kept.high,
+                **{name: changes.count(name) for name in CHANGES},
+                "better": steps.count(1),
+                "equal": steps.count(0),
+                "worse": steps.count(-1),
+            }
+        )
+    return pd.DataFrame(table).set_index("iteration")
+
+
+def _change(before: bool, after: bool) -> str:
+    return f"{'right' if before else 'wrong'} → {'right' if after else 'wrong'}"
+
+
+def alternatives(task: Task, results: Mapping[Any, Sequence[Result]]) -> pd.DataFrame:
+    """Return what refinements would solve if they returned another of their versions.
+
+    Args:
+        task: p problems.
+        results: of refinements, by name, in the order of the problems.
+
+    Returns:
+        One row per refinement; columns ``first``, ``last`` and ``vote`` (over all versions):
+        percent of problems solved.
+    """
+    import pandas as pd
+
+    def voted(answers: Sequence[str | None]) -> str | None:
+        winner = vote(answers, key=task.key)
+        return None if winner is None else answers[winner]
+
+    picks: dict[str, Callable[[Sequence[str | None]], str | None]]
+    picks = {"first": itemgetter(0), "last": itemgetter(-1), "vote": voted}
+    rows: dict[Any, dict[str, str]] = {}
+    for name, runs in results.items():
+        drawn = [[task.extract(n.turn_text) for n in versions(run.tree)] for run in runs]
+        rows[name] = {}
+        for how, pick in picks.items():
+            right = [task.grade(p, pick(row)) for p, row in zip(task, drawn, strict=True)]
+            rows[name][how] = mean(right, clusters=task.clusters).percent
+    return pd.DataFrame(rows).T

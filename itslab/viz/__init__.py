@@ -1,5 +1,6 @@
 """Figures of studies, panels that run and watch, samples to be read, and the tree of a run."""
 
+from itslab.viz.controls import Controls, slider
 from itslab.viz.figures import (
     accuracy_against_tokens,
     forest,
@@ -8,11 +9,12 @@ from itslab.viz.figures import (
     reliability,
     votes,
 )
-from itslab.viz.panels import ThinkingPanel, VotePanel, slider
+from itslab.viz.panels import ThinkingPanel, VotePanel
 from itslab.viz.readers import RefinementPanel, SampleBrowser, Transcript
 from itslab.viz.tree import TreePanel, TreeView
 
 __all__ = [
+    "Controls",
     "RefinementPanel",
     "SampleBrowser",
     "ThinkingPanel",

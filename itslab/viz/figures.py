@@ -328,7 +328,7 @@ def refinement(table: pd.DataFrame, title: str = "Refinement") -> go.Figure:
     """Draw how many answers are right after each iteration, and what the iteration changed.
 
     Args:
-        table: as ``study.revisions.course`` returns it.
+        table: as ``study.tables.refinement`` returns it.
         title: should say how many problems there are and what the interval is.
     """
     figure = make_subplots(

@@ -19,6 +19,7 @@ from itslab import answers
 from itslab.core import Budget, Cost, Extractor, ItslabError, Node, Result, Tree, require
 from itslab.handle import RunHandle
 from itslab.viz import style
+from itslab.viz.controls import slider
 from itslab.viz.figures import Bar, bars, canonical_gold, picture
 from itslab.viz.style import BLUE, GRID, INK, ORANGE, RED, WINE
 
@@ -203,16 +204,6 @@ def price(cost: Cost, unit: str = "sample", costs: Mapping[str, Cost] = {}) -> s
 
 
 # -- controls over a view --------------------------------------------------------------------------
-
-WIDE = {"style": {"description_width": "90px"}, "layout": {"margin": "2px 12px 2px 2px"}}
-"""The look of a slider."""
-
-
-def slider(label: str, choices: Sequence[Any], value: float) -> Any:
-    """Make a slider over choices: values, or pairs of a text and a value."""
-    import ipywidgets as widgets
-
-    return widgets.SelectionSlider(description=label, options=list(choices), value=value, **WIDE)
 
 
 class Panel:

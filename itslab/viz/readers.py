@@ -17,11 +17,11 @@ from plotly.colors import sample_colorscale
 
 from itslab.core import Extractor, Node, Result, Tree, require
 from itslab.handle import RunHandle
-from itslab.study.revisions import lines
-from itslab.study.samples import Samples
+from itslab.study.samples import Samples, lines
 from itslab.viz import style
+from itslab.viz.controls import WIDE
 from itslab.viz.figures import bars, picture
-from itslab.viz.panels import WIDE, Panel, RunPanel
+from itslab.viz.panels import Panel, RunPanel
 from itslab.viz.style import BLUE, GREEN, GRID, INK, MUTED, ORANGE, RED, WINE, short
 
 # -- a conversation --------------------------------------------------------------------------------

@@ -1,0 +1,234 @@
+"""Methods on the same problems: how often each solves them, and what that costs."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import pairwise
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from itslab.core import Completion, Node, Result, Shape, Tree, require
+from itslab.study import selection
+from itslab.study.samples import Samples, finished
+from itslab.study.statistics import Estimate, difference, mean
+from itslab.tasks import Task
+
+Array = NDArray[np.float64]
+
+
+@dataclass(frozen=True, eq=False)
+class MethodResult:
+    """What a method did on p problems.
+
+    Made from runs or samples, it takes its clusters from the task: the templates of the problems,
+    where they have any.
+
+    Args:
+        success: (p,) its success rate on each problem, in [0, 1].
+        tokens: (p,) decoded, by verifiers too.
+        flops: (p,) floating point operations, those of evaluating prompts too.
+        clusters: (p,) which problems belong together; None: each is alone.
+        drawn: (p,) samples drawn, on average; None where runs are not counted in samples.
+    """
+
+    success: Array
+    tokens: Array
+    flops: Array
+    clusters: Sequence[Hashable] | None = None
+    drawn: Array | None = None
+
+    @property
+    def solved(self) -> Estimate:
+        """The share of problems solved, with its interval."""
+        return mean(self.success, clusters=self.clusters)
+
+    def gain(self, reference: MethodResult) -> Estimate:
+        """Return the difference to another method on the same problems, with its interval."""
+        return difference(self.success, reference.success, clusters=self.clusters)
+
+    @classmethod
+    def of_runs(cls, task: Task, results: Sequence[Result]) -> MethodResult:
+        """Return what one run for each problem of a task did, in the order of the problems.
+
+        Each is billed for its prompt, as in ``of_samples``, even if another run had evaluated it.
+        """
+        right = [task.grade(p, result.answer) for p, result in zip(task, results, strict=True)]
+        return cls._paid(task, results, right)
+
+    @classmethod
+    def of_chains(cls, task: Task, results: Sequence[Result]) -> MethodResult:
+        """Return what searches would do if somebody chose among their finished chains.
+
+        A problem is solved if any of them is right: the coverage of a search. Costs are those of
+        ``of_runs``.
+        """
+        right = [
+            any(task.grade(p, answer) for answer in finished(task, result))
+            for p, result in zip(task, results, strict=True)
+        ]
+        return cls._paid(task, results, right)
+
+    @classmethod
+    def _paid(cls, task: Task, results: Sequence[Result], right: Sequence[bool]) -> MethodResult:
+        return cls(
+            np.array(right, dtype=float),
+            np.array([result.cost.decoded for result in results], dtype=float),
+            np.array([result.cost.flops + _unpaid(result.tree) for result in results]),
+            task.clusters,
+        )
+
+    @classmethod
+    def of_samples(cls, samples: Samples, success: ArrayLike, k: ArrayLike) -> MethodResult:
+        """Return what a selector among k samples does, at what these samples cost on average.
+
+        Their prompt is evaluated once.
+
+        Args:
+            samples: of p problems.
+            success: (p,) success rate of a selector that reads nothing but these samples.
+            k: samples drawn, the same for all problems or (p,).
+        """
+        counts = np.broadcast_to(np.asarray(k, dtype=float), len(samples.nodes))
+        tokens = counts * samples.tokens.mean(axis=1)
+        flops = [_flops(row, count) for row, count in zip(samples.nodes, counts, strict=True)]
+        rates = np.asarray(success, dtype=float)
+        return cls(rates, tokens, np.array(flops), samples.task.clusters, counts)
+
+    @classmethod
+    def first_passing(
+        cls, samples: Samples, scores: ArrayLike, k: int, threshold: float = 1.0
+    ) -> MethodResult:
+        """Return what drawing until a sample scores enough does; see ``selection.first_passing``.
+
+        Args:
+            samples: of p problems.
+            scores: (p, n) such as ``Samples.by_tests()``.
+            k: draw at most so many, and take the best scored if none passes.
+            threshold: the score at which drawing ends.
+        """
+        success, drawn = selection.first_passing(scores, samples.correct, threshold, k)
+        return cls.of_samples(samples, success, drawn)
+
+    @classmethod
+    def best_of(cls, samples: Samples, scores: ArrayLike, k: int) -> MethodResult:
+        """Return what taking the best scored of k samples does; see ``selection.best_at_k``."""
+        success = selection.best_at_k(scores, samples.correct, [k])[:, 0]
+        return cls.of_samples(samples, success, k)
+
+
+Results = Mapping[tuple[str, int], MethodResult]
+"""By the name of a method and its size, such as the number of samples, in ascending order."""
+
+
+def selected(
+    samples: Samples, success: Mapping[str, ArrayLike], ks: Sequence[int]
+) -> dict[tuple[str, int], MethodResult]:
+    """Return what selectors do on numbers of samples, by the name of each and the number.
+
+    Args:
+        samples: of p problems.
+        success: name -> (p, number of ks) success rates, as ``selection.select`` returns them; with
+            fewer columns where a method has fewer sizes.
+        ks: numbers of samples.
+    """
+    priced = {k: MethodResult.of_samples(samples, np.zeros(len(samples.nodes)), k) for k in ks}
+    return {
+        (name, k): replace(priced[k], success=column)
+        for name, rates in success.items()
+        for k, column in zip(ks, np.asarray(rates, dtype=float).T, strict=False)
+    }
+
+
+def gains(results: Results, reference: str) -> dict[str, Estimate]:
+    """Return the paired difference of each method to one of them, at the largest size of each.
+
+    Raises:
+        OptionError: the reference is none of the methods.
+    """
+    largest = {name: result for (name, _), result in results.items()}
+    valid = " or ".join(map(repr, largest))
+    require(reference in largest, "reference", reference, valid)
+    return {
+        name: result.gain(largest[reference])
+        for name, result in largest.items()
+        if name != reference
+    }
+
+
+def at_tokens(sizes: Iterable[MethodResult], tokens: float) -> MethodResult:
+    """Return what a method does for as many tokens per problem on average.
+
+    Between two sizes one of them is drawn by lot for each problem, with the probabilities that make
+    the tokens come out right. Below the smallest and above the largest size, that one is returned.
+
+    Args:
+        sizes: the method at several sizes, for ever more tokens.
+        tokens: decoded per problem, on average.
+
+    Raises:
+        OptionError: there is no size, or their order is another one.
+    """
+    ladder = list(sizes)
+    prices = [result.tokens.mean() for result in ladder]
+    rising = bool(prices) and all(a <= b for a, b in pairwise(prices))
+    require(rising, "sizes", prices, "results that take ever more tokens")
+    require(math.isfinite(tokens), "tokens", tokens, "a number")
+    above = next((i for i, price in enumerate(prices) if price >= tokens), len(ladder) - 1)
+    if above == 0 or prices[above] <= tokens:
+        return ladder[above]
+    low, high = ladder[above - 1], ladder[above]
+    part = (tokens - prices[above - 1]) / (prices[above] - prices[above - 1])
+
+    def mixed(a: Array, b: Array) -> Array:
+        return np.asarray((1 - part) * a + part * b)
+
+    return MethodResult(
+        mixed(low.success, high.success),
+        mixed(low.tokens, high.tokens),
+        mixed(low.flops, high.flops),
+        low.clusters,
+    )
+
+
+# -- what it costs ---------------------------------------------------------------------------------
+
+
+def _unpaid(tree: Tree) -> float:
+    """FLOPs of the openings of a run's conversations that others had evaluated before it."""
+    openings: dict[Node, list[Completion]] = {}
+    for node in tree:
+        before = node.parent
+        if node.completion and before and not any(step.completion for step in before.path()):
+            openings.setdefault(before, []).append(node.completion)
+    return sum(map(_found, openings.values()), 0.0)
+
+
+def _found(drawn: Sequence[Completion]) -> float:
+    """FLOPs that the sample which evaluated most of one prompt did not spend on it."""
+    shape = drawn[0].shape
+    if shape is None:
+        return 0.0
+    logits = all(sample.cost.prefilled == 0 for sample in drawn)
+    return shape.flops(0, min(sample.cost.reused for sample in drawn), int(logits))
+
+
+def _flops(row: Sequence[Node], k: float) -> float:
+    """FLOPs of one evaluation of a prompt and k samples, as these samples cost on average."""
+    turns = [[step.completion for step in node.turn() if step.completion] for node in row]
+    shape = turns[0][0].shape
+    if shape is None:  # what was paid, whoever evaluated the prompt
+        return k * float(np.mean([sum(step.cost.flops for step in turn) for turn in turns]))
+    first = turns[0][0].cost
+    prompt = first.prefilled + first.reused
+    decoding = [_decoding(shape, prompt, turn) for turn in turns]
+    return shape.flops(0, prompt, 1) + k * float(np.mean(decoding))
+
+
+def _decoding(shape: Shape, prompt: int, turn: Sequence[Completion]) -> float:
+    """FLOPs of a turn after its prompt, whose logits give the first token."""
+    last, drawn = turn[-1].cost, sum(step.cost.decoded for step in turn)
+    end = last.reused + last.prefilled + max(last.decoded - 1, 0)
+    return shape.flops(prompt, max(prompt, end), max(drawn - 1, 0))
