@@ -28,7 +28,7 @@ CHOICES = {"samples": [1, 2], "temperature": [0.5, 1.0]}
 
 def test_sliders_begin_runs_with_their_values_or_with_others() -> None:
     controls = Controls(
-        vote, ScriptedModel(temperature), TASK, TASK.problems[0], CHOICES, [2, 0.5], seed=3
+        vote, ScriptedModel(replies=temperature), TASK, TASK.problems[0], CHOICES, [2, 0.5], seed=3
     )
     assert [slider.description for slider in controls.sliders] == ["samples", "temperature"]
     assert [slider.value for slider in controls.sliders] == [2, 0.5]
@@ -44,7 +44,13 @@ def test_sliders_begin_runs_with_their_values_or_with_others() -> None:
 def test_the_last_slider_is_the_budget() -> None:
     given = {"tokens": (5, 50)}
     controls = Controls(
-        vote, ScriptedModel(temperature), TASK, TASK.problems[0], CHOICES, [2, 0.5, 50], **given
+        vote,
+        ScriptedModel(replies=temperature),
+        TASK,
+        TASK.problems[0],
+        CHOICES,
+        [2, 0.5, 50],
+        **given,
     )
     assert controls.sliders[-1].description == "tokens"
     assert len(controls.settings) == 8
@@ -59,4 +65,4 @@ def test_the_last_slider_is_the_budget() -> None:
 
 def test_every_slider_needs_its_value() -> None:
     with pytest.raises(OptionError, match=r"values=\[2\].*one for each of samples, temperature"):
-        Controls(vote, ScriptedModel(temperature), TASK, TASK.problems[0], CHOICES, [2])
+        Controls(vote, ScriptedModel(replies=temperature), TASK, TASK.problems[0], CHOICES, [2])
