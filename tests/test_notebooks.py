@@ -90,6 +90,7 @@ FEW = {
         {"n_programs": 1, "n_problems": 1, "n_other": 1},
         {"n_programs": 3, "n_problems": 2, "n_other": 4},
     ],
+    "06_extending": [{"n_problems": 1}, {"n_problems": 3}],
 }
 
 
