@@ -44,10 +44,19 @@ LONGEST = (
 )
 
 
+REAL = {"llm", "small_model", "llama_cpp_server", "sandbox"}
+"""Fixtures that start something real: a model, a server, a sandbox."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Order the files; within a file nothing moves."""
+    """Order the files, within which nothing moves; mark the tests that are quick."""
     places = {name: place for place, name in enumerate(LONGEST)}
     items.sort(key=lambda item: places.get(item.path.name, len(places)))
+    for item in items:
+        fixtures = set(getattr(item, "fixturenames", ()))
+        whole = item.path.name in LONGEST or item.path.suffix == ".ipynb"
+        if not (whole or fixtures & REAL or item.get_closest_marker("slow")):
+            item.add_marker("quick")
 
 
 @pytest.fixture(scope="session")

@@ -20,6 +20,8 @@ from itslab.backends.native import Handle, Model
 from itslab.backends.reward_model import RewardModel
 from itslab.core import BackendError, Message, Piece, Request, Sampling, as_messages
 
+pytestmark = pytest.mark.slow
+
 TALK = [Message("user", "What is 2 + 3?"), Message("assistant", "5")]
 
 

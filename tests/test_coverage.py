@@ -15,6 +15,8 @@ from scipy.special import bdtr
 
 from itslab.study.statistics import Estimate, difference, mean, proportion
 
+pytestmark = pytest.mark.slow
+
 PROBLEMS = (20, 40, 100, 164)
 ACCURACIES = (0.02, 0.1, 0.3, 0.5, 0.95)
 RUNS = 500

@@ -26,6 +26,8 @@ from itslab.core import ModelError, OptionError
 from itslab.models import CATALOGUE, ModelInfo
 from itslab.models.sources import Hub, Wheels
 
+pytestmark = pytest.mark.slow
+
 NOWHERE = "http://127.0.0.1:9"  # the discard port: connections are refused
 
 

@@ -29,6 +29,8 @@ from itslab.run import Run
 from itslab.strategies import ChainOfThought
 from itslab.viz.panels import ending
 
+pytestmark = pytest.mark.slow
+
 ASK = (Message("user", "Name a colour"),)
 SHORT = Sampling(max_tokens=5)
 

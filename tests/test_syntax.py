@@ -23,6 +23,7 @@ class Collected:
         sum(range(1000))
 
 
+@pytest.mark.slow
 def test_threads_do_not_make_each_other_fail() -> None:
     def work(_: int) -> int:
         made = [Collected() for _ in range(50)]
