@@ -26,6 +26,7 @@ import numpy as np
 from itslab import answers
 from itslab.core import (
     Backend,
+    BackendError,
     Budget,
     Completion,
     Cost,
@@ -238,8 +239,8 @@ class Run:
     ) -> list[float]:
         """Buy a verdict on each node and return the scores.
 
-        A verifier that fails marks its nodes with ``nan`` and the reason; the run goes on, and its
-        result tells what is missing. So do nodes for which the budget did not last.
+        A verifier that fails by itself marks its nodes with ``nan`` and the reason; the run goes
+        on, and its result tells what is missing. So do nodes for which the budget did not last.
 
         Args:
             nodes: what to score, by what its own turn says: answers to one and the same prompt, the
@@ -249,6 +250,7 @@ class Run:
 
         Raises:
             Halt: no verdict could be bought, or the run was stopped before any was there.
+            BackendError: its model cannot be used: as where that of the strategy cannot.
             OptionError: the verifier cannot be called as one, or returns no scores.
         """
         if not nodes:
@@ -263,6 +265,8 @@ class Run:
             halt = reason
             verdicts = [Verdict(math.nan, note=_ended_by(halt.reason))] * len(nodes)
         except Exception as error:
+            if isinstance(error, BackendError) and not isinstance(error, PromptTooLong):
+                raise  # another time its model can be used, and the run is another one
             verdicts = [Verdict(math.nan, note=f"{type(error).__name__}: {error}")] * len(nodes)
         if not _equal(sum((verdict.cost for verdict in verdicts), Cost()), self._bill):
             # What a verifier paid and did not share out as it was stands with its first verdict.

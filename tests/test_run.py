@@ -189,6 +189,29 @@ def test_a_verifier_that_raises_marks_its_nodes_and_the_run_goes_on(run: Run) ->
     assert run.unscored == {f"{broken!r}: ZeroDivisionError: no scale": 2}
 
 
+def test_where_a_verifiers_model_cannot_be_used_the_run_ends_as_with_its_own() -> None:
+    class Down(ScriptedModel):
+        def draw(self, request: Request, index: int) -> Completion:
+            raise BackendError("no server there")
+
+    judged_by_nobody = BestOfN(Judge(Down(digest="down")), n=2, sampling=TEN)
+    with pytest.raises(BackendError, match="no server there"):
+        solve("3 + 4?", judged_by_nobody, Ten(), extract=str.strip)
+    bank: dict[str, str] = {}
+
+    class Runs:
+        def find_run(self, key: str) -> str | None:
+            return bank.get(key)
+
+        def keep_run(self, key: str, strategy: str, problem: str, text: str) -> None:
+            bank[key] = text
+
+    task = Task("sums", (Problem("0", "3 + 4?", "7"),), extract=str.strip)
+    with pytest.raises(BackendError, match="no server there"):
+        solve_all(task, {"best": judged_by_nobody}, Ten(), archive=Runs(), progress=False)
+    assert not bank  # so that it is run again once the server is there
+
+
 def test_a_result_tells_which_verdicts_are_missing(llm: Llama) -> None:
     class Half:
         """Scores every other node."""
