@@ -68,10 +68,11 @@ class Engine(Unshared):
     """Draws samples for any number of threads.
 
     Args:
-        model: the weights.
-        width: sequences at once.
-        context: tokens per sequence.
-        threads: of llama.cpp; fewer while other programs need the cores, see ``Cores``.
+        model: the weights and the vocabulary.
+        width: how many sequences the batch holds.
+        context: how many tokens a sequence may have.
+        threads: how many threads llama.cpp uses; fewer while other programs need the cores, see
+            ``Cores``.
         prefix_cache: bytes of host memory for evaluated tokens that no stream has room for.
         deterministic: the same request gives the same samples whatever else is running. Steps are
             padded to ``width`` rows, prompts are evaluated alone in fixed chunks, and only whole
@@ -155,7 +156,7 @@ class Engine(Unshared):
             self._end()
 
     def _end(self) -> None:
-        """Turn newcomers away, fail whoever waits, free the memory."""
+        """Refuse further sequences, fail the unfinished ones, free the memory."""
         with self._wake:
             self._closed = True
             left = [*self._scheduler.running, *self._scheduler.waiting, *self._arrivals]
@@ -203,7 +204,7 @@ class Engine(Unshared):
                     self._finish(rows.sequence)
 
     def _share_cores(self) -> None:
-        """Leave cores that other programs need to them."""
+        """Give up threads whose cores other programs need."""
         if not self.deterministic and (threads := self._cores.look()) != self._threads:
             self._threads = threads
             self._context.use_threads(threads)

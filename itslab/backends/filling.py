@@ -88,11 +88,11 @@ def main() -> None:
     for line in sys.stdin:
         asked = json.loads(line)
         if isinstance(asked, str):
-            told = _answered(partial(_compiled, asked))
-            fill = told.pop("fill", _refuse)
+            answer = _answered(partial(_compiled, asked))
+            fill = answer.pop("fill", _refuse)
         else:
-            told = _answered(partial(_filled, fill, asked))
-        print(json.dumps(told), flush=True)
+            answer = _answered(partial(_filled, fill, asked))
+        print(json.dumps(answer), flush=True)
 
 
 if __name__ == "__main__":

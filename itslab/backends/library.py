@@ -60,13 +60,13 @@ def _imported() -> Any:
 
 lib: Any = _Library()
 _OFFLOADED = re.compile(rb"offloaded (\d+)/(\d+) layers")
-_told = {"offloaded": (0, 0)}
+_last_loaded = {"offloaded": (0, 0)}
 
 
 def _listen(level: int, text: bytes, user_data: ctypes.c_void_p) -> None:
-    """Drop the log, but for what is told nowhere else."""
+    """Drop the log, but for what can be read nowhere else."""
     if match := _OFFLOADED.search(text):
-        _told["offloaded"] = int(match[1]), int(match[2])
+        _last_loaded["offloaded"] = int(match[1]), int(match[2])
 
 
 @cache  # which keeps what is returned: llama.cpp holds only a pointer to it
@@ -92,7 +92,7 @@ def build() -> str:
 
 def offloaded() -> tuple[int, int]:
     """How many layers of the model that was loaded last are on a device, and how many it has."""
-    return _told["offloaded"]
+    return _last_loaded["offloaded"]
 
 
 class Device(NamedTuple):
@@ -198,11 +198,11 @@ def _ggml() -> _GGML:
 INTERVAL = 0.5
 """Seconds between two looks; the operating system counts in hundredths of a second."""
 STALE = 10 * INTERVAL
-"""Seconds after which the last look tells of what others did before there was anything to share."""
+"""Seconds after which the last look says what others did before, not while there was work."""
 
 
 def spent() -> tuple[float, float]:
-    """Seconds for which cores were busy since the machine started: with this process, with others.
+    """Return the busy seconds of all cores since the machine started: by this process, by others.
 
     What runs at low priority (nice) gives way by itself, and is not counted.
     """

@@ -63,11 +63,12 @@ class Llama(Unshared):
 
     Args:
         path: the GGUF file.
-        name: a label for people; the file's name without ending by default.
+        name: a label for people; by default the file's name without its ending.
         digest: SHA-256 of the file, under which a bank keeps its samples.
-        width: samples drawn at once. 16 is best on most CPUs; ``itslab bench`` tells.
-        context: tokens per sample, prompt included; at most what the model was trained on.
-        threads: of llama.cpp; the number of physical cores by default.
+        width: how many samples are drawn at once. 16 is best on most CPUs; ``itslab bench`` tells.
+        context: how many tokens a sample may have, prompt included; at most what the model was
+            trained on.
+        threads: how many threads llama.cpp uses; by default the number of physical cores.
         device: ``auto``, ``cpu``, ``cuda``, ``metal`` or ``vulkan``.
         prefix_cache: bytes of host memory for evaluated prefixes that are out of the batch.
         deterministic: the same request gives the same samples whatever else is running, on this
@@ -152,8 +153,8 @@ class Llama(Unshared):
 
         Args:
             requests, on_text, on_sample, cancel: see ``Backend.generate``.
-            service: the caller's priority, deadline and share of the batch; by default everyone is
-                served in the order of coming.
+            service: the caller's priority, deadline and share of the batch; by default all
+                callers are served in the order in which they come.
         """
         ticket = Ticket(on_text is not None, cancel, service)
         sequences = [

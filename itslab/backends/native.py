@@ -44,7 +44,7 @@ class Unshared:
 
 
 class Handle(Unshared):
-    """A native object that any thread may use and any may close: nobody meets it freed.
+    """A native object that threads share and any of them may close; none meets it freed.
 
     ``with handle as pointer:`` stands around every native call that takes the pointer. ``close``
     turns newcomers away; memory is freed at once, or by the last who is still using it. So closing
@@ -101,7 +101,7 @@ class Handle(Unshared):
             self._free_unused()
 
     def close(self) -> None:
-        """Let nobody in any more. May be called again."""
+        """Refuse further use, and free it once nobody uses it. May be called again."""
         if self.foreign:
             return
         with self._lock:
@@ -258,7 +258,7 @@ class Model(Unshared):
         self._handle.check()
 
     def close(self) -> None:
-        """Let nobody use the model any more; its memory goes with the last user and context."""
+        """Refuse further use; the memory is freed with the last user and context."""
         self._handle.close()
 
 

@@ -64,10 +64,10 @@ class Remote:
     Args:
         model: the name the server knows it by.
         base_url: where the server is, ``…/v1`` included.
-        api_key: sent with every call; a server of one's own mostly wants none.
+        api_key: the key sent with every call; your own server mostly needs none.
         server: a key of ``SERVERS``. By default the server's list of models tells; one that is not
             known there is taken to understand OpenAI's own options and nothing else.
-        width: calls at once, over all threads.
+        width: how many calls may be open at once, over all threads.
         timeout: seconds after which a try is given up, whatever came by then, and made again: more
             than the longest sample takes. In the 1,200 of the default, a server that writes 30
             tokens a second in each of ``width`` calls finishes 36,000; one that writes 1, as on a
@@ -113,8 +113,8 @@ class Remote:
             http_client=DefaultHttpxClient(
                 max_redirects=REDIRECTS,
                 event_hooks={
-                    "request": [lambda request: _begin_by(request, timeout)],
-                    "response": [_bound],
+                    "request": [lambda request: _set_deadline(request, timeout)],
+                    "response": [_enforce_deadline],
                 },
             ),
         )
@@ -228,11 +228,11 @@ class Remote:
         }
 
     def _work(self, order: _Order) -> None:
-        """Make calls until none is waiting, and report what comes in."""
+        """Make calls until none is waiting, and report what arrives."""
         import tenacity
 
         retrying = tenacity.Retrying(
-            retry=tenacity.retry_if_exception(_passes),
+            retry=tenacity.retry_if_exception(_is_transient),
             wait=_pause,
             stop=lambda state: (
                 order.halt.is_set()
@@ -290,7 +290,7 @@ class Remote:
             raise _BrokenStreamError("the stream ended before the sample did")
 
     def _completion(self, call: _Call) -> Completion:
-        """What has come of a sample, priced."""
+        """The sample as far as it came, with its cost."""
         sample, offsets = call.sample, call.sample.text.offsets
         tries = (call.lost, sample.usage)
         paid = sum((self.shape.price(cost) if self.shape else cost for cost in tries), Cost())
@@ -357,7 +357,7 @@ class Remote:
 
 
 class _Order:
-    """What a caller wants of the workers, and their way to report.
+    """The calls that a caller wants made, and the queue by which the workers report.
 
     News are (call, ``begin`` | ``chunk`` | ``end`` | ``error``, its data).
     """
@@ -397,7 +397,7 @@ class _Call:
 
 
 class _Clock:
-    """Runs at the speed of 1 ÷ calls under way.
+    """A clock that runs at 1/n of the real speed while n calls are under way.
 
     So the seconds of all calls add up to the time during which there was any, like an engine's.
     """
@@ -422,11 +422,11 @@ class _BrokenStreamError(Exception):
 
 
 class _LateError(Exception):
-    """An answer still dripped when its time was over."""
+    """A response went on past its deadline."""
 
 
 def _secrets(base_url: str, api_key: str) -> list[str]:
-    """What is never shown, longest first. A key as short as "none" is none.
+    """Return the texts that must never be shown, longest first; "none" is not a key.
 
     Raises:
         OptionError: ``base_url`` is no address; its text, which may hold a password, is not shown.
@@ -444,13 +444,13 @@ def _secrets(base_url: str, api_key: str) -> list[str]:
     return sorted({word for word in words if word not in ("", "none")}, key=len, reverse=True)
 
 
-def _begin_by(request: Any, seconds: float) -> None:
-    """Note when a try began; redirects hand the note on."""
+def _set_deadline(request: Any, seconds: float) -> None:
+    """Set the deadline of a try; redirects carry it on."""
     request.extensions.setdefault("deadline", time.monotonic() + seconds)
 
 
-def _bound(response: Any) -> None:
-    """Let a response end at its try's deadline, though it drips comments or text until then."""
+def _enforce_deadline(response: Any) -> None:
+    """End a response at its try's deadline, even if it keeps sending."""
     # The client's own library, whose name has changed: the base of its streams.
     [base] = [kind for kind in type(response.stream).__mro__ if kind.__name__ == "SyncByteStream"]
 
@@ -474,7 +474,7 @@ def _redirected(error: BaseException) -> bool:
     return type(error.__cause__).__name__ == "TooManyRedirects"
 
 
-def _passes(error: BaseException) -> bool:
+def _is_transient(error: BaseException) -> bool:
     """Whether another try may help."""
     from openai import APIConnectionError
 

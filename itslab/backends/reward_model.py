@@ -47,7 +47,7 @@ class RewardModel(Unshared):
 
     Args:
         path: the GGUF file, of the architecture qwen3, with a classification head.
-        label: the output that stands for good; the first by default.
+        label: the name of the output that stands for "good"; by default the first one.
         context: tokens of one conversation at most, and of all that are evaluated at once.
         threads, device: see ``Llama``.
 
@@ -163,7 +163,7 @@ class RewardModel(Unshared):
 
 
 def _shared(group: Sequence[Tokens]) -> int:
-    """How many tokens all begin with, one at the end of each left aside."""
+    """How many leading tokens all have in common, the last of each not counted."""
     return min(min(common_prefix(group[0], tokens), len(tokens) - 1) for tokens in group)
 
 
@@ -293,7 +293,7 @@ class Ranker(Model):
 
 
 def _check_head(path: Path) -> None:
-    """Raise unless llama.cpp will find a head: it does not tell, and pools rubbish without one."""
+    """Raise unless the file has a head: without one llama.cpp silently computes nonsense."""
     header = read_header(path)
     if HEAD not in header.tensors:
         raise ModelError(

@@ -140,9 +140,9 @@ class Scheduler(Generic[E]):
         return [*chain.from_iterable(self._queues.values())]
 
     def submit(self, entries: Iterable[E]) -> None:
-        """Let sequences wait. What continues cached text goes before all that wait like it."""
+        """Queue sequences; those that continue cached text go to the front."""
         entries = list(entries)
-        self._welcome({entry.service.caller for entry in entries})
+        self._level({entry.service.caller for entry in entries})
         known = [2 * self._cached(entry) > entry.length for entry in entries]
         for entry, is_known in zip(entries, known, strict=True):
             if not is_known:
@@ -151,8 +151,8 @@ class Scheduler(Generic[E]):
             if is_known:
                 self._queue(entry).appendleft(entry)
 
-    def _welcome(self, callers: set[str]) -> None:
-        """A caller that had nothing to run cannot claim the rows of that time afterwards."""
+    def _level(self, callers: set[str]) -> None:
+        """Let newcomers begin at the least rows of those present: idle time gives no claim."""
         active = {service.caller for service in self._queues}
         active |= {entry.service.caller for entry in self.running}
         if not active:
@@ -162,13 +162,13 @@ class Scheduler(Generic[E]):
             self._rows[caller] = max(self._rows[caller], least)
 
     def admit(self, now: float) -> Iterator[E]:
-        """Yield the sequences that join the batch, each to be begun before the next is asked for.
+        """Yield the sequences that join the batch, each to be started before the next is asked for.
 
         A sequence whose prompt another one is just evaluating waits for it, so that a prompt is
         evaluated once however many want it; its place stays reserved meanwhile.
         """
         places = self.width - len(self.running)
-        had = self._had_or_promised() if places > 0 and self._queues else {}
+        had = self._charged() if places > 0 and self._queues else {}
         reserved = dict.fromkeys(self._queues, 0)
         for _ in range(places):
             heads = {
@@ -191,8 +191,8 @@ class Scheduler(Generic[E]):
             self.running.append(entry)
             yield entry
 
-    def _had_or_promised(self) -> dict[str, float]:
-        """Rows ÷ weight, by caller: had so far, and what running sequences may still take."""
+    def _charged(self) -> dict[str, float]:
+        """Rows ÷ weight, by caller: those had, and those that its running sequences may take."""
         had = defaultdict(float, self._rows)
         for entry in self.running:
             rows = _most_rows(entry, entry.evaluated)

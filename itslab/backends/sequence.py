@@ -31,7 +31,7 @@ _NEAR = (7.0, 10.0, 14.0)  # nats below the likeliest token, within which the TO
 
 @dataclass(eq=False)
 class Ticket:
-    """A caller's order: where its samples are delivered, and its way to call them off.
+    """A caller's order: where its samples are delivered, and how it cancels them.
 
     Items are (request, sample, new text | completion | exception).
     """
@@ -46,7 +46,7 @@ class Ticket:
 
     @property
     def cancelled(self) -> bool:
-        """Whether nobody waits for the samples any more."""
+        """Whether the samples are no longer wanted."""
         return self.abandoned or (self.cancel is not None and self.cancel.is_set())
 
 
@@ -189,7 +189,7 @@ class Distribution:
         self._scratch = np.empty(n_vocab, np.float32)
 
     def read(self, logits: Floats) -> None:
-        """Turn to another row, (n_vocab,), which must not change while it is asked about.
+        """Read another row of logits, (n_vocab,), which must not change while it is in use.
 
         Raises:
             BackendError: it holds nan, or its largest is infinite.
@@ -226,7 +226,7 @@ class Distribution:
 
 
 def spelled(pieces: Iterable[bytes]) -> str:
-    """Return the whole characters that some tokens' bytes spell; a split one at the end is left."""
+    """Return the whole characters that some tokens' bytes spell; an incomplete one is left out."""
     return codecs.getincrementaldecoder("utf-8")("replace").decode(b"".join(pieces))
 
 

@@ -57,19 +57,19 @@ SERVERS = {
 
 
 class StreamedSample:
-    """A sample as its stream tells it, chunk by chunk.
+    """A sample read from its stream, chunk by chunk.
 
     Args:
         sampling: what was asked for.
         stops: whether the server ends a sample at a stop string.
 
     Attributes:
-        text: what was said so far.
-        logprobs: of its tokens, nats, as far as they were told.
+        text: what has arrived so far.
+        logprobs: log-probabilities of its tokens, nats, as far as the server sends them.
         choices: log-probability that it begins with each of ``sampling.choices``.
-        usage: tokens, as the server counts them.
+        usage: the tokens that the server counts.
         finish: how it ended.
-        refused: why the server ended it, if for a reason of its own.
+        refused: the reason of the server, if it ended the sample by itself.
     """
 
     def __init__(self, sampling: Sampling, stops: bool) -> None:
@@ -87,11 +87,11 @@ class StreamedSample:
 
     @property
     def complete(self) -> bool:
-        """Whether what the server may still say is not wanted."""
+        """Whether nothing more of the stream is wanted."""
         return self._full or (self.text.stopped and not self._stops)
 
     def read(self, chunk: Any) -> None:
-        """Take what a chunk adds."""
+        """Append what a chunk holds."""
         for choice in chunk.choices or ():
             if not self.finish:
                 self._extend(choice)
@@ -104,8 +104,8 @@ class StreamedSample:
             decoded = chunk.usage.completion_tokens or self.usage.decoded
             self.usage = Cost(new, reused, decoded)
         elif timings:
-            told = [timings.get(name) or 0 for name in ("prompt_n", "cache_n", "predicted_n")]
-            self.usage = Cost(told[0], told[1], told[2] or self.usage.decoded)
+            counts = [timings.get(name) or 0 for name in ("prompt_n", "cache_n", "predicted_n")]
+            self.usage = Cost(counts[0], counts[1], counts[2] or self.usage.decoded)
 
     def _finished(self, reason: str | None) -> Finish | None:
         if self.text.stopped:
@@ -127,7 +127,7 @@ class StreamedSample:
         text = getattr(delta, "content", None) or ""
         if thought and not self._reasons:
             self._mark, self._reasons = "<think>", True
-        if thought and text:  # whose log-probabilities are whose is not told
+        if thought and text:  # their log-probabilities cannot be told apart
             self._push(thought, None)
             entries, thought = [None], ""
         if text and self._reasons:
@@ -163,10 +163,10 @@ def speaks(chunk: Any) -> bool:
 
 
 def _likelihood(text: str, entry: Any) -> float:
-    """Log-probability that a text begins with one of the likeliest tokens told; −inf if none."""
-    told = [
+    """Log-probability that a text begins with one of the likeliest tokens; −inf if none."""
+    fitting = [
         likely
         for likely in entry.top_logprobs or ()
         if likely.token and likely.logprob is not None and text.startswith(likely.token)
     ]
-    return max((likely.logprob for likely in told), default=-math.inf)
+    return max((likely.logprob for likely in fitting), default=-math.inf)

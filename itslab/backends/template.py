@@ -28,7 +28,7 @@ _ASKED = {"functions": None, "function_call": None, "tools": None, "tool_choice"
 
 
 class TemplateRefusal(BackendError):
-    """A chat template called ``raise_exception``: it does not take such a conversation."""
+    """A chat template called ``raise_exception``: it does not accept the conversation."""
 
 
 class ChatTemplate(Unshared):
@@ -84,14 +84,14 @@ class ChatTemplate(Unshared):
         with self._lock:
             if self._process is None and not self._closed:
                 self._start()
-            told = self._ask({**self._variables, "messages": turns}, SECONDS)
-        if "refused" in told:
+            answer = self._ask({**self._variables, "messages": turns}, SECONDS)
+        if "refused" in answer:
             raise TemplateRefusal(
-                f"the model's chat template refuses this conversation: {told['refused']}"
+                f"the model's chat template refuses this conversation: {answer['refused']}"
             )
-        if "failed" in told:
-            raise BackendError(f"the model's chat template fails: {told['failed']}")
-        return str(told["text"])
+        if "failed" in answer:
+            raise BackendError(f"the model's chat template fails: {answer['failed']}")
+        return str(answer["text"])
 
     def _start(self) -> list[str]:
         """Start the process, and return the names of the variables that the template reads."""
@@ -104,11 +104,11 @@ class ChatTemplate(Unshared):
         )
         self._closing = weakref.finalize(self, _end, self._process, os.getpid())
         self._ask("", STARTING)
-        told = self._ask(self._source, SECONDS)
-        if "failed" in told:
+        answer = self._ask(self._source, SECONDS)
+        if "failed" in answer:
             self._stop()
-            raise ModelError(f"the model's chat template is none: {told['failed']}")
-        return list(told["reads"])
+            raise ModelError(f"the model's chat template is none: {answer['failed']}")
+        return list(answer["reads"])
 
     def _ask(self, what: object, seconds: float) -> dict[str, Any]:
         process = self._process
@@ -146,7 +146,7 @@ class ChatTemplate(Unshared):
         self._process = None
 
     def close(self) -> None:
-        """End its process, from any thread; who waits for it is told that the model is closed."""
+        """End the process, from any thread; calls that wait for it raise ``BackendError``."""
         self._closed = True
         if self._closing:
             self._closing()
@@ -179,7 +179,7 @@ def chat_template(
 
 
 def prompt_tokens(model: Model, template: Template, messages: Sequence[Message]) -> list[int]:
-    """Return the token ids of a whole prompt, begun as the model wants it to begin.
+    """Return the token ids of a whole prompt, with a ``bos`` token where the model wants one.
 
     Special tokens come from the template alone. Where a message spells one, it is hidden while the
     template is filled, and what stands between the template's own is tokenised as plain text.

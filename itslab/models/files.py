@@ -153,7 +153,7 @@ def _one_line(error: Exception) -> str:
 
 @contextmanager
 def making(target: Path, progress: bool) -> Iterator[Path]:
-    """Hold the lock of a file while it is made. Yields a folder for its parts, on the same disk.
+    """Hold the lock of a file while it is made, and yield a folder for its parts beside it.
 
     The folder goes once the file is there. After a failure it keeps the wheels that arrived whole.
     """

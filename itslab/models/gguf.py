@@ -161,32 +161,32 @@ def _parse(reader: _Reader) -> Header:
 
 
 def _check(metadata: Mapping[str, bool | int | float | str]) -> None:
-    """Refuse numbers that llama.cpp does not: it ends the process, or computes rubbish."""
+    """Refuse numbers at which llama.cpp would abort, or compute nonsense."""
     prefix = f"{metadata.get('general.architecture')}."
-    told = {k.removeprefix(prefix): v for k, v in metadata.items() if k.startswith(prefix)}
+    own = {k.removeprefix(prefix): v for k, v in metadata.items() if k.startswith(prefix)}
 
     def whole(key: str, low: int, high: int) -> None:
-        value = told.get(key, low)
+        value = own.get(key, low)
         if type(value) is int and not low <= value <= high:
             raise ValueError(f"{prefix}{key} is {value:,}, not within {low:,} to {high:,}")
 
     whole("block_count", 1, _MOST_LAYERS)
     whole("context_length", 1, 2**31 - 1)
-    for key, value in told.items():
+    for key, value in own.items():
         if isinstance(value, float) and (not isfinite(value) or (value < 0 and "epsilon" in key)):
             raise ValueError(f"{prefix}{key} is {value}")
-    if not told.get("rope.freq_base", 1.0) > 0:  # type: ignore[operator]
-        raise ValueError(f"{prefix}rope.freq_base is {told['rope.freq_base']}, not > 0")
-    experts = told.get("expert_count", 0)
-    told.setdefault("expert_used_count", 0)
+    if not own.get("rope.freq_base", 1.0) > 0:  # type: ignore[operator]
+        raise ValueError(f"{prefix}rope.freq_base is {own['rope.freq_base']}, not > 0")
+    experts = own.get("expert_count", 0)
+    own.setdefault("expert_used_count", 0)
     if type(experts) is int:
         whole("expert_count", 0, _MOST_EXPERTS)
         whole("expert_used_count", min(experts, 1), experts)
-    heads, width = told.get("attention.head_count"), told.get("embedding_length")
+    heads, width = own.get("attention.head_count"), own.get("embedding_length")
     if prefix[:-1] in _TURNED_WHOLE and type(heads) is int and type(width) is int and heads:
-        turned = told.get("attention.key_length", width // heads)
-        if told.get("rope.dimension_count", turned) != turned:
-            found = f"{prefix}rope.dimension_count is {told['rope.dimension_count']}"
+        turned = own.get("attention.key_length", width // heads)
+        if own.get("rope.dimension_count", turned) != turned:
+            found = f"{prefix}rope.dimension_count is {own['rope.dimension_count']}"
             raise ValueError(f"{found}, where a head has {turned} dimensions")
 
 
@@ -230,8 +230,8 @@ _LINEAR = "ssm_conv1d_q.weight"  # what a layer of linear attention (Kimi) has b
 def read_shape(path: Path, head: Literal["output", "cls"] = "output") -> Shape:
     """Read from the header of a GGUF model what it multiplies; see ``Shape``.
 
-    The tensors tell it, whatever the architecture. Each of two or more dimensions is a matrix that
-    every evaluated token is multiplied with, except
+    It is read from the tensors, whatever the architecture. Each of two or more dimensions is a
+    matrix that every evaluated token is multiplied with, except
 
     - tables in which a token's row is looked up, and the head: ``output.weight``, or the table of
       embeddings where the file holds no other (some files hold tied embeddings twice);

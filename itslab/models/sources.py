@@ -39,7 +39,7 @@ class Source(Protocol):
 
         Raises:
             OSError: the disk is full, among other things.
-            Exception: whatever else the place or its client has to complain of.
+            Exception: whatever else goes wrong at the source or in its client.
         """
         ...
 
@@ -176,7 +176,7 @@ def _watch(pip: subprocess.Popen[bytes], scratch: Path, bar: Any) -> None:
 
 
 def _complaint(log: str) -> str:
-    """What pip died of, in one line."""
+    """Why pip failed, in one line."""
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("ERROR:")] or lines
     unreachable = " (the index could not be reached)" if "connection broken" in log else ""
@@ -187,7 +187,7 @@ def _complaint(log: str) -> str:
 
 
 def say(progress: bool, text: str) -> None:
-    """Tell the person who waits, on the side of the progress bars."""
+    """Print a line to standard error, where the progress bars are."""
     if progress:
         print(text, file=sys.stderr, flush=True)
 
