@@ -150,9 +150,9 @@ def _judge(task: dict[str, Any], outcomes: Outcomes) -> None:
             outcomes.append(_plain(text))
             outcomes.certain &= not waited
         tests = task["tests"]
-        told = len(replies) - 1
-        if told < len(tests) and not (told and replies[-1][1]):  # the judge itself was lost
-            outcomes.append(f"{tests[told]}\n{_HEAVY}")
+        judged = len(replies) - 1
+        if judged < len(tests) and not (judged and replies[-1][1]):  # the judge itself was lost
+            outcomes.append(f"{tests[judged]}\n{_HEAVY}")
             outcomes.certain &= judge.returncode != 1  # 1: its time was up
 
 

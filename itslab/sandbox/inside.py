@@ -280,7 +280,7 @@ def serve() -> None:
         try:
             reply = encode(handlers[order.pop("do")](**order), keep)
         except BaseException as error:
-            reply = encode(_told(error))
+            reply = encode(_described(error))
         send(reply)
 
 
@@ -289,7 +289,7 @@ def frame(text: str) -> bytes:
     return b"%d\n" % len(text) + text.encode("ascii")
 
 
-def _told(error: BaseException) -> dict[str, str]:
+def _described(error: BaseException) -> dict[str, str]:
     try:
         text = str(error)[:TEXT]
     except BaseException as other:

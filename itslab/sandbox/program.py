@@ -18,7 +18,7 @@ if TYPE_CHECKING:  # typing takes longer to load than a verdict may
 MEMORY = 2**29  # bytes of address space
 FILE = 2**20  # bytes of a file
 START = 20.0  # seconds that the sandbox may take to start on a busy machine
-_TOLD = ("error", "text", "trace")  # of an exception
+_DESCRIBED = ("error", "text", "trace")  # of an exception
 
 
 def by_the_clock(seconds: float) -> float:
@@ -60,16 +60,16 @@ class Program:
         self.ready = False
         os.set_blocking(writer, False)
 
-    def load(self, code: str, importable: list[str], rounds: int) -> None:
+    def load(self, code: str, importable: list[str], renewals: int) -> None:
         """Run the program's top level.
 
         Args:
             code: Python.
             importable: folders of libraries.
-            rounds: how often the time may be renewed.
+            renewals: how often the time may be renewed.
         """
         limits = {"memory": MEMORY, "seconds": self._seconds, "file": FILE}
-        everything = math.ceil(self._seconds + 1) * (rounds + 1) + 1
+        everything = math.ceil(self._seconds + 1) * (renewals + 1) + 1
         self._send(do="load", code=code, importable=importable, processor=everything, **limits)
         self.ready = self._receive() is None
         self._renewed()  # until here it was the sandbox that took its time
@@ -112,10 +112,10 @@ class Program:
         reply = self._receive()
         if isinstance(reply, dict) and "value" in reply:
             return reply
-        told = [reply.get(key) for key in _TOLD] if isinstance(reply, dict) else [None]
-        if not all(isinstance(text, str) for text in told):
+        described = [reply.get(key) for key in _DESCRIBED] if isinstance(reply, dict) else [None]
+        if not all(isinstance(text, str) for text in described):
             raise self._gone("nonsense", "the program answered nonsense")
-        raise _raised(*map(str, told))
+        raise _raised(*map(str, described))
 
     def _gone(self, lost: str, text: str) -> ProgramError:
         self.lost = self.lost or lost

@@ -18,7 +18,7 @@ from itslab.options import Count, Limit
 from itslab.run import Run
 from itslab.strategies.chains import STEP_BY_STEP
 from itslab.strategies.refinement import remark, unjudged
-from itslab.strategies.steps import Left, StepSearch, finished, merit
+from itslab.strategies.steps import Candidates, StepSearch, finished, merit
 from itslab.strategies.trees import Branch, thompson
 
 IMPROVE = "That may be wrong. Look for a mistake, then give the whole corrected answer."
@@ -31,13 +31,13 @@ class ABMCTS(StepSearch):
     Going deeper, a finished answer is revised in a further turn, and an unfinished one continued.
 
     Args:
-        verifier: scores an answer in [0, 1]; what cannot be scored counts as 0. What it notes of an
-            answer that it scored goes into the request to revise it.
-        iterations: at most.
-        width: answers drawn in an iteration, each where Thompson sampling says by itself.
-        depth: revisions of an answer at most.
+        verifier: scores an answer in [0, 1]; what cannot be scored counts as 0. Its note on an
+            answer goes into the request to revise it.
+        iterations: most iterations.
+        width: answers drawn in an iteration; for each, Thompson sampling decides anew where.
+        depth: most revisions of an answer.
         enough: an answer that scores this ends the search.
-        improve: asks for a revision.
+        improve: the message that asks for a revision.
         instruction: as of ``ChainOfThought``.
         sampling: of an answer; with stop strings, of a step.
     """
@@ -51,8 +51,8 @@ class ABMCTS(StepSearch):
     instruction: str = STEP_BY_STEP
     sampling: Sampling = Sampling(signals=True)
 
-    def rounds(self, run: Run, root: Node) -> Iterator[Left]:
-        """Each is an iteration."""
+    def iterate(self, run: Run, root: Node) -> Iterator[Candidates]:
+        """Draw answers wherever Thompson sampling sends them, and score them."""
         top = Attempt(root)
         for _ in range(self.iterations):
             grown = [self._walk(top, run.rng) for _ in range(self.width)]
@@ -60,7 +60,7 @@ class ABMCTS(StepSearch):
             scores = run.score(nodes, self.verifier)
             for parent, node, score in zip(grown, nodes, scores, strict=False):
                 parent.add(Attempt(node, parent, score=_unit(score)))
-            _tell(run, top)
+            _log_values(run, top)
             yield [attempt.node for attempt in top.all()], None
             if any(merit(n) >= self.enough and finished(run, n) for n in nodes):
                 break
@@ -128,7 +128,7 @@ def _unit(score: float) -> float:
     return score
 
 
-def _tell(run: Run, root: Attempt) -> None:
+def _log_values(run: Run, root: Attempt) -> None:
     for attempt in root.all():
         if attempt.count:
             mean = attempt.total / attempt.count

@@ -17,8 +17,8 @@ from itslab.run import Run
 from itslab.strategies.chains import STEP_BY_STEP
 from itslab.strategies.steps import (
     PARAGRAPH,
+    Candidates,
     Final,
-    Left,
     StepSearch,
     distinct,
     families,
@@ -36,10 +36,10 @@ class BeamSearch(StepSearch):
 
     Args:
         verifier: scores a chain by what it says so far.
-        width: chains kept after each round.
-        expand: steps drawn after each of them; the first round draws ``width`` × ``expand``.
-        depth: rounds at most.
-        lookahead: greedy steps more by which a step is judged.
+        width: chains kept after each iteration.
+        expand: steps drawn after each of them; the first iteration draws ``width`` × ``expand``.
+        depth: most iterations, and so most steps in a chain.
+        lookahead: further greedy steps by which a step is judged.
         final: of all chains finished so far, the one with the best ``score``; or the answer that
             wins a ``vote`` of the finished ones among those kept.
         instruction: as of ``ChainOfThought``.
@@ -55,8 +55,8 @@ class BeamSearch(StepSearch):
     instruction: str = STEP_BY_STEP
     sampling: Sampling = PARAGRAPH
 
-    def rounds(self, run: Run, root: Node) -> Iterator[Left]:
-        """Each draws steps after all unfinished chains kept."""
+    def iterate(self, run: Run, root: Node) -> Iterator[Candidates]:
+        """Draw steps after all unfinished chains, and keep the best of all."""
         beams, each = [root], self.width * self.expand
         for _ in range(self.depth):
             growing = [beam for beam in beams if not beam.ended]
@@ -76,12 +76,12 @@ class DVTS(BeamSearch):
     """Diverse verifier tree search: beams that never compete, each the best of its own steps.
 
     Beeching, Tunstall & Rush 2024, Scaling test-time compute with open models (Hugging Face). Its
-    options are those of ``BeamSearch``, but that ``width`` counts independent subtrees, and of the
-    ``expand`` steps drawn in each of them the best goes on.
+    options are those of ``BeamSearch``, except that ``width`` counts independent subtrees, and that
+    the best of the ``expand`` steps drawn in each of them goes on.
     """
 
-    def rounds(self, run: Run, root: Node) -> Iterator[Left]:
-        """Each draws steps in all unfinished subtrees."""
+    def iterate(self, run: Run, root: Node) -> Iterator[Candidates]:
+        """Draw steps in all unfinished subtrees, and keep the best of each."""
         beams = [root] * self.width
         for _ in range(self.depth):
             growing = [i for i, beam in enumerate(beams) if not beam.ended]
@@ -103,13 +103,14 @@ class TreeOfThoughts(StepSearch):
     below a threshold, and turns back at a dead end.
 
     Args:
-        verifier: a value prompt or a vote prompt; any other step verifier will do.
+        verifier: scores a thought: a value prompt, a vote prompt, or any other step verifier.
         order: ``breadth`` (Algorithm 1) or ``depth`` (Algorithm 2).
         width: thoughts kept at each level, breadth first.
         expand: thoughts drawn after each.
-        depth: thoughts in a chain at most.
-        threshold: thoughts scored below are pruned, depth first; in the paper those at it, too.
-        solutions: finished chains after which depth first ends.
+        depth: most thoughts in a chain.
+        threshold: depth first, thoughts that score less are pruned; in the paper, those that score
+            as much are pruned too.
+        solutions: finished chains after which a depth-first search ends.
         final, instruction, sampling: as of ``BeamSearch``.
     """
 
@@ -124,8 +125,8 @@ class TreeOfThoughts(StepSearch):
     instruction: str = STEP_BY_STEP
     sampling: Sampling = PARAGRAPH
 
-    def rounds(self, run: Run, root: Node) -> Iterator[Left]:
-        """Each draws thoughts: after the best ones, or after the most promising one."""
+    def iterate(self, run: Run, root: Node) -> Iterator[Candidates]:
+        """Draw thoughts after the best ones, or after the most promising one."""
         if self.order == "depth":
             return self._depth_first(run, root)
         breadth_first = BeamSearch(
@@ -137,9 +138,9 @@ class TreeOfThoughts(StepSearch):
             instruction=self.instruction,
             sampling=self.sampling,
         )
-        return breadth_first.rounds(run, root)
+        return breadth_first.iterate(run, root)
 
-    def _depth_first(self, run: Run, root: Node) -> Iterator[Left]:
+    def _depth_first(self, run: Run, root: Node) -> Iterator[Candidates]:
         waiting = [(root, 0)]  # with their depths; the most promising one last
         finished: list[Node] = []
         seen = [root]

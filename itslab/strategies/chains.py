@@ -1,4 +1,4 @@
-"""One chain: answer directly, think first, or think for as long as it is told to.
+"""One chain: answer directly, think first, or think within a floor and a ceiling.
 
 Wei et al. 2022, Chain-of-Thought Prompting (arXiv:2201.11903); the zero-shot form is Kojima et al.
 2022 (arXiv:2205.11916, §3), who ask for the answer in a prompt of its own. Budget forcing is
@@ -19,7 +19,7 @@ FINAL, CLOSE = "The final answer is \\boxed{", "}"
 
 
 def pose(run: Run, prompt: Prompt, instruction: str) -> Node:
-    """Open a conversation whose last message ends with an instruction on how to answer."""
+    """Open a conversation with a prompt and, in its last message, an instruction after it."""
     *before, last = as_messages(prompt)
     if instruction:
         last = replace(last, content=f"{last.content}\n\n{instruction}")
@@ -38,11 +38,11 @@ def force(run: Run, node: Node, final: str, close: str, sampling: Sampling) -> N
 class Direct(Options):
     """The answer at once, without reasoning, the most likely one by default.
 
-    Small models reason although they are told not to, so the reply is begun for them.
+    Small models reason even when asked not to, so the reply is begun for them.
 
     Args:
         instruction: as of ``ChainOfThought``.
-        final: what its reply begins with.
+        final: the text with which the reply is begun.
         close: what ends the answer; "" leaves that to the model.
         sampling: of the answer.
     """
@@ -59,7 +59,13 @@ class Direct(Options):
 
 @dataclass(frozen=True)
 class ChainOfThought(Options):
-    """One chain of thought, then the answer."""
+    """One chain of thought, then the answer.
+
+    Args:
+        instruction: added to the end of the prompt, to say how to think and where to put the
+            answer; "" adds nothing.
+        sampling: of the chain.
+    """
 
     instruction: str = STEP_BY_STEP
     sampling: Sampling = Sampling(temperature=0)
@@ -77,14 +83,14 @@ class ExtendedThinking(Options):
     the ceiling its thinking is cut and the final answer forced.
 
     Args:
-        floor: tokens that are thought at least, unless the budget or the context ends before.
-        ceiling: tokens that are thought at most.
-        wait: what it is made to say when it stops too early.
+        floor: fewest tokens of thinking, unless the budget or the context ends before.
+        ceiling: most tokens of thinking.
+        wait: what the model is made to say when it stops too early.
         tags: what opens and closes the thinking of a model that was trained to think between tags,
             such as ``("<think>", "</think>")``. None for any other: its whole chain is thinking,
             and it stops where it closes its turn.
-        final: what it is made to say before a forced answer. Thinking without tags that has said
-            its last word (``\\boxed{``) and then ``close`` already is not asked again.
+        final: what the model is made to say before a forced answer. A chain without tags that has
+            already said its last word (``\\boxed{``) and then ``close`` is not asked again.
         close: what ends a forced answer; "" leaves that to the model.
         instruction: as of ``ChainOfThought``.
         sampling: ``max_tokens`` is for the answer after the thinking.
@@ -138,7 +144,7 @@ class ExtendedThinking(Options):
             room = replace(self.sampling, max_tokens=self.ceiling - thought, stop=stop)
             [node] = run.extend(node, room)
             assert node.completion is not None  # it was drawn
-            thought += max(node.completion.cost.decoded, 1)  # a server may not tell
+            thought += max(node.completion.cost.decoded, 1)  # a server may not say
             if thought >= self.floor:
                 return node, node.completion.finish == "length"
             node = run.append(node, self.wait)

@@ -18,7 +18,15 @@ from itslab.core import Node, Sampling, Verifier
 from itslab.options import Bounds, Count, Limit, NotNegative, Whole
 from itslab.run import Run
 from itslab.strategies.chains import STEP_BY_STEP
-from itslab.strategies.steps import PARAGRAPH, Left, StepSearch, chosen, distinct, finished, merit
+from itslab.strategies.steps import (
+    PARAGRAPH,
+    Candidates,
+    StepSearch,
+    chosen,
+    distinct,
+    finished,
+    merit,
+)
 from itslab.strategies.trees import Branch, puct, uct
 
 Rule = Literal["uct", "puct"]
@@ -36,17 +44,17 @@ class MCTS(StepSearch):
     Args:
         verifier: values a step by itself or, with rollouts, the finished chains that it leads to.
             What cannot be scored is worth as little as the least known.
-        iterations: at most.
-        width: leaves in an iteration.
+        iterations: most iterations.
+        width: leaves selected in an iteration.
         expand: steps drawn after a leaf.
-        rollouts: chains drawn to their end after each new step, whose mean score is its value; 0
-            scores the step itself.
-        c: how much exploring is worth.
+        rollouts: chains drawn to their end after each new step, whose mean score is its value; with
+            0 the step itself is scored.
+        c: weight of exploration.
         rule: ``uct``, or ``puct`` with priors in proportion to the steps' likelihood per token.
         widening: a step visited N times has up to ``expand`` · N^widening steps after it
             (progressive widening: Couëtoux et al. 2011, Continuous upper confidence trees); 0 keeps
             to ``expand``.
-        depth: steps in a chain at most.
+        depth: most steps in a chain.
         enough: a finished chain that scores this ends the search.
         final: of all finished chains take the one with the best ``value``; or of those below the
             step with the most ``visits``, and the most of those after it, and so on; or let all
@@ -80,8 +88,8 @@ class MCTS(StepSearch):
     def _ending(self, run: Run) -> Sampling:
         return self.rollout if self.rollouts else super()._ending(run)
 
-    def rounds(self, run: Run, root: Node) -> Iterator[Left]:
-        """Each is an iteration."""
+    def iterate(self, run: Run, root: Node) -> Iterator[Candidates]:
+        """Select, expand, simulate, back up."""
         tree = Search(self, run, Step(root))
         for _ in range(self.iterations):
             leaves = tree.select()
@@ -102,7 +110,7 @@ class Step(Branch):
 
     Args:
         node, parent, children: as of ``Branch``.
-        prior: its likelihood per token, as a share of its siblings'.
+        prior: its likelihood per token, divided by the sum of that of all siblings.
         drawn: how many steps were drawn after it, repetitions included.
         ends: chains that its rollouts led to.
         visits, total: how many values it and the steps after it brought, and their sum.
@@ -165,7 +173,7 @@ class Search:
         return leaves
 
     def promise(self, branch: Step) -> float:
-        """What the rule says of a branch, with values scaled and walks under way worth nothing."""
+        """The rule's upper bound, with values scaled and walks under way counted as losses."""
         assert branch.parent is not None  # the root has no rivals
         visits, rivals = (b.visits + b.pending for b in (branch, branch.parent))
         span = self.greatest - self.least
@@ -248,13 +256,13 @@ class Search:
             self._add(branch)
         changed |= dict.fromkeys(above for branch in fresh for above in branch.lineage())
         for branch in changed:
-            self._tell(branch)
+            self._log(branch)
 
     def _revisit(self, leaf: Step) -> None:
         """Add the value of a leaf once more."""
         self._add(leaf)
         for branch in leaf.lineage():
-            self._tell(branch)
+            self._log(branch)
 
     @property
     def _worst(self) -> float:
@@ -269,7 +277,7 @@ class Search:
             above.unscored += unknown
             above.total += self._worst if unknown else branch.worth
 
-    def _tell(self, branch: Step) -> None:
+    def _log(self, branch: Step) -> None:
         terms = {"visits": branch.visits, "value": branch.value}
         if branch.parent is not None:
             terms[self.options.rule] = self.promise(branch)
@@ -297,14 +305,14 @@ class Search:
 
 
 def _set_priors(children: Sequence[Step]) -> None:
-    """Share a prior of 1 among siblings in proportion to their likelihood per token."""
+    """Divide a prior of 1 among siblings in proportion to their likelihood per token."""
     likely = []
     for child in children:
         assert child.node.completion is not None  # it was drawn
         logprobs = child.node.completion.logprobs
         likely.append(math.exp(sum(logprobs) / len(logprobs)) if logprobs else 1.0)
-    for child, share in zip(children, likely, strict=True):
-        child.prior = share / sum(likely)
+    for child, likelihood in zip(children, likely, strict=True):
+        child.prior = likelihood / sum(likely)
 
 
 def _mean(scores: Sequence[float]) -> float:

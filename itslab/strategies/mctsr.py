@@ -22,7 +22,7 @@ from itslab.strategies.trees import Branch
 
 @dataclass(frozen=True)
 class MCTSr(SelfRefine):
-    """Monte Carlo tree self-refine: criticise and revise the version that promises most.
+    """Monte Carlo tree self-refine: criticise and revise the most promising version.
 
     A version's quality is its score or, once it was revised, the mean of its score and of its best
     revision's quality. The paper asks a model for several noisy scores, takes the mean of their
@@ -32,11 +32,11 @@ class MCTSr(SelfRefine):
 
     Args:
         verifier: says how good a version is; everything hangs on it.
-        iterations: rounds of revisions.
+        iterations: most iterations.
         branches: first answers.
-        width: versions revised in a round, all in one batch.
+        width: versions revised in an iteration, all in one batch.
         children: revisions after which a version is left alone, if one of them is better than it.
-        c: how much exploring is worth.
+        c: weight of exploration.
         enough, final, request, instruction, sampling, critique, content, criticism: as of
             ``SelfRefine``.
     """
@@ -80,7 +80,7 @@ class MCTSr(SelfRefine):
     def _grow(
         self, run: Run, root: Version, parents: Sequence[Version], drawn: Sequence[Node | None]
     ) -> None:
-        """Score the new versions, tell those above of them, and end an iteration."""
+        """Score the new versions, back their scores up, and end an iteration."""
         fresh = [(p, node) for p, node in zip(parents, drawn, strict=True) if node is not None]
         run.score([node for _, node in fresh], self.verifier)
         known = [merit(v.node) for v in root.below()] + [merit(node) for _, node in fresh]
@@ -93,8 +93,7 @@ class MCTSr(SelfRefine):
             if unjudged(version.node):
                 version.score = least
         for version in root.below():
-            told = {"visits": version.visits, "value": version.quality}
-            run.tree.log("value", version.node, **told)
+            run.tree.log("value", version.node, visits=version.visits, value=version.quality)
         run.checkpoint(self._best(run, root))
 
     def _best(self, run: Run, root: Version) -> Node:

@@ -1,8 +1,8 @@
-"""Particle filtering: chains live on in proportion to how good they look, by chance, not by rank.
+"""Particle filtering: chains survive at random, in proportion to how good they look.
 
 Puri et al. 2025 (arXiv:2502.01618v5, §3.1), who draw by the softmax of the weights; here that is
 ``weigh="exp"``. Where a verifier errs, the best few may all be wrong; a particle that looks bad
-keeps its chance. Resampling: Douc, Cappé & Moulines 2005, Comparison of resampling schemes for
+may still survive. Resampling: Douc, Cappé & Moulines 2005, Comparison of resampling schemes for
 particle filtering (arXiv:cs/0507025, §2). Weights are arrays (n,) that sum to 1.
 """
 
@@ -21,7 +21,7 @@ from itslab.core import Node, Sampling, Verifier, require
 from itslab.options import Count, NotNegative, Positive, Share
 from itslab.run import Run
 from itslab.strategies.chains import STEP_BY_STEP
-from itslab.strategies.steps import PARAGRAPH, Final, Left, StepSearch
+from itslab.strategies.steps import PARAGRAPH, Candidates, Final, StepSearch
 
 Weights = NDArray[np.float64]
 
@@ -65,7 +65,7 @@ def systematic(weights: Weights, rng: np.random.Generator) -> list[int]:
 
 
 def multinomial(weights: Weights, rng: np.random.Generator) -> list[int]:
-    """Return n ancestors, each drawn by itself, in ascending order."""
+    """Return n ancestors, drawn independently, in ascending order."""
     return _ancestors(weights, np.sort(rng.random(len(weights))))
 
 
@@ -80,23 +80,24 @@ _SCHEMES = {"systematic": systematic, "multinomial": multinomial}
 
 @dataclass(frozen=True)
 class ParticleFilter(StepSearch):
-    """Extend ``n`` chains by a step, weigh them by a verifier, and draw the next ``n`` among them.
+    """Extend ``n`` chains by a step, weigh them by a verifier, and resample ``n`` of them.
 
-    In each round a chain's weight is multiplied by what the verifier says of all of it so far, to
-    the power of 1 ÷ temperature. Where few chains carry most of the weight, all are drawn anew, and
-    weigh the same again; one that is drawn twice goes on in two ways. Finished chains stay, and are
-    weighed and drawn like all others.
+    In each iteration a chain's weight is multiplied by the verifier's score of all of it so far, to
+    the power of 1 ÷ temperature. Where few chains carry most of the weight, all are resampled and
+    get equal weights; one that is drawn twice goes on in two ways. Finished chains stay, and are
+    weighed and resampled like all others.
 
     Args:
         verifier: scores a chain by what it says so far.
         n: particles.
-        depth: steps at most.
+        depth: most steps in a chain.
         weigh: how a score becomes a weight; see ``answers.as_weights``.
         temperature: of the weights. High ones make all particles alike; 0 keeps the best alone.
-        cooling: the temperature is multiplied by this after each step.
-        threshold: particles are resampled if their effective number is at most this share of n; 1
-            is always, 0 never.
-        resampling: ``systematic`` draws all with one random number, ``multinomial`` each by itself.
+        cooling: the factor by which the temperature is multiplied after each step.
+        threshold: particles are resampled if the effective sample size is at most this fraction of
+            n; 1 resamples always, 0 never.
+        resampling: ``systematic`` draws all with one random number, ``multinomial`` each with its
+            own.
         final: as of ``BeamSearch``; in a ``vote`` the particles have their weights.
         instruction, sampling: as of ``BeamSearch``.
     """
@@ -113,8 +114,8 @@ class ParticleFilter(StepSearch):
     instruction: str = STEP_BY_STEP
     sampling: Sampling = PARAGRAPH
 
-    def rounds(self, run: Run, root: Node) -> Iterator[Left]:
-        """Each extends the unfinished particles by a step, and weighs all."""
+    def iterate(self, run: Run, root: Node) -> Iterator[Candidates]:
+        """Extend the unfinished particles by a step, and weigh all."""
         particles, weights = [root] * self.n, np.full(self.n, 1 / self.n)
         temperature = self.temperature
         for _ in range(self.depth):

@@ -141,14 +141,14 @@ class CheckedRefine(Options):
     one, or after ``iterations``.
 
     Args:
-        verifier: scores a version; what it notes goes into the request to revise it.
-        iterations: revisions of an answer at most.
+        verifier: scores a version; its note goes into the request to revise it.
+        iterations: most revisions of an answer.
         branches: answers, each with its revisions, side by side in one batch. The first that is
             good enough ends them all.
         enough: a version that scores this needs no revision.
         final: which version is returned: the one with the best ``score``, the earliest of equal
             ones; or the first that most others agree with (``vote``).
-        request: asks for a revision, with a place for what was noted: ``{note}``.
+        request: the message that asks for a revision, with ``{note}`` where the note goes.
         instruction: as of ``ChainOfThought``.
         sampling: of an answer and of its revisions.
     """
@@ -228,11 +228,11 @@ class SelfRefine(CheckedRefine):
 
     Args:
         verifier: says which version is best, such as ``Confidence`` or ``Judge``; it does not see
-            critiques, and none of its notes is told.
+            critiques, and the model does not see its notes.
         iterations, branches, final, instruction, sampling: as of ``CheckedRefine``.
         enough: by default no score is; the critique ends a line.
-        request: asks for a revision, after the critique.
-        critique: asks for the critique.
+        request: the message that asks for a revision, after the critique.
+        critique: the message that asks for the critique.
         content: a critique whose last line says this, and no more, ends the line.
         criticism: the sampling of a critique.
     """
@@ -281,11 +281,11 @@ class Reflexion(Options):
     An attempt does not see the earlier ones, only the lessons. It ends as ``CheckedRefine`` does.
 
     Args:
-        verifier: scores an attempt; what it notes goes into the request for a lesson.
-        iterations: further attempts at most.
-        memory: lessons kept, the last ones.
+        verifier: scores an attempt; its note goes into the request for a lesson.
+        iterations: most further attempts.
+        memory: how many of the last lessons are kept.
         enough, final, instruction, sampling: as of ``CheckedRefine``.
-        reflect: asks for a lesson, with a place for what was noted: ``{note}``.
+        reflect: the message that asks for a lesson, with ``{note}`` where the note goes.
         lesson: the sampling of a lesson.
     """
 

@@ -23,8 +23,10 @@ class SelfConsistency(Options):
         n: chains.
         verifier: its scores weigh the votes, so that those of equal answers add up: weighted
             majority, also known as weighted best-of-n (Li et al. 2022, DiVeRSe, arXiv:2206.02336,
-            §2.2). None counts heads.
+            §2.2). With None every chain has one vote.
         weigh: how a score becomes a weight; see ``answers.as_weights``.
+        instruction: as of ``ChainOfThought``.
+        sampling: of a chain.
     """
 
     n: Count = 8
@@ -51,6 +53,12 @@ class BestOfN(Options):
 
     Chains that cannot be scored (``nan``) or hold no answer are passed over while any other is
     left; of equal scores the first wins. Cobbe et al. 2021 (arXiv:2110.14168, §4.2).
+
+    Args:
+        verifier: scores a chain.
+        n: chains.
+        instruction: as of ``ChainOfThought``.
+        sampling: of a chain.
     """
 
     verifier: Verifier
@@ -71,17 +79,19 @@ class BestOfN(Options):
 
 @dataclass(frozen=True)
 class Knockout(Options):
-    """Sample ``n`` chains and let them meet in pairs until one is left.
+    """Sample ``n`` chains and compare them in pairs, round after round, until one is left.
 
-    Neighbours meet; of an odd number the last waits for the next round; on a draw, or where the
-    judge could not tell, the earlier one stays. Where nothing hangs on it the judge is not asked:
-    of two that say the same the earlier stays, and one without an answer gives way. Liu et al.
+    Neighbours are compared; of an odd number the last waits for the next round; on a draw, or where
+    the judge has no opinion, the earlier one stays. The judge is asked only where it matters: of
+    two that say the same the earlier stays, and one without an answer gives way. Liu et al.
     2025, PairJudge RM (arXiv:2501.13007, §3.2), who let only different answers meet, and drop both
     of two that are judged wrong.
 
     Args:
         judge: a verifier that scores nodes in pairs, such as ``PairwiseJudge``.
         n: chains.
+        instruction: as of ``ChainOfThought``.
+        sampling: of a chain.
     """
 
     judge: Verifier

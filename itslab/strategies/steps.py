@@ -29,16 +29,17 @@ Final = Literal["score", "vote"]
 MORE = 16
 """Steps at most by which a chain is finished in the end, if a search does not go deeper."""
 
-Left = tuple[Sequence[Node], Sequence[float] | None]
-"""The chains left in a search, and their weights in a vote; None where all weigh the same."""
+Candidates = tuple[Sequence[Node], Sequence[float] | None]
+"""The chains in play after an iteration, and their weights in a vote; None if all weigh the same.
+"""
 
 
 class StepSearch(Options):
-    """A search takes rounds over chains that grow, and answers with one that is finished.
+    """A search in which chains grow step by step, and which answers with a finished one.
 
-    A subclass tells what is left after each round. If in the end no finished chain is as good as
-    the most promising unfinished one, that is drawn to its end. If a budget ended the rounds, what
-    it kept for that (a quarter at most) finishes as many as it can.
+    A subclass yields its candidates after each iteration. If in the end no finished chain is as
+    good as the most promising unfinished one, that one is drawn to its end. If a budget ended the
+    search, what was reserved of it (a quarter at most) finishes as many as it can.
     """
 
     verifier: Verifier
@@ -46,34 +47,34 @@ class StepSearch(Options):
     instruction: str
     sampling: Sampling
 
-    def rounds(self, run: Run, root: Node) -> Iterator[Left]:
-        """After each round, the chains left and, if they differ, their weights in a vote."""
+    def iterate(self, run: Run, root: Node) -> Iterator[Candidates]:
+        """Search from a root, and yield the candidates after each iteration."""
         raise NotImplementedError
 
     def __call__(self, run: Run, prompt: Prompt) -> Node:
         root = pose(run, prompt, self.instruction)
-        left: Left = [root], None
+        candidates: Candidates = [root], None
         ended: list[Node] = []
         reason, run.stepwise, run.ledger.reserve = None, True, self.rest.max_tokens
         seen = len(run.tree)
         try:
-            for left in self.rounds(run, root):
+            for candidates in self.iterate(run, root):
                 drawn, seen = run.tree.nodes[seen:], len(run.tree)
                 ended += [node for node in drawn if finished(run, node)]
-                run.ledger.reserve = 0 if self._settled(left, ended) else self.rest.max_tokens
-                run.checkpoint(self._choose(run, left, ended))
+                run.ledger.reserve = 0 if self._settled(candidates, ended) else self.rest.max_tokens
+                run.checkpoint(self._choose(run, candidates, ended))
         except Halt as halt:
             if halt.reason == "stop":
                 raise
             reason = halt.reason
         except PromptTooLong:
-            if left == ([root], None):
+            if candidates == ([root], None):
                 raise
             reason = "context"
         ended += [node for node in run.tree.nodes[seen:] if finished(run, node)]
-        if not self._settled(left, ended):
-            ended += self._finish(run, left[0], several=reason is not None)
-        node = self._choose(run, left, ended)
+        if not self._settled(candidates, ended):
+            ended += self._finish(run, candidates[0], several=reason is not None)
+        node = self._choose(run, candidates, ended)
         run.best, run.stopped_by = node, reason or run.stopped_by
         return node
 
@@ -88,16 +89,16 @@ class StepSearch(Options):
         """How a chain is drawn to its end: by further steps, where samples are not counted."""
         return self.sampling if run.budget.samples is None else self.rest
 
-    def _settled(self, left: Left, ended: Sequence[Node]) -> bool:
+    def _settled(self, candidates: Candidates, ended: Sequence[Node]) -> bool:
         """Whether a finished chain is as good as any that is not finished."""
         best = max(map(merit, ended), default=-math.inf)
         by_score = getattr(self, "final", "score") in ("score", "value")
-        going = _going(left[0])
+        going = _going(candidates[0])
         return bool(ended) and not (by_score and going and merit(going[0]) > best)
 
-    def _choose(self, run: Run, left: Left, ended: Sequence[Node]) -> Node:
-        """The chain that answers: by score, of all that were ever finished."""
-        chains, weights = left
+    def _choose(self, run: Run, candidates: Candidates, ended: Sequence[Node]) -> Node:
+        """The chain that answers the question."""
+        chains, weights = candidates
         final = getattr(self, "final", "score")
         if final == "visits":
             below = any(finished(run, chain) for chain in chains)

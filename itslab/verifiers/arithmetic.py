@@ -82,7 +82,7 @@ def _verdict(found: Sequence[Equation]) -> Verdict:
     if not found:
         return Verdict(math.nan, note="there is no arithmetic to check")
     false = [equation for equation in found if not equation.holds]
-    note = f"{false[0].left} is {_told(false[0].value)}, not {false[0].right}" if false else ""
+    note = f"{false[0].left} is {_shown(false[0].value)}, not {false[0].right}" if false else ""
     return Verdict(1 - len(false) / len(found), note=note)
 
 
@@ -210,5 +210,5 @@ def _written(tokens: Tokens) -> str:
     return text.replace("( ", "(").replace(" )", ")").replace(" %", "%")
 
 
-def _told(value: Fraction) -> str:
+def _shown(value: Fraction) -> str:
     return str(value) if value.denominator == 1 else f"{float(value):.6g}"

@@ -31,7 +31,7 @@ from itslab.options import Options
 
 
 class Asking(Options):
-    """A dataclass whose first field is a model, which its repr tells by name.
+    """A dataclass whose first field is a model, of which its repr says the name.
 
     Plots and archives know a verifier by its repr: two models are two verifiers.
     """
@@ -73,19 +73,21 @@ def choose(
     run: Account, backend: Backend, requests: Sequence[Request], choices: tuple[str, str]
 ) -> list[Verdict]:
     """Return P(first choice) ÷ P(either) for the next token of each request, all in one batch."""
-    told = opinions(run, backend, requests, choices)
-    return [Verdict(opinion.shares[0], opinion.cost, opinion.note) for opinion in told]
+    return [
+        Verdict(opinion.shares[0], opinion.cost, opinion.note)
+        for opinion in opinions(run, backend, requests, choices)
+    ]
 
 
 def _opinion(reply: Drawn, choices: Sequence[str]) -> Opinion:
-    told = reply.completions[0].choices if reply.completions else ()
-    if not told:
+    logprobs = reply.completions[0].choices if reply.completions else ()
+    if not logprobs:
         unknown = (math.nan,) * len(choices)
-        return Opinion(unknown, reply.cost, reply.why or "the backend tells no log-probabilities")
-    likeliest = max(told)
-    weights = [math.exp(logprob - likeliest) for logprob in told]
+        return Opinion(unknown, reply.cost, reply.why or "the backend gives no log-probabilities")
+    likeliest = max(logprobs)
+    weights = [math.exp(logprob - likeliest) for logprob in logprobs]
     shares = tuple(weight / sum(weights) for weight in weights)
-    pairs = zip(choices, told, strict=True)
+    pairs = zip(choices, logprobs, strict=True)
     note = ", ".join(f"P({choice}) {math.exp(logprob):.3f}" for choice, logprob in pairs)
     return Opinion(shares, reply.cost, note)
 
@@ -123,7 +125,7 @@ class Judge(Asking):
 
 @dataclass(frozen=True, repr=False)
 class PairwiseJudge(Asking):
-    """Score nodes in pairs, the first with the second and so on: the chance that each is better.
+    """Score nodes in pairs, the first with the second and so on: how likely each is the better one.
 
     For ``Knockout``.
 
@@ -146,11 +148,15 @@ class PairwiseJudge(Asking):
         texts = [node.turn_text for node in nodes]
         shown = range(0, len(texts), 1 if self.both_orders else 2)  # each of these once as A
         asked = [self.question.format(problem=problem, a=texts[i], b=texts[i ^ 1]) for i in shown]
-        told = choose(run, self.backend, [Request(as_messages(text)) for text in asked], ("A", "B"))
+        verdicts = choose(
+            run, self.backend, [Request(as_messages(text)) for text in asked], ("A", "B")
+        )
         if not self.both_orders:
-            return [v for a in told for v in (a, Verdict(1 - a.score, note=a.note))]
-        scores = [(told[i].score + 1 - told[i ^ 1].score) / 2 for i in shown]
-        return [replace(verdict, score=score) for verdict, score in zip(told, scores, strict=True)]
+            return [v for a in verdicts for v in (a, Verdict(1 - a.score, note=a.note))]
+        scores = [(verdicts[i].score + 1 - verdicts[i ^ 1].score) / 2 for i in shown]
+        return [
+            replace(verdict, score=score) for verdict, score in zip(verdicts, scores, strict=True)
+        ]
 
 
 MOST_PROMISING = (
@@ -161,16 +167,16 @@ MOST_PROMISING = (
 
 @dataclass(frozen=True, repr=False)
 class Ballot(Asking):
-    """Score nodes by a vote on which of them is the most promising: share × number of options.
+    """Score nodes by a vote on the most promising one: probability × number of options.
 
     Yao et al. 2023 (arXiv:2305.10601, §3, "Vote across states"), who let a model vote five times;
     here the probability of each letter is read from one token, which is the expectation of any
     number of votes. The options are shown in both orders and the two opinions averaged.
 
-    A vote ranks the options of one ballot. Where a search holds those of one against those of
-    another, shares alone would favour the smaller ballot. So a score tells how many times likelier
-    than by chance an option was chosen: 1 where nothing speaks for or against it, as of a lone one,
-    and at most the number of options.
+    A vote ranks the options of one ballot. Where a search compares options of several ballots,
+    probabilities alone would favour the smaller ballot. So the score is how many times likelier an
+    option was chosen than by a uniform choice: 1 where nothing speaks for or against it, as for a
+    lone option, and at most the number of options.
 
     Args:
         backend: who votes.
@@ -210,8 +216,8 @@ class Critic(Asking):
     """Score a node by P(Yes) after a critique of it, which is the verdict's note.
 
     A generative verifier: GenRM-CoT (Zhang et al. 2024, arXiv:2408.15240), which is trained for it,
-    and averages over several critiques. With another, larger model as backend, a small one is told
-    what is wrong by someone who can see it.
+    and averages over several critiques. With a larger model as backend, a small one learns what is
+    wrong from one that can see it.
 
     Args:
         backend: who criticises.

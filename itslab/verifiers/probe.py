@@ -1,9 +1,9 @@
-"""A linear probe on the model's own hidden state: what it knows about its answer and does not say.
+"""A linear probe on the model's hidden state: what it knows about its answer and does not say.
 
-Kadavath et al. 2022 (arXiv:2207.05221, §5) train a head that tells from a question whether it will
-be answered (P(IK)), Azaria & Mitchell 2023 (arXiv:2304.13734) a small network that tells from a
-statement's hidden state whether it is true. Here it is logistic regression on the state from which
-the last token of a sample was drawn. Sampling computes that state anyway: a verdict costs no
+Kadavath et al. 2022 (arXiv:2207.05221, §5) train a head that predicts from a question whether it
+will be answered (P(IK)), Azaria & Mitchell 2023 (arXiv:2304.13734) a small network that reads from
+a statement's hidden state whether it is true. Here it is logistic regression on the state from
+which the last token of a sample was drawn. Sampling computes that state anyway: a verdict costs no
 forward pass.
 """
 
@@ -121,7 +121,7 @@ class Probe(Options):
 def held_out(
     states: ArrayLike, correct: ArrayLike, clusters: Sequence[Hashable] | None = None
 ) -> NDArray[np.float64]:
-    """Return what probes say of samples of problems that they were not trained on, (p, n).
+    """Return the scores that probes give to samples of problems they were not trained on, (p, n).
 
     One probe for each of 5 parts of the problems, trained on the other 4; a cluster is in one part.
     This is how a probe is compared with other verifiers on the samples that it is trained on.
@@ -129,12 +129,12 @@ def held_out(
     Args and errors as of :meth:`Probe.fit`.
     """
     x, y, groups = _rows(states, correct, clusters)
-    told = np.empty(len(y))
+    predicted = np.empty(len(y))
     for train, test in _parts(x, y, groups):
         probe = Probe._fitted(x[train], y[train], groups[train])
-        told[test] = _sigmoid(x[test] @ probe.weights + probe.bias)
+        predicted[test] = _sigmoid(x[test] @ probe.weights + probe.bias)
     scores = np.full(np.shape(correct), math.nan)
-    scores[~np.isnan(states).any(axis=2)] = told
+    scores[~np.isnan(states).any(axis=2)] = predicted
     return scores
 
 
@@ -174,8 +174,9 @@ def _parts(x: Any, y: Any, groups: Any) -> list[tuple[Any, Any]]:
     for train, _ in parts:
         right, problems = int(y[train].sum()), len(np.unique(groups[train]))
         found = f"{right} right of {len(train)} in {problems} problems"
-        enough = 0 < right < len(train)
-        require(enough, "samples", found, "right and wrong ones: record more problems")
+        require(
+            0 < right < len(train), "samples", found, "right and wrong ones: record more problems"
+        )
     return parts
 
 

@@ -67,7 +67,7 @@ class StepReward(Asking):
         split: what stands between steps.
         combine: how steps make a solution's score.
             ``min`` the worst step's (Wang et al. 2023, §3.4).
-            ``product`` the chance that all are right (Lightman et al. 2023, arXiv:2305.20050).
+            ``product`` the probability that all are right (Lightman et al. 2023, arXiv:2305.20050).
             ``last`` the last step's, asked alone (Snell et al. 2024, arXiv:2408.03314, §5.1).
     """
 
@@ -86,8 +86,8 @@ class StepReward(Asking):
         """Ask at the tags of each node's turn so far, all in one batch."""
         asked = [self._requests(as_messages(prompt), node.turn_text) for node in nodes]
         wanted = [request for row in asked for request in row]
-        told = iter(choose(run, self.backend, wanted, self.choices))
-        return [self._combined([next(told) for _ in row]) for row in asked]
+        verdicts = iter(choose(run, self.backend, wanted, self.choices))
+        return [self._combined([next(verdicts) for _ in row]) for row in asked]
 
     def _requests(self, messages: tuple[Message, ...], text: str) -> list[Request]:
         """One request per tag; the text before it is its prefix, in one piece per step."""
