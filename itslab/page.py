@@ -31,7 +31,7 @@ def write_page(notebook: Any, path: Path) -> Path:
 
     Args:
         notebook: an ``nbformat`` notebook.
-        path: of the page.
+        path: where the page is written.
     """
     from jinja2 import DictLoader
     from nbconvert import HTMLExporter

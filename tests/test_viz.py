@@ -47,7 +47,7 @@ from itslab.viz import (
     votes,
 )
 from itslab.viz.figures import Bar, bars, picture
-from itslab.viz.panels import Panel, ending, price, said, thought, votes_so_far
+from itslab.viz.panels import Panel, ending, price, tokens_thought, turn_html, votes_so_far
 from itslab.viz.readers import SCALE, Entry, listing, shade
 from itslab.viz.style import GREEN, INK, MARKS
 
@@ -325,6 +325,28 @@ def test_an_error_is_shown_in_the_panel_and_the_next_run_works(
     assert "1 sample " in shown(panel)
 
 
+def test_a_run_that_cannot_be_shown_is_told_and_leaves_the_buttons_ready(llm: Llama) -> None:
+    def unreadable(text: str) -> str:
+        raise ValueError("no answer in <it>")
+
+    panel = VotePanel(lambda n, t: draw(llm, n, t), NOTHING, n=(1,), extract=unreadable)
+    panel.run_button.click()
+    panel.wait()
+    assert "ValueError: no answer in &lt;it&gt;" in panel.message.value
+    assert (panel.state, panel.run_button.disabled) == ("failed", False)
+
+
+def test_a_panel_follows_a_run_that_was_begun_elsewhere(llm: Llama) -> None:
+    panel = VotePanel(lambda n, t: draw(llm, n, t), NOTHING, n=(4,))
+    handle = draw(llm, 2, 1.0)
+    panel.follow(handle)
+    panel.wait()
+    assert panel.state == "done"
+    assert panel.handle is handle
+    assert panel.result is handle.result()
+    assert "done: 2 samples" in shown(panel)
+
+
 def test_a_panel_weighs_little_and_a_picture_can_stand_in_for_it() -> None:
     before = ipywidgets.Widget.get_manager_state()["state"].keys()
     panel = VotePanel(lambda n, t: start("", SelfConsistency(1), None), NOTHING)  # type: ignore[arg-type]
@@ -361,7 +383,7 @@ def think(llm: Llama, floor: int, ceiling: int) -> RunHandle:
 
 def test_what_was_put_into_the_mouth_is_marked_by_a_word_and_all_is_escaped() -> None:
     turn = forced().node.turn()  # type: ignore[union-attr]
-    page = ElementTree.fromstring(f"<pre>{said(turn)}</pre>")
+    page = ElementTree.fromstring(f"<pre>{turn_html(turn)}</pre>")
     words = [span.text for span in page.iter("span")]
     assert words == ["inserted", "Wait, <again>.", "inserted", "It is \\boxed{"]
     text = "".join(page.itertext()).replace("inserted", "")
@@ -370,10 +392,10 @@ def test_what_was_put_into_the_mouth_is_marked_by_a_word_and_all_is_escaped() ->
 
 def test_thinking_ends_where_the_floor_is_reached_and_the_answer_begins() -> None:
     turn = forced().node.turn()  # type: ignore[union-attr]
-    assert thought(turn, floor=0) == (20, True)
-    assert thought(turn, floor=40) == (50, True)
+    assert tokens_thought(turn, floor=0) == (20, True)
+    assert tokens_thought(turn, floor=40) == (50, True)
     turn[2].completion, turn[2].status, turn[2].text = None, "open", "x" * 35
-    assert thought(turn[:3], floor=40) == (30, False)  # about 3.5 characters per token
+    assert tokens_thought(turn[:3], floor=40) == (30, False)  # about 3.5 characters per token
 
 
 @pytest.mark.parametrize(("floor", "ceiling"), [(0, 8), (24, 40), (40, 40)])
@@ -382,7 +404,7 @@ def test_the_panel_counts_the_tokens_that_the_strategy_thought(
 ) -> None:
     result = think(llm, floor, ceiling).result()
     assert result.node is not None
-    tokens, counted = thought(result.node.turn(), floor)
+    tokens, counted = tokens_thought(result.node.turn(), floor)
     assert counted
     assert floor <= tokens <= ceiling
     assert result.cost.decoded - tokens <= 6  # the answer

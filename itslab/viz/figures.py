@@ -95,7 +95,7 @@ _TICKS = [digit * 10**power for power in range(8) for digit in (1, 2, 5)]
 def accuracy_against_tokens(
     table: pd.DataFrame, title: str = "Accuracy against compute"
 ) -> go.Figure:
-    """Draw accuracy against what it costs, one line for each method.
+    """Draw accuracy against decoded tokens, one line per method.
 
     Args:
         table: columns ``method``, ``samples`` (per problem), ``tokens`` (decoded per problem),
@@ -147,7 +147,7 @@ def forest(
     title: str = "Accuracy of each method",
     reference: tuple[float, str] | None = None,
 ) -> go.Figure:
-    """Draw the accuracy of methods below each other, each with its interval.
+    """Draw the accuracy of methods one below the other, each with its interval.
 
     Args:
         table: columns ``method``, ``accuracy``, ``low``, ``high`` (fractions: the estimate and its
@@ -177,16 +177,14 @@ def forest(
                 "<extra></extra>"
             ),
         )
+        right = {"x": 1, "xref": "paper", "xanchor": "left", "xshift": 12, "showarrow": False}
         for place, note in zip(places, rows.get("note", []), strict=False):
-            figure.add_annotation(
-                x=1, xref="paper", xanchor="left", xshift=12, y=place, text=note, showarrow=False
-            )
+            figure.add_annotation(text=note, y=place, **right)
     if reference:
         value, label = reference
+        above = {"y": 1, "yref": "paper", "yanchor": "bottom", "showarrow": False}
         figure.add_vline(value, line={"color": INK, "width": 1.5, "dash": "dot"})
-        figure.add_annotation(
-            x=value, y=1, yref="paper", yanchor="bottom", text=label, showarrow=False
-        )
+        figure.add_annotation(text=label, x=value, **above)
     figure.update_layout(
         template=TEMPLATE,
         title=title,
@@ -217,7 +215,7 @@ LOSSES = [
 
 
 def losses(table: pd.DataFrame, title: str = "Where problems are lost") -> go.Figure:
-    """Draw what fraction of the problems is solved, or lost and where, by number of samples.
+    """Draw the fractions of problems that are solved, and lost where, by number of samples.
 
     Args:
         table: columns ``samples`` (per problem), ``solved``, ``selection``, ``extraction`` and
@@ -255,7 +253,7 @@ def losses(table: pd.DataFrame, title: str = "Where problems are lost") -> go.Fi
 
 
 def reliability(table: pd.DataFrame, title: str = "Reliability") -> go.Figure:
-    """Draw how often samples are right against how likely they were judged to be, by each method.
+    """Draw how often samples are right against how likely they were judged to be, per method.
 
     On the diagonal, judgements mean what they say (DeGroot & Fienberg 1983).
 
@@ -464,7 +462,7 @@ def canonical_gold(gold: str | None) -> tuple[str, ...]:
 
 
 def picture(rows: Sequence[Bar], caption: str) -> str:
-    """Draw bars as an SVG image of some kilobytes, with the lines of a caption below."""
+    """Return bars as a small SVG image, with the lines of a caption below."""
     most = max((row.votes for row in rows), default=1)
     longest = _WIDTH - _LABEL - 50
     lines = caption.split("\n")

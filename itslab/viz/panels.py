@@ -33,7 +33,7 @@ Begin = Callable[[], RunHandle]
 
 
 class Watcher:
-    """Begins one run at a time, and looks at it from a thread of its own until it ends.
+    """Starts one run at a time and watches it from a thread of its own until it ends.
 
     Callbacks of widgets arrive in any thread, and what they raise is swallowed by the kernel. So
     one lock decides who begins a run, and whatever goes wrong is kept to be shown. A subclass
@@ -44,7 +44,7 @@ class Watcher:
 
     Attributes:
         handle: the last run that was begun; None if there was none.
-        result: of the run at its end; None before, and if it failed.
+        result: how that run ended; None before its end, and if it failed.
         error: what went wrong, as it is shown; empty if nothing did.
     """
 
@@ -113,7 +113,7 @@ class Watcher:
             self.handle.resume()
 
     def step(self) -> None:
-        """Let one iteration happen, of a run that is paused."""
+        """Let a run that is paused take one iteration."""
         if self.handle is not None and self.handle.paused:
             self._held = True
             self.handle.run.gate.let(1)
@@ -151,12 +151,12 @@ class Watcher:
             end = ending(result.stopped_by, result.cost, handle.run.budget)
             self.finish(result, end)
         except Exception as error:
-            self.error = complaint(error)
+            self.error = error_text(error)
         self._end = end
         self.notify()
 
 
-def complaint(error: Exception) -> str:
+def error_text(error: Exception) -> str:
     """Return what is shown of an error: its text, and its kind unless the error is our own."""
     return str(error) if isinstance(error, ItslabError) else f"{type(error).__name__}: {error}"
 
@@ -187,7 +187,7 @@ def ending(stopped_by: str | None, cost: Cost, budget: Budget = Budget()) -> str
 
 
 def price(cost: Cost, unit: str = "sample", costs: Mapping[str, Cost] = {}) -> str:
-    """Return what was paid, in one line; where several models were paid, one more for each.
+    """Return what was paid as one line, and as a further line for each of several models.
 
     Args:
         cost: what was paid.
@@ -207,14 +207,14 @@ def price(cost: Cost, unit: str = "sample", costs: Mapping[str, Cost] = {}) -> s
 
 
 class Panel:
-    """Controls over a view; shows itself in a notebook.
+    """Controls above a view, displayed in a notebook.
 
     Args:
         controls: widgets, in a row.
         view: a widget; by default one that shows a text as HTML.
 
     Attributes:
-        mime: the MIME type of what stands for the panel in a page.
+        mime: the MIME type of the picture that replaces the panel in a page.
     """
 
     mime = "text/html"
@@ -227,7 +227,7 @@ class Panel:
         self.box = widgets.VBox([row, self.view])
 
     def picture(self) -> str:
-        """Return what stands for the panel in a page."""
+        """Return the picture that replaces the panel in a page."""
         return str(self.view.value)
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
@@ -235,7 +235,7 @@ class Panel:
 
 
 class RunPanel(Watcher, Panel, ABC):
-    """Sliders, Run and Stop, and a view of the run that they begin.
+    """Sliders, the buttons Run and Stop, and a view of the run that they begin.
 
     Args:
         begin: starts a run with the values of the sliders, in their order.
@@ -310,7 +310,7 @@ class RunPanel(Watcher, Panel, ABC):
 
 
 class VotePanel(RunPanel):
-    """Sliders for the number of samples and the temperature, Run and Stop, and the votes.
+    """Samples that vote: sliders for their number and temperature, Run and Stop, and the votes.
 
     Args:
         begin: starts a run with this many samples at this temperature, such as a call of
@@ -371,9 +371,9 @@ _MARKED = rf'<span style="{_WORD}">inserted</span><span style="{_INSERTED}">\g<0
 
 
 class ThinkingPanel(RunPanel):
-    """Sliders for the least and the most tokens to think, Run and Stop, and the thinking itself.
+    """A model that thinks: sliders for the least and the most tokens, Run and Stop, and the text.
 
-    What the model was made to say, rather than drew itself, is marked as inserted.
+    Text that was inserted into the model's turn, rather than sampled by it, is marked.
 
     Args:
         begin: starts a run that thinks at least and at most so many tokens, such as a call of
@@ -422,14 +422,14 @@ class ThinkingPanel(RunPanel):
         answer = self._extract(turn[-1].turn_text) if turn else None
         look = f"flex: none; margin: 0; background: white; color: {INK}"
         return style.view(
-            f'<div style="{_SCROLL}">{style.box(said(turn), ORANGE, look)}</div>'
-            f"{_progress(*thought(turn, floor), floor, ceiling)}"
+            f'<div style="{_SCROLL}">{style.box(turn_html(turn), ORANGE, look)}</div>'
+            f"{_progress(*tokens_thought(turn, floor), floor, ceiling)}"
             f"<div>{'answer so far' if drawing else 'answer'}: {self._graded(answer)}</div>"
             f"{style.note(html.escape(caption))}"
         )
 
     def _graded(self, answer: str | None) -> str:
-        """Return an answer as HTML, with a mark whether it is right."""
+        """Return an answer as HTML, and whether it is right."""
         if answer is None:
             return "none"
         line = f"<code>{html.escape(answer)}</code> "
@@ -441,12 +441,12 @@ class ThinkingPanel(RunPanel):
 
 
 def inserted(node: Node) -> bool:
-    """Whether the model was made to say this, rather than drew it."""
+    """Return whether a node was inserted into the model's turn, rather than sampled by it."""
     return node.completion is None and node.status == "done"
 
 
-def said(turn: Sequence[Node]) -> str:
-    """Return the model's turn as HTML, with what was put into its mouth marked by a word."""
+def turn_html(turn: Sequence[Node]) -> str:
+    """Return the model's turn as HTML, with inserted text marked by a word."""
     parts = []
     for node in turn:
         text = html.escape(node.text)
@@ -454,8 +454,8 @@ def said(turn: Sequence[Node]) -> str:
     return "".join(parts)
 
 
-def thought(turn: Sequence[Node], floor: int) -> tuple[int, bool]:
-    """Return how many tokens were thought in a turn so far, and whether all of them are counted.
+def tokens_thought(turn: Sequence[Node], floor: int) -> tuple[int, bool]:
+    """Return how many tokens were thought in a turn so far, and whether that count is exact.
 
     Thinking is what was drawn until the floor was reached; what is drawn after it is the answer.
     """
@@ -474,7 +474,7 @@ def thought(turn: Sequence[Node], floor: int) -> tuple[int, bool]:
 
 
 def _progress(tokens: int, counted: bool, floor: int, ceiling: int) -> str:
-    """Return a bar of the thinking so far, as a part of the most that is allowed, and the count."""
+    """Return the thinking so far as a bar, against the most that is allowed, and in words."""
     done = min(tokens / ceiling, 1)
     least = f", at least {floor}" if floor else ""
     tick = (

@@ -30,7 +30,7 @@ _COLOURS = {"system": MUTED, "user": BLUE, "assistant": ORANGE}
 
 
 class Transcript:
-    """The conversation that ends at a node; shows itself in a notebook.
+    """The conversation that ends at a node, displayed in a notebook.
 
     Args:
         node: any node of a tree. The nodes of a turn are shown as one text.
@@ -196,7 +196,7 @@ _CODE = "font-family: ui-monospace, 'DejaVu Sans Mono', Menlo, Consolas, monospa
 
 
 def changes(before: str, after: str) -> tuple[str, str]:
-    """Return two texts as HTML: what goes is marked in the first, what is new in the second.
+    """Return two texts as HTML: deletions marked in the first, insertions in the second.
 
     Texts of more than ``_MOST`` words are not marked.
     """
@@ -217,7 +217,7 @@ def _marked(text: str, look: str) -> str:
 
 
 def remarks(tree: Tree, version: Node) -> list[str]:
-    """Return what was said of a version: its verifier's note, and a critique of it."""
+    """Return the remarks on a version: its verifier's note, and critiques of it."""
     note = version.verdict.note if version.verdict else ""
     critiques = (
         node.text
@@ -229,7 +229,7 @@ def remarks(tree: Tree, version: Node) -> list[str]:
 
 
 class RefinementPanel(RunPanel):
-    """Sliders, Run and Stop, and the versions of an answer side by side as they come.
+    """Versions of an answer side by side as they come, below sliders, Run and Stop.
 
     A slider goes through the iterations: it shows each version beside the one before, with the
     words that changed. Where a run has several lines of versions, another picks one.

@@ -65,7 +65,7 @@ MARKS = [
 
 
 def short(answer: str, most: int = 16) -> str:
-    """An answer fit for an axis."""
+    """Return an answer, cut to a length that fits an axis."""
     return answer if len(answer) <= most else f"{answer[: most - 1]}…"
 
 
@@ -78,7 +78,7 @@ _BOX = (
 
 
 def box(content: str, colour: str, style: str = "margin: 0") -> str:
-    """Return HTML as a box with a coloured edge, for what someone said.
+    """Return HTML in a box with a coloured edge, as something that was said.
 
     It is a ``<pre>``, in which mathematics is not typeset: a price in dollars would become a
     formula.
@@ -87,18 +87,18 @@ def box(content: str, colour: str, style: str = "margin: 0") -> str:
 
 
 def view(content: str, max_width: str = "50rem") -> str:
-    """Return HTML as the view of a panel, which looks the same in light and dark themes."""
+    """Return HTML as a panel's view, which looks the same in light and dark themes."""
     style = f"font: 14px/1.5 {FONT}; color: {INK}; background: white; padding: 8px"
     return f'<div style="{style}; max-width: {max_width}">{content}</div>'
 
 
 def note(content: str) -> str:
-    """Return HTML as a quiet remark above or below something; its lines stay lines."""
+    """Return HTML as a muted remark in which line breaks are kept."""
     style = f"color: {MUTED}; margin: 8px 0; white-space: pre-line"
     return f'<div style="{style}">{content}</div>'
 
 
 def mark(right: bool) -> str:
-    """Return the mark of a right or a wrong answer as HTML."""
+    """Return a word and its colour for a right or a wrong answer, as HTML."""
     colour, text = (GREEN, "✓ right") if right else (RED, "✗ wrong")
     return f'<b style="color: {colour}">{text}</b>'

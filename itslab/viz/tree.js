@@ -1,4 +1,4 @@
-// The tree of a run: the same drawing in a notebook, told by its kernel, and in a saved page.
+// The tree of a run: drawn the same in a notebook, where a kernel sends it, and in a saved page.
 //
 // What happened arrives as rows [time, kind, node, data]. A Fold is what they add up to, so that any
 // moment can be shown again. Nodes have places (depth, slot), and the view a scale for each axis:
@@ -113,8 +113,8 @@ function shade(share) {
 
 const cut = (text, most) => (text.length > most ? `${text.slice(0, most - 1).trimEnd()}…` : text);
 const words = (text) => text.slice(0, 200).replace(/\s+/g, " ").trim();
-/** The line by which one program is told from another; of what has one line, that. */
-const line1 = (text) => text.split("\n").find((l) => /^\s*(async def|def|class) /.test(l)) ?? text;
+/** The line that tells one program from another; of a text of one line, that. */
+const headline = (text) => text.split("\n").find((l) => /^\s*(async def|def|class) /.test(l)) ?? text;
 const count = (n, unit) => `${n.toLocaleString("en")} ${unit}${n === 1 ? "" : "s"}`;
 
 function say(value) {
@@ -595,7 +595,7 @@ export function treeView(root, send) {
 
   function showVotes(bars, right) {
     const row = ({ key, answer, count }) => {
-      const name = answer === undefined ? "no answer" : (right(key) ? "✓ " : "") + words(line1(answer));
+      const name = answer === undefined ? "no answer" : (right(key) ? "✓ " : "") + words(headline(answer));
       const bar = make("i", { style: `width: ${(100 * count) / bars[0].count}%` });
       const kind = answer === undefined ? "none" : right(key) ? "right" : "";
       return make("div", { class: `bar ${kind}`, title: answer ?? name },

@@ -32,7 +32,7 @@ from itslab.core import (
 from itslab.handle import RunHandle
 from itslab.options import checked
 from itslab.study.record import encode
-from itslab.viz.panels import Begin, Panel, Watcher, complaint, ending
+from itslab.viz.panels import Begin, Panel, Watcher, ending, error_text
 
 # -- events as rows --------------------------------------------------------------------------------
 
@@ -323,7 +323,7 @@ class TreeView(Watcher, AnyWidget):  # type: ignore[misc]
                 self.send(message)
 
     def _open(self, tree: Tree, extract: Extractor, key: Key) -> Feed:
-        """Put a tree on view; a fork goes on in the one that is."""
+        """Put a tree on view, unless it is there already, as that of a fork is."""
         with self._lock:
             if self._feed is None or tree is not self._feed.tree:
                 self._feed = Feed(tree, self._extract or extract, self._key or key, self._gold)
@@ -356,14 +356,14 @@ class TreeView(Watcher, AnyWidget):  # type: ignore[misc]
             }
 
     def _costs(self) -> dict[str, Any]:
-        """What the run on view paid to each model, by its name."""
+        """Return what the run on view paid for each model, by its name."""
         costs: Mapping[str, Cost] = {} if self.result is None else self.result.costs
         if self.handle is not None:
             costs = self.handle.run.ledger.by_model
         return {model: _paid(astuple(cost)) for model, cost in costs.items() if cost != Cost()}
 
     def _unforkable(self) -> str:
-        """Why nothing can go on from the nodes on view; empty if it can."""
+        """Return why no node on view can be forked; empty if one can."""
         if self.handle is None:
             return "This run was recorded: press Run for one that can be forked"
         if getattr(self.handle.run.backend, "model", "any") is None:  # a bank without a model
@@ -371,7 +371,7 @@ class TreeView(Watcher, AnyWidget):  # type: ignore[misc]
         return ""
 
     def _hear(self, _: Any, message: dict[str, Any], buffers: Any) -> None:
-        """Do what a button in a browser says; what goes wrong is shown there."""
+        """Do what a button in a browser asks for, and show there what goes wrong."""
         try:
             match message["do"]:
                 case "ask":  # a browser that shows this view only now, or that missed something
@@ -382,7 +382,7 @@ class TreeView(Watcher, AnyWidget):  # type: ignore[misc]
                     getattr(self, verb)()
                     self.notify()
         except Exception as error:
-            self.error = complaint(error)
+            self.error = error_text(error)
             self.notify()
 
 
@@ -435,7 +435,7 @@ class TreePanel(Panel):
             self.view.show(instead)
 
     def picture(self) -> str:
-        """Return what stands for the panel in a page."""
+        """Return the page's element that replaces the panel."""
         return str(self.view.html())
 
 
