@@ -1,8 +1,8 @@
-"""Execute notebooks with parameters, as papermill does, but strictly.
+"""Execute notebooks with parameters: papermill, but strict.
 
-An unknown parameter is refused, values are read by the annotations of the cell tagged
-``parameters``, and a failure names the cell. What is left behind is a notebook without the state of
-its widgets, which is dead once the kernel is gone, and a page that needs nothing but a browser.
+Unknown parameters are refused, values are read by the type annotations in the cell tagged
+``parameters``, and an error names the cell. The result is a notebook without the state of its
+widgets, which is useless once the kernel has stopped, and a page that needs only a browser.
 """
 
 from __future__ import annotations
@@ -24,7 +24,11 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 
 
 def parse(notebook: Path, given: Iterable[str]) -> dict[str, Any]:
-    """Read parameters given as ``name=value`` by the types that a notebook declares.
+    """Read parameters written as ``name=value`` by the types that a notebook declares.
+
+    Args:
+        notebook: the file.
+        given: such as ``["n_problems=4", "mode=live"]``.
 
     Raises:
         ItslabError: the notebook cannot be read, or has no such parameter.
@@ -40,7 +44,14 @@ def parse(notebook: Path, given: Iterable[str]) -> dict[str, Any]:
 
 
 def parameters(notebook: Path) -> dict[str, Any]:
-    """Return what a notebook declares: name -> ``inferred_type_name``, ``default``, ``help``."""
+    """Return the parameters that a notebook declares.
+
+    Returns:
+        By name, a dictionary of ``inferred_type_name``, ``default`` and ``help``.
+
+    Raises:
+        ItslabError: the notebook cannot be read.
+    """
     import papermill
 
     if not notebook.is_file():
@@ -53,11 +64,13 @@ def parameters(notebook: Path) -> dict[str, Any]:
     try:
         return _declared(cells[0].source) if cells else {}
     except SyntaxError as error:
-        raise ItslabError(f"the parameters of {notebook} are no Python: {_line(error)}") from error
+        raise ItslabError(
+            f"the parameters of {notebook} are not valid Python: {_line(error)}"
+        ) from error
 
 
 def _declared(source: str) -> dict[str, Any]:
-    """Read assignments of plain values; papermill's own reader stumbles over a second ``=``."""
+    """Read assignments of plain values; papermill's own reader fails at a second ``=``."""
     lines, declared = source.splitlines(), {}
     for statement in ast.parse(source).body:
         if isinstance(statement, ast.AnnAssign):
@@ -121,20 +134,21 @@ def _literal(text: str) -> Any:
 
 
 def execute(notebook: Path, values: Mapping[str, Any], folder: Path) -> Path:
-    """Execute a notebook, and leave it and its page in a folder of their own.
+    """Execute a notebook and write the result and its page into a new folder.
 
-    Its progress bars are shown on standard error as they grow.
+    Progress bars of its cells are shown on standard error.
 
     Args:
-        notebook: stays as it is.
+        notebook: the file, which is not changed.
         values: of its parameters; see ``parse``.
-        folder: where ``<name>-<date>-<time>/<name>.ipynb`` and ``….html`` are made.
+        folder: where ``<name>-<date>-<time>/`` is made, with ``<name>.ipynb`` and ``<name>.html``.
 
     Returns:
         The path of the executed notebook.
 
     Raises:
-        ItslabError: a cell failed. The notebook is kept up to there.
+        ItslabError: a cell failed; the notebook up to there is kept. Or there is no kernel, or the
+            folder cannot be written.
     """
     import nbformat
     import papermill
@@ -175,7 +189,7 @@ def execute(notebook: Path, values: Mapping[str, Any], folder: Path) -> Path:
 
 
 def _place(folder: Path, stem: str) -> Path:
-    """Make a folder for a run; of several in one second, the later ones are numbered."""
+    """Make a new folder for a run, numbered if there are several in one second."""
     name = f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}"
     for number in itertools.count(1):
         place = folder / (name if number == 1 else f"{name}-{number}")
@@ -183,7 +197,7 @@ def _place(folder: Path, stem: str) -> Path:
             place.mkdir(parents=True)
         except FileExistsError:
             if not place.is_dir():
-                raise ItslabError(f"{folder} is no folder: name another with --runs") from None
+                raise ItslabError(f"{folder} is not a folder: name another with --runs") from None
         except OSError as error:
             raise ItslabError(
                 f"no folder can be made in {folder}: {error.strerror}; name another with --runs"
@@ -194,7 +208,7 @@ def _place(folder: Path, stem: str) -> Path:
 
 
 class _Bars:
-    """Passes on of a text what redraws itself, to standard error."""
+    """Forward only progress-bar lines, which redraw themselves, to standard error."""
 
     def __init__(self) -> None:
         self._unfinished = False
@@ -210,7 +224,7 @@ class _Bars:
 
 
 def tidy(notebook: Any) -> None:
-    """Drop widgets, which are dead without their kernel; a picture may stand in for one."""
+    """Remove widgets, which need a kernel, from outputs; their pictures stay."""
     notebook.metadata.pop("widgets", None)
     for cell in notebook.cells:
         for output in cell.get("outputs", []):
@@ -218,7 +232,7 @@ def tidy(notebook: Any) -> None:
 
 
 def keep_outputs(executed: Path, notebook: Path) -> None:
-    """Write the outputs of cells tagged ``keep_output`` back into the notebook they come from."""
+    """Copy the outputs of cells tagged ``keep_output`` into the notebook that was executed."""
     import nbformat
 
     source = nbformat.read(notebook, as_version=4)
@@ -231,7 +245,7 @@ def keep_outputs(executed: Path, notebook: Path) -> None:
 
 
 def summary(notebook: Path) -> list[str]:
-    """Return as text what the cells tagged ``summary`` show."""
+    """Return the results of cells tagged ``summary`` as text."""
     import nbformat
 
     cells = nbformat.read(notebook, as_version=4).cells

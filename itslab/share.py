@@ -26,7 +26,7 @@ RECORDED = (
 
 
 def root() -> Path:
-    """The folder that holds ``notebooks/`` and ``data/``."""
+    """Return the folder that holds ``notebooks/`` and ``data/``."""
     package = Path(__file__).parent
     installed = package / "_share"
     return installed if installed.is_dir() else package.parent
@@ -152,7 +152,7 @@ _loaded = lru_cache(load)
 
 
 def _working(name: str) -> Path:
-    """The unpacked file in ``data/`` that a recording goes on with."""
+    """Return the unpacked file in ``data/`` that a recording is continued in."""
     path = root() / "data" / name
     packed = path.with_name(f"{name}.xz")
     if packed.exists() and not path.exists():

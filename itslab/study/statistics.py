@@ -1,8 +1,8 @@
-"""How sure one can be of what was measured on some problems.
+"""Confidence intervals and tests for what was measured on some problems.
 
-Problems are the independent units, samples are clustered in them; where problems come from the same
-template, templates are the units. No method covers exactly 95 % of the time with counts: what these
-do in simulation stands in ``tests/test_coverage.py``.
+Problems are the independent units, and samples are clustered in them; where problems are made from
+templates, the templates are the units. With counts no method covers exactly 95 % of the time: how
+often these do is simulated in ``tests/test_coverage.py``.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from itslab.core import require
 
 Array = NDArray[np.float64]
 _UNSEEN_SHARE, _UNSEEN_DIFFERENCE = 0.1, 0.03
-"""Parts of a problem that is solved wholly or not at all, added to those seen when their spread is
-estimated: a few that look alike do not say that all others are like them. Chosen by simulation."""
+"""Fractions of a problem that is solved always or never, added to those seen when their spread is
+estimated: a few problems that look alike do not prove that all others are. Chosen by simulation."""
 _EVEN = 0.5
-"""Where the effective number of clusters is a smaller part of their number, a few large ones
-decide, and no interval is known that covers: it is then [0, 1]."""
-_ROUNDING = 1e-9  # a sum of chances may end above 1
-_FEW = 12  # up to so many problems that differ, all their 2^12 signs are tried
+"""Where the effective number of clusters is a smaller fraction of their number, a few large ones
+decide, and no interval is known that covers: [0, 1] is returned."""
+_ROUNDING = 1e-9  # a sum of probabilities may end above 1
+_FEW = 12  # up to so many problems that differ, all 2^12 combinations of their signs are tried
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +33,11 @@ class Estimate:
     """A mean over n independent units, problems or clusters of them, and its confidence interval.
 
     Args:
+        value: the mean.
+        low, high: the ends of the interval.
+        n: the number of units.
         p: of a difference, the two-sided p-value of there being none; else nan. The interval
-            excludes 0 where p ≤ 1 − level, and only there.
+            excludes 0 if and only if p ≤ 1 − level.
     """
 
     value: float
@@ -50,14 +53,14 @@ class Estimate:
 
     @property
     def percent(self) -> str:
-        """As a share, in whole percent, for tables."""
+        """The value and the interval of a fraction in whole percent, for tables."""
         return f"{self.value:.0%} [{self.low:.0%}, {self.high:.0%}]"
 
     @property
     def points(self) -> str:
-        """As a difference of shares, in percentage points, for tables.
+        """The value and the interval of a difference in percentage points, for tables.
 
-        Whole points, or as many digits as it takes to see on which side of 0 the interval ends.
+        Whole points, or as many digits as it takes to see on which side of 0 an end lies.
         """
         ends = (self.low, self.high) if self.excludes_zero else (1.0,)
         digits = next((d for d in range(3) if all(round(100 * x, d) for x in ends)), 3)
@@ -71,20 +74,20 @@ class Estimate:
 def mean(
     values: ArrayLike, level: float = 0.95, clusters: Sequence[Hashable] | None = None
 ) -> Estimate:
-    """Return the mean of per-problem chances, with an interval for problems like these.
+    """Return the mean of success rates on problems, with an interval for problems like these.
 
     The interval is Wilson's at the effective sample size, the number of problems that a plain
     proportion would need for the variance between these (Franco, Little, Louis & Slud 2019,
     J. Survey Statistics and Methodology 7), with Student's t.
 
     Args:
-        values: (p,) in [0, 1]. One problem says nothing of others: its interval is [0, 1].
+        values: (p,) in [0, 1]. One problem says nothing of others: the interval is then [0, 1].
         level: nominal coverage, between 0 and 1.
         clusters: (p,) which problems belong together, such as those of one template; by default
             each is alone.
 
     Raises:
-        OptionError: something else is given.
+        OptionError: an argument is of another shape or out of its range.
     """
     y = _numbers("values", values)
     return proportion(y, np.ones_like(y), level, clusters)
@@ -96,17 +99,17 @@ def proportion(
     level: float = 0.95,
     clusters: Sequence[Hashable] | None = None,
 ) -> Estimate:
-    """Return Σ part ÷ Σ whole, such as the share of all samples that is right, as in ``mean``.
+    """Return Σ part ÷ Σ whole, such as the fraction of samples that are right, with an interval.
 
-    A cluster is a problem whose part and whole are the sums of its members'. The variance is that
-    of a ratio of sums over clusters; a large cluster pulls the ratio towards itself, which is
-    undone as in CR2 (Bell & McCaffrey 2002, Survey Methodology 28), and Student's t has the degrees
-    of freedom that are left to them (Satterthwaite). Where a few clusters hold most problems, the
-    interval is [0, 1].
+    The interval is that of ``mean``. The part and the whole of a cluster are the sums of its
+    members'. The variance is that of a ratio of sums over clusters; a large cluster pulls the ratio
+    towards itself, which is corrected as in CR2 (Bell & McCaffrey 2002, Survey Methodology 28), and
+    Student's t has the degrees of freedom that are left (Satterthwaite). Where a few clusters hold
+    most problems, the interval is [0, 1].
 
     Args:
-        part: (p,) what counts in each problem, such as its right samples; from 0 to the whole.
-        whole: (p,) of what, such as its samples; at least one of them > 0.
+        part: (p,) what counts in each problem, such as its right samples; from 0 to ``whole``.
+        whole: (p,) out of what, such as all its samples; at least one of them > 0.
         level, clusters: as of ``mean``.
     """
     y, w = _numbers("values", part), _numbers("whole", whole)
@@ -141,26 +144,26 @@ def difference(
     """Return the mean of a − b over the same problems, with an interval as in ``mean``.
 
     Pairing removes what makes problems hard for both. Differences of ±1 have Tango's score interval
-    (1998, Statistics in Medicine 17); others the same one, of so many differences of one size that
-    their sum and their sum of squares are the same. Where all wins are on one side, they are a
-    share, as in ``proportion``. Few differences are tested exactly, by all signs that they might
-    have had (for ±1 the sign test, which is McNemar's exact one): where that does not exclude 0,
-    the interval does not either.
+    (1998, Statistics in Medicine 17); others have that of as many differences of one size as have
+    the same sum and sum of squares. Where all wins are on one side, the interval is that of
+    ``proportion``. Few differences are tested exactly, by all combinations of their signs (for ±1
+    this is the sign test, McNemar's exact one): where that does not exclude 0, the interval does
+    not either.
 
-    One sample of each problem, right or wrong, against a mean of many: there the few large
-    differences that outweigh the many small ones may not have been met. Where all wins are on one
-    side, p is at least twice the chance of that (as if what was not met were of full size).
+    Where single samples, right or wrong, are compared with means of many, the few large differences
+    that would outweigh many small ones may not have been seen. There, if all wins are on one side,
+    p is at least twice the probability of that (as if what was not seen were of full size).
 
     Args:
-        a: (p,) per-problem chances in [0, 1].
+        a: (p,) success rates on the problems, in [0, 1].
         b: (p,) likewise, of the same problems in the same order.
         level, clusters: as of ``mean``. A cluster's difference is the sum of its members'.
     """
     x, y = _numbers("a", a), _numbers("b", b)
     require(x.shape == y.shape, "b", y.shape, f"of the shape of a, {x.shape}")
-    for name, chances in (("a", x), ("b", y)):
-        valid = bool(((chances >= -_ROUNDING) & (chances <= 1 + _ROUNDING)).all())
-        require(valid, name, (chances.min(), chances.max()), "in [0, 1]")
+    for name, rates in (("a", x), ("b", y)):
+        valid = bool(((rates >= -_ROUNDING) & (rates <= 1 + _ROUNDING)).all())
+        require(valid, name, (rates.min(), rates.max()), "in [0, 1]")
     _check_level(level)
     gaps, sizes = _sums(x - y, clusters), _sums(np.ones_like(x), clusters)
     n, value = len(gaps), float((x - y).mean())
@@ -186,9 +189,10 @@ def difference(
 
 
 def holm(ps: Sequence[float]) -> list[float]:
-    """Return p-values as they count among as many tests: Holm 1979, step down.
+    """Return p-values adjusted for the number of tests: Holm 1979, step down.
 
-    Of those at most 0.05 none is a false alarm, with 95 % chance, whatever depends on what.
+    With probability 95 % none of those up to 0.05 is a false alarm, however the tests depend on
+    each other.
 
     Args:
         ps: p-values, in any order.
@@ -205,14 +209,14 @@ def holm(ps: Sequence[float]) -> list[float]:
 
 
 def _wilson(m: float, size: float, quantile: float) -> tuple[float, float]:
-    """Wilson 1927: all proportions from which m of ``size`` draws is not too far."""
+    """The interval of a proportion m of ``size`` draws: Wilson 1927."""
     t2 = quantile**2 / size
     centre, half = (m + t2 / 2) / (1 + t2), math.sqrt(m * (1 - m) * t2 + t2 * t2 / 4) / (1 + t2)
     return min(max(centre - half, 0.0), m), max(min(centre + half, 1.0), m)
 
 
 def _tango(wins: float, losses: float, n: int, z: float) -> tuple[float, float]:
-    """Tango 1998: all differences δ at which the score statistic of wins − losses is within ±z."""
+    """The differences δ at which the score statistic of wins − losses is within ±z: Tango 1998."""
 
     def inside(delta: float) -> bool:
         # The likeliest share of losses if the difference is δ: the larger root of 2n q² + β q + γ.
@@ -227,7 +231,7 @@ def _tango(wins: float, losses: float, n: int, z: float) -> tuple[float, float]:
 
 
 def _border(inside: Callable[[float], bool], start: float, end: float) -> float:
-    """Where a set around ``start`` ends on the way to ``end``, by bisection."""
+    """The end of an interval around ``start`` in the direction of ``end``, by bisection."""
     if inside(end):
         return end
     good, bad = start, end
@@ -238,7 +242,7 @@ def _border(inside: Callable[[float], bool], start: float, end: float) -> float:
 
 
 def _p_value(gaps: Array, wins: float, losses: float) -> float:
-    """Two-sided, of a mean difference of 0: exact where it can be, else that of the score test."""
+    """Two-sided p-value of a mean difference of 0: exact if possible, else of the score test."""
     gaps = gaps[gaps != 0]
     if not gaps.size:
         return 1.0
@@ -254,13 +258,13 @@ def _p_value(gaps: Array, wins: float, losses: float) -> float:
     return score
 
 
-def _single(chances: Array) -> bool:
-    """Whether these are single samples, right or wrong, and no means."""
-    return bool(np.isin(chances, (0.0, 1.0)).all())
+def _single(rates: Array) -> bool:
+    """Whether these are single samples, right or wrong, and not means of several."""
+    return bool(np.isin(rates, (0.0, 1.0)).all())
 
 
 def _sign_test(wins: int, losses: int) -> float:
-    """Two-sided, exact: how often as unequal a split comes of fair coins."""
+    """Two-sided exact p-value of a split as unequal as this among fair coins."""
     from scipy.special import bdtr
 
     return min(2 * float(bdtr(min(wins, losses), wins + losses, 0.5)), 1.0)
@@ -282,7 +286,7 @@ def _normal(level: float) -> float:
 
 
 def _numbers(name: str, values: ArrayLike) -> Array:
-    """A row of finite numbers, at least one."""
+    """Return one or more finite numbers as an array."""
     try:
         row = np.asarray(values)
     except ValueError:  # rows of unequal length
@@ -293,10 +297,10 @@ def _numbers(name: str, values: ArrayLike) -> Array:
 
 
 def matrix(name: str, values: ArrayLike) -> Array:
-    """Numbers of shape (p, n); nan is one.
+    """Return numbers of shape (p, n) as an array; nan is allowed.
 
     Raises:
-        OptionError: they are none, or of another shape.
+        OptionError: the values are no numbers, or of another shape.
     """
     try:
         rows = np.asarray(values)
@@ -330,11 +334,11 @@ def _sums(values: Array, clusters: Sequence[Hashable] | None) -> Array:
 
 
 def auroc(scores: ArrayLike, correct: ArrayLike) -> NDArray[np.float64]:
-    """Return how well scores part right from wrong samples of the same problem: AUROC, (p,).
+    """Return how well scores tell right from wrong samples of the same problem: AUROC, (p,).
 
-    The chance that a right sample scores above a wrong one, ties counting half (Hanley & McNeil
-    1982). A problem whose samples are all right or all wrong says nothing: nan, as of samples
-    without a score, which are left out. Its mean over problems is what helps to select.
+    AUROC is the probability that a right sample scores above a wrong one, ties counting half
+    (Hanley & McNeil 1982). Samples without a score are left out; a problem whose other samples are
+    all right or all wrong has nan. Its mean over problems says how much scores help to select.
 
     Args:
         scores: (p, n) the higher the better.
