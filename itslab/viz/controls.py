@@ -27,14 +27,14 @@ class Controls:
 
     Args:
         strategy: makes a strategy from the values of the sliders, in their order.
-        backend: what draws.
+        backend: draws the samples.
         task: reads and compares the answers.
-        problem: what is asked.
+        problem: the problem that every run is asked.
         choices: the label of each slider, and the values that it chooses from.
-        values: of the sliders at first.
+        values: the first value of each slider.
         tokens: choices for the budget of a run, in decoded tokens; their slider comes last, and
             its value is not handed to ``strategy``. Without them a run has no budget.
-        seed: of each run.
+        seed: the seed of every run.
 
     Attributes:
         sliders: widgets with a ``value``.
@@ -66,7 +66,7 @@ class Controls:
         self.settings = list(product(*every.values()))
 
     def begin(self, *values: Any) -> RunHandle:
-        """Begin a run with values of the sliders; by default those that they have now."""
+        """Begin a run with these values of the sliders, or with those that they have now."""
         strategy, budget = self._made(values or [slider.value for slider in self.sliders])
         return start(
             self._problem.prompt,
@@ -79,10 +79,10 @@ class Controls:
             problem=self._problem.id,
         )
 
-    def resume(self, started: RunHandle, node: Node, *values: Any) -> RunHandle:
-        """Go on from a node of a run with values of the sliders; see ``RunHandle.fork``."""
+    def resume(self, handle: RunHandle, node: Node, *values: Any) -> RunHandle:
+        """Go on from a node of a run with these values of the sliders; see ``RunHandle.fork``."""
         strategy, budget = self._made(values)
-        return started.fork(node, strategy, budget=budget)
+        return handle.fork(node, strategy, budget=budget)
 
     def _made(self, values: Sequence[Any]) -> tuple[Strategy, Budget]:
         if not self._limited:

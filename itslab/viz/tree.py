@@ -113,10 +113,10 @@ class Feed:
         if isinstance(cost := event.data.get("cost"), Cost):
             self._computed += cost.seconds
         node, time = self.tree.nodes[event.node], self._time(event.time)
-        *_, told = encode(event)
-        data = {name: _shown(value) for name, value in told.items()}
+        *_, fields = encode(event)
+        data = {name: _shown(value) for name, value in fields.items()}
         if "cost" in data:
-            data["cost"] = _paid(told["cost"])
+            data["cost"] = _paid(fields["cost"])
         if event.kind == "node":
             data = {name: data[name] for name in data if data[name] not in (None, "assistant")}
             if node.status == "open" or node.completion is not None:
@@ -161,13 +161,13 @@ class Feed:
 
 
 def _paid(cost: Sequence[float]) -> list[float]:
-    """The fields of a cost to six digits, with FLOPs in units of 10⁹."""
+    """Return the fields of a cost to six digits, with FLOPs in units of 10⁹."""
     *counts, seconds, flops = cost
     return [*counts, float(f"{seconds:.6g}"), float(f"{flops / 1e9:.6g}")]
 
 
 def _shown(value: Any) -> Any:
-    """Plain data without the numbers that JSON lacks, such as nan: they become their names."""
+    """Return plain data with the names of the numbers that JSON lacks, such as nan."""
     if isinstance(value, float):
         return value if isfinite(value) else str(value)
     if isinstance(value, dict):
