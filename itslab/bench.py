@@ -74,7 +74,7 @@ def _ratios(some: Sequence[float], others: Sequence[float]) -> list[float]:
 
 CONTEXT = 512  # tokens per sequence, the same for everyone
 SAMPLING = {"temperature": 0.8, "top_k": 40, "top_p": 0.95}
-WIDTHS = (1, 4, 8, 16, 32)
+BATCH_SIZES = (1, 4, 8, 16, 32)
 WIDTH = 16  # at which uneven samples are timed
 UNEVEN = 50
 ENGINE, PLAIN, BATCHED, SERVER = "itslab", "Llama()", "llama-batched-bench", "llama-server"
@@ -133,7 +133,7 @@ class SpeedReport:
                 f"{UNEVEN} different prompts and lengths, {n} at a time: "
                 f"{statistics.median(fractions):.0%} of the speed of full batches."
             )
-        lines.append(f"best: {self.best_n} sequences at once (width={self.best_n})")
+        lines.append(f"best: {self.best_n} sequences at once (batch_size={self.best_n})")
         return "\n".join(lines)
 
     @property
@@ -171,7 +171,7 @@ class _Job:
 def measure_speed(
     file: ModelFile,
     *,
-    widths: tuple[int, ...] = WIDTHS,
+    batch_sizes: tuple[int, ...] = BATCH_SIZES,
     tokens: int = 160,
     rounds: int = 3,
     threads: int | None = None,
@@ -183,7 +183,7 @@ def measure_speed(
 
     Args:
         file: the model.
-        widths: numbers of sequences at once.
+        batch_sizes: numbers of sequences at once.
         tokens: decoded per sequence.
         rounds: repetitions.
         threads: of llama.cpp, for everyone; physical cores by default.
@@ -197,9 +197,9 @@ def measure_speed(
     report = SpeedReport(file.name, f"{build()}, {threads} threads", tokens)
     texts = _new_texts()
     options = {"context": CONTEXT, "threads": threads, "ignore_eos": True}
-    for n in widths:
+    for n in batch_sizes:
         with ExitStack() as stack:
-            llm = stack.enter_context(Llama(file.path, file.name, width=n, **options))  # type: ignore[arg-type]
+            llm = stack.enter_context(Llama(file.path, file.name, batch_size=n, **options))  # type: ignore[arg-type]
             job = _Job(llm, file.path, n, tokens, threads, texts)
             timers = {ENGINE: _engine(job), PLAIN: stack.enter_context(_plain(job))}
             if batched_bench:
@@ -394,7 +394,7 @@ class _Forgetful:
     """A model that never saw the text of a node before, or of a sample if ``per_sample``."""
 
     def __init__(self, llm: Llama, per_sample: bool) -> None:
-        self.name, self.digest, self.width = llm.name, llm.digest, llm.width
+        self.name, self.digest, self.batch_size = llm.name, llm.digest, llm.batch_size
         self._llm, self._per_sample, self._numbers = llm, per_sample, count()
 
     def generate(
@@ -448,7 +448,7 @@ def measure_search(
     search = BeamSearch(_arbitrary, width, expand, depth, instruction="", sampling=step)
     label = f"{file.name}, beam search {width} × {expand}, {depth} steps of {tokens} tokens"
     report, texts, batch = SearchReport(label), _new_texts(prompt), width * expand
-    with Llama(file.path, file.name, width=batch, threads=threads, ignore_eos=True) as llm:
+    with Llama(file.path, file.name, batch_size=batch, threads=threads, ignore_eos=True) as llm:
         ways: dict[str, Backend] = {
             ONCE: llm,
             PER_NODE: _Forgetful(llm, per_sample=False),

@@ -187,7 +187,7 @@ def doctor() -> None:
 @app.command()
 def bench(
     model: Annotated[str, typer.Argument(help="See `itslab models`.")] = "qwen2.5-coder-0.5b",
-    widths: Annotated[str, typer.Option(help="Numbers of sequences at once.")] = "1,4,8,16,32",
+    batch_sizes: Annotated[str, typer.Option(help="Numbers of sequences at once.")] = "1,4,8,16,32",
     tokens: Annotated[int, typer.Option(min=2, help="Decoded per sequence.")] = 160,
     rounds: Annotated[int, typer.Option(min=1, help="Repetitions.")] = 3,
     threads: Annotated[int | None, typer.Option(min=1, help="Default: physical cores.")] = None,
@@ -199,15 +199,15 @@ def bench(
     from itslab import models
     from itslab.bench import measure_speed
 
-    numbers = widths.split(",")
+    numbers = batch_sizes.split(",")
     valid = all(n.isascii() and n.isdigit() and int(n) for n in numbers)
-    require(valid, "widths", widths, "whole numbers ≥ 1 with commas between")
+    require(valid, "batch_sizes", batch_sizes, "whole numbers ≥ 1 with commas between")
     for option, binary in (("server", server), ("batched_bench", batched_bench)):
         runs = binary is None or (binary.is_file() and os.access(binary, os.X_OK))
         require(runs, option, str(binary), "a program that can be run")
     report = measure_speed(
         models.resolve(model),
-        widths=tuple(map(int, numbers)),
+        batch_sizes=tuple(map(int, numbers)),
         tokens=tokens,
         rounds=rounds,
         threads=threads,

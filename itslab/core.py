@@ -254,8 +254,8 @@ class Signals:
             −(1/V) Σ log(V p) (nats; Kang et al. 2025, arXiv:2502.18581).
         confidences: minus the mean log-probability of the 20 likeliest tokens (nats; Fu et al.
             2025, DeepConf, arXiv:2508.15260).
-        state: (width of the model,) its last hidden state, normed, from which the sample's last
-            token was drawn. At 16 bits. Empty if that is also its first.
+        state: (hidden size of the model,) its last hidden state, normed, from which the sample's
+            last token was drawn. At 16 bits. Empty if that is also its first.
     """
 
     entropies: tuple[float, ...] = ()
@@ -638,7 +638,7 @@ class Backend(Protocol):
         ...
 
     @property
-    def width(self) -> int:
+    def batch_size(self) -> int:
         """How many samples run at once at full speed."""
         ...
 

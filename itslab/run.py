@@ -224,7 +224,9 @@ class Run:
             if self.stopped_by:
                 raise Halt(self.stopped_by)
             left = wanted[len(made) :]
-            count, most = self.ledger.affordable(len(left), sampling.max_tokens, self.backend.width)
+            count, most = self.ledger.affordable(
+                len(left), sampling.max_tokens, self.backend.batch_size
+            )
             made += self._buy(left[:count], replace(sampling, max_tokens=most))
         whole = [node for node in made if node.status == "done"]
         # What was cut short stays in the tree, and is paid for.
@@ -327,7 +329,7 @@ class Run:
             if ended is None:
                 left = len(orders.places) - bought
                 count, most = self.ledger.affordable(
-                    left, orders.longest, backend.width, spare, bought
+                    left, orders.longest, backend.batch_size, spare, bought
                 )
                 orders.buy(orders.places[bought : bought + count], most)
                 bought += count
@@ -559,7 +561,7 @@ class _Nobody:
     """The model of a run in which only verifiers draw."""
 
     name = digest = "nobody"
-    width = 1
+    batch_size = 1
 
     def generate(self, *args: object, **kwargs: object) -> list[list[Completion]]:
         raise NotImplementedError

@@ -46,7 +46,7 @@ class ScriptedModel:
     Args:
         replies: the replies, one after the other, whatever is asked; or a function of the request
             and of the sample's index that returns the reply.
-        name, width: as of every backend.
+        name, batch_size: as of every backend.
         digest: as of every backend; where samples are kept in a bank, another script needs another.
 
     Attributes:
@@ -56,7 +56,7 @@ class ScriptedModel:
     replies: Sequence[Reply] | Callable[[Request, int], Reply] = ()
     name: str = "scripted"
     digest: str = "scripted"
-    width: int = 8
+    batch_size: int = 8
     asked: list[Request] = field(default_factory=list, init=False, repr=False)
     _left: Iterator[Reply] | None = field(default=None, init=False, repr=False)
 

@@ -71,7 +71,7 @@ def llm(small_model: models.ModelFile) -> Iterator[Llama]:
     from itslab.backends.llama import Llama
 
     with Llama(
-        small_model.path, small_model.name, small_model.digest, width=8, context=512, threads=1
+        small_model.path, small_model.name, small_model.digest, batch_size=8, context=512, threads=1
     ) as llm:
         yield llm
 

@@ -42,7 +42,7 @@ class BackendContract:
     def test_it_has_a_name_a_digest_and_a_width(self, backend):
         assert backend.name
         assert len(backend.digest) == 64
-        assert backend.width >= 1
+        assert backend.batch_size >= 1
 
     def test_samples_come_in_the_order_of_their_index(self, backend):
         [samples] = backend.generate([Request(COLOURS, sampling=WILD, n=4, first=2)])

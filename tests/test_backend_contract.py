@@ -71,7 +71,7 @@ class RecordFirst:
 
     def __init__(self, recorder: Banked, replay: Banked) -> None:
         self.recorder, self.replay = recorder, replay
-        self.name, self.digest, self.width = replay.name, replay.digest, replay.width
+        self.name, self.digest, self.batch_size = replay.name, replay.digest, replay.batch_size
 
     def generate(self, requests: Any, *callbacks: Any, **more: Any) -> list[list[Completion]]:
         recorded = self.recorder.generate(requests)

@@ -42,7 +42,7 @@ SHAPE = Shape(matrices=1000, head=100, attention=10)
 class Parrot:
     """A backend whose samples depend on the request alone, and that counts what it draws."""
 
-    name, digest, width, provenance, shape = "parrot", "ab" * 32, 4, "parrot 1.0", SHAPE
+    name, digest, batch_size, provenance, shape = "parrot", "ab" * 32, 4, "parrot 1.0", SHAPE
 
     def __init__(self, length: int = 6, finish: str = "end") -> None:
         self.length, self.finish = length, finish
@@ -183,7 +183,7 @@ def test_recorder_and_replay_look_like_the_model(bank):
     recorder = bank.record(Parrot())
     recorder.generate([ASK])
     for backend in (recorder, bank.replay()):
-        assert (backend.name, backend.digest, backend.width) == ("parrot", "ab" * 32, 4)
+        assert (backend.name, backend.digest, backend.batch_size) == ("parrot", "ab" * 32, 4)
 
 
 def test_a_model_without_a_digest_cannot_be_recorded(bank):
@@ -346,7 +346,7 @@ def test_a_missing_sample_is_named(bank):
 
 def test_a_bank_of_several_models_must_be_told_which(bank):
     class Other(Parrot):
-        name, digest, width = "macaw", "cd" * 32, 9
+        name, digest, batch_size = "macaw", "cd" * 32, 9
 
     bank.record(Parrot()).generate([ASK])
     bank.record(Other()).generate([ASK])
@@ -354,7 +354,7 @@ def test_a_bank_of_several_models_must_be_told_which(bank):
         bank.replay()
     with pytest.raises(OptionError, match="model='ara'"):
         bank.replay("ara")
-    assert bank.replay("macaw").width == bank.replay("cd" * 32).width == 9
+    assert bank.replay("macaw").batch_size == bank.replay("cd" * 32).batch_size == 9
     summary = [(source.name, source.build, source.samples) for source in bank.models]
     assert summary == [("parrot", "parrot 1.0", 1), ("macaw", "parrot 1.0", 1)]
 
@@ -656,7 +656,7 @@ from itslab.backends.bank import Bank
 from itslab.core import Completion, Cost, Message, Request
 
 class Random:
-    name, digest, width = "random", "00" * 32, 4
+    name, digest, batch_size = "random", "00" * 32, 4
     def generate(self, requests, on_text=None, on_sample=None, cancel=None):
         for i, request in enumerate(requests):
             for j in range(request.n):
@@ -702,7 +702,7 @@ from itslab.backends.bank import Bank
 from itslab.backends.llama import Llama
 from itslab.core import Message, Request, Sampling
 
-llm = Llama(sys.argv[2], digest="11" * 32, width=4, context=512, threads=1)
+llm = Llama(sys.argv[2], digest="11" * 32, batch_size=4, context=512, threads=1)
 recorder = Bank(sys.argv[1]).record(llm)
 sampling = Sampling(temperature=1.0, max_tokens=8)
 for question in range(1000):

@@ -12,7 +12,7 @@ from itslab.core import BackendError
 def test_everyone_is_timed_and_the_table_says_so(small_model: models.ModelFile) -> None:
     said: list[str] = []
     report = bench.measure_speed(
-        small_model, widths=(1, 2), tokens=8, rounds=2, threads=1, say=said.append
+        small_model, batch_sizes=(1, 2), tokens=8, rounds=2, threads=1, say=said.append
     )
     assert len(report.speed[bench.ENGINE][2]) == 2
     assert len(said) == 2 * 4  # twice our engine and plain Llama(), for one sample and for two
@@ -39,7 +39,7 @@ def test_a_binary_that_measures_nothing_is_an_error(
     binary.chmod(0o755)
     with pytest.raises(BackendError, match="printed no time"):
         bench.measure_speed(
-            small_model, widths=(1,), tokens=2, rounds=1, threads=1, batched_bench=binary
+            small_model, batch_sizes=(1,), tokens=2, rounds=1, threads=1, batched_bench=binary
         )
 
 

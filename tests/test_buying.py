@@ -61,13 +61,13 @@ class Talk:
     """Says some words, two to eight tokens of them; what it says depends on all that it is asked.
 
     Args:
-        name, digest, width: as of every backend.
+        name, digest, batch_size: as of every backend.
         at_call: called in the middle of each call, with its number.
     """
 
     name: str = "talk"
     digest: str = "talk"
-    width: int = 4
+    batch_size: int = 4
     at_call: Callable[[int], None] = lambda number: None
     calls: int = 0
     after_stop: int = 0

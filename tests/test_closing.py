@@ -32,7 +32,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def load(path: Path, **options: object) -> Llama:
-    return Llama(path, **{"width": 4, "context": 256, "threads": 1, **options})  # type: ignore[arg-type]
+    return Llama(path, **{"batch_size": 4, "context": 256, "threads": 1, **options})  # type: ignore[arg-type]
 
 
 def ask(text: str, sampling: Sampling = Sampling(max_tokens=4), n: int = 1) -> Request:
@@ -176,7 +176,7 @@ PROGRAM = """
 import sys, threading
 from itslab.backends.llama import Llama
 from itslab.core import Request, Sampling, as_messages
-llm = Llama(sys.argv[1], width=4, context=256, threads=1)
+llm = Llama(sys.argv[1], batch_size=4, context=256, threads=1)
 request = Request(as_messages("Hi"), (), Sampling(max_tokens=200), n=8)
 def work():
     while True:
@@ -202,7 +202,7 @@ from pathlib import Path
 from itslab.backends.llama import Llama
 from itslab.core import Message, Request, Sampling
 
-llm = Llama(Path(sys.argv[1]), width=16, context=256, threads=2)
+llm = Llama(Path(sys.argv[1]), batch_size=16, context=256, threads=2)
 request = Request((Message("user", "Hi"),), sampling=Sampling(max_tokens=40), n=16)
 begun = threading.Event()
 
@@ -230,7 +230,7 @@ def test_a_thread_that_outlives_the_main_one_may_draw(tiny: Path) -> None:
 def test_a_thread_that_draws_for_the_engine_may_collect_it(
     tiny: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    llm = load(tiny, width=16, threads=2)
+    llm = load(tiny, batch_size=16, threads=2)
     engine = llm._engine
     monkeypatch.setattr(engine._cores, "look", lambda: 2)
     sample = type(engine._context).sample
@@ -324,7 +324,7 @@ def test_a_spawned_process_loads_its_own(tiny: Path) -> None:
 def test_the_small_model_closes_under_load(small_model: models.ModelFile) -> None:
     """With a real vocabulary, whose tokenising takes long enough to be met by closing."""
     for _ in range(3):
-        llm = load(small_model.path, width=2)
+        llm = load(small_model.path, batch_size=2)
         ends: list[str] = []
 
         def work(llm: Llama = llm, ends: list[str] = ends) -> None:

@@ -15,7 +15,7 @@ def test_memory_does_not_grow_over_2000_requests(small_model: models.ModelFile) 
     """Once the prefix cache is full, that is: it is there to be filled."""
     brief = Sampling(temperature=1, max_tokens=2, signals=True)
     process = psutil.Process()
-    with Llama(small_model.path, width=16, context=256, threads=1, prefix_cache=2**26) as llm:
+    with Llama(small_model.path, batch_size=16, context=256, threads=1, prefix_cache=2**26) as llm:
 
         def serve(first: int, count: int) -> None:
             for seed in range(first, first + count, 50):

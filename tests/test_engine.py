@@ -42,7 +42,7 @@ def load(small_model: models.ModelFile) -> Iterator[Load]:
     opened: list[Llama] = []
 
     def load(**options: object) -> Llama:
-        options = {"width": 4, "context": 256, "threads": 1, **options}
+        options = {"batch_size": 4, "context": 256, "threads": 1, **options}
         opened.append(Llama(small_model.path, **options))  # type: ignore[arg-type]
         return opened[-1]
 
@@ -79,7 +79,7 @@ def test_n_samples_evaluate_their_prompt_once(load: Load) -> None:
 
 
 def test_every_fork_draws_its_own_first_token(load: Load) -> None:
-    [row] = load(width=16).generate([ask("Write any word.", n=16)])
+    [row] = load(batch_size=16).generate([ask("Write any word.", n=16)])
     assert len({c.tokens[0] for c in row}) > 3
 
 
@@ -94,7 +94,7 @@ def test_requests_that_begin_alike_share_the_beginning(load: Load) -> None:
 
 def test_a_tree_of_200_nodes_evaluates_each_token_once(load: Load) -> None:
     """Prefilled and decoded rows over the distinct tokens of the tree: at most 1.02."""
-    llm = load(width=8, context=512)
+    llm = load(batch_size=8, context=512)
     root = ask("Tell me a story about a fox.", Sampling(max_tokens=10, temperature=1))
     rng = np.random.default_rng(0)
     open_nodes: list[tuple[Piece, ...]] = [()]
@@ -146,7 +146,7 @@ def test_without_a_prefix_cache_everything_still_comes_out_the_same(load: Load) 
 
 
 def test_threads_share_one_batch(load: Load) -> None:
-    llm = load(width=8)
+    llm = load(batch_size=8)
     requests = [ask(f"Tell me something about the number {i}.") for i in range(8)]
     threads = [threading.Thread(target=llm.generate, args=([r],)) for r in requests]
     for thread in threads:
@@ -170,14 +170,14 @@ def test_same_seed_same_samples_other_seed_or_index_other_samples(load: Load) ->
 
 def test_log_probabilities_are_those_of_the_model(load: Load) -> None:
     """The same tokens, evaluated alone through the context, have the same log-probabilities."""
-    llm = load(width=1)
+    llm = load(batch_size=1)
     choices = ("The", "A")
     request = ask("Describe the sea.", Sampling(max_tokens=8, signals=True, choices=choices))
     [[drawn]] = llm.generate([request])
     prompt = llm.tokens(request)
     llm.close()
 
-    again = load(width=1)
+    again = load(batch_size=1)
     model = again._model
     context = model.context(1, 256, 128, 1)
     tokens = (*prompt, *drawn.tokens)
@@ -228,7 +228,7 @@ def test_costs_add_up(load: Load) -> None:
     assert cost.seconds == pytest.approx(llm.stats.busy, rel=0.1)
 
 
-@pytest.mark.parametrize("options", [{}, {"width": 8, "deterministic": True}])
+@pytest.mark.parametrize("options", [{}, {"batch_size": 8, "deterministic": True}])
 def test_flops_are_those_of_what_was_evaluated_once(load: Load, options: dict) -> None:
     llm = load(**options)
     request = ask("Tell me about the sea.", Sampling(max_tokens=12, signals=True), n=3)
@@ -286,7 +286,7 @@ def test_a_full_context_ends_a_sample(load: Load) -> None:
 
 
 def test_deterministic_mode_does_not_depend_on_what_else_runs(load: Load) -> None:
-    llm = load(width=8, deterministic=True)
+    llm = load(batch_size=8, deterministic=True)
     request = ask("Tell me about rain.", Sampling(max_tokens=24), n=3)
     others = [ask(f"Tell me about {x}.", n=2) for x in ("snow", "wind", "clouds and much more")]
     [alone] = llm.generate([request])
@@ -381,14 +381,14 @@ def test_a_prompt_longer_than_the_context_is_refused(load: Load) -> None:
 
 
 def test_a_prompt_longer_than_a_batch_is_evaluated_in_parts(load: Load) -> None:
-    llm = load(context=1024, width=2)
+    llm = load(context=1024, batch_size=2)
     request = ask("many words " * 300, GREEDY, n=2)
     assert len(llm.tokens(request)) > 600
     assert all(c.cost.decoded for c in llm.generate([request])[0])
 
 
 def test_more_streams_than_rows_of_a_chunk_make_a_larger_batch(load: Load) -> None:
-    llm = load(width=200, context=32)
+    llm = load(batch_size=200, context=32)
     [row] = llm.generate([ask("Hi", Sampling(max_tokens=2), n=200)])
     assert len(row) == 200
 
@@ -396,8 +396,8 @@ def test_more_streams_than_rows_of_a_chunk_make_a_larger_batch(load: Load) -> No
 @pytest.mark.parametrize(
     ("option", "value"),
     [
-        ("width", 0),
-        ("width", 257),
+        ("batch_size", 0),
+        ("batch_size", 257),
         ("context", 1),
         ("context", 10**7),
         ("threads", -1),
@@ -419,7 +419,7 @@ def test_a_device_the_build_lacks_is_refused_with_the_reinstall_line(load: Load)
 
 def test_a_context_larger_than_memory_is_refused(load: Load) -> None:
     with pytest.raises(BackendError, match="GiB are free: choose a smaller"):
-        load(width=256, context=8192)
+        load(batch_size=256, context=8192)
 
 
 def test_a_file_that_llama_cpp_cannot_load_is_refused(tmp_path: Path) -> None:
@@ -459,7 +459,7 @@ def test_counts_below_one_are_refused(bad: dict[str, int]) -> None:
 
 
 def test_who_continues_what_is_at_hand_goes_before_who_is_new(load: Load) -> None:
-    llm = load(width=1)
+    llm = load(batch_size=1)
     story = ask("Tell a story about the sea and a ship. " * 3, Sampling(max_tokens=24))
     [[told]] = llm.generate([story])
     goes_on = replace(story, prefix=(Piece(told.text, told.tokens),), sampling=GREEDY)
@@ -470,7 +470,7 @@ def test_who_continues_what_is_at_hand_goes_before_who_is_new(load: Load) -> Non
 
 
 def test_a_higher_priority_is_drawn_first_and_a_deadline_before_those_without(load: Load) -> None:
-    llm = load(width=1)
+    llm = load(batch_size=1)
     order: list[str] = []
 
     def draw(name: str, tokens: int, service: Service) -> None:
@@ -494,7 +494,7 @@ def test_a_higher_priority_is_drawn_first_and_a_deadline_before_those_without(lo
 
 
 def test_callers_take_turns_in_the_batch(load: Load) -> None:
-    llm = load(width=2)
+    llm = load(batch_size=2)
     order: list[str] = []
 
     def draw(name: str, n: int) -> None:
@@ -527,7 +527,7 @@ def test_past_the_end_of_the_turn_a_sample_goes_on_if_it_shall(load: Load) -> No
 def test_prompts_beside_samples_with_signals_are_evaluated_in_steps_of_their_own(
     load: Load,
 ) -> None:
-    llm = load(width=4)
+    llm = load(batch_size=4)
     measured = ask("Describe the sea.", Sampling(max_tokens=40, signals=True), n=2)
     late = [ask(f"{word} " * 60, GREEDY) for word in ("sea", "ship")]
     together = llm.generate([measured, *late])
@@ -545,10 +545,23 @@ def test_prompts_beside_samples_with_signals_are_evaluated_in_steps_of_their_own
     "options",
     [
         {option: value}
-        for option in ("width", "context", "threads", "prefix_cache", "device", "deterministic")
+        for option in (
+            "batch_size",
+            "context",
+            "threads",
+            "prefix_cache",
+            "device",
+            "deterministic",
+        )
         for value in (2.5, "4", [8], np.int64(8), float("nan"), float("inf"), -1)
     ]
-    + [{"threads": 100_000}, {"threads": True}, {"width": None}, {"name": 3}, {"digest": None}],
+    + [
+        {"threads": 100_000},
+        {"threads": True},
+        {"batch_size": None},
+        {"name": 3},
+        {"digest": None},
+    ],
 )
 def test_nonsense_is_refused_when_loading(load: Load, options: dict[str, object]) -> None:
     with pytest.raises(OptionError, match=f"^{next(iter(options))}=[^\n]*must be[^\n]*$"):
@@ -583,7 +596,7 @@ def test_a_cancel_that_raises_ends_its_own_samples_only(load: Load) -> None:
         def is_set(self) -> bool:
             raise RuntimeError("odd")
 
-    llm = load(width=2)
+    llm = load(batch_size=2)
     with pytest.raises(RuntimeError, match="odd"):
         llm.generate([ask("Hi", GREEDY, n=4)], cancel=Odd())
     assert llm.generate([ask("Hi", GREEDY)])[0][0].tokens
@@ -623,7 +636,7 @@ def test_logits_that_are_no_numbers_end_their_own_sample_only(
 def test_a_file_of_nans_fails_each_request_and_nothing_else(tmp_path: Path, value: float) -> None:
     tiny = Tiny()
     tiny.weights["output_norm.weight"][:] = value
-    with Llama(tiny.write(tmp_path / "nan.gguf"), width=4, context=256, threads=1) as llm:
+    with Llama(tiny.write(tmp_path / "nan.gguf"), batch_size=4, context=256, threads=1) as llm:
         for _ in range(2):
             with pytest.raises(BackendError, match="logits that are no numbers"):
                 llm.generate([ask("Hi", n=6)])

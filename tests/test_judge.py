@@ -18,7 +18,7 @@ class FakeOpinion:
     """Gives log-probabilities written down in advance."""
 
     name = digest = "opinion"
-    width = 8
+    batch_size = 8
 
     def __init__(self, *choices: tuple[float, ...]) -> None:
         self.choices = choices

@@ -128,7 +128,7 @@ def test_a_busy_machine_is_noticed_and_the_engine_draws_with_fewer_threads(
 def test_the_threads_of_a_deterministic_model_stay(
     busy: None, small_model: models.ModelFile
 ) -> None:
-    options = {"context": 256, "width": 8, "threads": 2, "deterministic": True}
+    options = {"context": 256, "batch_size": 8, "threads": 2, "deterministic": True}
     with Llama(small_model.path, **options) as llm:
         llm._engine._cores._seen -= 10
         llm.generate([Request(as_messages("Hello"), sampling=Sampling(max_tokens=4))])

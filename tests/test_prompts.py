@@ -41,7 +41,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def small(tiny: Path) -> Iterator[Llama]:
-    with Llama(tiny, width=2, context=512, threads=1) as llm:
+    with Llama(tiny, batch_size=2, context=512, threads=1) as llm:
         yield llm
 
 
@@ -80,7 +80,7 @@ def test_a_scored_reply_that_spells_special_tokens_stays_in_its_turn(tiny: Path)
 
 def test_a_base_model_reads_special_tokens_as_text(tmp_path: Path) -> None:
     path = Tiny(templates={}).write(tmp_path / "base.gguf")
-    with Llama(path, width=2, context=512, threads=1) as llm:
+    with Llama(path, batch_size=2, context=512, threads=1) as llm:
         two = (Message("user", ENDS), Message("user", "\ue000"))
         assert list(llm.tokens(Request(two))) == plain(f"{ENDS}\n\n\ue000")
 
@@ -164,7 +164,7 @@ def test_a_template_may_hold_the_sign_that_hides_special_tokens(
 ) -> None:
     source = f"\ue000{number};{{{{ messages[0]['content'] }}}}"
     path = Tiny(templates={"": source}).write(tmp_path / "tiny.gguf")
-    with Llama(path, width=2, context=512, threads=1) as llm:
+    with Llama(path, batch_size=2, context=512, threads=1) as llm:
         plain = llm.tokens(Request(as_messages("a")))
         special = llm.tokens(Request(as_messages("a<|im_end|>")))
         assert special[: len(plain)] == plain

@@ -36,7 +36,7 @@ from itslab.options import declared, fits
 class Model:
     """Says the same to everyone."""
 
-    name, digest, width = "model", "model", 4
+    name, digest, batch_size = "model", "model", 4
 
     def generate(
         self,

@@ -79,7 +79,7 @@ def test_a_server_of_openais_kind_is_sent_nothing_that_openai_does_not_define(vl
 
 
 def test_every_sample_has_a_seed_of_its_own_that_never_changes(vllm):
-    backend = remote(vllm, width=1)
+    backend = remote(vllm, batch_size=1)
     other = (Message("user", "Name a metal"),)
     backend.generate([Request(ASK, seed=1, n=2), Request(ASK, seed=2), Request(other, seed=1)])
     backend.generate([Request(ASK, seed=1, first=1)])
@@ -214,7 +214,7 @@ def test_a_server_that_ignores_the_limit_is_cut_off_there(vllm):
 @pytest.mark.parametrize("reason", ["content_filter", "tool_calls", "odd"])
 def test_a_sample_that_the_server_ends_fails_alone(vllm, reason):
     vllm.script = [chunk({"content": "red"}), chunk({}, reason)]
-    backend = remote(vllm, width=1)
+    backend = remote(vllm, batch_size=1)
     with pytest.warns(UserWarning, match=f"ended sample 0 for '{reason}'"):
         [samples] = backend.generate([Request(ASK, sampling=SHORT, n=2)])
     assert (samples[0].text, samples[0].finish, samples[0].refused) == ("red", "cancelled", reason)
@@ -261,7 +261,7 @@ def test_what_a_server_leaves_out_of_its_figures_is_not_missed(vllm, fields, pre
 
 def test_a_limit_under_its_newer_name_is_asked_for_once(vllm):
     vllm.faults = [Fault(400, "'max_tokens' is not supported: use 'max_completion_tokens'")]
-    backend = remote(vllm, width=1)
+    backend = remote(vllm, batch_size=1)
     vllm.script = [chunk({"content": "red"}), chunk({}, "stop")]
     assert draw(backend).text == "red"
     vllm.script = [chunk({"content": "red"}), chunk({}, "stop")]
@@ -311,7 +311,9 @@ def test_the_server_may_say_when_to_come_back(vllm, dated):
 def test_a_wait_beyond_patience_is_not_begun(vllm):
     vllm.faults = [Fault(429, "slow down", {"Retry-After": "3600"})]
     began = time.monotonic()
-    with pytest.raises(BackendError, match=f"{vllm.url} failed: .*429.*slow down.*lower width="):
+    with pytest.raises(
+        BackendError, match=f"{vllm.url} failed: .*429.*slow down.*lower batch_size="
+    ):
         draw(remote(vllm))
     assert time.monotonic() - began < 2
 
@@ -333,7 +335,7 @@ def test_samples_finished_before_an_error_have_been_handed_over(vllm):
     vllm.faults = [Fault(), Fault(), Fault(400, "no such option")]
     finished = []
     with pytest.raises(BackendError, match=r"no such option.*server="):
-        remote(vllm, width=1).generate(
+        remote(vllm, batch_size=1).generate(
             [Request(ASK, sampling=SHORT, n=4)], on_sample=lambda i, j, sample: finished.append(j)
         )
     assert finished == [0, 1]
@@ -439,8 +441,8 @@ def test_a_prompt_that_is_too_long_is_an_error_of_its_own(vllm, message):
 def test_options_are_checked():
     with pytest.raises(OptionError, match=r"server='vlmm' is not valid: .* one of vllm, sglang"):
         Remote("m", "http://127.0.0.1:9/v1", server="vlmm")
-    with pytest.raises(OptionError, match="width=0"):
-        Remote("m", "http://127.0.0.1:9/v1", width=0)
+    with pytest.raises(OptionError, match="batch_size=0"):
+        Remote("m", "http://127.0.0.1:9/v1", batch_size=0)
     for option, value in (("timeout", "5"), ("patience", float("nan")), ("shape", 10**9)):
         with pytest.raises(OptionError, match=f"{option}="):
             Remote("m", "http://127.0.0.1:9/v1", **{option: value})
@@ -451,7 +453,7 @@ def test_options_are_checked():
 
 def test_calls_of_all_threads_together_stay_within_the_width(vllm):
     vllm.delay = 0.01
-    backend = remote(vllm, width=3)
+    backend = remote(vllm, batch_size=3)
     request = Request(ASK, sampling=SHORT, n=4)
     threads = [threading.Thread(target=backend.generate, args=([request],)) for _ in range(3)]
     for thread in threads:
@@ -480,7 +482,7 @@ def test_cancelling_closes_the_streams_and_charges_what_came(vllm):
         if len(begun) == 2:
             cancel.set()
 
-    [samples] = remote(vllm, width=2).generate([request], on_text, cancel=cancel)
+    [samples] = remote(vllm, batch_size=2).generate([request], on_text, cancel=cancel)
     assert [sample.finish for sample in samples] == ["cancelled"] * 3
     first, _, never_begun = samples
     assert first.cost.decoded == len(first.offsets) > 0

@@ -107,7 +107,7 @@ def test_a_budget_of_samples_clips_the_count(llm: Llama) -> None:
 @pytest.mark.parametrize("budget", [Budget(flops=1.0), Budget(seconds=1e-6)])
 def test_budgets_known_only_afterwards_end_after_one_batch(llm: Llama, budget: Budget) -> None:
     run = Run(llm, str.strip, budget)
-    assert len(run.extend(run.reply(None, "Hi"), SHORT, n=20)) == llm.width
+    assert len(run.extend(run.reply(None, "Hi"), SHORT, n=20)) == llm.batch_size
 
 
 def test_a_budget_must_be_positive() -> None:

@@ -42,7 +42,7 @@ def numbers(count: int) -> Task:
 
 
 def test_results_come_in_the_order_of_the_problems_and_as_if_each_ran_alone(llm: Llama) -> None:
-    asked = numbers(2 * llm.width + 1)
+    asked = numbers(2 * llm.batch_size + 1)
     results = solve_all(asked, {"brief": BRIEF}, llm, progress=False)["brief"]
     assert [r.tree.nodes[0].text for r in results] == [problem.prompt for problem in asked]
     assert all(result.cost.calls == 1 for result in results)
@@ -61,8 +61,8 @@ def test_no_more_runs_go_on_at_once_than_the_backend_is_wide(llm: Llama) -> None
             going[0] -= 1
         return node
 
-    solve_all(numbers(3 * llm.width), {"counted": counted}, llm, progress=False)
-    assert 1 < most[0] <= llm.width
+    solve_all(numbers(3 * llm.batch_size), {"counted": counted}, llm, progress=False)
+    assert 1 < most[0] <= llm.batch_size
 
 
 def test_the_first_error_ends_all_runs(llm: Llama) -> None:
@@ -109,7 +109,7 @@ def test_what_was_interrupted_goes_on_from_the_bank(llm: Llama, tmp_path: Path) 
     class Weak:
         """The model, until the third call."""
 
-        name, digest, width = llm.name, llm.digest, 1
+        name, digest, batch_size = llm.name, llm.digest, 1
 
         def generate(self, requests, *args):
             drawn.append(len(requests))

@@ -38,8 +38,8 @@ def order(scheduler: Scheduler[Job], now: float = 0.0) -> str:
     return gone
 
 
-def submitted(*jobs: Job, width: int = 1, **options: object) -> Scheduler[Job]:
-    scheduler: Scheduler[Job] = Scheduler(width, **options)  # type: ignore[arg-type]
+def submitted(*jobs: Job, batch_size: int = 1, **options: object) -> Scheduler[Job]:
+    scheduler: Scheduler[Job] = Scheduler(batch_size, **options)  # type: ignore[arg-type]
     scheduler.submit(jobs)
     return scheduler
 
@@ -92,11 +92,11 @@ def test_the_earliest_deadline_goes_first_unless_it_has_passed() -> None:
 
 
 def test_as_many_join_as_there_are_places_and_the_width_may_change() -> None:
-    scheduler = submitted(*map(Job, "abcdef"), width=2)
+    scheduler = submitted(*map(Job, "abcdef"), batch_size=2)
     assert names(scheduler.admit(0)) == "ab"
-    scheduler.width = 3
+    scheduler.batch_size = 3
     assert names(scheduler.admit(0)) == "c"
-    scheduler.width = 1
+    scheduler.batch_size = 1
     assert names(scheduler.admit(0)) == ""
     scheduler.remove(scheduler.running[0])
     scheduler.remove(scheduler.running[0])
@@ -112,14 +112,14 @@ def test_as_many_join_as_there_are_places_and_the_width_may_change() -> None:
 def test_callers_take_turns_however_many_sequences_one_of_them_has() -> None:
     many = [Job(letter, caller="many") for letter in "abcdef"]
     few = [Job(letter, caller="few", arrival=1) for letter in "xy"]
-    assert names(submitted(*many, *few, width=4).admit(0)) == "axby"
-    assert names(submitted(*many, *few, width=8).admit(0)) == "axbycdef"
+    assert names(submitted(*many, *few, batch_size=4).admit(0)) == "axby"
+    assert names(submitted(*many, *few, batch_size=8).admit(0)) == "axbycdef"
 
 
 def test_a_weight_of_two_gets_two_places_for_one() -> None:
     heavy = [Job(letter, caller="heavy", weight=2.0, arrival=1) for letter in "abcd"]
     light = [Job(letter, caller="light") for letter in "xyz"]
-    assert names(submitted(*heavy, *light, width=6).admit(0)) == "xabycd"
+    assert names(submitted(*heavy, *light, batch_size=6).admit(0)) == "xabycd"
 
 
 def test_what_a_sequence_may_still_take_counts_against_its_caller() -> None:
@@ -127,11 +127,11 @@ def test_what_a_sequence_may_still_take_counts_against_its_caller() -> None:
     short = [
         Job(letter, most=15, caller="short", arrival=1) for letter in "tuvwxyz"
     ]  # 25 rows each
-    assert names(submitted(*long, *short, width=7).admit(0)) == "atuvwbx"
+    assert names(submitted(*long, *short, batch_size=7).admit(0)) == "atuvwbx"
 
 
 def test_what_running_sequences_may_still_take_counts_too() -> None:
-    scheduler = submitted(Job("a", most=100, caller="A"), width=2)
+    scheduler = submitted(Job("a", most=100, caller="A"), batch_size=2)
     step(scheduler)
     scheduler.submit([Job("b", caller="A"), Job("x", caller="X", arrival=1)])
     assert names(scheduler.admit(0)) == "x"
@@ -140,12 +140,12 @@ def test_what_running_sequences_may_still_take_counts_too() -> None:
 def test_cached_tokens_are_not_charged() -> None:
     cached = [Job(letter, prompt=90, cached=90, caller="cached") for letter in "abcdef"]
     fresh = [Job(letter, prompt=20, caller="fresh", arrival=1) for letter in "xy"]
-    assert names(submitted(*cached, *fresh, width=6).admit(0)) == "axbcdy"
+    assert names(submitted(*cached, *fresh, batch_size=6).admit(0)) == "axbcdy"
 
 
 def test_rows_had_are_remembered_while_others_are_there() -> None:
     a, x = Job("a", prompt=5, most=40, caller="A"), Job("x", prompt=100, most=2, caller="X")
-    scheduler = submitted(a, x, width=2)
+    scheduler = submitted(a, x, batch_size=2)
     for _ in range(2):
         step(scheduler)
     assert names(scheduler.running) == "a"  # X has had 101 rows; A has had 6 and may take 39 more
@@ -154,10 +154,12 @@ def test_rows_had_are_remembered_while_others_are_there() -> None:
 
 
 def test_who_comes_late_has_no_claim_on_the_time_before() -> None:
-    scheduler = submitted(Job("a", most=200, caller="A"), Job("b", most=200, caller="B"), width=2)
+    scheduler = submitted(
+        Job("a", most=200, caller="A"), Job("b", most=200, caller="B"), batch_size=2
+    )
     for _ in range(100):
         step(scheduler)  # A and B have had 109 rows each
-    scheduler.width = 8
+    scheduler.batch_size = 8
     late = [Job(letter, most=100, caller="L") for letter in "stuvwx"]
     scheduler.submit([*late, Job("c", most=100, caller="A", arrival=1)])
     # A has had 109 and may take 101 more; L begins at 109, and its first one takes 110.
@@ -165,7 +167,7 @@ def test_who_comes_late_has_no_claim_on_the_time_before() -> None:
 
 
 def test_an_idle_scheduler_forgets_who_had_what() -> None:
-    scheduler = submitted(Job("a", caller="A"), width=1)
+    scheduler = submitted(Job("a", caller="A"), batch_size=1)
     while scheduler.running or scheduler.waiting:
         step(scheduler)
     scheduler.submit([Job("b", caller="A"), Job("x", caller="X", arrival=1)])
@@ -176,7 +178,7 @@ def test_priority_and_deadline_come_before_shares() -> None:
     greedy = [Job(letter, caller="greedy", priority=1) for letter in "abc"]
     soon = [Job(letter, caller="greedy", deadline=9) for letter in "de"]
     modest = [Job("x", caller="modest")]
-    assert names(submitted(*modest, *soon, *greedy, width=6).admit(0)) == "abcdex"
+    assert names(submitted(*modest, *soon, *greedy, batch_size=6).admit(0)) == "abcdex"
 
 
 # -- prompts that are on their way -----------------------------------------------------------------
@@ -193,7 +195,9 @@ def known_when_evaluated(done: set[str]) -> Callable[[Job], int]:
 def test_a_prompt_is_evaluated_once_and_places_are_kept_for_those_who_wait_for_it() -> None:
     done: set[str] = set()
     jobs = [Job("a1"), Job("a2"), Job("a3"), Job("b1"), Job("c1")]
-    scheduler = submitted(*jobs, width=4, shared=same_letter, cached=known_when_evaluated(done))
+    scheduler = submitted(
+        *jobs, batch_size=4, shared=same_letter, cached=known_when_evaluated(done)
+    )
     assert [job.name for job in scheduler.admit(0)] == ["a1", "b1"]
     assert [job.name for job in scheduler.admit(0)] == []  # the two other places are reserved
     step(scheduler)
@@ -203,7 +207,7 @@ def test_a_prompt_is_evaluated_once_and_places_are_kept_for_those_who_wait_for_i
 
 
 def test_nobody_waits_for_a_prompt_that_is_evaluated() -> None:
-    scheduler = submitted(Job("a1"), Job("a2"), width=2, shared=same_letter)
+    scheduler = submitted(Job("a1"), Job("a2"), batch_size=2, shared=same_letter)
     assert step(scheduler) == {"a1": 10}
     assert step(scheduler) == {"a1": 1, "a2": 10}  # though nothing of it is said to be cached
 
@@ -211,7 +215,7 @@ def test_nobody_waits_for_a_prompt_that_is_evaluated() -> None:
 def test_places_reserved_for_a_callers_forks_are_charged_to_it() -> None:
     forks = [Job(f"a{i}", caller="forks") for i in range(8)]
     other = [Job(letter, caller="other", arrival=1) for letter in "xyz"]
-    scheduler = submitted(*forks, *other, width=6, shared=same_letter)
+    scheduler = submitted(*forks, *other, batch_size=6, shared=same_letter)
     assert [job.name for job in scheduler.admit(0)] == ["a0", "x", "y"]
 
 
@@ -219,7 +223,9 @@ def test_places_reserved_for_a_callers_forks_are_charged_to_it() -> None:
 
 
 def test_a_step_has_a_row_of_everyone_who_draws_and_a_chunk_of_prompts() -> None:
-    scheduler = submitted(Job("a", prompt=1), Job("b", prompt=100), Job("c", prompt=50), width=4)
+    scheduler = submitted(
+        Job("a", prompt=1), Job("b", prompt=100), Job("c", prompt=50), batch_size=4
+    )
     assert step(scheduler) == {"a": 1, "b": 100, "c": 28}
     scheduler.submit([Job("d", prompt=300)])
     assert step(scheduler) == {"a": 1, "b": 1, "c": 22, "d": 106}
@@ -229,14 +235,16 @@ def test_a_step_has_a_row_of_everyone_who_draws_and_a_chunk_of_prompts() -> None
 
 
 def test_a_chunk_is_never_exceeded() -> None:
-    scheduler = submitted(*(Job(letter, prompt=9) for letter in "abcd"), width=4, prefill_rows=10)
+    scheduler = submitted(
+        *(Job(letter, prompt=9) for letter in "abcd"), batch_size=4, prefill_rows=10
+    )
     assert step(scheduler) == {"a": 9, "b": 1}
     assert step(scheduler) == {"a": 1, "b": 8, "c": 2}
 
 
 def test_the_most_urgent_prompts_are_evaluated_first() -> None:
     jobs = [Job("a", prompt=9), Job("b", prompt=9, deadline=5), Job("c", prompt=9, priority=1)]
-    scheduler = submitted(*jobs, width=3, prefill_rows=20)
+    scheduler = submitted(*jobs, batch_size=3, prefill_rows=20)
     assert names(scheduler.admit(0)) == "cba"
     scheduler.running.sort(key=lambda job: job.name)
     assert [(job.name, n) for job, n in scheduler.plan(0)] == [("c", 9), ("b", 9), ("a", 2)]
@@ -244,7 +252,7 @@ def test_the_most_urgent_prompts_are_evaluated_first() -> None:
 
 
 def test_prompts_and_single_tokens_take_turns_where_hidden_states_are_wanted() -> None:
-    scheduler = submitted(Job("a", prompt=2, signals=True), Job("b", prompt=200), width=2)
+    scheduler = submitted(Job("a", prompt=2, signals=True), Job("b", prompt=200), batch_size=2)
     assert step(scheduler) == {"a": 2, "b": 126}
     assert step(scheduler) == {"a": 1}
     assert step(scheduler) == {"b": 74}
@@ -254,13 +262,13 @@ def test_prompts_and_single_tokens_take_turns_where_hidden_states_are_wanted() -
 
 def test_a_deterministic_step_is_one_chunk_of_one_prompt_or_a_token_of_everyone() -> None:
     jobs = [Job("a", prompt=150), Job("b", prompt=20), Job("c", prompt=2, priority=1)]
-    scheduler = submitted(*jobs, width=3, deterministic=True)
+    scheduler = submitted(*jobs, batch_size=3, deterministic=True)
     steps = [step(scheduler) for _ in range(5)]
     assert steps == [{"c": 2}, {"a": 128}, {"a": 22}, {"b": 20}, {"a": 1, "b": 1, "c": 1}]
 
 
 def test_a_deterministic_prompt_is_alone_even_at_its_last_token_and_again_after_a_failure() -> None:
-    scheduler = submitted(Job("a"), Job("b"), width=2, deterministic=True)
+    scheduler = submitted(Job("a"), Job("b"), batch_size=2, deterministic=True)
     for job in scheduler.admit(0):
         job.evaluated = 9  # all but one were cached
     assert [step(scheduler) for _ in range(3)] == [{"a": 1}, {"b": 1}, {"a": 1, "b": 1}]
@@ -285,7 +293,7 @@ def test_who_is_removed_is_neither_waiting_nor_running() -> None:
 
 
 def test_after_a_failed_step_the_batch_goes_before_those_who_waited() -> None:
-    scheduler = submitted(*map(Job, "abcd"), width=2)
+    scheduler = submitted(*map(Job, "abcd"), batch_size=2)
     assert names(scheduler.admit(0)) == "ab"
     scheduler.restart()
     assert scheduler.running == []
@@ -293,7 +301,7 @@ def test_after_a_failed_step_the_batch_goes_before_those_who_waited() -> None:
 
 
 def test_who_ends_while_others_join_leaves_no_place_before_the_next_step() -> None:
-    scheduler = submitted(*map(Job, "abc"), width=2)
+    scheduler = submitted(*map(Job, "abc"), batch_size=2)
     joined = ""
     for job in scheduler.admit(0):
         joined += job.name
@@ -318,7 +326,7 @@ def test_a_simulation_of_thousands_of_steps_takes_no_time_and_shares_them_by_wei
     heavy = [Job("h", prompt=20, most=40, caller="heavy", weight=3.0) for _ in range(300)]
     light = [Job("l", prompt=20, most=40, caller="light", arrival=1) for _ in range(300)]
     rows = {"h": 0, "l": 0}
-    scheduler = submitted(*heavy, *light, width=8)
+    scheduler = submitted(*heavy, *light, batch_size=8)
     for _ in range(1000):
         for job, n in advance(scheduler):
             rows[job.name] += n

@@ -76,14 +76,14 @@ def test_it_is_filled_as_llama_cpp_python_fills_it(small_model: models.ModelFile
 def test_one_that_takes_too_much_is_refused_when_loading(write, source: str) -> None:
     before, began = psutil.Process().memory_info().rss, time.monotonic()
     with pytest.raises(ModelError, match=r"seconds.*MiB of memory or.*of text|MemoryError"):
-        Llama(write(source), width=2, context=64, threads=1)
+        Llama(write(source), batch_size=2, context=64, threads=1)
     assert time.monotonic() - began < 10
     assert psutil.Process().memory_info().rss - before < 200 * 2**20
 
 
 def test_one_that_takes_too_much_later_fails_that_conversation_only(write) -> None:
     source = "{% if 'loop' in messages[0].content %}" + ENDLESS + "{% endif %}" + TEMPLATE
-    with Llama(write(source), width=2, context=64, threads=1) as llm:
+    with Llama(write(source), batch_size=2, context=64, threads=1) as llm:
         with pytest.raises(BackendError, match=r"took more than 1.5 seconds"):
             llm.tokens(Request(as_messages("loop")))
         assert llm.tokens(Request(as_messages("Hi")))
@@ -120,9 +120,9 @@ def test_its_day_is_pinned_and_recorded(write) -> None:
     filled = template("{{ strftime_now('%d %b %Y, %H:%M') }}")
     assert filled(HELLO) == "26 Jul 2024, 00:00"
     dated = "{{ strftime_now('%Y') }}" + TEMPLATE
-    with Llama(write(dated), width=2, context=64, threads=1) as llm:
+    with Llama(write(dated), batch_size=2, context=64, threads=1) as llm:
         assert "dated 2024-07-26" in llm.provenance
-    with Llama(write(TEMPLATE), width=2, context=64, threads=1) as llm:
+    with Llama(write(TEMPLATE), batch_size=2, context=64, threads=1) as llm:
         assert "dated" not in llm.provenance
 
 
@@ -132,7 +132,7 @@ def test_options_reach_the_template_and_the_digest(write) -> None:
     )
 
     def loaded(**options: object) -> Llama:
-        return Llama(path, None, "ab" * 32, width=2, context=64, threads=1, **options)  # type: ignore[arg-type]
+        return Llama(path, None, "ab" * 32, batch_size=2, context=64, threads=1, **options)  # type: ignore[arg-type]
 
     with loaded() as plain, loaded(template_options={"enable_thinking": False}) as quiet:
         hello = Request(as_messages("Hello"))
@@ -163,14 +163,14 @@ def test_its_process_ends_with_the_model(write) -> None:
         return {child.pid for child in psutil.Process().children()}
 
     before, path = children(), write(TEMPLATE)
-    llm, reward = Llama(path, width=2, context=64, threads=1), RewardModel(path, context=64)
+    llm, reward = Llama(path, batch_size=2, context=64, threads=1), RewardModel(path, context=64)
     assert len(children() - before) == 2
     llm.close()
     reward.close()
     assert children() == before
     for _ in range(3):
         with pytest.raises(OptionError):
-            Llama(path, width=2, context=64, threads=1, template_options={"x": 1})
+            Llama(path, batch_size=2, context=64, threads=1, template_options={"x": 1})
     assert children() == before
 
 

@@ -571,7 +571,7 @@ def search(iterations, c=1.0):
     few = dict(width=2, expand=2, depth=60, sampling=Sampling(max_tokens=6, signals=True))
     return MCTS(Confidence(), iterations=iterations, c=c, **few)
 
-llm = Llama({path!r}, {name!r}, {digest!r}, width=8, context=512, threads=1)
+llm = Llama({path!r}, {name!r}, {digest!r}, batch_size=8, context=512, threads=1)
 started = start("How much is 2 + 3?", search(10_000), llm, paused=True)
 TreeView(started, fork=lambda started, node: started.fork(node, search(2)))"""
 

@@ -131,7 +131,7 @@ class Source:
     Args:
         digest: of its weights.
         name: its label.
-        width: how many samples it ran at once.
+        batch_size: how many samples it ran at once.
         build: what drew the samples: program version, device, threads.
         samples: how many of them the bank holds.
         shape: what the model multiplies; None if that is unknown.
@@ -139,7 +139,7 @@ class Source:
 
     digest: str
     name: str
-    width: int
+    batch_size: int
     build: str
     samples: int
     shape: Shape | None = field(repr=False)
@@ -205,8 +205,8 @@ class Bank:
             "JOIN samples ON samples.source = sources.id GROUP BY sources.id ORDER BY sources.id"
         )
         return [
-            Source(digest, name, width, build, samples, _shape(shape))
-            for digest, name, width, build, samples, shape in rows
+            Source(digest, name, batch_size, build, samples, _shape(shape))
+            for digest, name, batch_size, build, samples, shape in rows
         ]
 
     def record(self, model: Backend) -> Banked:
@@ -223,7 +223,7 @@ class Bank:
             )
         require(bool(model.digest), "digest", model.digest, "a name for the weights (itslab.load)")
         build, shape = str(getattr(model, "provenance", "")), getattr(model, "shape", None)
-        source = (model.digest, model.name, model.width, build)
+        source = (model.digest, model.name, model.batch_size, build)
         self._query("INSERT OR IGNORE INTO sources VALUES (NULL, ?, ?, ?, ?, 'null')", source)
         if shape:  # of all that the same weights have drawn
             told = json.dumps(astuple(shape))
@@ -231,7 +231,7 @@ class Bank:
         [(row,)] = self._query(
             "SELECT id FROM sources WHERE (digest, name, width, build) = (?, ?, ?, ?)", source
         )
-        return Banked(self, model.name, model.digest, model.width, model, row)
+        return Banked(self, model.name, model.digest, model.batch_size, model, row)
 
     def replay(self, model: str | None = None, *, fix: str = FIX) -> Banked:
         """Serve the bank's samples and nothing else.
@@ -251,7 +251,7 @@ class Bank:
             model,
             f"name or digest of one in the bank, {valid}; draw others live",
         )
-        return Banked(self, found[0].name, found[0].digest, found[0].width, fix=fix)
+        return Banked(self, found[0].name, found[0].digest, found[0].batch_size, fix=fix)
 
     def pack(self, path: str | Path) -> Path:
         """Write everything into one compressed file (``….xz``); packed again, the same bytes."""
@@ -412,7 +412,7 @@ class Banked:
         bank: where samples are looked up and kept.
         name: of the model.
         digest: of its weights.
-        width: how many samples the model runs at once.
+        batch_size: how many samples the model runs at once.
         model: where lacking samples are bought; None replays only.
         source: the bank's number for this build of the model.
         fix: how to come by a sample that is lacking, if there is no model.
@@ -421,7 +421,7 @@ class Banked:
     bank: Bank
     name: str
     digest: str
-    width: int
+    batch_size: int
     model: Backend | None = None
     source: int = 0
     fix: str = FIX

@@ -69,15 +69,15 @@ class Engine(Unshared):
 
     Args:
         model: the weights and the vocabulary.
-        width: how many sequences the batch holds.
+        batch_size: how many sequences the batch holds.
         context: how many tokens a sequence may have.
         threads: how many threads llama.cpp uses; fewer while other programs need the cores, see
             ``Cores``.
         prefix_cache: bytes of host memory for evaluated tokens that no stream has room for.
         deterministic: the same request gives the same samples whatever else is running. Steps are
-            padded to ``width`` rows, prompts are evaluated alone in fixed chunks, and only whole
-            prompts are reused. ``width`` must then be a multiple of 4, at least 8, and all threads
-            are always used.
+            padded to ``batch_size`` rows, prompts are evaluated alone in fixed chunks, and only
+            whole prompts are reused. ``batch_size`` must then be a multiple of 4, at least 8, and
+            all threads are always used.
         ignore_eos: let samples go on after the token that ends the model's turn.
     """
 
@@ -85,21 +85,21 @@ class Engine(Unshared):
         self,
         model: Model,
         *,
-        width: int,
+        batch_size: int,
         context: int,
         threads: int,
         prefix_cache: int,
         deterministic: bool = False,
         ignore_eos: bool = False,
     ) -> None:
-        self.model, self.width = model, width
+        self.model, self.batch_size = model, batch_size
         self.deterministic, self._ignore_eos = deterministic, ignore_eos
         self.stats = Stats()
-        self._context = model.context(width, context, width + PREFILL_ROWS, threads)
+        self._context = model.context(batch_size, context, batch_size + PREFILL_ROWS, threads)
         reuse: Reuse = "exact" if deterministic else "whole" if model.recurrent else "prefix"
         self._cache = Cache(self._context, reuse, prefix_cache)
         self._scheduler: Scheduler[ActiveSequence] = Scheduler(
-            width,
+            batch_size,
             prefill_rows=PREFILL_ROWS,
             deterministic=deterministic,
             cached=lambda sequence: self._cache.reach(sequence.tokens),
@@ -245,7 +245,7 @@ class Engine(Unshared):
         """The rows of a step, streams ascending; those that draw are padded if deterministic."""
         step = [Rows.of(sequence, n) for sequence, n in plan]
         if self.deterministic and step and all(sequence.drawn for sequence, _ in plan):
-            idle = set(range(self.width)) - {rows.stream for rows in step}
+            idle = set(range(self.batch_size)) - {rows.stream for rows in step}
             step += [Rows(stream, 0, (0,), True, None) for stream in idle]
         return sorted(step)
 

@@ -65,7 +65,8 @@ class Llama(Unshared):
         path: the GGUF file.
         name: a label for people; by default the file's name without its ending.
         digest: SHA-256 of the file, under which a bank keeps its samples.
-        width: how many samples are drawn at once. 16 is best on most CPUs; ``itslab bench`` tells.
+        batch_size: how many samples are drawn at once. 16 is best on most CPUs; ``itslab bench``
+            tells.
         context: how many tokens a sample may have, prompt included; at most what the model was
             trained on.
         threads: how many threads llama.cpp uses; by default the number of physical cores.
@@ -81,7 +82,7 @@ class Llama(Unshared):
     Raises:
         ModelError: llama.cpp cannot load the file.
         OptionError: an option is out of range, or the build lacks the device.
-        BackendError: not enough memory for ``width`` × ``context``.
+        BackendError: not enough memory for ``batch_size`` × ``context``.
     """
 
     @checked
@@ -91,7 +92,7 @@ class Llama(Unshared):
         name: str | None = None,
         digest: str = "",
         *,
-        width: Count = 16,
+        batch_size: Count = 16,
         context: Length = 2048,
         threads: Threads | None = None,
         device: str = "auto",
@@ -102,9 +103,9 @@ class Llama(Unshared):
     ) -> None:
         threads = default_threads() if threads is None else threads
         require(
-            not deterministic or (width >= 8 and width % 4 == 0),
-            "width",
-            width,
+            not deterministic or (batch_size >= 8 and batch_size % 4 == 0),
+            "batch_size",
+            batch_size,
             "a multiple of 4 and at least 8 in deterministic mode",
         )
         self._model = Model(Path(path), device)
@@ -115,10 +116,10 @@ class Llama(Unshared):
         self.digest = _digest(digest, options, ignore_eos)
         self._template = chat_template(self._model, open_turn=True, options=options)
         self.context = context
-        self.width = width
+        self.batch_size = batch_size
         self._engine = Engine(
             self._model,
-            width=width,
+            batch_size=batch_size,
             context=context,
             threads=threads,
             prefix_cache=prefix_cache,
@@ -127,7 +128,7 @@ class Llama(Unshared):
         )
         layers, of = self._model.offloaded
         self.provenance = (
-            f"{build()}; {threads} threads; width {width}"
+            f"{build()}; {threads} threads; batch_size {batch_size}"
             f"{f'; {layers} of {of} layers on {device}' if layers else ''}"
             f"{'; deterministic' if deterministic else ''}"
             f"{'; end of turn ignored' if ignore_eos else ''}"
@@ -269,4 +270,4 @@ class Llama(Unshared):
         self.close()
 
     def __repr__(self) -> str:
-        return f"Llama({self.name!r}, width={self.width}, context={self.context})"
+        return f"Llama({self.name!r}, batch_size={self.batch_size}, context={self.context})"

@@ -279,7 +279,7 @@ class Context(Unshared):
         self, model: Model, owner: Handle, streams: int, length: int, batch: int, threads: int
     ) -> None:
         limit = lib.llama_max_parallel_sequences()
-        require(1 <= streams <= limit, "width", streams, f"between 1 and {limit}")
+        require(1 <= streams <= limit, "batch_size", streams, f"between 1 and {limit}")
         require(
             streams * length <= INT32_MAX,
             "context",
@@ -291,7 +291,7 @@ class Context(Unshared):
         if needed > 0.9 * free:
             raise BackendError(
                 f"a context of {streams} × {length} tokens takes {needed / 2**30:.1f} GiB, "
-                f"{free / 2**30:.1f} GiB are free: choose a smaller width or context"
+                f"{free / 2**30:.1f} GiB are free: choose a smaller batch_size or context"
             )
         params = lib.llama_context_default_params()
         params.n_ctx = streams * length

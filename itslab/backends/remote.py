@@ -1,7 +1,7 @@
 """Any OpenAI-compatible server as a backend: vLLM, SGLang, llama.cpp's servers, hosted ones.
 
 Through the official client, by chat completions. Every sample is a streamed call with a seed of its
-own, ``width`` of them at once, because some servers ignore ``n`` (llama.cpp's); so text, stop
+own, ``batch_size`` of them at once, because some servers ignore ``n`` (llama.cpp's); so text, stop
 strings and cancelling work the same with all. A call that fails for a passing reason (no
 connection, silence, a broken stream, 408, 425, 429, 5xx) is tried again after a growing, jittered
 pause (https://aws.amazon.com/builders-library/timeouts-retries-and-backoff-with-jitter).
@@ -54,7 +54,7 @@ FIXES = {
     403: "pass the right api_key=",
     404: "check the model's name, and base_url, which mostly ends in /v1; or pass server=",
     422: "if it does not know an option, tell the kind of server with server=",
-    429: "lower width=, or raise patience=",
+    429: "lower batch_size=, or raise patience=",
 }
 
 
@@ -67,11 +67,11 @@ class Remote:
         api_key: the key sent with every call; your own server mostly needs none.
         server: a key of ``SERVERS``. By default the server's list of models tells; one that is not
             known there is taken to understand OpenAI's own options and nothing else.
-        width: how many calls may be open at once, over all threads.
+        batch_size: how many calls may be open at once, over all threads.
         timeout: seconds after which a try is given up, whatever came by then, and made again: more
             than the longest sample takes. In the 1,200 of the default, a server that writes 30
-            tokens a second in each of ``width`` calls finishes 36,000; one that writes 1, as on a
-            busy CPU, 1,200.
+            tokens a second in each of ``batch_size`` calls finishes 36,000; one that writes 1, as
+            on a busy CPU, 1,200.
         patience: seconds that a call may pause between tries, in all.
         logprobs: ask for log-probabilities, where the server can stream them.
         shape: what the model multiplies, for ``Cost.flops``; ``Shape(parameters)`` where no more is
@@ -90,7 +90,7 @@ class Remote:
         api_key: Any = "none",  # checked below, where it is not shown
         *,
         server: str | None = None,
-        width: Count = 16,
+        batch_size: Count = 16,
         timeout: Positive = 1200.0,
         patience: NotNegative = 60.0,
         logprobs: bool = True,
@@ -103,7 +103,7 @@ class Remote:
             raise OptionError("api_key is not valid: api_key must be printable ASCII, not empty")
         require(server in (None, *SERVERS), "server", server, f"one of {', '.join(SERVERS)}")
         self._secrets = _secrets(base_url, api_key)
-        self.name, self.base_url, self.width = model, self._masked(base_url), width
+        self.name, self.base_url, self.batch_size = model, self._masked(base_url), batch_size
         self.digest = hashlib.sha256(f"remote {model}".encode()).hexdigest()
         self._client = OpenAI(
             base_url=base_url,
@@ -121,7 +121,7 @@ class Remote:
         self._limit = "max_tokens"  # or as newer hosted models want it named
         self._timeout, self._patience = timeout, patience
         self.shape = shape
-        self._seats = threading.Semaphore(width)
+        self._seats = threading.Semaphore(batch_size)
         self._clock = _Clock()
         self.server = server or self._ask()
         self.provenance = f"remote; {self.server}"
@@ -165,7 +165,7 @@ class Remote:
             if on_sample:
                 on_sample(call.i, call.j, sample)
 
-        for _ in range(min(self.width, len(calls))):
+        for _ in range(min(self.batch_size, len(calls))):
             # Daemons: a server that has gone silent must not hold up the end of the program.
             threading.Thread(target=self._work, args=(order,), daemon=True).start()
         try:
@@ -336,7 +336,7 @@ class Remote:
         if isinstance(error, BackendError):
             return error
         if isinstance(error, APITimeoutError) or isinstance(error.__cause__, _LateError):
-            what = f"took more than {self._timeout:g} s: raise timeout=, or lower width="
+            what = f"took more than {self._timeout:g} s: raise timeout=, or lower batch_size="
         elif _redirected(error):
             what = f"redirects more than {REDIRECTS} times: name the final address in base_url="
         elif isinstance(error, APIConnectionError):

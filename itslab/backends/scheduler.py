@@ -106,7 +106,7 @@ class Scheduler(Generic[E]):
     """The queue and the batch.
 
     Args:
-        width: most sequences in the batch. It may be changed between two steps.
+        batch_size: most sequences in the batch. It may be changed between two steps.
         prefill_rows: most rows of prompts in a step.
         deterministic: evaluate prompts alone, and otherwise one token of every sequence, so that a
             step does not depend on what else is running.
@@ -120,14 +120,18 @@ class Scheduler(Generic[E]):
 
     def __init__(
         self,
-        width: int,
+        batch_size: int,
         *,
         prefill_rows: int = PREFILL_ROWS,
         deterministic: bool = False,
         cached: Callable[[E], int] = _cached,
         shared: Callable[[E, E], int] = _nothing_shared,
     ) -> None:
-        self.width, self.prefill_rows, self.deterministic = width, prefill_rows, deterministic
+        self.batch_size, self.prefill_rows, self.deterministic = (
+            batch_size,
+            prefill_rows,
+            deterministic,
+        )
         self.running: list[E] = []
         self._cached, self._shared = cached, shared
         self._queues: dict[Service, deque[E]] = {}  # none of them is empty
@@ -167,7 +171,7 @@ class Scheduler(Generic[E]):
         A sequence whose prompt another one is just evaluating waits for it, so that a prompt is
         evaluated once however many want it; its place stays reserved meanwhile.
         """
-        places = self.width - len(self.running)
+        places = self.batch_size - len(self.running)
         had = self._charged() if places > 0 and self._queues else {}
         reserved = dict.fromkeys(self._queues, 0)
         for _ in range(places):

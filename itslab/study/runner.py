@@ -26,10 +26,11 @@ def solve_all(
 ) -> dict[str, list[Result]]:
     """Let each strategy answer each problem; return their results in the order of the problems.
 
-    As many runs as the backend is wide go on at once. A run that fails for good, since its prompt
-    is too long or its strategy raises, has a result that says why (``Result.failed``); the others
-    go on. A model that cannot be used ends them all, and so does an interrupt; a backend that
-    records has kept every sample that was finished, so that the same call goes on from there.
+    As many runs go on at once as the backend's batch holds samples. A run that fails for good,
+    since its prompt is too long or its strategy raises, has a result that says why
+    (``Result.failed``); the others go on. A model that cannot be used ends them all, and so does an
+    interrupt; a backend that records has kept every sample that was finished, so that the same call
+    goes on from there.
 
     Args:
         task: what to solve; a strategy sees a problem's prompt only.
@@ -88,7 +89,7 @@ class _Sweep:
 
     def begin(self) -> None:
         """Begin as many runs as the backend has room for."""
-        while self.waiting and len(self.running) < self._backend.width:
+        while self.waiting and len(self.running) < self._backend.batch_size:
             name, i = self.waiting.pop()
             problem = self._task.problems[i]
             self.running[name, i] = start(

@@ -34,7 +34,7 @@ class Probe(Options):
     ``Sampling(signals=True)``; a probe fits the one model whose states it was trained on.
 
     Args:
-        weights: (width of the model,) of the raw state.
+        weights: (hidden size of the model,) of the raw state.
         bias: of the logit.
     """
 
@@ -79,8 +79,8 @@ class Probe(Options):
         of them, not over samples.
 
         Args:
-            states: (p, n, width of the model) of n samples of each of p problems, or of n steps;
-                nan where there is none.
+            states: (p, n, hidden size of the model) of n samples of each of p problems, or of n
+                steps; nan where there is none.
             correct: (p, n) whether each is right, or leads to a right answer.
             clusters: (p,) which problems belong together, such as those of one template
                 (``task.clusters``): who has seen one of them knows something of the others. By
@@ -147,7 +147,7 @@ def _rows(
     except (TypeError, ValueError):  # no numbers, or rows of unequal length
         x = np.empty(0)
     y = np.asarray(correct, bool)
-    require(x.ndim == 3, "states", x.shape, "numbers of shape (p, n, width of the model)")
+    require(x.ndim == 3, "states", x.shape, "numbers of shape (p, n, hidden size of the model)")
     require(y.shape == x.shape[:2], "correct", y.shape, f"of shape {x.shape[:2]}")
     there = ~np.isnan(x).any(axis=2)
     names = range(len(x)) if clusters is None else clusters
