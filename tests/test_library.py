@@ -117,7 +117,7 @@ def test_a_busy_machine_is_noticed_and_the_engine_draws_with_fewer_threads(
     busy: None, small_model: models.ModelFile
 ) -> None:
     few = max(2, os.cpu_count() or 2)
-    with Llama(small_model.path, context=256, width=2, threads=few) as llm:
+    with Llama(small_model.path, context=256, batch_size=2, threads=few) as llm:
         request = Request(as_messages("Count to a hundred."), sampling=Sampling(max_tokens=200))
         began = time.monotonic()
         while llm._engine._threads == few and time.monotonic() < began + 60:
