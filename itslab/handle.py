@@ -55,6 +55,10 @@ class RunHandle:
         """Let it go on."""
         self.run.gate.let(math.inf)
 
+    def step(self) -> None:
+        """Let one iteration happen, of a run that is paused; returns at once."""
+        self.run.gate.let(1)
+
     def __iter__(self) -> Iterator[Node | None]:
         return self
 
@@ -63,7 +67,7 @@ class RunHandle:
         self.pause()
         self._arrive()
         events = len(self.run.tree.events)
-        self.run.gate.let(1)
+        self.step()
         self._arrive()
         if not self.running:
             self.result()  # raises what went wrong

@@ -116,7 +116,7 @@ class Watcher:
         """Let a run that is paused take one iteration."""
         if self.handle is not None and self.handle.paused:
             self._held = True
-            self.handle.run.gate.let(1)
+            self.handle.step()
 
     def wait(self, timeout: float | None = None) -> None:
         """Wait for the end of the run that goes on, at most ``timeout`` seconds."""
