@@ -495,23 +495,23 @@ class Tree:
     def add(self, parent: Node | None, role: Role, text: str = "", status: Status = "done") -> Node:
         """Append a node."""
         with self._lock:
-            told = {"parent": None if parent is None else parent.id, "role": role}
-            event = Event(self._now(), "node", len(self.nodes), told)
+            data = {"parent": None if parent is None else parent.id, "role": role}
+            event = Event(self._now(), "node", len(self.nodes), data)
             self.apply(event, text, status)
             self.events.append(event)
         return self.nodes[event.node]
 
     def finish(self, node: Node, completion: Completion) -> None:
         """Put a completion into the node that was opened for it."""
-        told: dict[str, Any] = {"finish": completion.finish, "cost": completion.cost}
+        data: dict[str, Any] = {"finish": completion.finish, "cost": completion.cost}
         if completion.refused:
-            told["refused"] = completion.refused
-        self._happen("done", node, told, completion)
+            data["refused"] = completion.refused
+        self._happen("done", node, data, completion)
 
     def judge(self, node: Node, verdict: Verdict) -> None:
         """Put a verdict on a node."""
-        told = {"score": verdict.score, "note": verdict.note, "cost": verdict.cost}
-        self._happen("verdict", node, told)
+        data = {"score": verdict.score, "note": verdict.note, "cost": verdict.cost}
+        self._happen("verdict", node, data)
 
     def prune(self, node: Node) -> None:
         """Note that the search does not go on from a node."""

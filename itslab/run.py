@@ -581,30 +581,32 @@ def _draws(verifier: Verifier) -> bool:
     raise NotAVerifier(f"{verifier!r} is not valid: a verifier is {valid}, not {signature}")
 
 
-def _as_verdicts(verifier: Verifier, told: object, count: int) -> list[Verdict]:
+def _as_verdicts(verifier: Verifier, returned: object, count: int) -> list[Verdict]:
     """What a verifier returned, as verdicts."""
-    if isinstance(told, Iterable) and not isinstance(told, str | bytes | Mapping | Set):
-        verdicts = [_as_verdict(one) for one in itertools.islice(told, count + 1)]
+    if isinstance(returned, Iterable) and not isinstance(returned, str | bytes | Mapping | Set):
+        verdicts = [_as_verdict(one) for one in itertools.islice(returned, count + 1)]
         if len(verdicts) == count and None not in verdicts:
             return [verdict for verdict in verdicts if verdict is not None]
-    shown = " ".join(repr(told).split())[:100]
+    shown = " ".join(repr(returned).split())[:100]
     valid = f"one number or Verdict for each node, here {count}"
     raise NotAVerifier(f"{verifier!r} returned {shown}: a verifier returns a list of {valid}")
 
 
-def _as_verdict(told: object) -> Verdict | None:
-    if isinstance(told, Verdict):
-        scored = _as_verdict(told.score) if not isinstance(told.score, Verdict) else None
-        whole = scored and isinstance(told.cost, Cost) and isinstance(told.note, str)
-        return replace(told, score=scored.score) if scored and whole else None
-    if isinstance(told, bool | int | float | np.number | np.bool_) and not np.iscomplexobj(told):
-        return Verdict(float(told))
+def _as_verdict(returned: object) -> Verdict | None:
+    if isinstance(returned, Verdict):
+        scored = _as_verdict(returned.score) if not isinstance(returned.score, Verdict) else None
+        whole = scored and isinstance(returned.cost, Cost) and isinstance(returned.note, str)
+        return replace(returned, score=scored.score) if scored and whole else None
+    if isinstance(returned, bool | int | float | np.number | np.bool_) and not np.iscomplexobj(
+        returned
+    ):
+        return Verdict(float(returned))
     return None
 
 
-def _equal(told: Cost, paid: Cost) -> bool:
+def _equal(claimed: Cost, paid: Cost) -> bool:
     """Whether two costs are the same, but for rounding."""
-    return all(map(math.isclose, astuple(told), astuple(paid)))
+    return all(map(math.isclose, astuple(claimed), astuple(paid)))
 
 
 def _portion(request: Request, first: int, n: int, max_tokens: int) -> Request:

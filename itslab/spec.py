@@ -61,8 +61,8 @@ def spec(part: object) -> Spec:
     returns these values.
 
     Raises:
-        OptionError: a part has no source to be told by, such as one made by ``exec``, or hides what
-            it holds: the text says which.
+        OptionError: a part has no source to be known by, such as one made by ``exec``, or hides
+            what it holds: the text says which.
     """
     if hasattr(part, "generate"):
         name = str(getattr(part, "name", type(part).__name__))
@@ -72,7 +72,7 @@ def spec(part: object) -> Spec:
     named = re.sub(r"<function (\S+) at 0x[0-9a-fA-F]+>", r"\1", repr(part))
     if _ADDRESS.search(named):
         raise OptionError(
-            f"{named} cannot be told from others: what it is kept under is its repr, which must "
+            f"{named} cannot be identified: what it is kept under is its repr, which must "
             "not hold an address: write it as a dataclass, or give it a __repr__ with its options"
         )
     return Spec(_name(part), _options(part), named, "\n".join(walk.lines))
@@ -93,10 +93,10 @@ def _options(part: Any) -> dict[str, str]:
 
 
 class _Walk:
-    """Visits a strategy, its options and all that they use, and tells what a user wrote of it.
+    """Visits a part, its options and all that they use, and describes what a user wrote of it.
 
     Attributes:
-        lines: what was told, in the order of the visit.
+        lines: the description, in the order of the visit.
     """
 
     def __init__(self) -> None:
@@ -104,7 +104,7 @@ class _Walk:
         self._seen: dict[int, tuple[int, object]] = {}  # id -> its line; the object lives on
 
     def visit(self, part: object, named: bool = False) -> None:
-        """Tell of a part, unless ``named``: the repr of the whole says already what it is."""
+        """Describe a part, unless ``named``: the repr of the whole says already what it is."""
         if part is None or isinstance(part, str | int | float | complex | bytes):
             if not named:
                 self.lines.append(repr(part))
@@ -115,7 +115,7 @@ class _Walk:
             self._visit_new(part, named)
         elif id(part) in self._seen:
             line, _ = self._seen[id(part)]
-            if line < len(self.lines):  # of what the package brings, nothing was told
+            if line < len(self.lines):  # what the package brings has none
                 self.lines.append(f"as in line {line}")
         else:
             self._seen[id(part)] = len(self.lines), part
@@ -137,7 +137,9 @@ class _Walk:
         elif isinstance(part, Mapping):
             self._visit_all("" if named else "mapping", [*part.keys(), *part.values()], named)
         elif isinstance(part, Set):
-            self.lines += sorted("\n".join(told) for item in part if (told := _told(item, named)))
+            self.lines += sorted(
+                "\n".join(lines) for item in part if (lines := _described(item, named))
+            )
         elif isinstance(part, Sequence):
             self._visit_all("" if named else f"{len(part)} items", part, named)
         elif hasattr(part, "tobytes") and hasattr(part, "dtype"):
@@ -164,7 +166,7 @@ class _Walk:
                 self.visit(used)
 
     def _visit_class(self, kind: type, named: bool) -> None:
-        """Tell of a class's own methods and constants: of one in a notebook no source is told."""
+        """Describe a class's own methods and constants: one in a notebook has no source."""
         self.lines += [] if named else [f"{kind.__module__}.{kind.__qualname__}"]
         for base in kind.__mro__:
             for name, member in vars(base).items() if not _packaged(base) else ():
@@ -177,8 +179,8 @@ class _Walk:
 
     def _visit_object(self, part: Any, named: bool) -> None:
         kind = type(part)
-        said = repr(part)
-        self.lines += [] if named else [_ADDRESS.sub("", said)]
+        shown = repr(part)
+        self.lines += [] if named else [_ADDRESS.sub("", shown)]
         self._visit_class(kind, named=True)
         if hasattr(part, "__spec__"):
             self._visit_all("", part.__spec__())
@@ -189,13 +191,13 @@ class _Walk:
                 # What ours hide are a problem's own facts, known by it, but for a user's function.
                 if option.repr or (ours and isinstance(held, FunctionType | partial | MethodType)):
                     self.visit(held, named=ours)
-        elif _ADDRESS.search(said) and not _packaged(kind) and not _installed(kind):
+        elif _ADDRESS.search(shown) and not _packaged(kind) and not _installed(kind):
             self._visit_all("", [vars(part)] if hasattr(part, "__dict__") else [])
         if hasattr(part, "__wrapped__"):  # by functools.cache, which has no source
             self.visit(part.__wrapped__)
 
 
-def _told(part: object, named: bool) -> list[str]:
+def _described(part: object, named: bool) -> list[str]:
     walk = _Walk()
     walk.visit(part, named)
     return walk.lines
@@ -285,7 +287,7 @@ def _digest(function: FunctionType) -> str:
         source = textwrap.dedent(inspect.getsource(code)) + held
     except (OSError, TypeError) as error:
         raise OptionError(
-            f"{function.__qualname__} cannot be told from others, since its source cannot be read "
+            f"{function.__qualname__} cannot be identified, since its source cannot be read "
             f"({error}): define it in a file or a notebook"
         ) from error
     digest = hashlib.blake2b(source.encode(errors="surrogatepass"), digest_size=8).hexdigest()

@@ -226,8 +226,8 @@ class Bank:
         source = (model.digest, model.name, model.batch_size, build)
         self._query("INSERT OR IGNORE INTO sources VALUES (NULL, ?, ?, ?, ?, 'null')", source)
         if shape:  # of all that the same weights have drawn
-            told = json.dumps(astuple(shape))
-            self._query("UPDATE sources SET shape = ? WHERE digest = ?", (told, model.digest))
+            stored = json.dumps(astuple(shape))
+            self._query("UPDATE sources SET shape = ? WHERE digest = ?", (stored, model.digest))
         [(row,)] = self._query(
             "SELECT id FROM sources WHERE (digest, name, width, build) = (?, ?, ?, ?)", source
         )
@@ -362,9 +362,9 @@ class Bank:
             "signals": sampling.signals,
         }
         for text, finish, tokens, logprobs, offsets, choices, *rest in self._query(LOOKUP, values):
-            *paid, told = rest[4:]
+            *paid, stored = rest[4:]
             try:
-                shape, cost = _shape(told), Cost(*paid)
+                shape, cost = _shape(stored), Cost(*paid)
                 return Completion(
                     text=text,
                     tokens=_numbers(tokens, "i"),
@@ -482,10 +482,10 @@ class Banked:
             held = "none of this request"
         usual, asked = asdict(Sampling()), asdict(request.sampling)
         changed = {name: value for name, value in asked.items() if value != usual[name]}
-        told = ", ".join(f"{name}={value!r}" for name, value in changed.items())
+        options = ", ".join(f"{name}={value!r}" for name, value in changed.items())
         return (
             f"the bank {self.bank.path} lacks sample {index} of {self.name} with "
-            f"seed={request.seed}{told and f', {told}'}. It holds {held}. {self.fix}"
+            f"seed={request.seed}{options and f', {options}'}. It holds {held}. {self.fix}"
         )
 
 
@@ -511,9 +511,9 @@ def _numbers(blob: bytes, code: str) -> tuple[Any, ...]:
     return struct.unpack(f"<{len(blob) // struct.calcsize(code)}{code}", blob)
 
 
-def _shape(told: str) -> Shape | None:
+def _shape(stored: str) -> Shape | None:
     """A model's shape as it is stored."""
-    known = json.loads(told)
+    known = json.loads(stored)
     return Shape(*known) if known else None
 
 

@@ -7,9 +7,9 @@ ggml keeps a registry for each kind (``ggml_backend_reg_name``) and a device for
 and not the second.
 
 What was seen of Vulkan (llama-cpp-python 0.3.36 built with ``-DGGML_VULKAN=on``, SmolLM2-135M,
-Mesa's software driver llvmpipe): a beam search runs on ``device="vulkan"``. With flash attention the
-driver itself crashes in a step of five sequences of unequal length, with llama.cpp alone as well;
-without it the contract tests of backends pass. CUDA and Metal were not seen.
+Mesa's software driver llvmpipe): a beam search runs on ``device="vulkan"``. With flash attention
+the driver itself crashes in a step of five sequences of unequal length, with llama.cpp alone as
+well; without it the contract tests of backends pass. CUDA and Metal were not seen.
 """
 
 from __future__ import annotations

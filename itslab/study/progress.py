@@ -59,10 +59,10 @@ class Progress:
         now = sum(running, Cost())
         cost, left = self._cost + now, self.remaining(now.seconds, time.monotonic() - self._began)
         clock = "?" if left is None else time.strftime("%H:%M:%S", time.gmtime(left))
-        told = f"{cost.calls:,} samples, {cost.decoded:,} tokens, {clock} left"
+        state = f"{cost.calls:,} samples, {cost.decoded:,} tokens, {clock} left"
         if self._failed:
-            told = f"{self._failed} failed, {told}"
-        self._bar.set_postfix_str(told, refresh=False)
+            state = f"{self._failed} failed, {state}"
+        self._bar.set_postfix_str(state, refresh=False)
         self._bar.update(0)
 
     def remaining(self, running: float, elapsed: float) -> float | None:

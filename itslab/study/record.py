@@ -70,7 +70,7 @@ def keep(runs: Runs, key: str, label: str, problem: Problem, result: Result) -> 
         problem: that was asked.
         result: how it ended.
     """
-    text = json.dumps(_told(result, problem), separators=(",", ":"))
+    text = json.dumps(_stored(result, problem), separators=(",", ":"))
     runs.keep_run(key, label, problem.id, text)
 
 
@@ -80,11 +80,11 @@ def run_key(
     """Name a run by all that it depends on; see ``spec.spec``.
 
     Raises:
-        OptionError: the strategy, a part of it, or how the task reads answers cannot be told from
-            others.
+        OptionError: the strategy, a part of it, or how the task reads answers cannot be
+            identified.
     """
     # Of a reader of the package its name will do: what it holds is the task's own.
-    reading = [(told.name, told.source) for told in map(spec, (task.extract, task.key))]
+    reading = [(reader.name, reader.source) for reader in map(spec, (task.extract, task.key))]
     asked = problem.id, problem.prompt, reading
     named = (backend.digest, spec(strategy).text, asked, repr(budget), seed)
     return hashlib.blake2b(json.dumps(named).encode(), digest_size=12).hexdigest()
@@ -97,7 +97,7 @@ HOLE = "\ufffc"
 """Stands for the problem's text where a message holds it."""
 
 
-def _told(result: Result, problem: Problem) -> dict[str, Any]:
+def _stored(result: Result, problem: Problem) -> dict[str, Any]:
     lost = [node.id for node in result.tree if node.status == "failed" and not node.completion]
     return {
         "answer": result.answer,
@@ -130,8 +130,8 @@ def _without(prompt: str, text: str) -> str | list[str]:
     return text.split(prompt) if prompt and HOLE in text else text.replace(prompt, HOLE)
 
 
-def _within(prompt: str, told: str | list[str]) -> str:
-    return told.replace(HOLE, prompt) if isinstance(told, str) else prompt.join(told)
+def _within(prompt: str, text: str | list[str]) -> str:
+    return text.replace(HOLE, prompt) if isinstance(text, str) else prompt.join(text)
 
 
 def encode(event: Event) -> list[Any]:
