@@ -98,7 +98,6 @@ def test_every_method_of_a_closed_model_says_that_it_is_closed(tiny: Path) -> No
         lambda: model.ends(0),
         lambda: model.special("bos"),
         lambda: model.adds_bos,
-        lambda: model.metadata("general.architecture"),
         lambda: model.chat_template(),
         lambda: model.context(1, 64, 64, 1),
     ]
@@ -122,7 +121,7 @@ def test_closing_while_eight_threads_tokenise_draw_and_score(tiny: Path) -> None
         llm, reward = load(tiny), RewardModel(tiny, context=256, threads=1)
         works: list[Callable[[], object]] = [
             lambda llm=llm: llm.tokens(ask("many words " * 20)),
-            lambda llm=llm: llm._model.metadata("general.architecture"),
+            lambda llm=llm: llm._model.chat_template(),
             lambda llm=llm: llm.generate([ask("Hi", n=3)]),
             lambda reward=reward: reward.score([TALK, TALK[:1]]),
         ]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from itslab.backends import Bank
 from itslab.core import Completion, Cost, OptionError, Shape
 from itslab.models import find
-from itslab.models.gguf import Header, read_header, read_shape, shape_of
+from itslab.models.gguf import Header, read_header, shape_of
 from itslab.share import root
 
 # Two layers of width 8: two heads of 4, one of keys and values, 12 in between; 100 words.
@@ -140,7 +140,7 @@ def test_real_models_are_counted_as_their_makers_do(name: str, small_model):
     if not path.exists():
         pytest.skip(f"{name} is not here")
     matrices, head, attention, rest, parameters = KNOWN[name]
-    assert read_shape(path) == Shape(matrices, head, attention)
+    assert shape_of(read_header(path)) == Shape(matrices, head, attention)
     assert matrices + head + rest == parameters
     stored = sum(map(prod, read_header(path).tensors.values()))
     assert stored in (parameters, parameters + head)  # tied embeddings are stored once or twice

@@ -25,7 +25,7 @@ import psutil
 
 from itslab.backends.library import gpu_layers, lib, offloaded, start
 from itslab.core import BackendError, ModelError, Sampling, require
-from itslab.models.gguf import read_shape
+from itslab.models.gguf import Header, read_header, shape_of
 
 Floats = npt.NDArray[np.float32]
 
@@ -133,7 +133,8 @@ class Model(Unshared):
     def __init__(self, path: Path, device: str = "auto") -> None:
         start()
         # Read first: llama.cpp ends the process at some damage, and computes with other.
-        self.shape = read_shape(path, self._head)
+        header = read_header(path)
+        self.shape = shape_of(header, self._head)
         params = lib.llama_model_default_params()
         params.n_gpu_layers = gpu_layers(device)
         self._model = lib.llama_model_load_from_file(os.fsencode(path), params)
@@ -145,31 +146,20 @@ class Model(Unshared):
         self.n_vocab: int = lib.llama_vocab_n_tokens(self._vocab)
         self.n_embd: int = lib.llama_model_n_embd_out(self._model)
         self.context_length: int = lib.llama_model_n_ctx_train(self._model)
-        self.kv_bytes = self._kv_bytes()
+        self.kv_bytes = self._kv_bytes(header)
         # A recurrent state has no past: it can be copied where it stands, never cut shorter.
         self.recurrent = bool(
             lib.llama_model_is_recurrent(self._model) or lib.llama_model_is_hybrid(self._model)
         )
         self._pieces: dict[int, bytes] = {}
 
-    def _kv_bytes(self) -> int:
+    def _kv_bytes(self, header: Header) -> int:
         """Memory that a token of context takes, at 16 bits."""
-        heads = lib.llama_model_n_head(self._model)
-        arch = self.metadata("general.architecture") or ""
-        key = int(
-            self.metadata(f"{arch}.attention.key_length")
-            or lib.llama_model_n_embd(self._model) // max(heads, 1)
-        )
-        value = int(self.metadata(f"{arch}.attention.value_length") or key)
-        heads_kv = lib.llama_model_n_head_kv(self._model)
-        return int(2 * lib.llama_model_n_layer(self._model) * heads_kv * (key + value))
-
-    def metadata(self, key: str) -> str | None:
-        """Return a metadata entry of the GGUF file, or None."""
-        buffer = ctypes.create_string_buffer(4096)
-        with self._handle as model:
-            n = lib.llama_model_meta_val_str(model, key.encode(), buffer, len(buffer))
-        return buffer.value.decode(errors="replace") if n >= 0 else None
+        width = lib.llama_model_n_embd(self._model) // max(lib.llama_model_n_head(self._model), 1)
+        key = header.number("attention.key_length") or width
+        value = header.number("attention.value_length") or key
+        heads = lib.llama_model_n_head_kv(self._model)
+        return int(2 * lib.llama_model_n_layer(self._model) * heads * (key + value))
 
     def chat_template(self, name: str | None = None) -> str | None:
         """Return the Jinja chat template in the file, or one by its name; None if there is none."""

@@ -59,6 +59,11 @@ class Header:
     tensors: Mapping[str, tuple[int, ...]] = field(repr=False)
     end: int
 
+    def number(self, key: str) -> int:
+        """A whole number that the model's architecture has under a key; 0 if there is none."""
+        value = self.metadata.get(f"{self.metadata['general.architecture']}.{key}", 0)
+        return int(value) if isinstance(value, int | float) else 0
+
 
 def read_header(path: Path) -> Header:
     """Read the header of a GGUF model and check that the file holds all of its tensors.
@@ -227,8 +232,8 @@ _QUERY = re.compile(r"(blk\.\d+)\.attn_(q|q_a|q_b|qkv)\.weight")
 _LINEAR = "ssm_conv1d_q.weight"  # what a layer of linear attention (Kimi) has besides
 
 
-def read_shape(path: Path, head: Literal["output", "cls"] = "output") -> Shape:
-    """Read from the header of a GGUF model what it multiplies; see ``Shape``.
+def shape_of(header: Header, head: Literal["output", "cls"] = "output") -> Shape:
+    """Return what a model multiplies, by its header; see ``Shape``.
 
     It is read from the tensors, whatever the architecture. Each of two or more dimensions is a
     matrix that every evaluated token is multiplied with, except
@@ -243,17 +248,9 @@ def read_shape(path: Path, head: Literal["output", "cls"] = "output") -> Shape:
     weights; the states of linear attention and RWKV, which have none, are left out.
 
     Args:
-        path: the file.
+        header: of the model's file.
         head: what stands on the last layer: the vocabulary, or a reward model's classifier.
-
-    Raises:
-        ModelError: the file is no GGUF model, or is damaged.
     """
-    return shape_of(read_header(path), head)
-
-
-def shape_of(header: Header, head: Literal["output", "cls"] = "output") -> Shape:
-    """Return the shape of a model by its header; see ``read_shape``."""
     run = _run(header)
     weights = {
         name: _active(header, name, prod(shape))
@@ -272,7 +269,7 @@ def shape_of(header: Header, head: Literal["output", "cls"] = "output") -> Shape
 
 def _run(header: Header) -> dict[str, tuple[int, ...]]:
     """The tensors of all layers that are run."""
-    end = _number(header, "block_count") - _number(header, "nextn_predict_layers")
+    end = header.number("block_count") - header.number("nextn_predict_layers")
     layers = {name: re.match(r"blk\.(\d+)\.", name) for name in header.tensors}
     kept = [name for name, layer in layers.items() if layer is None or int(layer[1]) < end]
     return {name: header.tensors[name] for name in kept}
@@ -280,26 +277,21 @@ def _run(header: Header) -> dict[str, tuple[int, ...]]:
 
 def _active(header: Header, name: str, weights: int) -> int:
     """How many of these weights a token is multiplied with."""
-    experts = _number(header, "expert_count")
+    experts = header.number("expert_count")
     if "exps." not in name or not experts:
         return weights
-    return weights * _number(header, "expert_used_count") // experts
+    return weights * header.number("expert_used_count") // experts
 
 
 def _attention(header: Header, run: dict[str, tuple[int, ...]]) -> int:
     """Query and value widths, summed over the layers that attend."""
-    heads = _number(header, "attention.head_count")  # 0 where layers differ
-    key = _number(header, "attention.key_length")
-    key = key or _number(header, "embedding_length") // max(heads, 1)
-    value = _number(header, "attention.value_length") or key
+    heads = header.number("attention.head_count")  # 0 where layers differ
+    key = header.number("attention.key_length")
+    key = key or header.number("embedding_length") // max(heads, 1)
+    value = header.number("attention.value_length") or key
     width = 0
     for layer in {found[1] for name in run if (found := _QUERY.match(name))}:
         if f"{layer}.{_LINEAR}" not in run:
             output = run.get(f"{layer}.attn_output.weight", (0,))  # its rows are the values
             width += heads * (key + value) if heads else 2 * output[0]
     return width
-
-
-def _number(header: Header, key: str) -> int:
-    value = header.metadata.get(f"{header.metadata['general.architecture']}.{key}", 0)
-    return int(value) if isinstance(value, int | float) else 0
