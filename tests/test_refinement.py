@@ -88,7 +88,7 @@ def versions(result: Result) -> list[tuple[int, int | None]]:
 def test_a_version_is_revised_by_what_is_noted_until_it_is_good_enough():
     talker = counting("4", "7", "10", "11")
     result = solve("Say ten.", CheckedRefine(near_ten, iterations=5), talker)
-    assert (result.answer, whys(result)) == ("10", ["enough"])
+    assert (result.answer, whys(result)) == ("10", ["stop_score"])
     assert [m.role for m in talker.asked[2].messages] == ["user", "assistant"] * 2 + ["user"]
     assert "There is a mistake: off by 6" in talker.asked[1].messages[-1].content
     assert "off by 3" in talker.asked[2].messages[-1].content
@@ -124,12 +124,12 @@ def test_a_critique_in_place_of_an_answer_is_no_better_version():
 def test_branches_go_on_side_by_side_until_one_is_good_enough():
     talker = counting("1", "2", "3", "10")
     result = solve("Say ten.", CheckedRefine(near_ten, branches=2, iterations=5), talker)
-    assert (result.answer, whys(result)) == ("10", ["enough"])
+    assert (result.answer, whys(result)) == ("10", ["stop_score"])
     assert [request.n for request in talker.asked] == [2, 1, 1]  # the drafts, then both revisions
 
 
 def test_versions_may_vote():
-    strategy = CheckedRefine(near_ten, branches=3, iterations=0, final="vote")
+    strategy = CheckedRefine(near_ten, branches=3, iterations=0, selection="vote")
     assert solve("Say ten.", strategy, counting("4", "9", "4.0")).answer == "4"
 
 
@@ -143,8 +143,8 @@ def test_a_budget_ends_with_the_best_version_so_far():
 def test_counts_out_of_range_are_refused(option, value):
     with pytest.raises(OptionError, match=f"{option}={value}"):
         CheckedRefine(near_ten, **{option: value})
-    with pytest.raises(OptionError, match="final='last'"):
-        SelfRefine(near_ten, final="last")
+    with pytest.raises(OptionError, match="selection='last'"):
+        SelfRefine(near_ten, selection="last")
 
 
 # -- by its own critique ---------------------------------------------------------------------------
@@ -290,9 +290,9 @@ def test_a_quality_is_taken_afresh_from_the_own_score_and_the_best_revision():
 
 def test_mctsr_ends_with_a_version_that_is_good_enough():
     talker = counting("8", "10", "9", "9")
-    strategy = MCTSr(near_ten, iterations=9, branches=2, enough=1.0)
+    strategy = MCTSr(near_ten, iterations=9, branches=2, stop_score=1.0)
     result = solve("Say ten.", strategy, talker)
-    assert (result.answer, whys(result), len(talker.asked)) == ("10", ["enough"], 1)
+    assert (result.answer, whys(result), len(talker.asked)) == ("10", ["stop_score"], 1)
 
 
 def test_mctsr_counts_what_cannot_be_scored_as_the_least_score_also_afterwards():
@@ -400,7 +400,7 @@ def repair(*bodies: str) -> tuple[Result, FakeTalker]:
 def test_a_program_is_repaired_by_the_test_that_fails():
     result, talker = repair("return x / 0", "return x // 4", "return x // 2")
     assert "x // 2" in str(result.answer)
-    assert whys(result) == ["enough"]
+    assert whys(result) == ["stop_score"]
     assert "ZeroDivisionError" in talker.asked[1].messages[-1].content
     assert "half(4) returned 1, expected 2" in talker.asked[2].messages[-1].content
 

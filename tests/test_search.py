@@ -147,10 +147,10 @@ def test_equal_steps_of_one_parent_are_one() -> None:
     assert statuses[:4] == ["done", "pruned", "done", "pruned"]
 
 
-@pytest.mark.parametrize(("final", "answer"), [("score", "."), ("vote", "x")])
-def test_a_final_vote_outweighs_the_best_score(final: str, answer: str) -> None:
+@pytest.mark.parametrize(("selection", "answer"), [("score", "."), ("vote", "x")])
+def test_a_final_vote_outweighs_the_best_score(selection: str, answer: str) -> None:
     points = Points({"a.": 0.9, "bx": 0.8, "cx": 0.8})
-    beam = BeamSearch(points, width=3, expand=1, depth=2, final=final, sampling=LETTER)  # type: ignore[arg-type]
+    beam = BeamSearch(points, width=3, expand=1, depth=2, selection=selection, sampling=LETTER)  # type: ignore[arg-type]
     script = FakeLetters({"": "abc", "a": ".", "b": "x", "c": "x"})
     assert solve("?", beam, script, extract=lambda text: text[1:] or None).answer == answer
 
@@ -288,7 +288,7 @@ def test_a_particle_of_no_weight_is_never_drawn() -> None:
 
 def test_particles_vote_with_their_weights() -> None:
     points = Points({"a.": 0.9, "bx": 0.3, "cx": 0.3})
-    strategy = ParticleFilter(points, n=3, depth=2, threshold=0, final="vote", sampling=LETTER)
+    strategy = ParticleFilter(points, n=3, depth=2, threshold=0, selection="vote", sampling=LETTER)
     script = FakeLetters({"": "abc", "a": ".", "b": "x", "c": "x"})
     even = replace(points, scores=points.scores | {"a": 1.0, "b": 1.0, "c": 1.0})
     result = solve("?", replace(strategy, verifier=even), script, extract=lambda t: t[1:] or None)
@@ -389,14 +389,14 @@ def test_a_finished_chain_is_visited_again_at_no_cost() -> None:
 
 
 @pytest.mark.parametrize("iterations", [2, 4, 8, 16])
-@pytest.mark.parametrize("final", ["value", "visits", "vote"])
+@pytest.mark.parametrize("selection", ["value", "visits", "vote"])
 def test_the_finished_chain_answers_whatever_promises_more_visits(
-    final: str, iterations: int
+    selection: str, iterations: int
 ) -> None:
     def half(prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
         return [Verdict(0.95 if node.turn_text == "." else 0.5) for node in nodes]
 
-    strategy = MCTS(half, iterations, final=final, depth=3, sampling=LETTER)  # type: ignore[arg-type]
+    strategy = MCTS(half, iterations, selection=selection, depth=3, sampling=LETTER)  # type: ignore[arg-type]
     result = search(strategy, {"": "abc."} | dict.fromkeys(("a", "b", "c"), "abc") | _pairs())
     assert (result.answer, result.unfinished) == (".", False)
 
@@ -405,10 +405,10 @@ def _pairs() -> dict[str, str]:
     return {a + b: "abc" for a in "abc" for b in "abc"}
 
 
-@pytest.mark.parametrize("final", ["value", "visits", "vote"])
-def test_a_chain_good_enough_ends_the_search_wherever_it_is(final: str) -> None:
+@pytest.mark.parametrize("selection", ["value", "visits", "vote"])
+def test_a_chain_good_enough_ends_the_search_wherever_it_is(selection: str) -> None:
     points = Points({"a": 0.5, "b": 0.6, ".": 1.0})
-    strategy = MCTS(points, 15, expand=3, enough=1.0, final=final, sampling=LETTER)  # type: ignore[arg-type]
+    strategy = MCTS(points, 15, expand=3, stop_score=1.0, selection=selection, sampling=LETTER)  # type: ignore[arg-type]
     result = search(strategy, "ab.")
     assert (result.answer, result.cost.decoded) == (".", 3)
 
@@ -447,7 +447,13 @@ def test_priors_are_shares_of_the_likelihood_per_token() -> None:
 def test_with_rollouts_a_step_is_worth_what_its_chains_score_on_average() -> None:
     points = Points({"a.": 1.0, "ax": 0.5, "b.": 0.2})
     strategy = MCTS(
-        points, iterations=1, expand=2, rollouts=2, final="value", sampling=LETTER, rollout=LETTER
+        points,
+        iterations=1,
+        expand=2,
+        rollouts=2,
+        selection="value",
+        sampling=LETTER,
+        rollout=LETTER,
     )
     result = search(strategy, {"": "ab", "a": ".x", "b": ".."})
     values = {e.node: e.data["value"] for e in result.tree.events if e.kind == "value"}
@@ -468,12 +474,14 @@ def test_a_step_gets_more_children_the_more_it_is_visited() -> None:
     assert tree._room(root) == 2
 
 
-@pytest.mark.parametrize(("final", "answer"), [("visits", "b."), ("value", "a."), ("vote", "c.")])
-def test_the_answer_is_chosen_by_visits_by_value_or_by_vote(final: str, answer: str) -> None:
+@pytest.mark.parametrize(
+    ("selection", "answer"), [("visits", "b."), ("value", "a."), ("vote", "c.")]
+)
+def test_the_answer_is_chosen_by_visits_by_value_or_by_vote(selection: str, answer: str) -> None:
     """b is visited most, a. scores best, and most chains end in c."""
     run = Run(FakeLetters("abc"), extract=lambda text: text or None, key=lambda text: text[-2:])
     root = Step(run.reply(None, "?"))
-    tree = Search(MCTS(Points({}), final=final), run, root)  # type: ignore[arg-type]
+    tree = Search(MCTS(Points({}), selection=selection), run, root)  # type: ignore[arg-type]
     for text, visits, score in [("a.", 1, 0.9), ("b.", 5, 0.3), ("c.", 1, 0.1), ("xc.", 1, 0.1)]:
         node = run.append(root.node, text)
         node.completion, node.verdict = Completion(text), Verdict(score)
@@ -483,12 +491,14 @@ def test_the_answer_is_chosen_by_visits_by_value_or_by_vote(final: str, answer: 
 
 def test_by_default_the_best_finished_chain_answers() -> None:
     """As best-of-n does; by visits, which a few iterations spread thinly, it would be another."""
-    assert MCTS(Points({})).final == "value"
+    assert MCTS(Points({})).selection == "value"
 
 
 def test_the_search_ends_with_an_answer_that_is_good_enough() -> None:
     points = Points({"a": 0.5, ".": 1.0})
-    result = search(MCTS(points, iterations=50, enough=1.0, final="value", sampling=LETTER), "a.b")
+    result = search(
+        MCTS(points, iterations=50, stop_score=1.0, selection="value", sampling=LETTER), "a.b"
+    )
     assert result.answer == "."
     assert sum(event.kind == "iteration" for event in result.tree.events) == 1
 
@@ -691,7 +701,7 @@ class _NoRoom(FakeLetters):
 
 
 def test_a_revision_just_good_enough_ends_the_search() -> None:
-    strategy = ABMCTS(Points({".": 0.75}), iterations=9, width=1, enough=0.75, sampling=LETTER)
+    strategy = ABMCTS(Points({".": 0.75}), iterations=9, width=1, stop_score=0.75, sampling=LETTER)
     assert search(strategy, ".").cost.decoded == 1
 
 

@@ -84,7 +84,7 @@ EVERY: list[Strategy] = [
     MCTS(by_share, iterations=3, width=2, expand=2, rollouts=1, sampling=STEP, rollout=BRIEF),
     ABMCTS(by_share, iterations=3, width=2, depth=2, sampling=BRIEF),
     CheckedRefine(by_share, iterations=2, branches=2, sampling=BRIEF),
-    RepairWithTests(by_share, iterations=2, final="vote", sampling=BRIEF),
+    RepairWithTests(by_share, iterations=2, selection="vote", sampling=BRIEF),
     SelfRefine(by_share, iterations=2, branches=2, sampling=BRIEF, criticism=BRIEF),
     Reflexion(by_share, iterations=2, sampling=BRIEF, lesson=BRIEF),
     MCTSr(by_share, iterations=3, width=2, branches=2, sampling=BRIEF, criticism=BRIEF),

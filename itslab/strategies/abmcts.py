@@ -36,7 +36,7 @@ class ABMCTS(StepSearch):
         iterations: most iterations.
         width: answers drawn in an iteration; for each, Thompson sampling decides anew where.
         depth: most revisions of an answer.
-        enough: an answer that scores this ends the search.
+        stop_score: an answer that scores this ends the search.
         improve: the message that asks for a revision.
         instruction: as of ``ChainOfThought``.
         sampling: of an answer; with stop strings, of a step.
@@ -46,7 +46,7 @@ class ABMCTS(StepSearch):
     iterations: Count = 8
     width: Count = 4
     depth: Count = 4
-    enough: Limit = math.inf
+    stop_score: Limit = math.inf
     improve: str = IMPROVE
     instruction: str = STEP_BY_STEP
     sampling: Sampling = Sampling(signals=True)
@@ -62,7 +62,7 @@ class ABMCTS(StepSearch):
                 parent.add(Attempt(node, parent, score=_unit(score)))
             _log_values(run, top)
             yield [attempt.node for attempt in top.all()], None
-            if any(merit(n) >= self.enough and finished(run, n) for n in nodes):
+            if any(merit(n) >= self.stop_score and finished(run, n) for n in nodes):
                 break
 
     def _walk(self, attempt: Attempt, rng: np.random.Generator) -> Attempt:

@@ -18,7 +18,7 @@ from itslab.strategies.chains import STEP_BY_STEP
 from itslab.strategies.steps import (
     PARAGRAPH,
     Candidates,
-    Final,
+    Selection,
     StepSearch,
     distinct,
     families,
@@ -40,8 +40,8 @@ class BeamSearch(StepSearch):
         expand: steps drawn after each of them; the first iteration draws ``width`` × ``expand``.
         depth: most iterations, and so most steps in a chain.
         lookahead: further greedy steps by which a step is judged.
-        final: of all chains finished so far, the one with the best ``score``; or the answer that
-            wins a ``vote`` of the finished ones among those kept.
+        selection: how the answer is selected in the end: of all chains finished so far, the one
+            with the best ``score``; or by a ``vote`` of the finished ones among those kept.
         instruction: as of ``ChainOfThought``.
         sampling: of one step, and where it ends.
     """
@@ -51,7 +51,7 @@ class BeamSearch(StepSearch):
     expand: Count = 4
     depth: Count = 16
     lookahead: Whole = 0
-    final: Final = "score"
+    selection: Selection = "score"
     instruction: str = STEP_BY_STEP
     sampling: Sampling = PARAGRAPH
 
@@ -111,7 +111,7 @@ class TreeOfThoughts(StepSearch):
         threshold: depth first, thoughts that score less are pruned; in the paper, those that score
             as much are pruned too.
         solutions: finished chains after which a depth-first search ends.
-        final, instruction, sampling: as of ``BeamSearch``.
+        selection, instruction, sampling: as of ``BeamSearch``.
     """
 
     verifier: Verifier
@@ -121,7 +121,7 @@ class TreeOfThoughts(StepSearch):
     depth: Count = 16
     threshold: Limit = -math.inf
     solutions: Count = 1
-    final: Final = "score"
+    selection: Selection = "score"
     instruction: str = STEP_BY_STEP
     sampling: Sampling = PARAGRAPH
 
@@ -134,7 +134,7 @@ class TreeOfThoughts(StepSearch):
             self.width,
             self.expand,
             self.depth,
-            final=self.final,
+            selection=self.selection,
             instruction=self.instruction,
             sampling=self.sampling,
         )

@@ -55,11 +55,11 @@ class MCTS(StepSearch):
             (progressive widening: Couëtoux et al. 2011, Continuous upper confidence trees); 0 keeps
             to ``expand``.
         depth: most steps in a chain.
-        enough: a finished chain that scores this ends the search.
-        final: of all finished chains take the one with the best ``value``; or of those below the
-            step with the most ``visits``, and the most of those after it, and so on; or let all
-            ``vote``. Unlike the value, visits and votes say little after few iterations, however
-            good the verifier.
+        stop_score: a finished chain that scores this ends the search.
+        selection: how the answer is selected in the end: of all finished chains, the one with the
+            best ``value``; or the best of those reached by following the most ``visits``; or by a
+            ``vote`` of all. Unlike the value, visits and votes say little after few iterations,
+            however good the verifier.
         instruction: as of ``ChainOfThought``.
         sampling: of one step, and where it ends.
         rollout: of the rest of a chain.
@@ -74,8 +74,8 @@ class MCTS(StepSearch):
     rule: Rule = "uct"
     widening: Annotated[float, Bounds(0, 1, open="high")] = 0.0
     depth: Count = 16
-    enough: Limit = math.inf
-    final: Choice = "value"
+    stop_score: Limit = math.inf
+    selection: Choice = "value"
     instruction: str = STEP_BY_STEP
     sampling: Sampling = PARAGRAPH
     rollout: Sampling = Sampling(signals=True)
@@ -98,7 +98,7 @@ class MCTS(StepSearch):
             fresh = tree.expand(leaves)
             tree.back_up(fresh, tree.simulate(fresh))
             chains = tree.root.chains()
-            good = [c for c in chains if finished(run, c) and merit(c) >= self.enough]
+            good = [c for c in chains if finished(run, c) and merit(c) >= self.stop_score]
             yield good or tree.candidates(), None
             if good:
                 break
@@ -158,11 +158,11 @@ class Search:
         taken: set[Step] = set()
         while len(leaves) < self.options.width and self._open(self.root, taken):
             leaf = self.root
-            while not self._room(leaf) and not self._final(leaf):
-                rivals = [c for c in leaf.children if self._open(c, taken, self._final)]
+            while not self._room(leaf) and not self._terminal(leaf):
+                rivals = [c for c in leaf.children if self._open(c, taken, self._terminal)]
                 leaf = max(rivals, key=self.promise)
             taken.add(leaf)
-            if self._final(leaf):
+            if self._terminal(leaf):
                 self._revisit(leaf)
                 continue
             leaves.append(leaf)
@@ -196,13 +196,13 @@ class Search:
             return True
         return any(self._open(child, taken, too) for child in branch.children)
 
-    def _final(self, branch: Step) -> bool:
+    def _terminal(self, branch: Step) -> bool:
         """Whether a chain goes no further than this step."""
         return branch.node.ended or branch.depth == self.options.depth
 
     def _room(self, branch: Step) -> int:
         """How many steps may be drawn after a branch now."""
-        if self._final(branch):
+        if self._terminal(branch):
             return 0
         grown = math.pow(max(branch.visits, 1), self.options.widening)
         return max(math.floor(self.options.expand * grown) - branch.drawn, 0)
@@ -290,17 +290,17 @@ class Search:
     def candidates(self) -> list[Node]:
         """The chains of which one answers for the search so far."""
         branch = self.root
-        while self.options.final == "visits" and branch.children:
+        while self.options.selection == "visits" and branch.children:
             branch = max(branch.children, key=lambda child: child.visits)
         for above in branch.lineage():
             ended = [chain for chain in above.chains() if finished(self.run, chain)]
-            if ended and self.options.final != "value":
+            if ended and self.options.selection != "value":
                 return ended
         return list(self.root.chains())
 
     def choose(self) -> Node:
         """Return the chain that answers for the search so far."""
-        vote = self.options.final == "vote"
+        vote = self.options.selection == "vote"
         return chosen(self.run, self.candidates(), "vote" if vote else "score")
 
 

@@ -37,7 +37,7 @@ class MCTSr(SelfRefine):
         width: versions revised in an iteration, all in one batch.
         children: revisions after which a version is left alone, if one of them is better than it.
         c: weight of exploration.
-        enough, final, request, instruction, sampling, critique, content, criticism: as of
+        stop_score, selection, request, instruction, sampling, critique, content, criticism: as of
             ``SelfRefine``.
     """
 
@@ -51,7 +51,7 @@ class MCTSr(SelfRefine):
         drafts = run.extend(root.node, self.sampling, self.branches)
         self._grow(run, root, [root] * len(drafts), drafts)
         for _ in range(self.iterations):
-            if any(version.line.why == "enough" for version in root.below()):
+            if any(version.line.why == "stop_score" for version in root.below()):
                 break
             picked = self.select(root)
             if not picked:
@@ -87,7 +87,7 @@ class MCTSr(SelfRefine):
         least = min((score for score in known if math.isfinite(score)), default=0.0)
         for parent, node in fresh:
             line = replace(parent.line, versions=[*parent.line.versions])
-            line.add(run, node, self.enough)
+            line.add(run, node, self.stop_score)
             parent.add(Version(node, parent, line=line, score=merit(node)))
         for version in root.below():
             if unjudged(version.node):
@@ -97,7 +97,7 @@ class MCTSr(SelfRefine):
         run.checkpoint(self._best(run, root))
 
     def _best(self, run: Run, root: Version) -> Node:
-        return chosen(run, [version.node for version in root.below()], self.final)
+        return chosen(run, [version.node for version in root.below()], self.selection)
 
 
 @dataclass(eq=False)

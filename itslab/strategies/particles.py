@@ -21,7 +21,7 @@ from itslab.core import Node, Sampling, Verifier, require
 from itslab.options import Count, NotNegative, Positive, Share
 from itslab.run import Run
 from itslab.strategies.chains import STEP_BY_STEP
-from itslab.strategies.steps import PARAGRAPH, Candidates, Final, StepSearch
+from itslab.strategies.steps import PARAGRAPH, Candidates, Selection, StepSearch
 
 Weights = NDArray[np.float64]
 
@@ -98,7 +98,7 @@ class ParticleFilter(StepSearch):
             n; 1 resamples always, 0 never.
         resampling: ``systematic`` draws all with one random number, ``multinomial`` each with its
             own.
-        final: as of ``BeamSearch``; in a ``vote`` the particles have their weights.
+        selection: as of ``BeamSearch``; in a ``vote`` the particles have their weights.
         instruction, sampling: as of ``BeamSearch``.
     """
 
@@ -110,7 +110,7 @@ class ParticleFilter(StepSearch):
     cooling: Positive = 1.0
     threshold: Share = 1.0
     resampling: Literal["systematic", "multinomial"] = "systematic"
-    final: Final = "score"
+    selection: Selection = "score"
     instruction: str = STEP_BY_STEP
     sampling: Sampling = PARAGRAPH
 

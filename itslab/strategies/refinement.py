@@ -17,7 +17,7 @@ from itslab.core import Cost, Node, Prompt, PromptTooLong, Sampling, Verifier
 from itslab.options import Count, Limit, Options, Text, Whole
 from itslab.run import Halt, Run
 from itslab.strategies.chains import STEP_BY_STEP, pose
-from itslab.strategies.steps import Final, chosen, merit
+from itslab.strategies.steps import Selection, chosen, merit
 
 LONGEST_NOTE = 1500
 """Characters of what a verifier says that go into a conversation."""
@@ -40,14 +40,14 @@ class Line:
         """The version that would be revised next."""
         return self.versions[-1]
 
-    def add(self, run: Run, version: Node, enough: float) -> None:
-        """Append a version that was scored. The line ends where it scores enough, or repeats."""
+    def add(self, run: Run, version: Node, stop_score: float) -> None:
+        """Append a scored version. The line ends at the stop score, and where it repeats itself."""
         earlier = [_form(run, node) for node in self.versions]
         run.tree.log("version", version, of=self.last.id if earlier else None)
         self.versions.append(version)
         form = _form(run, version)
-        if merit(version) >= enough:
-            self.end(run, "enough")
+        if merit(version) >= stop_score:
+            self.end(run, "stop_score")
         elif form in earlier:
             self.end(run, "unchanged" if form == earlier[-1] else "cycle")
 
@@ -145,9 +145,9 @@ class CheckedRefine(Options):
         iterations: most revisions of an answer.
         branches: answers, each with its revisions, side by side in one batch. The first that is
             good enough ends them all.
-        enough: a version that scores this needs no revision.
-        final: which version is returned: the one with the best ``score``, the earliest of equal
-            ones; or the first that most others agree with (``vote``).
+        stop_score: a version that scores this needs no revision.
+        selection: how the version that is returned is selected: by the best ``score``, the earliest
+            of equal ones; or by a ``vote``, the first that most others agree with.
         request: the message that asks for a revision, with ``{note}`` where the note goes.
         instruction: as of ``ChainOfThought``.
         sampling: of an answer and of its revisions.
@@ -156,8 +156,8 @@ class CheckedRefine(Options):
     verifier: Verifier
     iterations: Whole = 3
     branches: Count = 1
-    enough: Limit = 1.0
-    final: Final = "score"
+    stop_score: Limit = 1.0
+    selection: Selection = "score"
     request: str = CORRECT
     instruction: str = STEP_BY_STEP
     sampling: Sampling = Sampling()
@@ -168,7 +168,7 @@ class CheckedRefine(Options):
         self._judge(run, lines, lines, drafts)
         for _ in range(self.iterations):
             going = [line for line in lines if not line.why]
-            if not going or any(line.why == "enough" for line in lines):
+            if not going or any(line.why == "stop_score" for line in lines):
                 break
             requests = dict(zip(going, self.ask(run, going), strict=True))
             asked = {line: request for line, request in requests.items() if request is not None}
@@ -195,11 +195,11 @@ class CheckedRefine(Options):
         fresh = {line: node for line, node in zip(grown, drawn, strict=True) if node is not None}
         run.score(list(fresh.values()), self.verifier)
         for line, version in fresh.items():
-            line.add(run, version, self.enough)
+            line.add(run, version, self.stop_score)
         run.checkpoint(self._choose(run, lines))
 
     def _choose(self, run: Run, lines: Sequence[Line]) -> Node:
-        return chosen(run, [v for line in lines for v in line.versions], self.final)
+        return chosen(run, [v for line in lines for v in line.versions], self.selection)
 
 
 @dataclass(frozen=True)
@@ -212,7 +212,7 @@ class RepairWithTests(CheckedRefine):
 
     Args:
         verifier: such as ``Tests``, whose notes hold the failing call or the traceback.
-        iterations, branches, enough, final, request, sampling: as of ``CheckedRefine``.
+        iterations, branches, stop_score, selection, request, sampling: as of ``CheckedRefine``.
         instruction: by default none: a task says itself what to reply with.
     """
 
@@ -229,15 +229,15 @@ class SelfRefine(CheckedRefine):
     Args:
         verifier: says which version is best, such as ``Confidence`` or ``Judge``; it does not see
             critiques, and the model does not see its notes.
-        iterations, branches, final, instruction, sampling: as of ``CheckedRefine``.
-        enough: by default no score is; the critique ends a line.
+        iterations, branches, selection, instruction, sampling: as of ``CheckedRefine``.
+        stop_score: by default no score is; the critique ends a line.
         request: the message that asks for a revision, after the critique.
         critique: the message that asks for the critique.
         content: a critique whose last line says this, and no more, ends the line.
         criticism: the sampling of a critique.
     """
 
-    enough: Limit = math.inf
+    stop_score: Limit = math.inf
     request: str = REVISE
     critique: str = CRITIQUE
     content: Text = "No mistake"
@@ -284,7 +284,7 @@ class Reflexion(Options):
         verifier: scores an attempt; its note goes into the request for a lesson.
         iterations: most further attempts.
         memory: how many of the last lessons are kept.
-        enough, final, instruction, sampling: as of ``CheckedRefine``.
+        stop_score, selection, instruction, sampling: as of ``CheckedRefine``.
         reflect: the message that asks for a lesson, with ``{note}`` where the note goes.
         lesson: the sampling of a lesson.
     """
@@ -292,8 +292,8 @@ class Reflexion(Options):
     verifier: Verifier
     iterations: Whole = 3
     memory: Count = 3
-    enough: Limit = 1.0
-    final: Final = "score"
+    stop_score: Limit = 1.0
+    selection: Selection = "score"
     reflect: str = REFLECT
     instruction: str = STEP_BY_STEP
     sampling: Sampling = Sampling()
@@ -304,17 +304,17 @@ class Reflexion(Options):
         for left in reversed(range(self.iterations + 1)):
             [attempt] = run.extend(self._pose(run, prompt, lessons), self.sampling)
             run.score([attempt], self.verifier)
-            line.add(run, attempt, self.enough)
+            line.add(run, attempt, self.stop_score)
             if unjudged(attempt) and not line.why:
                 line.end(run, "unjudged")
-            run.checkpoint(chosen(run, line.versions, self.final))
+            run.checkpoint(chosen(run, line.versions, self.selection))
             if line.why or not left:
                 break
             request = self.reflect.replace("{note}", remark(attempt)).strip()
             [said] = converse(run, [run.reply(attempt, request)], self.lesson)
             assert said is not None  # one was asked for
             lessons = [*lessons, " ".join(said.text.split())][-self.memory :]
-        return chosen(run, line.versions, self.final)
+        return chosen(run, line.versions, self.selection)
 
     def _pose(self, run: Run, prompt: Prompt, lessons: Sequence[str]) -> Node:
         if not lessons:

@@ -24,7 +24,7 @@ step is a number of tokens."""
 LINE = replace(PARAGRAPH, stop=("\n",), max_tokens=64)
 """A step is a line, of 64 tokens at most."""
 
-Final = Literal["score", "vote"]
+Selection = Literal["score", "vote"]
 
 MORE = 16
 """Steps at most by which a chain is finished in the end, if a search does not go deeper."""
@@ -92,18 +92,18 @@ class StepSearch(Options):
     def _settled(self, candidates: Candidates, ended: Sequence[Node]) -> bool:
         """Whether a finished chain is as good as any that is not finished."""
         best = max(map(merit, ended), default=-math.inf)
-        by_score = getattr(self, "final", "score") in ("score", "value")
+        by_score = getattr(self, "selection", "score") in ("score", "value")
         going = _going(candidates[0])
         return bool(ended) and not (by_score and going and merit(going[0]) > best)
 
     def _choose(self, run: Run, candidates: Candidates, ended: Sequence[Node]) -> Node:
         """The chain that answers the question."""
         chains, weights = candidates
-        final = getattr(self, "final", "score")
-        if final == "visits":
+        selection = getattr(self, "selection", "score")
+        if selection == "visits":
             below = any(finished(run, chain) for chain in chains)
             return chosen(run, chains if below else [*chains, *ended])
-        if final == "vote":
+        if selection == "vote":
             winner = voted(run, chains, weights) or voted(run, ended)
             if winner is not None:
                 return winner
@@ -187,7 +187,7 @@ def families(steps: Sequence[Node], size: int) -> Iterator[Sequence[Node]]:
     return (steps[i : i + size] for i in range(0, len(steps), size))
 
 
-def chosen(run: Run, chains: Sequence[Node], final: Final = "score") -> Node:
+def chosen(run: Run, chains: Sequence[Node], selection: Selection = "score") -> Node:
     """The best chain: by score, or the first of those that most agree with.
 
     Chains that hold an answer go before all others, and of these the finished ones.
@@ -196,7 +196,7 @@ def chosen(run: Run, chains: Sequence[Node], final: Final = "score") -> Node:
     def rank(chain: Node) -> tuple[bool, bool, float]:
         return run.extract(chain.turn_text) is not None, chain.ended, merit(chain)
 
-    winner = voted(run, chains) if final == "vote" else None
+    winner = voted(run, chains) if selection == "vote" else None
     return max(chains, key=rank) if winner is None else winner
 
 
