@@ -30,7 +30,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from itslab.backends.sequence import stream_seed
-from itslab.backends.servers import SERVERS, StreamedSample, speaks
+from itslab.backends.servers import SERVERS, StreamedSample, fix_for, speaks
 from itslab.core import (
     BackendError,
     Completion,
@@ -48,14 +48,6 @@ from itslab.options import Count, NotNegative, Positive, Text, checked
 TRIES = 8  # of one call, at most
 REDIRECTS = 3  # of one try, at most
 SHOWN = 300  # characters of what a server says, at most
-FIXES = {
-    400: "if it does not know an option, tell the kind of server with server=",
-    401: "pass the right api_key=",
-    403: "pass the right api_key=",
-    404: "check the model's name, and base_url, which mostly ends in /v1; or pass server=",
-    422: "if it does not know an option, tell the kind of server with server=",
-    429: "lower batch_size=, or raise patience=",
-}
 
 
 class Remote:
@@ -347,13 +339,8 @@ class Remote:
                 f"{self.base_url}: the prompt is too long, shorten it: {self._masked(str(error))}"
             )
         else:
-            what = f"failed: {self._masked(str(error))}: {self._fix(error)}"
+            what = f"failed: {self._masked(str(error))}: {fix_for(error)}"
         return BackendError(f"{self.base_url} {what}{f' ({tries} tries)' if tries > 1 else ''}")
-
-    def _fix(self, error: Exception) -> str:
-        if "logprobs" in str(error):
-            return "pass logprobs=False"
-        return FIXES.get(getattr(error, "status_code", 0), "see its log")
 
 
 class _Order:

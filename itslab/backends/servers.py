@@ -56,6 +56,23 @@ SERVERS = {
 }
 
 
+FIXES = {
+    400: "if it does not know an option, tell the kind of server with server=",
+    401: "pass the right api_key=",
+    403: "pass the right api_key=",
+    404: "check the model's name, and base_url, which mostly ends in /v1; or pass server=",
+    422: "if it does not know an option, tell the kind of server with server=",
+    429: "lower batch_size=, or raise patience=",
+}
+
+
+def fix_for(error: Exception) -> str:
+    """What the caller can do about a refusal."""
+    if "logprobs" in str(error):
+        return "pass logprobs=False"
+    return FIXES.get(getattr(error, "status_code", 0), "see its log")
+
+
 class StreamedSample:
     """A sample read from its stream, chunk by chunk.
 
