@@ -7,8 +7,8 @@ about one thought (``Judge``), its vote prompt one that shows all of them (``Bal
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from itslab.core import Node, Sampling, Verifier
@@ -21,8 +21,6 @@ from itslab.strategies.steps import (
     Selection,
     StepSearch,
     distinct,
-    families,
-    judge,
     merit,
 )
 
@@ -161,3 +159,27 @@ class TreeOfThoughts(StepSearch):
             yield finished or seen, None
         if finished:
             yield finished, None
+
+
+def judge(
+    run: Run, steps: Sequence[Node], verifier: Verifier, sampling: Sampling, lookahead: int
+) -> None:
+    """Score steps, each by itself or by where it leads within some greedy steps more.
+
+    Lookahead search: Snell et al. 2024 (arXiv:2408.03314, §5.2).
+    """
+    ends = list(steps)
+    for _ in range(lookahead):
+        going = [i for i, end in enumerate(ends) if not end.ended]
+        if not going:
+            break
+        further = run.extend([ends[i] for i in going], replace(sampling, temperature=0))
+        run.prune(further)
+        for i, end in zip(going, further, strict=False):
+            ends[i] = end
+    run.score(steps, verifier, ends)
+
+
+def families(steps: Sequence[Node], size: int) -> Iterator[Sequence[Node]]:
+    """Part steps into groups of ``size``; the last may be smaller, where a budget ended."""
+    return (steps[i : i + size] for i in range(0, len(steps), size))

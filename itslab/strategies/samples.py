@@ -10,6 +10,7 @@ from itslab.core import Node, Prompt, Sampling, Verifier
 from itslab.options import Count, Options
 from itslab.run import Run
 from itslab.strategies.chains import STEP_BY_STEP, pose
+from itslab.strategies.steps import merit
 
 
 @dataclass(frozen=True)
@@ -68,13 +69,12 @@ class BestOfN(Options):
 
     def __call__(self, run: Run, prompt: Prompt) -> Node:
         chains = run.extend(pose(run, prompt, self.instruction), self.sampling, self.n)
-        scores = run.score(chains, self.verifier)
+        run.score(chains, self.verifier)
 
-        def merit(i: int) -> tuple[bool, float]:
-            answered = run.extract(chains[i].turn_text) is not None
-            return answered, -math.inf if math.isnan(scores[i]) else scores[i]
+        def rank(chain: Node) -> tuple[bool, float]:
+            return run.extract(chain.turn_text) is not None, merit(chain)
 
-        return chains[max(range(len(chains)), key=merit)]
+        return max(chains, key=rank)
 
 
 @dataclass(frozen=True)

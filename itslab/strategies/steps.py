@@ -1,4 +1,4 @@
-"""What searches over steps share: where a step ends, how it is judged, which chain is chosen.
+"""What searches over steps share: where a step ends, how chains are ranked, which one is chosen.
 
 A chain is built step by step in one turn of the model; each step is a node that continues its
 parent on the very same tokens, so that a branch is forked and never evaluated again.
@@ -151,25 +151,6 @@ def merit(node: Node) -> float:
     return -math.inf if math.isnan(score) else score
 
 
-def judge(
-    run: Run, steps: Sequence[Node], verifier: Verifier, sampling: Sampling, lookahead: int
-) -> None:
-    """Score steps, each by itself or by where it leads within some greedy steps more.
-
-    Lookahead search: Snell et al. 2024 (arXiv:2408.03314, §5.2).
-    """
-    ends = list(steps)
-    for _ in range(lookahead):
-        going = [i for i, end in enumerate(ends) if not end.ended]
-        if not going:
-            break
-        further = run.extend([ends[i] for i in going], replace(sampling, temperature=0))
-        run.prune(further)
-        for i, end in zip(going, further, strict=False):
-            ends[i] = end
-    run.score(steps, verifier, ends)
-
-
 def distinct(run: Run, steps: Sequence[Node]) -> list[Node]:
     """Prune steps that repeat a sibling word by word, or the step before; return the others."""
     kept: dict[tuple[Node | None, str], Node] = {}
@@ -180,11 +161,6 @@ def distinct(run: Run, steps: Sequence[Node]) -> list[Node]:
     left = list(kept.values())
     run.prune(step for step in steps if step not in left)
     return left
-
-
-def families(steps: Sequence[Node], size: int) -> Iterator[Sequence[Node]]:
-    """Part steps into groups of ``size``; the last may be smaller, where a budget ended."""
-    return (steps[i : i + size] for i in range(0, len(steps), size))
 
 
 def chosen(run: Run, chains: Sequence[Node], selection: Selection = "score") -> Node:
