@@ -1,4 +1,4 @@
-"""How model-written code is kept in: the operating system's own mechanism, whichever is there.
+"""How model-written code is confined: by whichever mechanism the operating system has.
 
 | promised | bubblewrap (Linux) | sandlock (Linux ≥ 6.12) | sandbox-exec (macOS) |
 |---|---|---|---|
@@ -149,7 +149,7 @@ def confined(
 
 
 def out_of_time(process: subprocess.Popen[bytes]) -> bool:
-    """Whether a process inside has ended, or is just ending, for want of processor time."""
+    """Whether a process inside has ended, or is just ending, because its processor time is up."""
     with suppress(subprocess.TimeoutExpired):
         return process.wait(0.5) in (-signal.SIGXCPU, 128 + signal.SIGXCPU)
     return False

@@ -1,4 +1,4 @@
-"""Tests of a program, run in one process, on what the program returns in another."""
+"""Run tests of a program in one process, on what the program returns in another."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Outcomes(list[str]):
 
 
 class Examine(Protocol):
-    """Whoever runs tests of programs: see ``examine``."""
+    """A function that runs tests of a program, as ``examine`` does."""
 
     def __call__(
         self,
@@ -117,7 +117,7 @@ def examine(
 
 
 def _judge(task: dict[str, Any], outcomes: Outcomes) -> None:
-    """Add what comes of the tests up to the first with which the program or the judge is lost."""
+    """Run tests and add their outcomes, up to the first that ends the program or the judge."""
     with confined(["-c", _INSIDE]) as process:
         assert process.stdin is not None
         assert process.stdout is not None

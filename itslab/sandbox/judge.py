@@ -1,4 +1,4 @@
-"""Tests of a program: a process of their own, which may be lost, runs them on what it returns.
+"""The process that runs the tests of a program on what it returns, and that may be lost.
 
 The tests are people's and may do anything; what they are given is the program's and may be
 anything. A number to count up to, a text to repeat, a set of hostile hashes: whatever time and

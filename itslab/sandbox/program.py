@@ -22,7 +22,7 @@ _DESCRIBED = ("error", "text", "trace")  # of an exception
 
 
 def by_the_clock(seconds: float) -> float:
-    """How long a program may take that may use so much processor time: others use it as well."""
+    """Seconds by the clock allowed for so many of processor time: others use the machine, too."""
     return 2 * seconds + 1.5
 
 
@@ -214,7 +214,7 @@ def _raised(name: str, text: str, trace: str) -> Exception:
 
 
 def _change(old: Any, new: Any) -> Any:
-    """Make of what a test gave what the program made of it, in place where that is possible."""
+    """Let a value of a test become what the program turned it into, in place where possible."""
     if type(old) is not type(new):
         return new
     if isinstance(old, tuple):

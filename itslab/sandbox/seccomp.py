@@ -1,4 +1,4 @@
-"""Which calls of the kernel a program may make: a filter as seccomp takes it (linux/seccomp.h).
+"""The system calls that a program may make, as a seccomp filter (linux/seccomp.h).
 
 What is not on the list does not exist (ENOSYS), whatever a later kernel adds: no further name
 spaces, mounts, keys, processes, sockets, shared memory, tracing, performance counters, io_uring.

@@ -164,7 +164,7 @@ class TreeOfThoughts(StepSearch):
 def judge(
     run: Run, steps: Sequence[Node], verifier: Verifier, sampling: Sampling, lookahead: int
 ) -> None:
-    """Score steps, each by itself or by where it leads within some greedy steps more.
+    """Score steps by themselves, or by where ``lookahead`` further greedy steps lead.
 
     Lookahead search: Snell et al. 2024 (arXiv:2408.03314, §5.2).
     """

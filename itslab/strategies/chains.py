@@ -36,7 +36,7 @@ def force(run: Run, node: Node, final: str, close: str, sampling: Sampling) -> N
 
 @dataclass(frozen=True)
 class Direct(Options):
-    """The answer at once, without reasoning, the most likely one by default.
+    """Answer at once, without reasoning; by default with the most likely answer.
 
     Small models reason even when asked not to, so the reply is begun for them.
 

@@ -288,7 +288,7 @@ class Search:
     # -- the answer --------------------------------------------------------------------------------
 
     def candidates(self) -> list[Node]:
-        """The chains of which one answers for the search so far."""
+        """The chains among which the answer of the search so far is selected."""
         branch = self.root
         while self.options.selection == "visits" and branch.children:
             branch = max(branch.children, key=lambda child: child.visits)
@@ -299,7 +299,7 @@ class Search:
         return list(self.root.chains())
 
     def choose(self) -> Node:
-        """Return the chain that answers for the search so far."""
+        """Return the chain that is the answer of the search so far."""
         vote = self.options.selection == "vote"
         return chosen(self.run, self.candidates(), "vote" if vote else "score")
 

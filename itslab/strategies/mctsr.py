@@ -117,7 +117,7 @@ class Version(Branch):
 
     @property
     def quality(self) -> float:
-        """What it promises."""
+        """The mean of its score and of its best revision's quality; its score if it has none."""
         best = max((child.quality for child in self.children), default=self.score)
         return (self.score + best) / 2
 

@@ -100,7 +100,7 @@ def converse(run: Run, requests: Sequence[Node], sampling: Sampling) -> list[Nod
 
 
 def _without_oldest(run: Run, request: Node) -> Node:
-    """Say a conversation anew without its oldest version; as it is if that is also the last one."""
+    """Repeat a conversation without its oldest version; unchanged if that is also the last one."""
     path = request.path()
     opened = next(i for i, node in enumerate(path) if node.role == "assistant")
     later = [node for node in path if node.verdict is not None and path[opened] not in node.turn()]

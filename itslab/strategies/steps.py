@@ -27,7 +27,7 @@ LINE = replace(PARAGRAPH, stop=("\n",), max_tokens=64)
 Selection = Literal["score", "vote"]
 
 MORE = 16
-"""Steps at most by which a chain is finished in the end, if a search does not go deeper."""
+"""Most steps drawn to finish a chain at the end, unless the search itself goes deeper."""
 
 Candidates = tuple[Sequence[Node], Sequence[float] | None]
 """The chains in play after an iteration, and their weights in a vote; None if all weigh the same.
@@ -152,7 +152,7 @@ def merit(node: Node) -> float:
 
 
 def distinct(run: Run, steps: Sequence[Node]) -> list[Node]:
-    """Prune steps that repeat a sibling word by word, or the step before; return the others."""
+    """Prune steps that repeat a sibling or the step before word for word; return the others."""
     kept: dict[tuple[Node | None, str], Node] = {}
     for step in steps:
         before = step.parent.text if step.parent and step.parent.completion else None
@@ -164,7 +164,7 @@ def distinct(run: Run, steps: Sequence[Node]) -> list[Node]:
 
 
 def chosen(run: Run, chains: Sequence[Node], selection: Selection = "score") -> Node:
-    """The best chain: by score, or the first of those that most agree with.
+    """Return the best chain by score, or the first one with the most frequent answer.
 
     Chains that hold an answer go before all others, and of these the finished ones.
     """
@@ -177,7 +177,7 @@ def chosen(run: Run, chains: Sequence[Node], selection: Selection = "score") -> 
 
 
 def voted(run: Run, chains: Sequence[Node], weights: Sequence[float] | None = None) -> Node | None:
-    """The first of the finished chains that most agree with; None if none holds an answer."""
+    """Return the first finished chain with the most frequent answer; None if none has one."""
     said = [run.extract(chain.turn_text) if chain.ended else None for chain in chains]
     winner = vote(said, weights, run.key)
     return None if winner is None else chains[winner]

@@ -1,4 +1,4 @@
-"""Arithmetic that a chain states, recomputed: which of its equations hold?
+"""Recompute the arithmetic in a chain: which of its equations hold?
 
 Only what is surely arithmetic is read: numbers, + − × ÷, brackets, fractions, percentages, with
 units between them. An equation with a variable, a power or anything else in it is passed over: a
@@ -52,7 +52,7 @@ _MARKED_UP = re.compile(r"[+-]\s*\d[\d.]*\s*%")  # 100 + 20 %: of the 100, to ma
 
 
 class Equation(NamedTuple):
-    """Two neighbouring sides of what a chain states.
+    """An equation that a chain states.
 
     Args:
         left, right: as it wrote them, but for units and notation.
@@ -88,7 +88,7 @@ def _verdict(found: Sequence[Equation]) -> Verdict:
 
 @checked
 def equations(text: str) -> Iterator[Equation]:
-    """Yield every computation in a text with what it is said to give, in their order.
+    """Yield the equations of a text that state a computation and its result, in their order.
 
     Of ``7 = 3 + 4`` nothing is yielded: small models write it of numbers that they only restate.
     """
@@ -110,7 +110,7 @@ Tokens = list[re.Match[str]]
 
 
 def _tokens(side: str) -> Tokens:
-    """The tokens of a side; none if it counts in something that is no arithmetic."""
+    """The tokens of a side; none if it holds clock times or number words."""
     if _CLOCK.search(side) or _COUNTS.search(side):
         return []
     return list(_TOKEN.finditer(side))
@@ -127,7 +127,7 @@ def _prefix(side: str) -> Tokens:
 
 
 def _suffix(side: str) -> Tokens:
-    """The expression that a side ends with, likewise."""
+    """The expression that a side ends with, without units; empty if there is none for sure."""
     tokens = _tokens(side)
     for start in range(len(tokens)):
         length, expression = _expression(tokens[start:])

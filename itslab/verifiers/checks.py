@@ -1,4 +1,4 @@
-"""Verdicts that nobody needs to ask a model for: the gold answer, a rule, visible tests."""
+"""Verifiers that ask no model: by the gold answer, by a rule, by visible tests."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ class Tests(Options):
 
 @dataclass(frozen=True, repr=False)
 class ByProblem:
-    """Score by the verifier of the problem that the run was asked.
+    """Score with the verifier that belongs to the problem of the run.
 
     So that one strategy serves all problems of a task, although each has tests or a target of its
     own, whatever the strategy says before or after the problem. A run of a task knows its problem;
@@ -150,7 +150,7 @@ class ByProblem:
         return [Verdict(math.nan, note=note)] * len(nodes)
 
     def _named(self, prompt: Prompt) -> list[str]:
-        """The problems with the longest prompt that this one holds."""
+        """The problems whose prompt this one contains; of several prompts, the longest."""
         said = [message.content for message in as_messages(prompt) if message.role == "user"]
         held = {i: p for i, p in self.prompts.items() if any(p in text for text in said)}
         longest = max(map(len, held.values()), default=0)

@@ -1,4 +1,4 @@
-"""Models asked for an opinion: yes or no, A or B, which of several; or first for a critique.
+"""Verifiers that ask a model: yes or no, A or B, which of several, or after a critique.
 
 An opinion is read from one token, whose whole distribution is known: P(Yes) ÷ (P(Yes) + P(No)) is
 P(True) of Kadavath et al. 2022 (arXiv:2207.05221, §4). A judge draws through the run, as samples
@@ -31,7 +31,7 @@ from itslab.options import Options
 
 
 class Asking(Options):
-    """A dataclass whose first field is a model, of which its repr says the name.
+    """Base of verifiers that ask a model: it is the first field, and the repr gives its name.
 
     Plots and archives know a verifier by its repr: two models are two verifiers.
     """
