@@ -176,8 +176,8 @@ def test_readings_are_all_programs_in_a_text():
 def test_the_task_runs_each_problems_own_examples(humaneval):
     problem = next(p for p in humaneval if p.meta["function"] == "truncate_number")
     program = "```python\ndef truncate_number(number):\n    return number % 1.0\n```"
-    root = Tree().add(None, "user", problem.prompt)
-    node = Tree().add(root, "assistant", program)
+    tree = Tree()
+    node = tree.add(tree.add(None, "user", problem.prompt), "assistant", program)
     [verdict] = judged(humaneval.verifier, problem.prompt, [node])
     assert (verdict.score, repr(humaneval.verifier)) == (1, "visible tests")
 
