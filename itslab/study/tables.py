@@ -1,4 +1,4 @@
-"""Tables of a study: methods side by side, what told right from wrong, and where the rest was lost.
+"""Tables of a study: methods and verifiers compared, accuracy lost, and what revisions changed.
 
 Tables for figures hold numbers; tables to be read hold texts such as 35% [26%, 44%], values with
 their 95 % intervals over problems.
