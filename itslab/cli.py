@@ -171,9 +171,9 @@ def quantize(
 @app.command()
 def doctor() -> None:
     """Say what this machine and this build of llama.cpp can do, and how to mend what is lacking."""
-    from itslab.doctor import examine
+    from itslab.doctor import diagnose
 
-    findings = list(examine())
+    findings = list(diagnose())
     for finding in findings:
         colour = {"OK": "green", "lacking": "red", "optional": "yellow"}[finding.state]
         typer.secho(f"{finding.state:<9}", fg=colour, nl=False)

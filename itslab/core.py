@@ -20,8 +20,8 @@ from itslab.options import (
     NotNegative,
     Options,
     Positive,
-    Share,
     Text,
+    UnitInterval,
     Whole,
     check,
     checked,
@@ -101,7 +101,7 @@ class Sampling:
     temperature: NotNegative = 0.8
     top_p: Annotated[float, Bounds(0, 1, open="low")] = 0.95
     top_k: Whole = 40
-    min_p: Share = 0.0
+    min_p: UnitInterval = 0.0
     max_tokens: Count = 512
     stop: tuple[Text, ...] = ()
     include_stop: bool = False

@@ -31,7 +31,7 @@ class Finding(NamedTuple):
     fix: str = ""
 
 
-def examine() -> Iterator[Finding]:
+def diagnose() -> Iterator[Finding]:
     """Look at one part after the other."""
     yield Finding("OK", "python", f"{platform.python_version()}, {sys.executable}")
     yield _cores()

@@ -91,7 +91,7 @@ Count = Annotated[int, Bounds(1)]
 Whole = Annotated[int, Bounds(0)]
 Positive = Annotated[float, Bounds(0, open="low")]
 NotNegative = Annotated[float, Bounds(0)]
-Share = Annotated[float, Bounds(0, 1)]
+UnitInterval = Annotated[float, Bounds(0, 1)]
 Limit = Annotated[float, Bounds(finite=False)]
 """A number, infinity included."""
 Text = Annotated[str, _Filled()]

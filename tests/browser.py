@@ -1,4 +1,4 @@
-"""A real browser, and a real JupyterLab with one of the notebooks."""
+"""A real browser, and a real JupyterLab with the notebooks."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from itslab import share
 from itslab.doctor import CHROMIUM
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Browser, Page
 
 BROWSER = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, CHROMIUM)), None)
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
@@ -36,37 +36,73 @@ RUN_ALL = """async () => {
 }"""
 
 
-@contextlib.contextmanager
-def opened(name: str, folder: Path, **parameters: object) -> Iterator[Page]:
-    """A committed notebook in JupyterLab, after all of its cells have run without any error."""
-    book = folder / f"{name}.ipynb"  # a copy: JupyterLab saves what it opens
-    notebook = nbformat.read(share.shared(f"notebooks/{name}.ipynb"), as_version=4)
-    [declared] = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
-    declared.source += "".join(f"\n{key} = {value!r}" for key, value in parameters.items())
-    nbformat.write(notebook, book)
-    with jupyterlab(folder) as url, browser_page(height=20_000) as page:
-        page.goto(f"{url}/lab/tree/{book.name}?reset")
-        page.wait_for_selector(".jp-Notebook")
-        page.evaluate(RUN_ALL)  # returns when the last cell has run
-        page.get_by_text(": not written yet").last.wait_for()
-        failed = page.locator("[data-mime-type$='jupyter.error'], [data-mime-type$='stderr']")
-        assert failed.count() == 0
-        yield page
-        if shot := os.environ.get("ITSLAB_SCREENSHOT"):
-            page.screenshot(path=shot, full_page=True)
+class Lab:
+    """A JupyterLab in a browser, where one notebook after the other is opened.
+
+    Args:
+        url: of the server.
+        folder: that it shows.
+        browser: whose pages are tall, for JupyterLab draws only what is in view.
+    """
+
+    def __init__(self, url: str, folder: Path, browser: Browser) -> None:
+        self.url, self.folder, self.browser = url, folder, browser
+
+    @contextlib.contextmanager
+    def opened(self, name: str, **parameters: object) -> Iterator[Page]:
+        """A committed notebook, after all of its cells have run without any error."""
+        book = self.folder / f"{name}.ipynb"  # a copy: JupyterLab saves what it opens
+        notebook = nbformat.read(share.shared(f"notebooks/{name}.ipynb"), as_version=4)
+        [declared] = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
+        declared.source += "".join(f"\n{key} = {value!r}" for key, value in parameters.items())
+        nbformat.write(notebook, book)
+        with page_of(self.browser, height=20_000) as page:
+            page.goto(f"{self.url}/lab/tree/{book.name}?reset")
+            page.wait_for_selector(".jp-Notebook")
+            page.evaluate(RUN_ALL)  # returns when the last cell has run
+            page.get_by_text(": not written yet").last.wait_for()
+            failed = page.locator("[data-mime-type$='jupyter.error'], [data-mime-type$='stderr']")
+            assert failed.count() == 0
+            try:
+                yield page
+                if shot := os.environ.get("ITSLAB_SCREENSHOT"):
+                    page.screenshot(path=shot, full_page=True)
+            finally:  # what it still draws would hold up the next one
+                page.evaluate("window.jupyterapp.serviceManager.sessions.shutdownAll()")
 
 
 @contextlib.contextmanager
-def browser_page(height: int = 1000) -> Iterator[Page]:
-    """A page of a real browser; in JupyterLab only what is in view is drawn, so let it be tall."""
+def jupyterlab_in_browser(folder: Path) -> Iterator[Lab]:
+    """One server and one browser, for several notebooks."""
+    with jupyterlab(folder) as url, chromium() as browser:
+        yield Lab(url, folder, browser)
+
+
+@contextlib.contextmanager
+def chromium() -> Iterator[Browser]:
+    """A real browser."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=BROWSER, args=FLAGS)
-        page = browser.new_page(viewport={"width": 1300, "height": height})
-        page.set_default_timeout(120_000)
-        yield page
+        yield browser
         browser.close()
+
+
+@contextlib.contextmanager
+def page_of(browser: Browser, height: int = 1000) -> Iterator[Page]:
+    """A page without the cookies and settings of any other."""
+    page = browser.new_page(viewport={"width": 1300, "height": height})
+    page.set_default_timeout(120_000)
+    yield page
+    page.close()
+
+
+@contextlib.contextmanager
+def browser_page(height: int = 1000) -> Iterator[Page]:
+    """A page of a browser of its own."""
+    with chromium() as browser, page_of(browser, height) as page:
+        yield page
 
 
 @contextlib.contextmanager

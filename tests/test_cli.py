@@ -15,7 +15,7 @@ from itslab import models, share
 from itslab.backends import Bank
 from itslab.cli import app
 from itslab.core import ItslabError, Problem, Sampling
-from itslab.doctor import examine
+from itslab.doctor import diagnose
 from itslab.handle import solve
 from itslab.strategies import ChainOfThought
 from itslab.study.runner import solve_all
@@ -117,7 +117,7 @@ def test_doctor_tells_how_to_mend_a_cache_that_cannot_be_used(
 ) -> None:
     monkeypatch.setenv("ITSLAB_HOME", str(tmp_path / "new"))
     monkeypatch.setattr(os, "access", lambda *_: False)
-    found = {finding.part: finding for finding in examine()}
+    found = {finding.part: finding for finding in diagnose()}
     assert found["cache"].state == "lacking"
     assert "ITSLAB_HOME" in found["cache"].fix
     assert found["models"].fix == f"itslab pull {models.DEFAULT}"

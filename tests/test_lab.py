@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
-from browser import needs_browser, opened
+from browser import Lab, jupyterlab_in_browser, needs_browser
 
 from itslab import models
 
 
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
+    with jupyterlab_in_browser(tmp_path_factory.mktemp("lab")) as lab:
+        yield lab
+
+
 @needs_browser
-def test_notebook_00_runs_in_jupyterlab_and_its_panel_votes(tmp_path: Path) -> None:
-    with opened("00_start_here", tmp_path) as page:
+def test_notebook_00_runs_in_jupyterlab_and_its_panel_votes(lab: Lab) -> None:
+    with lab.opened("00_start_here") as page:
         page.wait_for_function("document.querySelectorAll('.js-plotly-plot').length == 2")
         panel = page.locator(".jupyter-widgets.widget-vbox")
         assert "as drawn above:" in panel.locator("svg").text_content()
@@ -24,8 +30,8 @@ def test_notebook_00_runs_in_jupyterlab_and_its_panel_votes(tmp_path: Path) -> N
 
 
 @needs_browser
-def test_notebook_01_runs_in_jupyterlab_and_its_panel_thinks(tmp_path: Path) -> None:
-    with opened("01_chain_of_thought", tmp_path) as page:
+def test_notebook_01_runs_in_jupyterlab_and_its_panel_thinks(lab: Lab) -> None:
+    with lab.opened("01_chain_of_thought") as page:
         page.wait_for_function("document.querySelectorAll('.js-plotly-plot').length == 1")
         panel = page.locator(".jupyter-widgets.widget-vbox")
         assert panel.get_by_text("inserted").count() == 0
@@ -39,9 +45,9 @@ def test_notebook_01_runs_in_jupyterlab_and_its_panel_thinks(tmp_path: Path) -> 
 
 
 @needs_browser
-def test_notebook_02_runs_in_jupyterlab_and_its_samples_can_be_read(tmp_path: Path) -> None:
+def test_notebook_02_runs_in_jupyterlab_and_its_samples_can_be_read(lab: Lab) -> None:
     few = {"n_problems": 20, "n_programs": 20, "n_compared": 20}
-    with opened("02_best_of_n", tmp_path, **few) as page:
+    with lab.opened("02_best_of_n", **few) as page:
         page.wait_for_function("document.querySelectorAll('.js-plotly-plot').length == 6")
         panel = page.locator(".jupyter-widgets.widget-vbox")
         problem, selector = panel.locator("select").nth(0), panel.locator("select").nth(1)
@@ -56,8 +62,8 @@ def test_notebook_02_runs_in_jupyterlab_and_its_samples_can_be_read(tmp_path: Pa
 
 
 @needs_browser
-def test_notebook_05_runs_in_jupyterlab_and_its_versions_stand_side_by_side(tmp_path: Path) -> None:
-    with opened("05_refinement", tmp_path, n_programs=40, n_problems=20, n_other=40) as page:
+def test_notebook_05_runs_in_jupyterlab_and_its_versions_stand_side_by_side(lab: Lab) -> None:
+    with lab.opened("05_refinement", n_programs=40, n_problems=20, n_other=40) as page:
         page.wait_for_function("document.querySelectorAll('.js-plotly-plot').length == 3")
         panel = page.locator(".jupyter-widgets.widget-vbox")
         panel.get_by_text("as drawn above: ").wait_for()
@@ -77,9 +83,9 @@ def test_notebook_05_runs_in_jupyterlab_and_its_versions_stand_side_by_side(tmp_
     ],
 )
 def test_a_search_is_watched_live_read_and_stopped(
-    tmp_path: Path, small_model: models.ModelFile, name: str, parameters: dict[str, object]
+    lab: Lab, small_model: models.ModelFile, name: str, parameters: dict[str, object]
 ) -> None:
-    with opened(name, tmp_path, model=small_model.name, mode="live", **parameters) as page:
+    with lab.opened(name, model=small_model.name, mode="live", **parameters) as page:
         panel = page.locator(".jupyter-widgets.widget-vbox").first
         panel.get_by_role("button", name="Run", exact=True).click()
         panel.get_by_text(re.compile(r"^drawing · ([4-9]|\d\d+) nodes")).wait_for()
@@ -91,11 +97,9 @@ def test_a_search_is_watched_live_read_and_stopped(
 
 @needs_browser
 @pytest.mark.timeout(900)
-def test_a_refinement_is_watched_live_and_stopped(
-    tmp_path: Path, small_model: models.ModelFile
-) -> None:
+def test_a_refinement_is_watched_live_and_stopped(lab: Lab, small_model: models.ModelFile) -> None:
     name, few = small_model.name, {"n_programs": 1, "n_problems": 1, "n_other": 1, "max_tokens": 24}
-    with opened("05_refinement", tmp_path, mode="live", model=name, larger=name, **few) as page:
+    with lab.opened("05_refinement", mode="live", model=name, larger=name, **few) as page:
         panel = page.locator(".jupyter-widgets.widget-vbox").first
         panel.get_by_role("button", name="Run").click()
         panel.get_by_text("being drawn").wait_for()

@@ -52,7 +52,7 @@ def test_samples_are_read_graded_and_priced(samples: Samples) -> None:
     assert samples.answers == [["1", "1", "2"], ["5", None, "7"], ["5", "6", "6"]]
     assert samples.correct.tolist() == [[True, True, False], [False] * 3, [False] * 3]
     assert samples.readable.tolist() == [[True, True, False], [True, False, False], [False] * 3]
-    assert samples.silent.tolist()[1] == [False, True, False]
+    assert samples.unanswered.tolist()[1] == [False, True, False]
     assert samples.tokens.tolist() == [[10, 20, 30]] * 3
 
 

@@ -16,6 +16,7 @@ from itslab.backends.reward_model import RewardModel
 from itslab.backends.template import ChatTemplate
 from itslab.core import BackendError, Message, ModelError, OptionError, Request, as_messages
 
+pytestmark = pytest.mark.slow  # each template is filled in a process of its own
 HELLO = [Message("user", "Hello")]
 ENDLESS = (
     "{% set r = range(9999) %}{% for a in r %}{% for b in r %}{% for c in r %}{% endfor %}" * 1

@@ -55,7 +55,7 @@ from itslab.viz.style import GREEN, INK, MARKS
 
 
 def test_bars_are_ordered_by_votes_and_the_gold_answer_is_marked() -> None:
-    rows = bars({"7": 1, "12": 5, "9": 1}, right={"12"}, silent=2, drawing=3)
+    rows = bars({"7": 1, "12": 5, "9": 1}, right={"12"}, unanswered=2, drawing=3)
     assert [(row.label, row.votes) for row in rows] == [
         ("✓ 12", 5),
         ("7", 1),

@@ -105,9 +105,9 @@ for load in (
 
 def test_the_doctor_says_what_is_missing_and_goes_on() -> None:
     program = """
-from itslab.doctor import examine
+from itslab.doctor import diagnose
 
-for finding in examine():
+for finding in diagnose():
     print(finding.state, finding.part, finding.found, finding.fix, sep=" | ")
 """
     lines = run(program).splitlines()

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from itslab.answers import Weigh, as_weights
 from itslab.core import Node, Sampling, Verifier, require
-from itslab.options import Count, NotNegative, Positive, Share
+from itslab.options import Count, NotNegative, Positive, UnitInterval
 from itslab.run import Run
 from itslab.strategies.chains import STEP_BY_STEP
 from itslab.strategies.steps import PARAGRAPH, Candidates, Selection, StepSearch
@@ -108,7 +108,7 @@ class ParticleFilter(StepSearch):
     weigh: Weigh = "score"
     temperature: NotNegative = 1.0
     cooling: Positive = 1.0
-    threshold: Share = 1.0
+    threshold: UnitInterval = 1.0
     resampling: Literal["systematic", "multinomial"] = "systematic"
     selection: Selection = "score"
     instruction: str = STEP_BY_STEP

@@ -58,7 +58,7 @@ class Samples:
         self.tokens = np.array([[_decoded(node) for node in row] for row in self.nodes])
 
     @property
-    def silent(self) -> NDArray[np.bool_]:
+    def unanswered(self) -> NDArray[np.bool_]:
         """(p, n) whether no answer can be read."""
         return np.array([[answer is None for answer in row] for row in self.answers])
 
@@ -74,7 +74,7 @@ class Samples:
     def verdicts(self) -> Array:
         """(p, n) scores that the strategy itself bought; nan where there is no answer."""
         given = [[n.verdict.score if n.verdict else np.nan for n in row] for row in self.nodes]
-        return np.where(self.silent, np.nan, given)
+        return np.where(self.unanswered, np.nan, given)
 
     def scores(self, verifier: Verifier) -> Array:
         """Let a verifier score all samples, (p, n); nan where there is no answer to choose."""
@@ -83,7 +83,7 @@ class Samples:
             for problem, row in zip(self.task, self.nodes, strict=True)
         ]
         scores = np.array([[verdict.score for verdict in row] for row in rows])
-        return np.where(self.silent, np.nan, scores)
+        return np.where(self.unanswered, np.nan, scores)
 
     def free_scores(self) -> dict[str, Array]:
         """Return the scores that cost nothing more, by name: each (p, n), nan without an answer.
@@ -97,7 +97,7 @@ class Samples:
             "probe": held_out(self.states, self.correct, self.task.clusters),
             "length": -self.tokens.astype(float),
         }
-        return scores | {name: np.where(self.silent, np.nan, s) for name, s in others.items()}
+        return scores | {name: np.where(self.unanswered, np.nan, s) for name, s in others.items()}
 
     def by_tests(self, untested: float = math.nan) -> Array:
         """Return scores by visible tests, (p, n): of as many passed, the likelier sample is better.

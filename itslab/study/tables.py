@@ -191,7 +191,7 @@ def overview(samples: Samples) -> pd.Series[Any]:
             "tokens per sample": round(samples.tokens.mean()),
             "right samples": mean(right.mean(axis=1), clusters=clusters).percent,
             "problems with a right sample": mean(right.any(axis=1), clusters=clusters).percent,
-            "samples without an answer": f"{samples.silent.mean():.1%}",
+            "samples without an answer": f"{samples.unanswered.mean():.1%}",
         }
     )
 

@@ -392,7 +392,7 @@ class Bar(NamedTuple):
 def bars(
     votes: Mapping[str, float],
     right: Collection[str] = (),
-    silent: float = 0,
+    unanswered: float = 0,
     drawing: float = 0,
 ) -> list[Bar]:
     """Return the bars of a chart of votes, the most frequent answer first.
@@ -400,7 +400,7 @@ def bars(
     Args:
         votes: the votes of each canonical answer, as ``answers.tally`` counts them.
         right: canonical answers whose bars are marked.
-        silent: samples without an answer.
+        unanswered: samples without an answer.
         drawing: samples that are not finished yet.
     """
     order = sorted(votes, key=lambda answer: -votes[answer])  # stable: first seen, first shown
@@ -412,25 +412,25 @@ def bars(
     if rest := order[cut:]:
         here = "with ✓ " if not set(rest).isdisjoint(right) else ""
         rows.append(Bar(f"{len(rest)} others {here}".strip(), sum(votes[a] for a in rest), SKY))
-    if silent:
-        rows.append(Bar("no answer", silent, MUTED))
+    if unanswered:
+        rows.append(Bar("no answer", unanswered, MUTED))
     if drawing:
         rows.append(Bar("still drawing", drawing, GREY))
     return rows
 
 
 def votes(
-    votes: Mapping[str, float], gold: str | None = None, silent: float = 0, title: str = "Votes"
+    votes: Mapping[str, float], gold: str | None = None, unanswered: float = 0, title: str = "Votes"
 ) -> go.Figure:
     """Draw how many samples gave each answer.
 
     Args:
         votes: the votes of each canonical answer, as ``answers.tally`` counts them.
         gold: the gold answer, whose bar is marked; None marks none.
-        silent: samples without an answer.
+        unanswered: samples without an answer.
         title: should say which problem it is.
     """
-    rows = bars(votes, canonical_gold(gold), silent)
+    rows = bars(votes, canonical_gold(gold), unanswered)
     figure = go.Figure(
         go.Bar(
             x=[row.votes for row in rows],
