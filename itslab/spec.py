@@ -10,16 +10,19 @@ from __future__ import annotations
 
 import dis
 import hashlib
+import importlib.util
 import inspect
+import pickle
 import re
 import sys
 import sysconfig
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence, Set
+from contextlib import suppress
 from dataclasses import dataclass, field, fields, is_dataclass
 from functools import cache, cached_property, partial
 from pathlib import Path
-from types import CodeType, FunctionType, MethodType, ModuleType
+from types import BuiltinMethodType, CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
 from itslab.core import OptionError
@@ -64,12 +67,12 @@ def spec(part: object) -> Spec:
         OptionError: a part has no source to be known by, such as one made by ``exec``, or hides
             what it holds: the text says which.
     """
-    if hasattr(part, "generate"):
+    if _is_model(part):
         name = str(getattr(part, "name", type(part).__name__))
         return Spec(name, {}, _model(part))
     walk = _Walk()
     walk.visit(part, named=True)
-    named = re.sub(r"<function (\S+) at 0x[0-9a-fA-F]+>", r"\1", repr(part))
+    named = re.sub(r"<function (\S+) at 0x[0-9a-fA-F]+>", r"\1", _stable(part))
     if _ADDRESS.search(named):
         raise OptionError(
             f"{named} cannot be identified: what it is kept under is its repr, which must "
@@ -86,10 +89,33 @@ def _name(part: Any) -> str:
 
 def _options(part: Any) -> dict[str, str]:
     if isinstance(part, partial):
-        return {name: repr(value) for name, value in part.keywords.items()}
+        return {name: _stable(value) for name, value in part.keywords.items()}
     if is_dataclass(part) and not isinstance(part, type):
-        return {f.name: repr(getattr(part, f.name)) for f in fields(part) if f.repr}
+        return {f.name: _stable(getattr(part, f.name)) for f in fields(part) if f.repr}
     return {}
+
+
+def _stable(part: Any) -> str:
+    """The repr of a part with its sets in order, which else is another one in each process."""
+    shown = repr(part)
+    for held in _sets(part):
+        shown = shown.replace(repr(held), f"{{{', '.join(sorted(map(_stable, held)))}}}")
+    return shown
+
+
+def _sets(part: Any) -> Iterator[Set[Any]]:
+    """The sets among what a part holds."""
+    if isinstance(part, Set):
+        yield part
+    elif isinstance(part, partial):
+        yield from _sets([*part.args, *part.keywords.values()])
+    elif isinstance(part, Mapping):
+        yield from _sets([*part.values()])
+    elif isinstance(part, list | tuple):
+        for item in part:
+            yield from _sets(item)
+    elif is_dataclass(part) and not isinstance(part, type):
+        yield from _sets([getattr(part, f.name) for f in fields(part) if f.repr])
 
 
 class _Walk:
@@ -108,9 +134,8 @@ class _Walk:
         if part is None or isinstance(part, str | int | float | complex | bytes):
             if not named:
                 self.lines.append(repr(part))
-        elif hasattr(part, "generate") or hasattr(part, "score"):
-            if not named:
-                self.lines.append(_model(part))
+        elif _is_model(part):
+            self.lines.append(_model(part))
         elif isinstance(part, tuple | Set):  # made anew where it stands: it is nobody's twin
             self._visit_new(part, named)
         elif id(part) in self._seen:
@@ -128,6 +153,8 @@ class _Walk:
             self._visit_all("" if named else "partial", parts, named)
         elif isinstance(part, MethodType):
             self._visit_all("method", [part.__func__, part.__self__])
+        elif isinstance(part, BuiltinMethodType) and not isinstance(part.__self__, ModuleType):
+            self._visit_all(f"method {part.__qualname__}", [part.__self__])
         elif isinstance(part, FunctionType):
             self._visit_function(part, named)
         elif isinstance(part, type):
@@ -137,11 +164,14 @@ class _Walk:
         elif isinstance(part, Mapping):
             self._visit_all("" if named else "mapping", [*part.keys(), *part.values()], named)
         elif isinstance(part, Set):
+            self.lines += [] if named else [f"set of {len(part)}"]
             self.lines += sorted(
                 "\n".join(lines) for item in part if (lines := _described(item, named))
             )
+            self.lines += [] if named else ["end of set"]
         elif isinstance(part, Sequence):
-            self._visit_all("" if named else f"{len(part)} items", part, named)
+            kind = "" if type(part) in (list, tuple) else f" in {type(part).__qualname__}"
+            self._visit_all("" if named else f"{len(part)} items{kind}", part, named)
         elif hasattr(part, "tobytes") and hasattr(part, "dtype"):
             if not named:  # an array's repr leaves out digits, and most of a long one
                 self._visit_all(f"{part.dtype} {part.shape}", _elements(part))
@@ -168,11 +198,12 @@ class _Walk:
     def _visit_class(self, kind: type, named: bool) -> None:
         """Describe a class's own methods and constants: one in a notebook has no source."""
         self.lines += [] if named else [f"{kind.__module__}.{kind.__qualname__}"]
-        for base in kind.__mro__:
+        for base in [*kind.__mro__, *type.mro(type(kind))]:
             for name, member in vars(base).items() if not _packaged(base) else ():
                 bare = _bare(member)
                 if isinstance(bare, FunctionType):
-                    if bare.__code__.co_filename != "<string>":  # not a dataclass's
+                    # What a dataclass writes has no file; its __repr__ is wrapped.
+                    if inspect.unwrap(bare).__code__.co_filename != "<string>":
                         self.visit(bare)
                 elif not name.startswith(("__", "_abc_")) and not inspect.isdatadescriptor(bare):
                     self._visit_all(f"{base.__qualname__}.{name}=", [bare])
@@ -189,18 +220,42 @@ class _Walk:
             for option in fields(part):
                 held = getattr(part, option.name)
                 # What ours hide are a problem's own facts, known by it, but for a user's function.
-                if option.repr or (ours and isinstance(held, FunctionType | partial | MethodType)):
+                ours_shown = option.repr or isinstance(held, FunctionType | partial | MethodType)
+                if ours_shown if ours else option.compare:
                     self.visit(held, named=ours)
-        elif _ADDRESS.search(shown) and not _packaged(kind) and not _installed(kind):
-            self._visit_all("", [vars(part)] if hasattr(part, "__dict__") else [])
+        elif _root(kind) != "itslab":
+            self._visit_state(part, kind)
         if hasattr(part, "__wrapped__"):  # by functools.cache, which has no source
             self.visit(part.__wrapped__)
+
+
+    def _visit_state(self, part: Any, kind: type) -> None:
+        """Describe what an object holds, whatever its repr tells of that."""
+        if not (_packaged(kind) or _installed(kind)):
+            names = [name for base in kind.__mro__ for name in _slots(base)]
+            slots = {name: getattr(part, name) for name in names if hasattr(part, name)}
+            self._visit_all("", [vars(part) if hasattr(part, "__dict__") else {}, slots])
+            return
+        with suppress(Exception):  # what cannot be pickled, such as a lock, is known by its repr
+            self.lines.append(hashlib.blake2b(pickle.dumps(part, 4), digest_size=8).hexdigest())
+
+
+def _slots(kind: type) -> Sequence[str]:
+    slots = vars(kind).get("__slots__", ())
+    names = [slots] if isinstance(slots, str) else list(slots)
+    return [name for name in names if not name.startswith("__")]
 
 
 def _described(part: object, named: bool) -> list[str]:
     walk = _Walk()
     walk.visit(part, named)
     return walk.lines
+
+
+def _is_model(part: Any) -> bool:
+    """Whether it draws or scores, by weights that have a digest."""
+    made = hasattr(part, "generate") or hasattr(part, "score")
+    return made and isinstance(getattr(part, "digest", None), str) and not isinstance(part, type)
 
 
 def _model(part: Any) -> str:
@@ -237,13 +292,34 @@ def _globals(function: FunctionType) -> Iterator[object]:
     known = function.__globals__
     for code in _codes(function.__code__):
         for instruction in dis.get_instructions(code):
+            if instruction.opname == "IMPORT_NAME":
+                yield from _taken(_imported(instruction.argval), code.co_names)
             if instruction.opname not in ("LOAD_GLOBAL", "LOAD_NAME"):
                 continue
             value = known.get(instruction.argval)
             yield instruction.argval if instruction.argval in known else None
             yield value
-            if isinstance(value, ModuleType) and not (_packaged(value) or _installed(value)):
-                yield from (vars(value)[name] for name in code.co_names if name in vars(value))
+            yield from _taken(value, code.co_names)
+
+
+def _taken(module: object, names: Sequence[str]) -> Iterator[object]:
+    """What is named of a user's own module, and of those within it."""
+    if isinstance(module, ModuleType) and not (_packaged(module) or _installed(module)):
+        for name in names:
+            if name in vars(module):
+                yield vars(module)[name]
+                yield from _taken(vars(module)[name], [n for n in names if n != name])
+
+
+def _imported(name: str) -> ModuleType | None:
+    """A module that a function imports when it is called, if it is a user's own."""
+    if name.split(".")[0] in ("itslab", *sys.stdlib_module_names):
+        return None
+    with suppress(Exception):  # it will be told when the function is called
+        file = getattr(importlib.util.find_spec(name), "origin", None)
+        if file is not None and not _within_packages(file):
+            return importlib.import_module(name)
+    return None
 
 
 def _codes(code: CodeType) -> Iterator[CodeType]:
@@ -261,8 +337,12 @@ def _module(code: Any) -> str:
 
 def _packaged(code: Any) -> bool:
     """Whether it comes with this package or with Python, which have versions to be known by."""
-    root = _module(code).split(".")[0]
+    root = _root(code)
     return root == "itslab" or root in sys.stdlib_module_names
+
+
+def _root(code: Any) -> str:
+    return _module(code).split(".")[0]
 
 
 def _installed(code: Any) -> bool:
@@ -273,8 +353,12 @@ def _installed(code: Any) -> bool:
 @cache
 def _in_packages(module: str) -> bool:
     file = getattr(sys.modules.get(module), "__file__", None)
+    return file is not None and _within_packages(file)
+
+
+def _within_packages(file: str) -> bool:
     folders = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
-    return file is not None and any(Path(file).is_relative_to(folder) for folder in folders)
+    return any(Path(file).is_relative_to(folder) for folder in folders)
 
 
 def _digest(function: FunctionType) -> str:

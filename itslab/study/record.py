@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import astuple
+from functools import partial
 from typing import Any, Protocol
 
 from itslab.core import (
@@ -83,8 +84,7 @@ def run_key(
         OptionError: the strategy, a part of it, or how the task reads answers cannot be
             identified.
     """
-    # Of a reader of the package its name will do: what it holds is the task's own.
-    reading = [(reader.name, reader.source) for reader in map(spec, (task.extract, task.key))]
+    reading = [_reading(reader) for reader in (task.extract, task.key)]
     asked = problem.id, problem.prompt, reading
     named = (backend.digest, spec(strategy).text, asked, repr(budget), seed)
     return hashlib.blake2b(json.dumps(named).encode(), digest_size=12).hexdigest()
@@ -132,6 +132,15 @@ def _without(prompt: str, text: str) -> str | list[str]:
 
 def _within(prompt: str, text: str | list[str]) -> str:
     return text.replace(HOLE, prompt) if isinstance(text, str) else prompt.join(text)
+
+
+def _reading(reader: Callable[[str], str | None]) -> tuple[str, str]:
+    """What a task's reader is known by: of the package's own its name, for what it holds is the
+    task's own.
+    """
+    known, read = spec(reader), reader.func if isinstance(reader, partial) else reader
+    ours = getattr(read, "__module__", "").split(".")[0] == "itslab"
+    return known.name, known.source if ours else known.text
 
 
 def encode(event: Event) -> list[Any]:

@@ -72,6 +72,9 @@ class Checker(Options):
         said = [self.extract(node.turn_text) for node in nodes]
         return [Verdict(float(self.check(self.facts, answer))) for answer in said]
 
+    def __spec__(self) -> list[object]:
+        return [self.check, self.facts, self.extract]
+
     def __repr__(self) -> str:
         return f"Checker({getattr(self.check, '__name__', self.check)})"
 
@@ -100,6 +103,9 @@ class Tests(Options):
     complete: Callable[[str], str] = field(default=str, repr=False)
     seconds: Positive = 3.0
     examine: Examine = field(default=examine, repr=False)
+
+    def __spec__(self) -> list[object]:
+        return [self.tests, self.extract, self.complete]
 
     def __call__(self, prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
         """Test what each node's turn says so far. Verdicts cost seconds, and no tokens."""
