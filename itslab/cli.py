@@ -53,9 +53,11 @@ def quickstart(
 ) -> None:
     """Pull a small model and watch it do better with more compute."""
     from itslab import models
+    from itslab.backends import library
     from itslab.notebooks import execute
     from itslab.share import shared
 
+    library.start()  # before a model is pulled in vain
     models.pull(model)
     chains = n_problems * (max_samples + 1)
     minutes = max(round(chains * 2.7 / 60), 1)
@@ -197,6 +199,7 @@ def bench(
 ) -> None:
     """Measure tokens per second here: our engine, plain Llama(), llama.cpp's own binaries."""
     from itslab import models
+    from itslab.backends import library
     from itslab.bench import measure_speed
 
     numbers = batch_sizes.split(",")
@@ -205,6 +208,7 @@ def bench(
     for option, binary in (("server", server), ("batched_bench", batched_bench)):
         runs = binary is None or (binary.is_file() and os.access(binary, os.X_OK))
         require(runs, option, str(binary), "a program that can be run")
+    library.start()
     report = measure_speed(
         models.resolve(model),
         batch_sizes=tuple(map(int, numbers)),
@@ -230,8 +234,10 @@ def bench_search(
 ) -> None:
     """Measure what a search gains here from evaluating the text of its tree once."""
     from itslab import models
+    from itslab.backends import library
     from itslab.bench import measure_search
 
+    library.start()
     report = measure_search(
         models.resolve(model),
         width=width,

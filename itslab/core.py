@@ -518,7 +518,13 @@ class Tree:
         self._happen("pruned", node, {})
 
     def log(self, kind: EventKind, node: Node, /, **data: Any) -> None:
-        """Append an event; see ``Event`` for what it holds."""
+        """Append an event; see ``Event`` for what it holds.
+
+        Raises:
+            OptionError: its ``cost`` is none: costs of events are what a run was paid.
+        """
+        paid = "cost" not in data or isinstance(data["cost"], Cost)
+        require(paid, "cost", data.get("cost"), "a Cost; name what is none otherwise")
         self._happen(kind, node, data)
 
     def apply(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import threading
 import time
@@ -11,7 +12,7 @@ from concurrent.futures import Future
 from itslab import answers
 from itslab.core import Backend, Budget, Extractor, Key, Node, Prompt, Result, require
 from itslab.options import Text, Whole, checked
-from itslab.run import Halt, Run, Strategy
+from itslab.run import Halt, Run, Strategy, holds
 
 
 class RunHandle:
@@ -21,9 +22,17 @@ class RunHandle:
     and returns the best node so far.
     """
 
-    def __init__(self, run: Run, strategy: Strategy, prompt: Prompt, paused: bool = False) -> None:
+    def __init__(
+        self,
+        run: Run,
+        strategy: Strategy,
+        prompt: Prompt,
+        paused: bool = False,
+        seeds: Iterator[int] | None = None,
+    ) -> None:
         self.run = run
         self._prompt = prompt
+        self._seeds = itertools.count(run.seed + 1) if seeds is None else seeds  # of all forks
         self._outcome: Future[Result] = Future()
         if paused:
             self.pause()
@@ -79,8 +88,14 @@ class RunHandle:
         while self.running and not self.run.gate.arrived(timeout=0.05):
             pass
 
+    @checked
     def fork(
-        self, node: Node, strategy: Strategy, *, budget: Budget = Budget(), seed: int = 1
+        self,
+        node: Node,
+        strategy: Strategy,
+        *,
+        budget: Budget = Budget(),
+        seed: Whole | None = None,
     ) -> RunHandle:
         """Let a strategy go on from a node, in the same tree; at a cost of its own.
 
@@ -88,12 +103,16 @@ class RunHandle:
             node: where to go on from: a step of the model's turn, or a message.
             strategy: how; what it would say before the model's turn is not said again.
             budget: the most to spend on this.
-            seed: with that of this run, the same samples would be drawn again.
+            seed: by default one that no other fork of the tree has, and not the run: with the
+                same, the same samples would be drawn again.
+
+        Raises:
+            OptionError: the node is none of this run's tree.
         """
-        run = self.run
-        opening = run.tree, node
-        forked = Run(run.backend, run.extract, budget, seed, run.key, opening, run.problem)
-        return RunHandle(forked, strategy, self._prompt)
+        run, opening = self.run, (self.run.tree, node)
+        fresh = next(self._seeds) if seed is None else seed
+        forked = Run(run.backend, run.extract, budget, fresh, run.key, opening, run.problem)
+        return RunHandle(forked, strategy, self._prompt, seeds=self._seeds)
 
     def stop(self) -> None:
         """End the run; its result holds the best answer so far."""
@@ -165,9 +184,13 @@ def _execute(run: Run, strategy: Strategy, prompt: Prompt) -> Result:
     except Halt as halt:
         node, run.stopped_by = run.best, halt.reason
     valid = "a strategy that returns a node of the run, or None"
-    require(node is None or isinstance(node, Node), "strategy", strategy, valid)
+    ours = node is None or (isinstance(node, Node) and holds(run.tree, node))
+    require(ours, "strategy", strategy, valid)
+    answer = None if node is None else run.extract(node.turn_text)
+    text = answer is None or type(answer) is str
+    require(text, "extract", run.extract, f"a function that returns text or None, not {answer!r}")
     return Result(
-        answer=None if node is None else run.extract(node.turn_text),
+        answer=answer,
         node=node,
         tree=run.tree,
         cost=run.cost,

@@ -35,7 +35,7 @@ class Ledger:
 
         Args:
             model: a backend, a reward model, or a verifier that computes for itself. Two models of
-                one name are told apart by the start of their digests.
+                one name are told apart by their digests.
             cost: what was paid.
         """
         label = self._label(model)
@@ -46,9 +46,9 @@ class Ledger:
         """Return the limit that forbids a further purchase, or None.
 
         Args:
-            spare: tokens that must be left over.
+            spare: calls of one token each that must be left over.
         """
-        return self.budget.exhausted(self._bound + Cost(decoded=spare))
+        return self.budget.exhausted(self._bound + Cost(decoded=spare, calls=spare))
 
     def affordable(
         self, count: int, max_tokens: int, batch: int, spare: int = 0, bought: int = 0
@@ -60,12 +60,13 @@ class Ledger:
             max_tokens: the most tokens that each is wanted with.
             batch: samples that the model draws at once. Where only a purchase tells its price, no
                 more are bought at a time.
-            spare: tokens to leave over for each of them, and for each one bought before.
+            spare: calls of one token to leave over for each of them, and each one bought before.
             bought: samples bought before.
         """
         limits, bound = self.budget, self._bound
         if limits.samples is not None:
-            count = min(count, limits.samples - bound.calls)
+            calls = limits.samples - bound.calls - spare * bought
+            count = min(count, max(calls // (1 + spare), 1))
         if limits.seconds is not None or limits.flops is not None:
             count = min(count, batch)
         if limits.tokens is not None:
@@ -98,5 +99,5 @@ class Ledger:
         digest = str(getattr(model, "digest", ""))
         if (name, digest) not in self._labels:
             taken = name in self._labels.values()
-            self._labels[name, digest] = f"{name} ({digest[:8]})" if taken else name
+            self._labels[name, digest] = f"{name} ({digest})" if taken else name
         return self._labels[name, digest]

@@ -40,7 +40,7 @@ def find(group: Group, name: str) -> Any:
     [entry] = found.values()
     try:
         return entry.load()
-    except Exception as error:  # whatever the package does while it is imported
+    except (Exception, SystemExit) as error:  # whatever the package does while it is imported
         reason = f"{type(error).__name__}: {error}"
         raise ItslabError(
             f"{name!r} of the package {_package(entry)} cannot be imported from {entry.value} "

@@ -81,6 +81,7 @@ class Gate:
     def __init__(self, open: bool = True) -> None:
         self._passes = math.inf if open else 0.0
         self._waiting = False
+        self._for_good = False
         self._changed = threading.Condition()
 
     @property
@@ -91,9 +92,14 @@ class Gate:
     def let(self, passes: float) -> None:
         """Let it through this many times from now on: ``math.inf`` opens the gate, 0 shuts it."""
         with self._changed:
-            self._passes = passes
-            self._waiting = self._waiting and passes == 0
+            self._passes = math.inf if self._for_good else passes
+            self._waiting = self._waiting and self._passes == 0
             self._changed.notify_all()
+
+    def open(self) -> None:
+        """Let it through from now on, whatever is said later: nothing is to wait any more."""
+        self._for_good = True
+        self.let(math.inf)
 
     def enter(self) -> None:
         """Pass, in the run's thread; waits while the gate is shut."""
@@ -132,6 +138,7 @@ class Run:
         rng: the only randomness a strategy may use.
         prompt: what the strategy was asked, before it said anything to it; None until then.
         stopped_by: what ended the run early; see ``Result``.
+        drawn: the nodes that it bought, in their order: a fork in the same tree has others.
         stepwise: whether samples are steps, so that only the model itself can end a chain.
         unscored: why verdicts are missing, if any are -> how many.
     """
@@ -155,12 +162,15 @@ class Run:
         self.tree: Tree
         self.opening: Node | None
         self.tree, self.opening = opening or (Tree(), None)
-        self._first = len(self.tree)
+        if self.opening is not None:
+            valid = "one of the tree that the run goes on in"
+            require(holds(self.tree, self.opening), "node", self.opening, valid)
         self.prompt: Prompt | None = None
         self.problem = problem
         self.gate = Gate()
         self.stopped_by: str | None = None
         self.stepwise = False
+        self.drawn: list[Node] = []
         self.unscored: Counter[str] = Counter()
         self.backend = backend
         self._best: Node | None = None
@@ -258,10 +268,11 @@ class Run:
         if not nodes:
             return []
         halt: Halt | None = None
-        self._bill = Cost()
+        outer, self._bill = self._bill, Cost()  # a verifier may score by itself
         try:
             verdicts = self.verdicts(verifier, _asked(nodes[0]), ends or nodes)
         except NotAVerifier:
+            self._bill = outer
             raise
         except Halt as reason:
             halt = reason
@@ -274,6 +285,7 @@ class Run:
             # What a verifier paid and did not share out as it was stands with its first verdict.
             costs = [self._bill] + [Cost()] * (len(verdicts) - 1)
             verdicts = [replace(v, cost=cost) for v, cost in zip(verdicts, costs, strict=True)]
+        self._bill = outer
         for node, verdict in zip(nodes, verdicts, strict=True):
             self.tree.judge(node, verdict)
             if math.isnan(verdict.score):
@@ -312,7 +324,7 @@ class Run:
         Args:
             requests: what to draw; a later one of the same text gets further samples.
             backend: who draws.
-            spare: tokens left over for each sample, for what will be asked next about it.
+            spare: calls of one token left over for each sample: what will be asked next about it.
 
         Returns:
             What came of each request, in their order. One that does not fit into the context, or
@@ -357,6 +369,8 @@ class Run:
             count, _ = self.ledger.affordable(wanted, 1, SCORED_AT_ONCE)
             rest = conversations[len(verdicts) :][: min(count, SCORED_AT_ONCE)]
             rated = model.score(rest)
+            valid = f"{len(rest)}, one for each conversation"
+            require(len(rated) == len(rest), "verdicts", len(rated), valid)
             self._charge(model, sum((verdict.cost for verdict in rated), Cost()))
             verdicts += rated
         if ended is not None and not verdicts:
@@ -409,7 +423,7 @@ class Run:
         """
         if self._best is not None and self.extract(self._best.turn_text) is not None:
             return self._best
-        drawn = (node for node in reversed(self.tree.nodes[self._first :]) if node.completion)
+        drawn = (node for node in reversed(self.drawn) if node.completion)
         answered = (node for node in drawn if self.extract(node.turn_text) is not None)
         return next(answered, self._best)
 
@@ -421,12 +435,12 @@ class Run:
     def stop(self) -> None:
         """End the run at once, from any thread; its best answer so far is its result."""
         self._stop.set()
-        self.gate.let(math.inf)
+        self.gate.open()
 
     # -- buying ------------------------------------------------------------------------------------
 
     def _ended(self, spare: int = 0) -> str | None:
-        """What forbids a further purchase, if ``spare`` tokens are to be left over."""
+        """What forbids a further purchase, if ``spare`` calls of a token are to be left over."""
         return "stop" if self._stop.is_set() else self.ledger.exhausted(spare)
 
     def _buy(self, parents: list[Node], sampling: Sampling) -> list[Node]:
@@ -445,12 +459,17 @@ class Run:
             self.tree.finish(rows[i][j], completion)
 
         made = [node for row in rows for node in row]
+        self.drawn += made
         try:
-            self.backend.generate(requests, on_text=grow, on_sample=close, cancel=self._stop)
+            came = self.backend.generate(requests, grow, close, self._stop)
         except Exception:
             for node in made:
                 node.status = "failed" if node.status == "open" else node.status
             raise
+        for i, row in enumerate(came):  # a backend that hands over everything at the end
+            for j, completion in enumerate(row):
+                if rows[i][j].status == "open":
+                    close(i, j, completion)
         return made
 
     def _request(self, node: Node, sampling: Sampling, n: int) -> Request:
@@ -595,13 +614,29 @@ def _as_verdicts(verifier: Verifier, returned: object, count: int) -> list[Verdi
 def _as_verdict(returned: object) -> Verdict | None:
     if isinstance(returned, Verdict):
         scored = _as_verdict(returned.score) if not isinstance(returned.score, Verdict) else None
-        whole = scored and isinstance(returned.cost, Cost) and isinstance(returned.note, str)
+        whole = scored and isinstance(returned.note, str) and _is_cost(returned.cost)
         return replace(returned, score=scored.score) if scored and whole else None
     if isinstance(returned, bool | int | float | np.number | np.bool_) and not np.iscomplexobj(
         returned
     ):
         return Verdict(float(returned))
     return None
+
+
+def _is_cost(cost: object) -> bool:
+    """Whether something is a cost that can be added up: whole tokens, and nothing below 0."""
+    if not isinstance(cost, Cost):
+        return False
+    *counts, seconds, flops = astuple(cost)
+    whole = all(type(count) is int and count >= 0 for count in counts)
+    return whole and all(
+        type(value) in (int, float) and 0 <= value < math.inf for value in (seconds, flops)
+    )
+
+
+def holds(tree: Tree, node: Node) -> bool:
+    """Whether a node is one of this very tree."""
+    return 0 <= node.id < len(tree.nodes) and tree.nodes[node.id] is node
 
 
 def _equal(claimed: Cost, paid: Cost) -> bool:

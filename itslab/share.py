@@ -18,6 +18,8 @@ from itslab.backends import Bank, load
 from itslab.core import Backend, ItslabError, require
 from itslab.handle import RunHandle
 
+SECONDS = 3.0
+"""Of a test, by default: outcomes within them are kept without saying so."""
 MODES = ("replay", "live", "record")
 RECORDED = (
     "Only what the notebooks ask with their own parameters (seed=0, difficulty=1.0), or with fewer "
@@ -132,9 +134,10 @@ def _remembered(bank: Bank) -> sandbox.Examine:
     """The sandbox, with what came of each program's tests kept in a bank."""
 
     def examine(
-        code: str, function: str, tests: Sequence[str], *, setup: str = "", seconds: float = 3.0
+        code: str, function: str, tests: Sequence[str], *, setup: str = "", seconds: float = SECONDS
     ) -> sandbox.Outcomes:
-        asked = json.dumps([sandbox.RULES, code, function, list(tests), setup])
+        allowed = [] if seconds == SECONDS else [seconds]
+        asked = json.dumps([sandbox.RULES, code, function, list(tests), setup, *allowed])
 
         def run() -> tuple[str, bool]:
             fresh = sandbox.examine(code, function, tests, setup=setup, seconds=seconds)

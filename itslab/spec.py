@@ -228,7 +228,6 @@ class _Walk:
         if hasattr(part, "__wrapped__"):  # by functools.cache, which has no source
             self.visit(part.__wrapped__)
 
-
     def _visit_state(self, part: Any, kind: type) -> None:
         """Describe what an object holds, whatever its repr tells of that."""
         if not (_packaged(kind) or _installed(kind)):

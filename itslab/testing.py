@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import accumulate
 from threading import Event
 
@@ -40,8 +40,8 @@ class ScriptedModel:
     """A backend whose samples are written down in advance, or follow a rule.
 
     A reply ends at a stop string, and after ``max_tokens`` words, as a model's would; every word is
-    a token. A rule may also return a whole ``Completion``, which stays as it is. A subclass may
-    override ``draw`` instead.
+    a token. A rule may also return a whole ``Completion``, which stays as it is but for its index.
+    A subclass may override ``draw`` instead.
 
     Args:
         replies: the replies, one after the other, whatever is asked; or a function of the request
@@ -71,7 +71,9 @@ class ScriptedModel:
             BackendError: there are no replies left.
         """
         reply = self._next() if not callable(self.replies) else self.replies(request, index)
-        return _completion(reply, request.sampling, index) if isinstance(reply, str) else reply
+        if isinstance(reply, str):
+            return _completion(reply, request.sampling, index)
+        return reply if reply.index == index else replace(reply, index=index)
 
     def _next(self) -> Reply:
         assert not callable(self.replies)

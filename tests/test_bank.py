@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import lzma
+import math
 import os
 import random
 import shutil
@@ -16,6 +17,7 @@ import threading
 from dataclasses import fields, replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -34,6 +36,7 @@ from itslab.core import (
     Shape,
     Signals,
 )
+from itslab.testing import ScriptedModel
 
 ASK = Request((Message("user", "2 + 2?"),), seed=3)
 SHAPE = Shape(matrices=1000, head=100, attention=10)
@@ -470,6 +473,53 @@ def test_a_packed_bank_is_replayed_where_there_can_be_no_cache(abroad):
         assert said == f"{[sample.text for sample in row]} made True"
         assert "is packed" in refused
         assert list(Path(scratch).iterdir()) == []  # nothing is left there
+
+
+# -- what cannot be kept ------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        Completion("\ud800"),
+        Completion("a", tokens=(2**40,), offsets=(1,)),
+        Completion("a", logprobs=(-1e39,)),
+        Completion("a", cost=Cost(seconds=math.nan)),
+    ],
+    ids=("surrogate", "token", "logprob", "seconds"),
+)
+def test_a_sample_that_cannot_be_stored_is_refused_and_the_bank_stays_whole(bank, odd):
+    model = ScriptedModel(replies=lambda request, index: odd)
+    with pytest.raises(BackendError, match="cannot be kept"):
+        bank.record(model).generate([ASK])
+    assert bank.samples == 0
+
+
+def test_numbers_of_numpy_are_stored_as_numbers(bank):
+    paid = Completion("a", cost=Cost(decoded=np.int64(7), seconds=np.float64(0.5)))
+    model = ScriptedModel(replies=lambda request, index: paid)
+    [[kept]] = bank.record(model).generate([ASK])
+    assert (kept.cost.decoded, kept.cost.seconds) == (7, 0.5)
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        "DELETE FROM bank",
+        "UPDATE sources SET shape = '[1, 2, 3, 4]'",
+        "UPDATE sources SET shape = 'x'",
+        "UPDATE samples SET finish = 'blah'",
+        "UPDATE samples SET text = x'ff'",
+    ],
+)
+def test_damage_is_said_in_one_line(tmp_path, damage):
+    path = tmp_path / "bank.sqlite"
+    with Bank(path) as bank:
+        bank.record(Parrot()).generate([ASK])
+    with sqlite3.connect(path) as db:
+        db.execute(damage)
+    with pytest.raises(BackendError):
+        Bank(path).replay().generate([ASK])
 
 
 # -- packed ----------------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ def test_models_of_one_name_are_told_apart_by_their_digests() -> None:
     ledger.charge(SMALL, Cost(decoded=1))
     ledger.charge(SimpleNamespace(name="small", digest="c" * 64), Cost(decoded=2))
     ledger.charge(SMALL, Cost(decoded=4))
-    assert ledger.by_model == {"small": Cost(decoded=5), "small (cccccccc)": Cost(decoded=2)}
+    assert ledger.by_model == {"small": Cost(decoded=5), f"small ({'c' * 64})": Cost(decoded=2)}
 
 
 def test_what_is_read_does_not_change_with_later_purchases() -> None:
@@ -67,12 +67,12 @@ def test_what_is_spared_for_a_sample_is_spared_for_those_before_too() -> None:
 
 
 def test_a_limit_is_exhausted_when_it_is_reached_or_nothing_can_be_spared() -> None:
-    ledger = Ledger(Budget(tokens=100, samples=5))
+    ledger = Ledger(Budget(tokens=100, samples=50))
     ledger.charge(SMALL, Cost(decoded=79, calls=1))
     assert ledger.exhausted() is None
     assert ledger.exhausted(spare=20) is None
     assert ledger.exhausted(spare=21) == "tokens"
-    ledger.charge(SMALL, Cost(calls=4))
+    ledger.charge(SMALL, Cost(calls=49))
     assert ledger.exhausted() == "samples"
 
 
@@ -96,3 +96,19 @@ def test_a_verifier_that_computes_for_itself_stands_under_its_own_name() -> None
     ledger.charge(Tests(), Cost(seconds=1.0))
     ledger.charge(by_hand, Cost(seconds=2.0))
     assert ledger.by_model == {"Tests": Cost(seconds=1.0), "by_hand": Cost(seconds=2.0)}
+
+
+def test_digests_that_begin_alike_are_two_models() -> None:
+    ledger = Ledger()
+    for digest, tokens in (("weights-a", 1), ("weights-b", 2), ("weights-c", 4)):
+        ledger.charge(SimpleNamespace(name="m", digest=digest), Cost(decoded=tokens))
+    assert [cost.decoded for cost in ledger.by_model.values()] == [1, 2, 4]
+
+
+def test_calls_that_follow_are_left_over_of_samples_too() -> None:
+    ledger = Ledger(Budget(samples=8))
+    assert ledger.affordable(8, 10, 8, spare=1) == (4, 10)
+    assert ledger.affordable(8, 10, 8, spare=1, bought=3) == (2, 10)
+    ledger.charge(SMALL, Cost(calls=7))
+    assert ledger.exhausted(1) == "samples"
+    assert ledger.exhausted() is None

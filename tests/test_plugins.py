@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from itslab import strategies, tasks
-from itslab.core import ItslabError, OptionError
+from itslab.core import ItslabError, OptionError, TaskError
 from itslab.study.runner import solve_all
 from itslab.testing import ScriptedModel
 
@@ -37,6 +37,14 @@ def rows(n, seed):
     return []
 
 
+def one(n):
+    return []
+
+
+def loose(n, seed, **more):
+    return twice(n, seed, **more)
+
+
 nothing = 7
 """
 REGISTERED = """
@@ -46,6 +54,9 @@ broken = more_methods:absent
 rows = more_methods:rows
 constant = more_methods:nothing
 gsm8k = more_methods:twice
+one = more_methods:one
+loose = more_methods:loose
+leaves = leaving:all
 
 [itslab.strategies]
 Again = more_methods:Again
@@ -128,3 +139,15 @@ def test_two_packages_of_one_name_are_refused(installed: Path) -> None:
 def test_an_option_that_the_loader_lacks_is_refused(installed: Path) -> None:
     with pytest.raises(OptionError, match="option='to' is not valid: option must be by"):
         tasks.load("twice", n=1, to=5)
+
+
+def test_a_package_that_leaves_while_it_is_imported_is_an_error(installed: Path) -> None:
+    (installed / "leaving.py").write_text("raise SystemExit")
+    with pytest.raises(ItslabError, match="SystemExit"):
+        tasks.load("leaves", n=1)
+
+
+def test_a_loader_is_called_with_n_and_seed_and_its_own_options(installed: Path) -> None:
+    with pytest.raises(TaskError, match=r"load\(n, seed\)"):
+        tasks.load("one", n=1)
+    assert tasks.load("loose", n=1, by=3).problems[0].prompt == "What is 3 times 0?"

@@ -34,7 +34,7 @@ from itslab.study.runner import solve_all
 from itslab.study.samples import Samples
 from itslab.tasks import Task
 from itslab.testing import ScriptedModel
-from itslab.verifiers import ByProblem, Calibrated, Critic, Judge
+from itslab.verifiers import ByProblem, Calibrated, Critic, Judge, Reward
 
 SHORT = Sampling(temperature=1, max_tokens=8)
 
@@ -556,3 +556,139 @@ def test_a_verdict_of_numpys_numbers_is_one_of_ours() -> None:
 def test_a_strategy_that_returns_no_node_is_told_so() -> None:
     with pytest.raises(OptionError, match="a strategy that returns a node of the run, or None"):
         solve("3 + 4?", lambda run, prompt: "7", Ten())
+
+
+# -- what a user's part may do wrong ---------------------------------------------------------------
+
+
+def seven(count: int = 99) -> ScriptedModel:
+    return ScriptedModel(replies=["\\boxed{7}"] * count)
+
+
+def paced(run: Run, prompt: Prompt) -> Node:
+    """Draw a sample in each of some iterations."""
+    node = None
+    for _ in range(50):
+        [node] = run.extend(run.reply(None, prompt))
+        run.checkpoint(node)
+    assert node is not None
+    return node
+
+
+def test_pausing_after_a_stop_does_not_hold_it_up() -> None:
+    handle = start("?", paced, seven(), paused=True)
+    handle.stop()
+    handle.pause()
+    assert handle.result(10).stopped_by == "stop"
+
+
+def test_a_run_and_its_fork_have_their_own_nodes() -> None:
+    handle = start("?", paced, ScriptedModel(replies=["none yet"] * 50), paused=True)
+    next(handle)
+    node = handle.run.drawn[0]
+    forked = handle.fork(node, SelfConsistency(2), budget=Budget(samples=2))
+    forked.run.backend = seven()
+    forked.result(10)
+    handle.stop()
+    result = handle.result(10)
+    assert result.answer is None
+    assert result.node in handle.run.drawn
+    nothing = handle.fork(node, SelfConsistency(1))
+    nothing.stop()
+    assert nothing.result(10).node is None
+
+
+def test_forks_draw_other_samples_than_each_other() -> None:
+    handle = start("?", SelfConsistency(1), seven())
+    handle.result(10)
+    node = handle.run.drawn[0]
+    first, second = (handle.fork(node, SelfConsistency(1)) for _ in range(2))
+    third = first.fork(node, SelfConsistency(1))
+    seeds = [handle.run.seed, *(fork.run.seed for fork in (first, second, third))]
+    assert len(set(seeds)) == 4
+
+
+def test_a_node_of_another_tree_is_refused() -> None:
+    other = start("?", SelfConsistency(1), seven())
+    other.result(10)
+    with pytest.raises(OptionError, match="returns a node of the run"):
+        solve("?", lambda run, prompt: other.run.drawn[0], seven())
+    with pytest.raises(OptionError, match=r"node=.*one of the tree"):
+        start("?", SelfConsistency(1), seven()).fork(other.run.drawn[0], SelfConsistency(1))
+
+
+@pytest.mark.parametrize("said", [7, np.int64(7), b"7", ["7"]])
+def test_an_answer_is_text_or_none(said: object) -> None:
+    with pytest.raises(OptionError, match=r"extract=.*text or None"):
+        solve("?", lambda r, p: r.extend(r.reply(None, p))[0], seven(), extract=lambda text: said)  # type: ignore[arg-type,return-value]
+
+
+@pytest.mark.parametrize(
+    "cost",
+    [
+        Cost(decoded=np.int64(2)),  # type: ignore[arg-type]
+        Cost(decoded=-1),
+        Cost(decoded=2.5),  # type: ignore[arg-type]
+        Cost(seconds=math.nan),
+        Cost(flops=math.inf),
+    ],
+)
+def test_a_verdict_costs_whole_tokens_and_finite_numbers(cost: Cost) -> None:
+    with pytest.raises(OptionError, match="one number or Verdict for each node"):
+        solve("?", BestOfN(lambda p, nodes: [Verdict(1.0, cost)] * len(nodes), n=2), seven())
+
+
+def test_an_events_cost_is_a_cost() -> None:
+    def logs(run: Run, prompt: Prompt) -> Node:
+        [node] = run.extend(run.reply(None, prompt))
+        run.tree.log("value", node, cost=0.5)
+        return node
+
+    with pytest.raises(OptionError, match=r"cost=0\.5"):
+        solve("?", logs, seven())
+
+
+def test_a_backend_that_hands_over_everything_at_the_end_is_paid_as_well() -> None:
+    class Late(ScriptedModel):
+        def generate(self, requests, on_text=None, on_sample=None, cancel=None):  # type: ignore[no-untyped-def]
+            return super().generate(requests)
+
+    result = solve("?", SelfConsistency(3), Late(replies=["\\boxed{7}"] * 3))
+    assert (result.answer, result.cost.calls) == ("7", 3)
+
+
+def test_a_scorer_that_returns_too_few_is_told_so() -> None:
+    class Few:
+        name = digest = "few"
+
+        def score(self, conversations: Sequence[object]) -> list[Verdict]:
+            return [Verdict(1.0)] * (len(conversations) - 1)
+
+    result = solve("?", BestOfN(Reward(Few()), n=3), seven())  # type: ignore[arg-type]
+    assert "one for each conversation" in next(iter(result.unscored))
+
+
+def test_a_score_within_a_score_is_counted_once() -> None:
+    judge = Judge(ScriptedModel(replies=["Yes"] * 99, name="judge"))
+
+    def nested(run: Run, prompt: Prompt, nodes: Sequence[Node]) -> list[float]:
+        return run.score(nodes, judge)
+
+    result = solve("?", BestOfN(nested, n=3), seven())
+    paid = [event.data["cost"].calls for event in result.tree.events if "cost" in event.data]
+    assert sum(paid) == result.cost.calls == 6
+
+
+def test_a_budget_in_samples_is_shared_by_critiques_and_what_is_asked_after_them() -> None:
+    critic = Critic(ScriptedModel(replies=["It is right.", "Yes"] * 99, name="critic"))
+    result = solve("?", BestOfN(critic, n=4), seven(), budget=Budget(samples=8))
+    assert result.cost.calls == 8
+    assert result.costs["critic"].calls == 4  # two critiques and two opinions
+
+
+@pytest.mark.parametrize("bad", [{"task": "gsm8k"}, {"strategies": []}, {"archive": "bank.sqlite"}])
+def test_what_solve_all_is_given_is_checked(bad: dict[str, object]) -> None:
+    task = Task("t", (Problem("0", "?", "7"),))
+    given = {"task": task, "strategies": {"s": SelfConsistency(1)}, "backend": seven()} | bad
+    with pytest.raises(OptionError, match=next(iter(bad))):
+        solve_all(**given)  # type: ignore[arg-type]

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from itslab.backends.scheduler import Entry, Scheduler, Service
+from itslab.backends.scheduler import PATIENCE, Entry, Scheduler, Service
 from itslab.core import OptionError
 
 
@@ -340,3 +340,15 @@ def test_it_needs_neither_numpy_nor_llama_cpp() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, check=True
     )
     assert not {"numpy", "llama_cpp", "sqlite3"} & set(loaded.stdout.split())
+
+
+def test_a_new_prompt_is_not_overtaken_for_ever() -> None:
+    scheduler: Scheduler[Job] = Scheduler(1, cached=lambda job: job.cached)
+    scheduler.submit([Job("n")])
+    gone = ""
+    for _ in range(3 * PATIENCE):  # a search goes on as soon as it is served
+        scheduler.submit([Job("c", cached=9)])
+        for job in scheduler.admit(0.0):
+            gone += job.name
+            scheduler.remove(job)
+    assert gone.index("n") == PATIENCE

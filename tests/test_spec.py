@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import importlib
 import os
+import random
+import re
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from types import ModuleType
+from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from itslab.core import Node, OptionError, Problem, Prompt
@@ -20,7 +25,7 @@ from itslab.spec import spec
 from itslab.strategies import MCTS, BeamSearch, BestOfN
 from itslab.tasks import Task
 from itslab.testing import ScriptedModel
-from itslab.verifiers import ByProblem, Checker, Confidence
+from itslab.verifiers import ByProblem, Checker, Confidence, Judge, Tests
 
 
 def test_a_spec_has_a_name_options_and_a_digest() -> None:
@@ -230,3 +235,134 @@ def test_a_users_part_counts_where_ours_hide_it() -> None:
         return BestOfN(Checker(lambda facts, answer: True, {}, extract))
 
     assert spec(checker(lambda text: text)).text != spec(checker(lambda text: text[1:])).text
+
+
+# -- what users write ------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Several:
+    """A plain dataclass, as notebook 06 writes one."""
+
+    n: int = 2
+    hidden: object = field(default=None, repr=False)
+
+    def __call__(self, run: Run, prompt: Prompt) -> Node:
+        return run.extend(run.reply(None, prompt), n=self.n)[0]
+
+
+def test_a_dataclass_of_a_user_is_known_by_its_options_and_its_source() -> None:
+    assert spec(Several()).digest == spec(Several()).digest
+    digests = {spec(one).digest for one in (Several(), Several(3), Several(hidden=1))}
+    assert len(digests) == 3
+
+
+def test_models_of_one_name_and_other_weights_make_other_verifiers() -> None:
+    q4, q8 = (Judge(ScriptedModel(name="m", digest=digest)) for digest in ("q4", "q8"))
+    assert spec(BestOfN(q4)).digest != spec(BestOfN(q8)).digest
+
+
+class Slotted:
+    __slots__ = ("value",)
+
+    def __init__(self, value: object) -> None:
+        self.value = value
+
+
+class Scores:
+    """No model, although it scores."""
+
+    def __init__(self, weight: float) -> None:
+        self.weight = weight
+
+    def score(self, x: float) -> float:
+        return x * self.weight
+
+    def __repr__(self) -> str:
+        return "Scores()"
+
+
+class Pair(NamedTuple):
+    a: int
+    b: int
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (Slotted(1), Slotted(2)),
+        (Scores(1), Scores(2)),
+        (re.compile("a").search, re.compile("b").search),
+        (re.compile("a" * 250 + "b"), re.compile("a" * 250 + "c")),
+        ({"a": 1}.get, {"a": 2}.get),
+        (random.Random(1), random.Random(2)),
+        (pd.DataFrame({"x": range(500)}), pd.DataFrame({"x": [*range(499), 7]})),
+        (({"a", "b"}, set()), ({"a"}, {"b"})),
+        (Pair(1, 2), (1, 2)),
+        (Tests("f", ("assert f(1) == 1",), str), Tests("f", ("assert f(1) == 2",), str)),
+        (Checker(len, {"t": 1}), Checker(len, {"t": 2})),  # type: ignore[arg-type]
+    ],
+    ids=lambda part: type(part).__name__,
+)
+def test_what_a_function_holds_is_part_of_it(one: object, other: object) -> None:
+    def holding(held: object) -> Callable[..., object]:
+        return lambda prompt, nodes: [held for _ in nodes]
+
+    assert spec(holding(one)).digest == spec(holding(one)).digest
+    assert spec(holding(one)).digest != spec(holding(other)).digest
+
+
+SETS = """
+from dataclasses import dataclass
+from functools import partial
+from itslab.spec import spec
+from itslab.tasks import load
+
+@dataclass(frozen=True)
+class Words:
+    words: frozenset = frozenset({"alpha", "beta", "gamma", "delta"})
+
+def count(prompt, nodes, words): return [0 for _ in nodes]
+
+print(spec(Words()).digest, spec(partial(count, words=frozenset("abcdef"))).digest)
+print(spec(load("humaneval", n=5).extract).digest)
+"""
+
+
+def test_sets_are_the_same_in_every_process(tmp_path: Path) -> None:
+    file = tmp_path / "sets.py"
+    file.write_text(SETS)
+    told = {
+        subprocess.run(
+            [sys.executable, str(file)],
+            env=os.environ | {"PYTHONHASHSEED": str(seed)},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in (1, 2, 3)
+    }
+    assert len(told) == 1
+
+
+def test_modules_are_followed_to_what_is_used_of_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    digests = set()
+    for number in (1, 2):
+        name = f"followed{number}"
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "__init__.py").write_text("")
+        (tmp_path / name / "inner.py").write_text(f"def weigh(x):\n    return x * {number}\n")
+        (tmp_path / name / "outer.py").write_text(
+            f"import {name}.inner\n"
+            f"def deep(prompt, nodes):\n    return [{name}.inner.weigh(1) for _ in nodes]\n"
+            "def late(prompt, nodes):\n"
+            f"    from {name}.inner import weigh\n    return [weigh(1) for _ in nodes]\n"
+        )
+        outer = importlib.import_module(f"{name}.outer")
+        text = [spec(part).source.replace(name, "followed") for part in (outer.deep, outer.late)]
+        digests |= {tuple(line for line in said.splitlines() if "weigh" in line) for said in text}
+    assert len(digests) == 2  # one for each number, however it is reached
+    assert () not in digests

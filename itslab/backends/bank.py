@@ -17,6 +17,7 @@ import atexit
 import hashlib
 import json
 import lzma
+import math
 import os
 import shutil
 import sqlite3
@@ -30,13 +31,14 @@ from dataclasses import asdict, astuple, dataclass, field, replace
 from functools import cache
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from itslab.core import (
     Backend,
     BackendError,
     Completion,
     Cost,
+    Finish,
     MissingSample,
     OnSample,
     OnText,
@@ -170,7 +172,7 @@ class Bank:
             self._db = _opened(file, self.packed, self.fixed)
             if not self._db.execute("SELECT 1 FROM sqlite_master WHERE name = 'bank'").fetchone():
                 raise BackendError(f"{path} is an SQLite file but no sample bank: name another")
-            (schema,) = self._db.execute("SELECT schema FROM bank").fetchone()
+            (schema,) = self._db.execute("SELECT schema FROM bank").fetchone() or (None,)
             if schema == SCHEMA - 1 and not self.fixed:
                 schema = _upgraded(self._db)
         if schema != SCHEMA:
@@ -204,10 +206,15 @@ class Bank:
             "SELECT digest, name, width, build, count(samples.id), shape FROM sources "
             "JOIN samples ON samples.source = sources.id GROUP BY sources.id ORDER BY sources.id"
         )
-        return [
-            Source(digest, name, batch_size, build, samples, _shape(shape))
-            for digest, name, batch_size, build, samples, shape in rows
-        ]
+        try:
+            return [
+                Source(digest, name, batch_size, build, samples, _shape(shape))
+                for digest, name, batch_size, build, samples, shape in rows
+            ]
+        except (TypeError, ValueError) as error:
+            raise BackendError(
+                f"the sample bank {self.path} is damaged: a shape cannot be read ({error})"
+            ) from error
 
     def record(self, model: Backend) -> Banked:
         """Stand before a model: serve what the bank holds, buy what it lacks and keep it."""
@@ -335,6 +342,17 @@ class Bank:
 
     def keep(self, source: int, model: str, request: Request, sample: Completion) -> Completion:
         """Store a finished sample and return it as every later lookup will."""
+        try:
+            self._store(source, model, request, sample)
+        except (UnicodeEncodeError, struct.error, OverflowError, TypeError, ValueError) as error:
+            raise BackendError(
+                f"sample {sample.index} of {model} cannot be kept in {self.path}: {error}"
+            ) from error
+        kept = self._find(request_digest(model, request), sample.index, request.sampling)
+        assert kept is not None  # a row always serves the request it was drawn for
+        return kept
+
+    def _store(self, source: int, model: str, request: Request, sample: Completion) -> None:
         place, sampling = request_digest(model, request), request.sampling
         arrays = (
             _blob(sample.tokens, "i"),
@@ -346,12 +364,12 @@ class Bank:
             _blob(sample.signals.state, "e"),
             _blob(sample.choices, "f"),
         )
-        *paid, _ = astuple(sample.cost)
+        *counts, seconds, _ = astuple(sample.cost)
+        require(0 <= seconds < math.inf, "seconds", seconds, "a number ≥ 0")
+        paid = [*map(int, counts), float(seconds)]
+        sample.text.encode()  # half a surrogate pair cannot be stored
         row = (place, sample.index, sampling.max_tokens, sampling.signals, sample.text, *arrays)
         self._query(STORE, (*row, sample.finish, *paid, source, time.time()))
-        kept = self._find(place, sample.index, sampling)
-        assert kept is not None  # a row always serves the request it was drawn for
-        return kept
 
     def _find(self, place: bytes, index: int, sampling: Sampling) -> Completion | None:
         wanted = sampling.max_tokens
@@ -364,6 +382,8 @@ class Bank:
         for text, finish, tokens, logprobs, offsets, choices, *rest in self._query(LOOKUP, values):
             *paid, stored = rest[4:]
             try:
+                require(finish in get_args(Finish), "finish", finish, "an ending")
+                require(isinstance(text, str), "text", text, "text")
                 shape, cost = _shape(stored), Cost(*paid)
                 return Completion(
                     text=text,

@@ -18,7 +18,7 @@ in, so that a simulation of serving can ask what the engine asks.
 from __future__ import annotations
 
 import math
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import chain
@@ -27,6 +27,10 @@ from typing import Generic, TypeVar
 from itslab.options import Limit, Options, Positive
 
 PREFILL_ROWS = 128  # prompt tokens a step: as fast as any larger chunk, and short enough to cancel
+
+
+PATIENCE = 64
+"""Continuations of cached text that may go before a new prompt of the same service."""
 
 
 @dataclass(frozen=True)
@@ -69,6 +73,7 @@ class Entry:
     Attributes:
         evaluated: tokens of it that the model's memory holds.
         drawn: tokens drawn so far.
+        ahead: whether it went to the front, since most of it is cached.
     """
 
     prompt_length: int
@@ -79,6 +84,7 @@ class Entry:
     signals: bool = False
     evaluated: int = field(default=0, init=False)
     drawn: int = field(default=0, init=False)
+    ahead: bool = field(default=False, init=False)
 
     @property
     def length(self) -> int:
@@ -135,6 +141,7 @@ class Scheduler(Generic[E]):
         self.running: list[E] = []
         self._cached, self._shared = cached, shared
         self._queues: dict[Service, deque[E]] = {}  # none of them is empty
+        self._overtaken: Counter[Service] = Counter()  # how often, since a new prompt was admitted
         self._rows: defaultdict[str, float] = defaultdict(float)  # had by a caller, ÷ its weight
         self._prompts_next = False
 
@@ -144,16 +151,27 @@ class Scheduler(Generic[E]):
         return [*chain.from_iterable(self._queues.values())]
 
     def submit(self, entries: Iterable[E]) -> None:
-        """Queue sequences; those that continue cached text go to the front."""
+        """Queue sequences; those that continue cached text go to the front.
+
+        So that new prompts have their turn as well, only so many in a row (``PATIENCE``) go before
+        those of the same service that wait.
+        """
         entries = list(entries)
         self._level({entry.service.caller for entry in entries})
-        known = [2 * self._cached(entry) > entry.length for entry in entries]
-        for entry, is_known in zip(entries, known, strict=True):
-            if not is_known:
+        for entry in entries:
+            entry.ahead = 2 * self._cached(entry) > entry.length and self._may_overtake(entry)
+        for entry in entries:
+            if not entry.ahead:
                 self._queue(entry).append(entry)
-        for entry, is_known in reversed([*zip(entries, known, strict=True)]):
-            if is_known:
+        for entry in reversed(entries):
+            if entry.ahead:
                 self._queue(entry).appendleft(entry)
+
+    def _may_overtake(self, entry: E) -> bool:
+        queue = self._queues.get(entry.service)
+        if queue and not queue[-1].ahead:
+            self._overtaken[entry.service] += 1
+        return self._overtaken[entry.service] <= PATIENCE
 
     def _level(self, callers: set[str]) -> None:
         """Let newcomers begin at the least rows of those present: idle time gives no claim."""
@@ -255,6 +273,8 @@ class Scheduler(Generic[E]):
     def _remove_waiting(self, entry: E) -> None:
         queue = self._queues[entry.service]
         queue.remove(entry)
+        if not entry.ahead:
+            del self._overtaken[entry.service]
         if not queue:
             del self._queues[entry.service]
 

@@ -112,11 +112,11 @@ class ExtendedThinking(Options):
         require(bool(self.final.strip()), "final", self.final, "text that is not blank")
 
     def __call__(self, run: Run, prompt: Prompt) -> Node:
-        began = len(run.tree)
+        began = len(run.drawn)
         try:
             return self._answer(run, pose(run, prompt, self.instruction))
         except PromptTooLong:
-            if not any(node.completion for node in run.tree.nodes[began:]):
+            if not any(node.completion for node in run.drawn[began:]):
                 raise
             raise Halt("context") from None
 

@@ -56,10 +56,10 @@ class StepSearch(Options):
         candidates: Candidates = [root], None
         ended: list[Node] = []
         reason, run.stepwise, run.ledger.reserve = None, True, self.rest.max_tokens
-        seen = len(run.tree)
+        seen = len(run.drawn)
         try:
             for candidates in self.iterate(run, root):
-                drawn, seen = run.tree.nodes[seen:], len(run.tree)
+                drawn, seen = run.drawn[seen:], len(run.drawn)
                 ended += [node for node in drawn if finished(run, node)]
                 run.ledger.reserve = 0 if self._settled(candidates, ended) else self.rest.max_tokens
                 run.checkpoint(self._choose(run, candidates, ended))
@@ -71,7 +71,7 @@ class StepSearch(Options):
             if candidates == ([root], None):
                 raise
             reason = "context"
-        ended += [node for node in run.tree.nodes[seen:] if finished(run, node)]
+        ended += [node for node in run.drawn[seen:] if finished(run, node)]
         if not self._settled(candidates, ended):
             ended += self._finish(run, candidates[0], several=reason is not None)
         node = self._choose(run, candidates, ended)

@@ -25,6 +25,7 @@ from itslab.core import (
     Result,
     Shape,
     Tree,
+    require,
 )
 from itslab.run import Strategy
 from itslab.spec import spec
@@ -54,7 +55,7 @@ def find(runs: Runs, key: str, problem: Problem) -> Result | None:
         return None
     try:
         return _restored(json.loads(text), problem)
-    except (LookupError, TypeError, ValueError) as error:
+    except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise ItslabError(
             f"run {key} in {runs!r} is damaged ({type(error).__name__}: {error}): delete it there, "
             "and draw it again"
@@ -183,6 +184,8 @@ def _number(value: Any) -> Any:
 
 def _restored(run: dict[str, Any], problem: Problem) -> Result:
     tree = Tree()
+    ends = run["node"] is None or 0 <= run["node"] < len(run["texts"])
+    require(ends, "node", run["node"], "one of its nodes")
     tree.events = [decode(row) for row in run["events"]]
     drawn = {event.node for event in tree.events if event.kind == "done"}
     shape = Shape(*run["shape"]) if "shape" in run else None

@@ -8,19 +8,21 @@ from collections.abc import Iterator, Mapping
 
 from itslab.core import Backend, BackendError, Budget, PromptTooLong, Result
 from itslab.handle import RunHandle, start
+from itslab.options import Whole, checked
 from itslab.run import Strategy
 from itslab.study import record
 from itslab.study.progress import Progress
 from itslab.tasks import Task
 
 
+@checked
 def solve_all(
     task: Task,
     strategies: Mapping[str, Strategy],
     backend: Backend,
     *,
     budget: Budget = Budget(),
-    seed: int = 0,
+    seed: Whole = 0,
     archive: record.Runs | None = None,
     progress: bool = True,
 ) -> dict[str, list[Result]]:

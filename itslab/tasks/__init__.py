@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, cast
 
@@ -58,13 +58,30 @@ def load(name: Text, n: Count | None = None, seed: Whole | None = 0, **options: 
         found = partial(reasoning_gym, name.removeprefix(PREFIX))
         return found(n=n, seed=seed)  # type: ignore[arg-type]  # it refuses None
     loader = partial(from_file, path=name) if name.endswith(SUFFIXES) else _loader(name)
-    valid = sorted(set(inspect.signature(loader).parameters) - {"n", "seed", "path", "name"})
-    for option in options:
-        require(option in valid, "option", option, " or ".join(valid) or "left out: there are none")
+    _check_options(name, loader, options)
     task = loader(n, seed, **options)
     if not isinstance(task, Task):
         raise TaskError(f"the loader of {name!r} returned {type(task).__name__}, not a Task")
     return task
+
+
+def _check_options(name: str, loader: Callable[..., Task], options: Mapping[str, Any]) -> None:
+    """Refuse an option that a loader does not have, and a loader that takes no n and seed."""
+    try:
+        parameters = inspect.signature(loader).parameters.values()
+        inspect.signature(loader).bind(None, None, **options)
+        fits = True
+    except ValueError as error:  # of some written in C nobody knows
+        raise TaskError(f"the loader of {name!r} cannot be called: {error}") from error
+    except TypeError:
+        fits = False
+    kinds = {p.name: p.kind for p in parameters if p.name not in ("n", "seed", "path", "name")}
+    if inspect.Parameter.VAR_KEYWORD not in kinds.values():
+        valid = " or ".join(sorted(kinds)) or "left out: there are none"
+        for option in options:
+            require(option in kinds, "option", option, valid)
+    if not fits:
+        raise TaskError(f"the loader of {name!r} takes no (n, seed): write it as load(n, seed)")
 
 
 def _loader(name: str) -> Callable[..., Task]:

@@ -6,7 +6,7 @@ import json
 import random
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from itslab.core import Problem, TaskError, require
 from itslab.tasks.task import Task
@@ -89,9 +89,13 @@ def _rows(path: Path) -> Iterator[tuple[int, Any]]:
     for number, line in enumerate(lines, start=1):
         if line.strip():
             try:
-                yield number, json.loads(line)
+                yield number, json.loads(line, parse_constant=_no_number)
             except (ValueError, RecursionError) as error:
                 raise TaskError(f"{path}, line {number}: {error}; {_EXPECTED}") from error
+
+
+def _no_number(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number")
 
 
 def _parquet(path: Path) -> Sequence[Mapping[Any, Any]]:
