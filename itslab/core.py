@@ -725,7 +725,7 @@ class Account(Protocol):
 
 
 class Verifier(Protocol):
-    """Scores nodes; its repr is its name in plots.
+    """Scores nodes; its repr is its name in messages and identities.
 
     A function or an object that is called as ``(prompt, nodes)``. One that draws, or that asks one
     that draws, is called as ``(run, prompt, nodes)`` instead and buys all through the run (a

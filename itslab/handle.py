@@ -137,6 +137,7 @@ def solve(
     extract: Extractor = answers.extract,
     key: Key = answers.canonical,
     seed: Whole = 0,
+    problem: Text | None = None,
 ) -> Result:
     """Let a strategy answer a prompt.
 
@@ -148,8 +149,9 @@ def solve(
         extract: reads the answer from the model's turn.
         key: the form that equal answers share, for votes.
         seed: other seeds draw other samples.
+        problem: the id of the problem that is asked, for verifiers that know one from another.
     """
-    return _execute(Run(backend, extract, budget, seed, key), strategy, prompt)
+    return _execute(Run(backend, extract, budget, seed, key, None, problem), strategy, prompt)
 
 
 @checked
@@ -168,8 +170,7 @@ def start(
     """Begin to answer a prompt and return at once; see ``solve``.
 
     Args:
-        prompt, strategy, backend, budget, extract, key, seed: as of ``solve``.
-        problem: the id of the problem that is asked, for verifiers that know one from another.
+        prompt, strategy, backend, budget, extract, key, seed, problem: as of ``solve``.
         paused: wait before the first iteration; ``next`` takes them one by one.
     """
     run = Run(backend, extract, budget, seed, key, problem=problem)

@@ -48,7 +48,7 @@ from itslab.core import (
     require,
 )
 from itslab.ledger import Ledger
-from itslab.options import Whole, checked
+from itslab.options import Count, Whole, checked
 
 
 class Strategy(Protocol):
@@ -208,8 +208,9 @@ class Run:
         """Write into the model's own turn, as if it had said it."""
         return self.tree.add(node, "assistant", text)
 
+    @checked
     def extend(
-        self, nodes: Node | Sequence[Node], sampling: Sampling = Sampling(), n: int = 1
+        self, nodes: Node | Sequence[Node], sampling: Sampling = Sampling(), n: Count = 1
     ) -> list[Node]:
         """Buy ``n`` continuations of each node, all in one batch.
 
@@ -223,7 +224,6 @@ class Run:
         Raises:
             Halt: nothing could be bought, or the run was stopped.
         """
-        require(n >= 1, "n", n, "a whole number ≥ 1")
         parents = [nodes] if isinstance(nodes, Node) else list(nodes)
         wanted = [parent for parent in parents for _ in range(n)]
         made: list[Node] = []

@@ -121,8 +121,8 @@ class Recording:
             settings: the values of the sliders, for each run.
         """
         if self.mode == "record":
-            for started in [begin(*values) for values in settings]:
-                started.result()
+            for handle in [begin(*values) for values in settings]:
+                handle.result()
 
     def _bank(self, name: str) -> Bank:
         if self.mode == "record":

@@ -44,8 +44,10 @@ LONGEST = (
 )
 
 
-REAL = {"llm", "small_model", "llama_cpp_server", "sandbox"}
-"""Fixtures that start something real: a model, a server, a sandbox."""
+REAL = {"llm", "small_model", "llama_cpp_server", "sandbox", "page", "lab"}
+"""Fixtures that start something real: a model, a server, a sandbox, a browser."""
+MIXED = ("test_search.py", "test_tree.py")
+"""Of these long files, some tests are quick."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -54,7 +56,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: places.get(item.path.name, len(places)))
     for item in items:
         fixtures = set(getattr(item, "fixturenames", ()))
-        whole = item.path.name in LONGEST or item.path.suffix == ".ipynb"
+        name = item.path.name
+        whole = (name in LONGEST and name not in MIXED) or item.path.suffix == ".ipynb"
         if not (whole or fixtures & REAL or item.get_closest_marker("slow")):
             item.add_marker("quick")
 

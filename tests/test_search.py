@@ -783,6 +783,7 @@ def rivals(verifier: Verifier, words: int) -> dict[str, Strategy]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("early", [0.0, 0.1])
 def test_a_search_is_no_worse_than_the_best_of_as_many_samples(early: float) -> None:
     """By the exact verifier, at three budgets, on average over 24 words; and more never hurts."""

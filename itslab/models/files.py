@@ -95,7 +95,7 @@ def pull(
     if model.terms and not accept_licence:
         raise ModelError(
             f"{model.name} comes under the {model.licence}, {model.terms} : read them, then pull "
-            "it once with accept_licence=True"
+            f"it once with `itslab pull {model.name} --accept-licence` (accept_licence=True)"
         )
     with making(model.path, progress) as parts:
         if not _ready(model):  # another process may have pulled it meanwhile

@@ -10,6 +10,7 @@ import difflib
 import inspect
 from collections.abc import Callable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any, cast
 
 from itslab import plugins
@@ -36,7 +37,7 @@ LOADERS: dict[str, Callable[..., Task]] = {
 
 
 @checked
-def load(name: Text, n: Count | None = None, seed: Whole | None = 0, **options: Any) -> Task:
+def load(name: Text | Path, n: Count | None = None, seed: Whole | None = 0, **options: Any) -> Task:
     """Return a task by its name, or from a JSONL or parquet file by its path.
 
     Args:
@@ -53,6 +54,7 @@ def load(name: Text, n: Count | None = None, seed: Whole | None = 0, **options: 
             registers returns no task.
         OptionError: an option is unknown or out of range.
     """
+    name = str(name)
     if name.startswith(PREFIX):
         require(not options, "options", options, "left out for a data set of reasoning-gym")
         found = partial(reasoning_gym, name.removeprefix(PREFIX))

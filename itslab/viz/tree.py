@@ -279,9 +279,20 @@ class TreeView(Watcher, AnyWidget):  # type: ignore[misc]
         tree, node = (run, None) if isinstance(run, Tree) else (run.tree, run.node)
         with self._lock:
             self.handle, self.result = None, result
-            self._open(tree, answers.extract, answers.canonical).close(node)
+            self._open(tree, self._reader(result), answers.canonical).close(node)
             if result is not None:
                 self._end = ending(result.stopped_by, result.cost)
+
+    def _reader(self, result: Result | None) -> Extractor:
+        """What reads answers where the run itself is gone: its answer is what it read."""
+
+        def read(text: str) -> str | None:
+            whole = result is not None and result.node is not None
+            if whole and result is not None and result.node and text == result.node.turn_text:
+                return result.answer
+            return answers.extract(text)
+
+        return read
 
     def fork(self) -> None:
         """Go on from the node that was clicked last; a run that is paused ends."""
@@ -440,6 +451,13 @@ class TreePanel(Panel):
 
 
 @checked
-def view(run: RunHandle | Result | Tree, *, fork: Fork | None = None) -> TreeView:
+def view(
+    run: RunHandle | Result | Tree,
+    *,
+    fork: Fork | None = None,
+    extract: Extractor | None = None,
+    key: Key | None = None,
+    gold: str | None = None,
+) -> TreeView:
     """Show the tree of a run, while it goes on or at its end; see ``TreeView``."""
-    return TreeView(run, fork=fork)
+    return TreeView(run, fork=fork, extract=extract, key=key, gold=gold)
