@@ -16,6 +16,7 @@ from itslab.backends.engine import Engine
 from itslab.backends.llama import Llama
 from itslab.backends.native import Context
 from itslab.backends.scheduler import Service
+from itslab.backends.sequence import Distribution
 from itslab.core import (
     BackendError,
     Completion,
@@ -605,15 +606,14 @@ def test_a_cancel_that_raises_ends_its_own_samples_only(load: Load) -> None:
 def test_logits_that_are_no_numbers_end_their_own_sample_only(
     load: Load, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    llm, logits, rows = load(), Context.logits, []
+    llm, read, rows = load(), Distribution.read, []
     [[alone]] = llm.generate([ask("Count to ten.", GREEDY)])
 
-    def broken(self: Context, row: int) -> np.ndarray:
-        rows.append(row)
-        found = logits(self, row)
-        return np.full_like(found, np.nan) if len(rows) == 5 else found
+    def broken(self: Distribution, logits: np.ndarray) -> None:
+        rows.append(logits)  # each is drawn from; which call this is depends on who came first
+        read(self, np.full_like(logits, np.nan) if len(rows) == 5 else logits)
 
-    monkeypatch.setattr(Context, "logits", broken)
+    monkeypatch.setattr(Distribution, "read", broken)
     ends: dict[str, object] = {}
 
     def draw(text: str) -> None:
