@@ -8,6 +8,8 @@ them as *nodes* of a tree, a verifier attaches *verdicts*, and every token anyon
 from __future__ import annotations
 
 import itertools
+import math
+import struct
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -132,6 +134,47 @@ class Piece:
 
 
 @dataclass(frozen=True, slots=True)
+class Cutoff(Options):
+    """Where a sample is given up while it is drawn: when the model is no longer confident.
+
+    The confidence of a group of tokens is the mean of theirs (``Signals.confidences``); a sample is
+    cut after the first group of consecutive tokens whose confidence is lower than a level. Fu et
+    al. 2025, DeepConf (arXiv:2508.15260), who call it the lowest group confidence.
+
+    Args:
+        confidence: the level (nats).
+        window: tokens of a group.
+    """
+
+    confidence: NotNegative
+    window: Count = 64
+
+    def __post_init__(self) -> None:
+        check(self)
+
+    def group(self, confidences: Sequence[float]) -> float:
+        """Return the confidence of the last group; inf before the first is complete.
+
+        Banks keep confidences at 16 bits: so they are read here, that a replay cuts where the model
+        was cut.
+        """
+        if len(confidences) < self.window:
+            return math.inf
+        last = struct.pack(f"<{self.window}e", *confidences[-self.window :])
+        return math.fsum(struct.unpack(f"<{self.window}e", last)) / self.window
+
+    def lowest(self, confidences: Sequence[float]) -> float:
+        """Return the lowest confidence of any group; inf where there is none."""
+        ends = range(self.window, len(confidences) + 1)
+        return min((self.group(confidences[:end]) for end in ends), default=math.inf)
+
+    def place(self, confidences: Sequence[float]) -> int | None:
+        """Return how many tokens there are when the sample is cut; None if it is not."""
+        ends = range(self.window, len(confidences) + 1)
+        return next((k for k in ends if self.group(confidences[:k]) < self.confidence), None)
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """``n`` samples that continue one conversation.
 
@@ -142,6 +185,7 @@ class Request:
         n: number of samples.
         seed: names the family of random streams; sample ``i`` draws from stream ``(seed, i)``.
         first: index of the first sample, so that further samples of the same request are new ones.
+        cutoff: where a sample is given up while it is drawn; takes signals.
     """
 
     messages: tuple[Message, ...]
@@ -150,10 +194,13 @@ class Request:
     n: Count = 1
     seed: int = 0
     first: Whole = 0
+    cutoff: Cutoff | None = None
 
     def __post_init__(self) -> None:
         check(self)
         require(len(self.messages) > 0, "messages", self.messages, "at least one message")
+        measured = self.cutoff is None or self.sampling.signals
+        require(measured, "cutoff", self.cutoff, "None without Sampling(signals=True)")
 
     @property
     def prefix_text(self) -> str:
@@ -240,7 +287,7 @@ class Shape(Options):
         return replace(cost, flops=self.flops(cost.reused, stop, outputs))
 
 
-Finish = Literal["end", "stop", "length", "cancelled"]
+Finish = Literal["end", "stop", "length", "cut", "cancelled"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -282,7 +329,8 @@ class Completion:
             at temperature 1 and before top-k, top-p and min-p.
         offsets: ``offsets[i]`` characters of ``text`` are spelled once token ``i`` is there.
         finish: ``end`` the model closed its turn; ``stop`` a stop string; ``length`` max_tokens or
-            the end of the context; ``cancelled`` someone asked for it, or its server gave it up.
+            the end of the context; ``cut`` the model was not confident any more (``Cutoff``);
+            ``cancelled`` someone asked for it, or its server gave it up.
         cost: this sample's share.
         index: which sample of its request.
         signals: of the model's own distribution, if asked for.
@@ -332,6 +380,13 @@ class Completion:
             finish="length",
             cost=self.shape.price(cost) if self.shape else cost,
         )
+
+    def cut(self, cutoff: Cutoff | None) -> Completion:
+        """Return this sample as it would have been, had it been drawn with a cutoff."""
+        place = None if cutoff is None else cutoff.place(self.signals.confidences)
+        if place is None or place >= self.cost.decoded:
+            return self
+        return replace(self.truncate(place), finish="cut")
 
 
 @dataclass(frozen=True, slots=True)
@@ -402,7 +457,16 @@ class Problem:
 
 Status = Literal["open", "done", "pruned", "failed"]
 EventKind = Literal[
-    "node", "done", "verdict", "pruned", "value", "best", "iteration", "version", "settled"
+    "node",
+    "done",
+    "verdict",
+    "pruned",
+    "value",
+    "best",
+    "iteration",
+    "version",
+    "settled",
+    "stage",
 ]
 
 
@@ -474,7 +538,8 @@ class Event:
     the search thinks of it by now, such as its ``visits`` and ``value``. ``best``: it holds the
     best answer so far. ``iteration``: one more was finished, this node its best. ``version``: it is
     a version of an answer, and revises the one ``of`` (id or None). ``settled``: it is not revised
-    any further, and ``why``.
+    any further, and ``why``. ``stage``: it is what a ``stage`` of a cascade came to (a number from
+    0), drawn from a ``model`` by a ``strategy``, whether it was ``accepted``, and ``why``.
     """
 
     time: float
@@ -711,6 +776,21 @@ class Account(Protocol):
         """The id of the problem that it was asked; None where it was asked by hand."""
         ...
 
+    @property
+    def tree(self) -> Tree:
+        """All that the run has drawn so far."""
+        ...
+
+    @property
+    def extract(self) -> Extractor:
+        """Reads an answer from the model's turn."""
+        ...
+
+    @property
+    def key(self) -> Key:
+        """The form that equal answers share."""
+        ...
+
     def ask(self, requests: Sequence[Request], backend: Backend, spare: int = 0) -> list[Drawn]:
         """Draw samples for each request."""
         ...
@@ -738,5 +818,24 @@ class Verifier(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What came of a program that was run.
+
+    Args:
+        text: what it printed; of much, the end.
+        error: why it failed, with its own traceback; "" if it did not.
+        seconds: that it took, by the clock.
+        certain: whether the same comes out on any machine. A program that was too slow by the clock
+            without having used its processor time may have waited for others.
+    """
+
+    text: str
+    error: str = ""
+    seconds: float = 0.0
+    certain: bool = True
+
+
 Extractor = Callable[[str], str | None]  # the model's turn -> its answer
+Interpreter = Callable[[str], Output]  # a program -> what came of it: ``sandbox.execute``
 Key = Callable[[str], str]  # an answer -> what equal answers share

@@ -206,4 +206,4 @@ def _execute(run: Run, strategy: Strategy, prompt: Prompt) -> Result:
 def _cut(node: Node, stepwise: bool) -> bool:
     """Whether a chain goes no further than a limit or, in a search, a step's end."""
     finish = node.completion.finish if node.completion else "end"
-    return finish in ("length", "cancelled") or (finish == "stop" and stepwise)
+    return finish in ("length", "cut", "cancelled") or (finish == "stop" and stepwise)

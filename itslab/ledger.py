@@ -34,8 +34,8 @@ class Ledger:
         """Enter a purchase.
 
         Args:
-            model: a backend, a reward model, or a verifier that computes for itself. Two models of
-                one name are told apart by their digests.
+            model: a backend, a reward model, a verifier that computes for itself, or a name. Two
+                models of one name are told apart by their digests.
             cost: what was paid.
         """
         label = self._label(model)
@@ -94,6 +94,8 @@ class Ledger:
         )
 
     def _label(self, model: object) -> str:
+        if isinstance(model, str):
+            return model
         own = getattr(model, "__name__", type(model).__name__)
         name = str(getattr(model, "name", None) or own)
         digest = str(getattr(model, "digest", ""))

@@ -13,10 +13,12 @@ import hashlib
 import inspect
 import itertools
 import math
+import os
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from dataclasses import astuple, replace
 from functools import partial
 from typing import Protocol
@@ -30,12 +32,15 @@ from itslab.core import (
     Budget,
     Completion,
     Cost,
+    Cutoff,
     Drawn,
     Extractor,
+    Interpreter,
     Key,
     Message,
     Node,
     OptionError,
+    Output,
     Prompt,
     PromptTooLong,
     Request,
@@ -116,6 +121,8 @@ class Gate:
             return self._changed.wait_for(lambda: self._waiting, timeout)
 
 
+SANDBOX = "sandbox"
+"""The name in the ledger under which the seconds of programs stand."""
 SCORED_AT_ONCE = 16
 """Conversations that a reward model scores between two looks at budget and stop."""
 
@@ -174,7 +181,7 @@ class Run:
         self.unscored: Counter[str] = Counter()
         self.backend = backend
         self._best: Node | None = None
-        self._bought: Counter[Request] = Counter()
+        self._bought: Counter[tuple[str, Request]] = Counter()
         self._asked_for: Counter[tuple[str, Request]] = Counter()
         self._bill = Cost()  # of the verifier at work
         self._stop = threading.Event()
@@ -210,13 +217,24 @@ class Run:
 
     @checked
     def extend(
-        self, nodes: Node | Sequence[Node], sampling: Sampling = Sampling(), n: Count = 1
+        self,
+        nodes: Node | Sequence[Node],
+        sampling: Sampling = Sampling(),
+        n: Count = 1,
+        cutoff: Cutoff | None = None,
     ) -> list[Node]:
         """Buy ``n`` continuations of each node, all in one batch.
 
         A budget in tokens is never overdrawn: where it may not last for everyone at full length,
         samples are bought while one of full length fits, then shorter ones while any token is left.
         So fewer nodes than asked for may come back.
+
+        Args:
+            nodes: what is continued.
+            sampling: how each is drawn.
+            n: continuations of each.
+            cutoff: where one is given up while it is drawn, to free its place in the batch; what it
+                has cost is paid. Its completion's ``finish`` is ``cut``.
 
         Returns:
             The new nodes, those of the first parent first; of no parents none.
@@ -237,7 +255,7 @@ class Run:
             count, most = self.ledger.affordable(
                 len(left), sampling.max_tokens, self.backend.batch_size
             )
-            made += self._buy(left[:count], replace(sampling, max_tokens=most))
+            made += self._buy(left[:count], replace(sampling, max_tokens=most), cutoff)
         whole = [node for node in made if node.status == "done"]
         # What was cut short stays in the tree, and is paid for.
         if made and not whole:
@@ -293,6 +311,23 @@ class Run:
         if halt is not None:
             raise halt
         return [verdict.score for verdict in verdicts]
+
+    def execute(self, programs: Sequence[str], interpreter: Interpreter) -> list[Output]:
+        """Run programs that nodes wrote, several at once and equal ones once; pays their seconds.
+
+        Raises:
+            Halt: the run was stopped, or its seconds are spent.
+            SandboxError: there is no sandbox on this machine.
+        """
+        spent = Budget(seconds=self.budget.seconds).exhausted(self.cost)
+        self.stopped_by = "stop" if self._stop.is_set() else spent
+        if self.stopped_by:
+            raise Halt(self.stopped_by)
+        distinct = list(dict.fromkeys(programs))
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            outputs = dict(zip(distinct, pool.map(interpreter, distinct), strict=True))
+        self.ledger.charge(SANDBOX, Cost(seconds=sum(o.seconds for o in outputs.values())))
+        return [outputs[program] for program in programs]
 
     # -- what verifiers buy ------------------------------------------------------------------------
 
@@ -413,6 +448,16 @@ class Run:
         if self._stop.is_set():
             raise Halt("stop")
 
+    @contextmanager
+    def drawing_from(self, backend: Backend | None) -> Iterator[None]:
+        """Let another model draw for as long as the block lasts; None changes nothing."""
+        own = self.backend
+        self.backend = own if backend is None else backend
+        try:
+            yield
+        finally:
+            self.backend = own
+
     # -- the ending --------------------------------------------------------------------------------
 
     @property
@@ -443,12 +488,13 @@ class Run:
         """What forbids a further purchase, if ``spare`` calls of a token are to be left over."""
         return "stop" if self._stop.is_set() else self.ledger.exhausted(spare)
 
-    def _buy(self, parents: list[Node], sampling: Sampling) -> list[Node]:
+    def _buy(self, parents: list[Node], sampling: Sampling, cutoff: Cutoff | None) -> list[Node]:
         """Draw one continuation for each of these nodes; equal neighbours share a request."""
         requests, rows = [], []
         for parent, same in itertools.groupby(parents):
             count = len(list(same))
-            requests.append(self._request(parent, sampling, count))
+            request = self._request(parent, sampling, count)
+            requests.append(replace(request, cutoff=cutoff))
             rows.append([self.tree.add(parent, "assistant", "", "open") for _ in range(count)])
 
         def grow(i: int, j: int, text: str) -> None:
@@ -476,7 +522,7 @@ class Run:
         """Return the request that continues a node with samples not bought in this run before."""
         messages, prefix = node.conversation()
         # A sample's length does not change which sample it is.
-        key = Request(messages, prefix, replace(sampling, max_tokens=1))
+        key = self.backend.digest, Request(messages, prefix, replace(sampling, max_tokens=1))
         first = self._bought[key]
         self._bought[key] += n
         return Request(messages, prefix, sampling, n, self.seed, first)

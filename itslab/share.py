@@ -15,7 +15,7 @@ from pathlib import Path
 
 from itslab import sandbox
 from itslab.backends import Bank, load
-from itslab.core import Backend, ItslabError, require
+from itslab.core import Backend, Interpreter, ItslabError, Output, require
 from itslab.handle import RunHandle
 
 SECONDS = 3.0
@@ -111,6 +111,19 @@ class Recording:
         """
         return sandbox.examine if self.mode == "live" else _remembered(self._bank(bank))
 
+    def interpreter(self, bank: str) -> Interpreter:
+        """Return what runs programs: the sandbox, or what they printed when they were recorded.
+
+        In replay the sandbox runs only what was not recorded.
+
+        Args:
+            bank: the name of the samples beside which the outputs are kept.
+
+        Raises:
+            ItslabError: the bank is missing.
+        """
+        return sandbox.execute if self.mode == "live" else _printed(self._bank(bank))
+
     def record_panel(
         self, begin: Callable[..., RunHandle], settings: Iterable[Sequence[object]]
     ) -> None:
@@ -148,6 +161,20 @@ def _remembered(bank: Bank) -> sandbox.Examine:
         )
 
     return examine
+
+
+def _printed(bank: Bank) -> Interpreter:
+    """The sandbox, with what each program printed kept in a bank."""
+
+    def execute(code: str) -> Output:
+        def run() -> tuple[str, bool]:
+            fresh = sandbox.execute(code)
+            return json.dumps([fresh.text, fresh.error, round(fresh.seconds, 3)]), fresh.certain
+
+        asked = json.dumps([sandbox.RULES, "execute", code])
+        return Output(*json.loads(bank.memo(hashlib.sha256(asked.encode()).hexdigest(), run)))
+
+    return execute
 
 
 # A notebook that draws from several banks has one model in memory.

@@ -94,7 +94,7 @@ class ScriptedModel:
     ) -> list[list[Completion]]:
         """Draw all samples at once, in the order of the requests; see ``Backend``."""
         self.asked += requests
-        rows = [[self.draw(r, r.first + j) for j in range(r.n)] for r in requests]
+        rows = [[self.draw(r, r.first + j).cut(r.cutoff) for j in range(r.n)] for r in requests]
         for i, row in enumerate(rows):
             for j, completion in enumerate(row):
                 if on_text:

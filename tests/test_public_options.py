@@ -26,6 +26,7 @@ from itslab.core import (
     OnSample,
     OnText,
     OptionError,
+    Output,
     Problem,
     Prompt,
     Request,
@@ -55,6 +56,8 @@ def judge(prompt: Prompt, nodes: Sequence[Node]) -> list[float]:
 VALID: dict[str, Any] = {
     "verifier": judge,
     "judge": judge,
+    "interpreter": Output,
+    "stages": (its.Stage(its.ChainOfThought()),),
     "backend": Model(),
     "model": "smollm2-135m",
     "prompt": "How much is 2 + 2?",

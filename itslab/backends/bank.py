@@ -2,9 +2,9 @@
 
 Recording, the bank stands before a backend, serves what it holds and buys only what it lacks.
 Replaying, it needs neither the model nor llama.cpp. Samples are found by a digest of the model, the
-exact request (``max_tokens`` and signals apart) and their index; the prompt itself is never stored,
-so that a bank can be published without publishing other people's problems. FLOPs are not stored
-either: they follow from a sample's tokens and the shape of the model, which is kept with it.
+exact request (``max_tokens``, signals and cutoff apart) and their index; the prompt itself is never
+stored, so that a bank can be published without publishing other people's problems. FLOPs are not
+stored either: they follow from a sample's tokens and the shape of the model, which is kept with it.
 
 Banks only grow. Any number of threads and processes may write to one at once: SQLite in WAL mode
 (https://sqlite.org/wal.html, not on network file systems), one short transaction per sample. Of two
@@ -38,6 +38,7 @@ from itslab.core import (
     BackendError,
     Completion,
     Cost,
+    Cutoff,
     Finish,
     MissingSample,
     OnSample,
@@ -91,15 +92,15 @@ CREATE TABLE IF NOT EXISTS runs (
 STORE = f"INSERT OR IGNORE INTO samples VALUES (NULL{', ?' * 21})"
 # The oldest row wins, so that a row added later never changes what an earlier lookup returned.
 LOOKUP = """
-SELECT text, finish, tokens, logprobs, offsets, choices,
+SELECT max_tokens, text, finish, tokens, logprobs, offsets, choices,
   entropies, certainties, confidences, state,
   prefilled, reused, decoded, calls, seconds, shape
 FROM samples JOIN sources ON sources.id = source
 WHERE request = :request AND sample = :sample AND signals >= :signals AND (
   max_tokens = :wanted
-  OR (max_tokens > :wanted OR finish IN ('end', 'stop'))
+  OR (max_tokens > :wanted OR finish IN ('end', 'stop') OR :cutoff)
   AND (decoded <= :wanted OR length(offsets) > 0)  -- else it cannot be shortened
-) ORDER BY samples.id LIMIT 1
+) ORDER BY samples.id
 """
 
 
@@ -330,7 +331,8 @@ class Bank:
     def find(self, model: str, request: Request) -> list[Completion | None]:
         """Look up the samples of a request to a model (its digest); None where one is lacking."""
         place = request_digest(model, request)
-        return [self._find(place, request.first + j, request.sampling) for j in range(request.n)]
+        indices = range(request.first, request.first + request.n)
+        return [self._find(place, i, request.sampling, request.cutoff) for i in indices]
 
     def stored(self, model: str, request: Request) -> dict[int, int]:
         """Which samples of a request there are, and the most ``max_tokens`` each was drawn with."""
@@ -348,7 +350,8 @@ class Bank:
             raise BackendError(
                 f"sample {sample.index} of {model} cannot be kept in {self.path}: {error}"
             ) from error
-        kept = self._find(request_digest(model, request), sample.index, request.sampling)
+        place = request_digest(model, request)
+        kept = self._find(place, sample.index, request.sampling, request.cutoff)
         assert kept is not None  # a row always serves the request it was drawn for
         return kept
 
@@ -368,41 +371,55 @@ class Bank:
         require(0 <= seconds < math.inf, "seconds", seconds, "a number ≥ 0")
         paid = [*map(int, counts), float(seconds)]
         sample.text.encode()  # half a surrogate pair cannot be stored
-        row = (place, sample.index, sampling.max_tokens, sampling.signals, sample.text, *arrays)
-        self._query(STORE, (*row, sample.finish, *paid, source, time.time()))
+        most, finish = sampling.max_tokens, sample.finish
+        if finish == "cut":  # it is the beginning of a sample, as drawn with so many tokens
+            most, finish = sample.cost.decoded, "length"
+        row = (place, sample.index, most, sampling.signals, sample.text, *arrays)
+        self._query(STORE, (*row, finish, *paid, source, time.time()))
 
-    def _find(self, place: bytes, index: int, sampling: Sampling) -> Completion | None:
+    def _find(
+        self, place: bytes, index: int, sampling: Sampling, cutoff: Cutoff | None
+    ) -> Completion | None:
         wanted = sampling.max_tokens
         values = {
             "request": place,
             "sample": index,
             "wanted": wanted,
             "signals": sampling.signals,
+            "cutoff": cutoff is not None,
         }
-        for text, finish, tokens, logprobs, offsets, choices, *rest in self._query(LOOKUP, values):
-            *paid, stored = rest[4:]
-            try:
-                require(finish in get_args(Finish), "finish", finish, "an ending")
-                require(isinstance(text, str), "text", text, "text")
-                shape, cost = _shape(stored), Cost(*paid)
-                return Completion(
-                    text=text,
-                    tokens=_numbers(tokens, "i"),
-                    logprobs=_numbers(logprobs, "f"),
-                    offsets=_numbers(offsets, "i"),
-                    finish=finish,
-                    cost=shape.price(cost) if shape else cost,
-                    index=index,
-                    signals=Signals(*(_numbers(blob, "e") for blob in rest[:4])),
-                    choices=_numbers(choices, "f"),
-                    shape=shape,
-                ).truncate(wanted)
-            except (struct.error, TypeError, ValueError, IndexError) as error:
-                raise BackendError(
-                    f"the sample bank {self.path} is damaged: "
-                    f"sample {index} cannot be read ({error})"
-                ) from error
+        for most, *row in self._query(LOOKUP, values):
+            sample = self._sample(row, index).truncate(wanted)
+            if sample.finish == "length" and most < wanted:
+                if cutoff is None or cutoff.place(sample.signals.confidences) is None:
+                    continue
+                sample = replace(sample, finish="cut")
+            return sample.cut(cutoff)
         return None
+
+    def _sample(self, row: Sequence[Any], index: int) -> Completion:
+        text, finish, tokens, logprobs, offsets, choices, *rest = row
+        *paid, stored = rest[4:]
+        try:
+            require(finish in get_args(Finish), "finish", finish, "an ending")
+            require(isinstance(text, str), "text", text, "text")
+            shape, cost = _shape(stored), Cost(*paid)
+            return Completion(
+                text=text,
+                tokens=_numbers(tokens, "i"),
+                logprobs=_numbers(logprobs, "f"),
+                offsets=_numbers(offsets, "i"),
+                finish=finish,
+                cost=shape.price(cost) if shape else cost,
+                index=index,
+                signals=Signals(*(_numbers(blob, "e") for blob in rest[:4])),
+                choices=_numbers(choices, "f"),
+                shape=shape,
+            )
+        except (struct.error, TypeError, ValueError, IndexError) as error:
+            raise BackendError(
+                f"the sample bank {self.path} is damaged: sample {index} cannot be read ({error})"
+            ) from error
 
     def _query(self, sql: str, values: Any = ()) -> list[Any]:
         with self._using():

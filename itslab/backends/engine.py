@@ -346,6 +346,8 @@ class Engine(Unshared):
             sequence.finish = "stop"
         elif sequence.drawn == sequence.most:
             sequence.finish = "length"
+        elif sequence.unsure:
+            sequence.finish = "cut"
         elif sequence.ticket.wants_text and (new := sequence.text.fresh(final=False)):
             self._deliver(sequence, new)
 

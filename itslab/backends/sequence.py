@@ -86,6 +86,7 @@ class ActiveSequence(Entry):
         self.tokens = prompt
         self.text = TextStream(sampling.stop, sampling.include_stop, before)
         key = f"{request.seed}/{self.index}/".encode() + array("i", prompt).tobytes()
+        self.cutoff = request.cutoff
         self.sampler = Sampler(sampling, stream_seed(key))
         self.logprobs: list[float] = []
         self.token_signals: list[tuple[float, float, float]] = []  # as in Signals, by token
@@ -118,6 +119,14 @@ class ActiveSequence(Entry):
     def lose(self) -> None:
         """Note that nothing of it is held in memory any more."""
         self.stream, self.evaluated = None, 0
+
+    @property
+    def unsure(self) -> bool:
+        """Whether the model is no longer confident enough, so that it is to be cut."""
+        if self.cutoff is None:
+            return False
+        last = [confidence for *_, confidence in self.token_signals[-self.cutoff.window :]]
+        return self.cutoff.group(last) < self.cutoff.confidence
 
     def drawn_from(self, distribution: Distribution, token: int) -> Drawn:
         """What is kept of a token drawn from a distribution."""

@@ -1,7 +1,7 @@
 """Model-written code runs here and nowhere else."""
 
 from itslab.sandbox.confine import LIBRARIES, SandboxError, mechanism
-from itslab.sandbox.examine import RULES, Examine, Outcomes, examine, run
+from itslab.sandbox.examine import RULES, Examine, Outcomes, examine, execute, run
 from itslab.sandbox.program import Program, ProgramError
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "ProgramError",
     "SandboxError",
     "examine",
+    "execute",
     "mechanism",
     "run",
 ]

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol
 
+from itslab.core import Output
 from itslab.options import Positive, checked
 from itslab.sandbox.confine import (
     SandboxError,
@@ -172,6 +173,37 @@ def _plain(text: str) -> str:
     return text.encode("utf-8", "replace").decode("utf-8")
 
 
+@checked
+def execute(code: str, *, seconds: Positive = 3.0) -> Output:
+    """Run a program in the sandbox and return what it printed: an ``Interpreter``.
+
+    A program that prints nothing and ends in an expression says the value of that, as at a prompt.
+
+    Args:
+        code: Python, for its standard library and ``LIBRARIES``; there is no input to be read.
+        seconds: of processor time; by the clock as in ``examine``.
+
+    Returns:
+        The last characters that it printed, and why it failed. Of one that was too slow, or whose
+        process was lost, nothing is left.
+
+    Raises:
+        SandboxError: there is no sandbox on this machine, or it does not start.
+    """
+    mechanism()
+    began, printed, certain = time.monotonic(), "", True
+    with confined(["-c", _INSIDE]) as process:
+        program = _program(process, seconds)
+        try:
+            printed, trace = program.perform(code, importable())
+        except Exception as error:
+            if not program.ready:
+                raise SandboxError(f"the sandbox did not start: {error}") from error
+            trace = _SLOW if out_of_time(process) else f"{type(error).__name__}: {error}"
+            certain = program.lost != "slow" or processor_seconds(process) >= seconds
+    return Output(_plain(printed), _plain(trace), time.monotonic() - began, certain)
+
+
 @contextmanager
 @checked
 def run(code: str, *, seconds: Positive = 3.0) -> Iterator[Program]:
@@ -189,10 +221,7 @@ def run(code: str, *, seconds: Positive = 3.0) -> Iterator[Program]:
         ProgramError, or an exception of Python's own: the program's top level failed.
     """
     with confined(["-c", _INSIDE]) as process:
-        assert process.stdin is not None
-        assert process.stdout is not None
-        pipes = process.stdin.fileno(), process.stdout.fileno()
-        program = Program(*pipes, seconds, lambda: out_of_time(process))
+        program = _program(process, seconds)
         try:
             program.load(code, importable(), 0)
         except Exception as error:
@@ -200,3 +229,10 @@ def run(code: str, *, seconds: Positive = 3.0) -> Iterator[Program]:
                 raise SandboxError(f"the sandbox did not start: {error}") from error
             raise
         yield program
+
+
+def _program(process: subprocess.Popen[bytes], seconds: float) -> Program:
+    assert process.stdin is not None
+    assert process.stdout is not None
+    pipes = process.stdin.fileno(), process.stdout.fileno()
+    return Program(*pipes, seconds, lambda: out_of_time(process))

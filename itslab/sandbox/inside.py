@@ -12,6 +12,7 @@ neither side recurses. Little is imported, since every verdict pays for it.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 
@@ -25,6 +26,7 @@ DEPTH = 2_000  # of containers in each other
 COLLISIONS = 50  # keys of one hash: more of them take quadratic time
 FRACTION_BITS = 100_000  # a fraction is reduced when it is made
 TEXT = 20_000  # characters of an exception's text
+PRINTED = 4_000  # characters kept of what a program prints: the last ones
 
 
 class TooMuch(Exception):
@@ -245,12 +247,29 @@ def serve() -> None:
         kept.append(iterator)
         return len(kept) - 1
 
-    def load(code: str, importable: Iterable[str], **limits: Any) -> dict[str, Any]:
+    def prepare(importable: Iterable[str], **limits: Any) -> None:
         _limit(**limits)
         sys.path += importable
         send("n")  # ready: what goes wrong from here on is the program's own fault
+
+    def load(code: str, **conditions: Any) -> dict[str, Any]:
+        prepare(**conditions)
         exec(compile(code, "solution.py", "exec"), names)
         return {"value": sorted(name for name, value in names.items() if callable(value))}
+
+    def perform(code: str, **conditions: Any) -> dict[str, Any]:
+        prepare(**conditions)
+        names["__name__"], sys.modules["__main__"] = "__main__", module
+        printed = _Printed()
+        sys.stdout = printed
+        try:
+            _script(code, names)
+            trace = ""
+        except SystemExit as error:
+            trace = "" if error.code in (None, 0) else _trace(error)
+        except BaseException as error:
+            trace = _trace(error) or type(error).__name__
+        return {"value": (printed.text(), trace)}
 
     def call(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         before = encode((args, kwargs))
@@ -271,6 +290,7 @@ def serve() -> None:
 
     handlers: dict[str, Callable[..., dict[str, Any]]] = {
         "load": load,
+        "perform": perform,
         "call": call,
         "next": lambda number: {"value": next(kept[number])},
         "renew": renew,
@@ -282,6 +302,45 @@ def serve() -> None:
         except BaseException as error:
             reply = encode(_described(error))
         send(reply)
+
+
+class _Printed(io.TextIOBase):
+    """What a program prints: the last characters of it, however much that is."""
+
+    def __init__(self) -> None:
+        self._lines: list[str] = []
+        self._size = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, text: str) -> int:
+        if not isinstance(text, str):
+            raise TypeError(f"write() argument must be str, not {type(text).__name__}")
+        self._lines.append(text[-PRINTED:])
+        self._size += len(self._lines[-1])
+        if self._size > 10 * PRINTED:
+            self._lines = [self.text()]
+            self._size = len(self._lines[0])
+        return len(text)
+
+    def text(self) -> str:
+        return "".join(self._lines)[-PRINTED:]
+
+
+def _script(code: str, names: dict[str, Any]) -> None:
+    """Run a program; print the value of its last line, as a prompt does, if it prints nothing."""
+    import ast
+
+    tree = ast.parse(code, "solution.py")
+    last = tree.body[-1] if tree.body else None
+    if not isinstance(last, ast.Expr):
+        exec(compile(tree, "solution.py", "exec"), names)
+        return
+    exec(compile(ast.Module(tree.body[:-1], []), "solution.py", "exec"), names)
+    value = eval(compile(ast.Expression(last.value), "solution.py", "eval"), names)
+    if value is not None:
+        print(value)
 
 
 def frame(text: str) -> bytes:

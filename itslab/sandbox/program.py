@@ -8,7 +8,15 @@ import os
 import select
 import time
 
-from itslab.sandbox.inside import MESSAGE_BYTES, TooMuch, decode, encode, frame
+from itslab.sandbox.inside import (
+    MESSAGE_BYTES,
+    PRINTED,
+    TEXT,
+    TooMuch,
+    decode,
+    encode,
+    frame,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:  # typing takes longer to load than a verdict may
@@ -68,12 +76,21 @@ class Program:
             importable: folders of libraries.
             renewals: how often the time may be renewed.
         """
+        self._begin("load", code, importable, renewals)
+        self.names = [str(name) for name in self._reply()["value"]]
+
+    def perform(self, code: str, importable: list[str]) -> tuple[str, str]:
+        """Run the program as a script; return what it printed, and the traceback if it failed."""
+        self._begin("perform", code, importable, 0)
+        printed, trace = map(str, self._reply()["value"])
+        return printed[-PRINTED:], trace[-TEXT:]
+
+    def _begin(self, what: str, code: str, importable: list[str], renewals: int) -> None:
         limits = {"memory": MEMORY, "seconds": self._seconds, "file": FILE}
         everything = math.ceil(self._seconds + 1) * (renewals + 1) + 1
-        self._send(do="load", code=code, importable=importable, processor=everything, **limits)
+        self._send(do=what, code=code, importable=importable, processor=everything, **limits)
         self.ready = self._receive() is None
         self._renewed()  # until here it was the sandbox that took its time
-        self.names = [str(name) for name in self._reply()["value"]]
 
     def renew(self) -> None:
         """Grant the time for a further test."""

@@ -15,13 +15,17 @@ from itslab.options import OptionError, Text, checked
 from itslab.run import Strategy
 from itslab.strategies.abmcts import ABMCTS
 from itslab.strategies.beams import DVTS, BeamSearch, TreeOfThoughts
+from itslab.strategies.cascade import Cascade, Stage
 from itslab.strategies.chains import ChainOfThought, Direct, ExtendedThinking
+from itslab.strategies.deepconf import DeepConf
 from itslab.strategies.mcts import MCTS
 from itslab.strategies.mctsr import MCTSr
 from itslab.strategies.particles import ParticleFilter
+from itslab.strategies.programs import ProgramAided
 from itslab.strategies.refinement import CheckedRefine, Reflexion, RepairWithTests, SelfRefine
 from itslab.strategies.samples import BestOfN, Knockout, SelfConsistency
 from itslab.strategies.steps import LINE, PARAGRAPH
+from itslab.strategies.stopping import AdaptiveConsistency, FirstVerified
 
 __all__ = [
     "ABMCTS",
@@ -29,19 +33,25 @@ __all__ = [
     "LINE",
     "MCTS",
     "PARAGRAPH",
+    "AdaptiveConsistency",
     "BeamSearch",
     "BestOfN",
+    "Cascade",
     "ChainOfThought",
     "CheckedRefine",
+    "DeepConf",
     "Direct",
     "ExtendedThinking",
+    "FirstVerified",
     "Knockout",
     "MCTSr",
     "ParticleFilter",
+    "ProgramAided",
     "Reflexion",
     "RepairWithTests",
     "SelfConsistency",
     "SelfRefine",
+    "Stage",
     "TreeOfThoughts",
     "find",
 ]

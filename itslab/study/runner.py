@@ -113,7 +113,7 @@ class _Sweep:
         """
         for place in [place for place, handle in self.running.items() if not handle.running]:
             name, i = place
-            self.results[place] = result = _result(self.running.pop(place))
+            self.results[place] = result = outcome(self.running.pop(place))
             if self._archive is not None:
                 problem = self._task.problems[i]
                 record.keep(self._archive, self._keys[place], name, problem, result)
@@ -130,7 +130,7 @@ class _Sweep:
         return record.find(self._archive, self._keys[place], self._task.problems[place[1]])
 
 
-def _result(handle: RunHandle) -> Result:
+def outcome(handle: RunHandle) -> Result:
     """The result of a run at its end; of one that failed for good, what it had come to.
 
     Raises:

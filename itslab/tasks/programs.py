@@ -5,12 +5,10 @@ from __future__ import annotations
 import ast
 import random
 import re
-import textwrap
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator
 from functools import partial
-from itertools import dropwhile, takewhile
 
-from itslab.answers import after_thinking
+from itslab.code import extract_program, program_key, program_readings
 from itslab.core import Problem, TaskError, require
 from itslab.options import Count, checked
 from itslab.sandbox import Examine, examine
@@ -35,131 +33,6 @@ CONTRADICTED = {
     "HumanEval/140": ('fix_spaces(" Example 3")',),
     "HumanEval/148": ('bf("Earth", "Mercury")',),
 }
-_FENCE = re.compile(
-    r"(?P<mark>`{3,}|~{3,})[ \t]*\{?\.?(?P<language>[^\s`},]*)\}?[ \t]*(?P<rest>[^`]*)$"
-)
-_BEGINS = re.compile(r"(?:from|import|(?:async )?def|class)\s|@\w")
-_PYTHON = re.compile(r"(?:i?py(?:thon|con)?[0-9.]*|text|txt|plain\w*|code)?", re.IGNORECASE)
-_DEFINED = re.compile(r"\bdef[ \t]+(\w+)|^(\w+)[ \t]*=[ \t]*lambda\b", re.MULTILINE)
-_ASIDE = re.compile(r"test|check|main\b")  # functions that are not asked for
-_CODE = re.compile(
-    r"\s|$|#|@\w|(?:async\s+)?def\s+\w+\s*\(|class\s+\w+.*:|import\s+\w|from\s+\S+\s+import\b"
-    r"|[\w.]+\s*=\s*\S|[)\]}]"
-)
-
-
-def extract_program(text: str, functions: Collection[str] = ()) -> str | None:
-    """Return the last code block that defines one of the functions; without any, a program without
-    a fence.
-
-    A block may lack its closing fence, be indented, and say a language; one in another language
-    than Python does not count. What was only thought, before ``</think>``, does not either.
-
-    Args:
-        text: what a model wrote.
-        functions: the names that are asked for. Where no block defines one of them, the last block
-            that defines something else than tests; then the last that defines anything.
-    """
-    blocks = _blocks(after_thinking(text))
-    defined = [set(map("".join, _DEFINED.findall(block))) for block in blocks]
-    asked = [block for block, names in zip(blocks, defined, strict=True) if names & {*functions}]
-    other = [
-        block
-        for block, names in zip(blocks, defined, strict=True)
-        if not all(map(_ASIDE.match, names))
-    ]
-    return next(iter([*asked[-1:], *other[-1:], *blocks[-1:]]), None)
-
-
-def program_readings(text: str) -> list[str]:
-    """Return every code block that defines a function; without one, the text from there."""
-    start = text.find("def ")
-    return _blocks(text) or [text[start:].strip()] * (start >= 0)
-
-
-def program_key(program: str) -> str:
-    """Return a program without what does not run: comments, docstrings, annotations, layout."""
-    try:
-        tree = _Bare().visit(parse(program))
-        return ast.unparse(ast.fix_missing_locations(tree))
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return program.strip()
-
-
-class _Bare(ast.NodeTransformer):
-    def visit_FunctionDef(self, node: ast.FunctionDef) -> ast.FunctionDef:
-        self.generic_visit(node)
-        if ast.get_docstring(node, clean=False) is not None:
-            node.body = node.body[1:] or [ast.Pass()]
-        node.returns = None
-        return node
-
-    visit_AsyncFunctionDef = visit_FunctionDef  # type: ignore[assignment]  # noqa: N815
-
-    def visit_ClassDef(self, node: ast.ClassDef) -> ast.ClassDef:
-        self.generic_visit(node)
-        if ast.get_docstring(node, clean=False) is not None:
-            node.body = node.body[1:] or [ast.Pass()]
-        return node
-
-    def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.AST:
-        self.generic_visit(node)
-        return ast.Assign([node.target], node.value) if node.value else node
-
-    def visit_arg(self, node: ast.arg) -> ast.arg:
-        node.annotation = None
-        return node
-
-
-def _blocks(text: str) -> list[str]:
-    """The blocks of Python that define a function; without any, what reads as code by itself."""
-    text = text.replace("\r\n", "\n")
-    blocks = [block for block in _fenced(text) if _DEFINED.search(block)]
-    return blocks or [block for block in [_unfenced(text)] if block]
-
-
-def _fenced(text: str) -> Iterator[str]:
-    """The code between fences (CommonMark 0.31, section 4.5), if its language may be Python.
-
-    Beyond the standard, a fence may open behind words and before code, close behind code, and stay
-    open.
-    """
-    opened: re.Match[str] | None = None
-    lines: list[str] = []
-    for line in text.split("\n"):
-        if not opened:
-            opened = _FENCE.search(line)
-            lines = [opened["rest"]] if opened and _BEGINS.match(opened["rest"]) else []
-            continue
-        code, mark, _ = line.partition(opened["mark"])
-        if mark and (not code.strip() or line.rstrip().endswith(mark)):
-            if _PYTHON.fullmatch(opened["language"]):
-                yield _dedented([*lines, code], opened.start())
-            opened = None
-        else:
-            lines.append(line)
-    if opened and _PYTHON.fullmatch(opened["language"]):
-        yield _dedented(lines, opened.start())
-
-
-def _dedented(lines: Sequence[str], fence: int) -> str:
-    """Code without the indentation that its fence has, or that all its lines share."""
-    if fence and all(not line[:fence].strip() for line in lines):
-        lines = [line[fence:] for line in lines]
-    code = "\n".join(lines).strip("\n")
-    return (textwrap.dedent(code) if code[:1].isspace() else code).strip()
-
-
-def _unfenced(text: str) -> str:
-    """The lines from the first that is code to the last before words, if Python reads them."""
-    lines = list(dropwhile(lambda line: not _BEGINS.match(line.lstrip()), text.split("\n")))
-    lines = textwrap.dedent("\n".join(lines)).split("\n")
-    code = "\n".join(takewhile(_CODE.match, lines)).strip()
-    try:
-        parse(code)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return ""
-    return code if _DEFINED.search(code) else ""
 
 
 @checked

@@ -80,6 +80,38 @@ class Checker(Options):
 
 
 @dataclass(frozen=True)
+class Agreement(Options):
+    """Score an answer by the part of its samples that agree: self-consistency as a signal.
+
+    The samples are all that answer the same conversation in the tree of the run; those without an
+    answer agree with none.
+    """
+
+    def __call__(self, run: Account, prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
+        """Compare each node's answer with those of all samples of its conversation."""
+        given: dict[int | None, list[str | None]] = {}
+        for leaf in run.tree.leaves():
+            if any(step.completion for step in leaf.turn()):
+                given.setdefault(_asked(leaf), []).append(_keyed(run, leaf))
+        return [self._verdict(_keyed(run, node), given.get(_asked(node), [])) for node in nodes]
+
+    def _verdict(self, answer: str | None, others: Sequence[str | None]) -> Verdict:
+        agree = sum(other == answer for other in others if other is not None)
+        return Verdict(agree / max(len(others), 1), note=f"{agree} of {len(others)} samples agree")
+
+
+def _asked(node: Node) -> int | None:
+    """The id of the message that a node's turn answers."""
+    before = node.turn()[0].parent
+    return None if before is None else before.id
+
+
+def _keyed(run: Account, node: Node) -> str | None:
+    answer = run.extract(node.turn_text)
+    return None if answer is None else run.key(answer)
+
+
+@dataclass(frozen=True)
 class Tests(Options):
     """Score a node by the share of tests that its program passes; without tests, nan.
 

@@ -36,6 +36,7 @@ class Fold {
     else if (kind === "pruned") node.pruned = true;
     else if (kind === "best") this.best = Object.assign(node, data);
     else if (kind === "iteration") this.rounds += 1;
+    else if (kind === "stage") node.stage = data;
     if (data.cost) data.cost.forEach((paid, i) => (this.cost[i] += paid));
   }
 
@@ -634,16 +635,24 @@ export function treeView(root, send) {
         ...(verb ? [small(title, title, () => toggle(here))] : []))]);
   }
 
+  /** What a stage of a cascade came to here. */
+  function stageOf({ stage }) {
+    if (!stage) return [];
+    const verdict = `${stage.accepted ? "accepted" : "not accepted"}: ${stage.why}`;
+    return [["stage", `${stage.stage + 1}, ${stage.model}`], ["its answer", verdict]];
+  }
+
   function factsOf(node) {
     const [prefilled, reused, decoded, , seconds] = node.cost ?? [];
     const made = node.open ? "being drawn" : node.finish ?? (node.role === "assistant"
       ? "inserted" : `said by the ${node.role}`);
     const ends = { end: "the model ended its turn", stop: "a step", length: "cut at its length",
-      failed: "could not be drawn",
+      cut: "given up: not confident", failed: "could not be drawn",
       cancelled: node.refused ? `ended by the server: ${node.refused}` : "broken off" };
     return [
       ["status", [ends[made] ?? made, node.dim ? "pruned" : ""].filter(Boolean).join(", ")],
       ["answer", node.answer], ["score", node.score], ["note", node.note || undefined],
+      ...stageOf(node),
       ...Object.entries(node.terms), ["tokens decoded", decoded],
       ["tokens prefilled", prefilled], ["tokens reused", reused], ["seconds", seconds],
     ].filter(([, value]) => value !== undefined);

@@ -1,0 +1,110 @@
+"""From cheap to dear: a stage answers, and where that will not do, the next one does.
+
+FrugalGPT (Chen, Zaharia & Zou 2023, arXiv:2305.05176, §3) with a strategy in each stage, so that a
+small model that computes longer is a stage as well as a larger model is.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from itslab.core import Backend, BackendError, MissingSample, Node, Prompt, Verifier, require
+from itslab.options import Limit, Options, check
+from itslab.run import Halt, Run, Strategy
+
+PASSING = ("server", "context")
+"""What ends a stage and not the run; see ``Result.stopped_by``."""
+
+
+@dataclass(frozen=True, repr=False)
+class Stage(Options):
+    """One stage of a cascade: who answers how, and what accepts the answer.
+
+    Args:
+        strategy: how to spend compute.
+        model: who draws; None is the model of the run.
+        accept: scores the answer: by tests, by the agreement of its samples (``Agreement``), by
+            confidence, by a probe or a judge. With None every answer is accepted.
+        threshold: the score from which on it is accepted. What cannot be scored is not.
+    """
+
+    strategy: Strategy
+    model: Backend | None = field(default=None)
+    accept: Verifier | None = None
+    threshold: Limit = 1.0
+
+    def __repr__(self) -> str:
+        options = [repr(self.strategy)]
+        options += [f"model={self.model.name}"] if self.model else []
+        options += [f"accept={self.accept!r}, threshold={self.threshold!r}"] if self.accept else []
+        return f"Stage({', '.join(options)})"
+
+
+@dataclass(frozen=True)
+class Cascade(Options):
+    """Let stages answer one after the other, until an answer is accepted.
+
+    The last stage's answer is taken as it is. A stage whose model cannot be used is passed over, as
+    long as another one is left. Which stage answered, and why the others did not, is in the events
+    of the tree (``stage``); see ``itslab.study.routes``.
+
+    Args:
+        stages: the cheapest first.
+    """
+
+    stages: tuple[Stage, ...]
+
+    def __post_init__(self) -> None:
+        check(self)
+        require(len(self.stages) > 0, "stages", self.stages, "at least one Stage")
+
+    def __call__(self, run: Run, prompt: Prompt) -> Node | None:
+        answered: Node | None = None
+        for number, stage in enumerate(self.stages):
+            last = number == len(self.stages) - 1
+            try:
+                with run.drawing_from(stage.model):
+                    node = stage.strategy(run, prompt)
+            except MissingSample:
+                raise  # a replay that lacks what this stage drew is no replay
+            except (BackendError, Halt) as error:
+                if isinstance(error, Halt) and error.reason not in PASSING:
+                    raise
+                if last and answered is None:
+                    raise
+                self._note(run, number, None, False, f"{type(error).__name__}: {error}")
+                continue
+            if node is None:
+                self._note(run, number, None, last, "no answer")
+                continue
+            answered = run.best = node
+            accepted, why = (True, "the last stage") if last else self._accepts(run, stage, node)
+            self._note(run, number, node, accepted, why)
+            if accepted:
+                break
+        return answered
+
+    def _accepts(self, run: Run, stage: Stage, node: Node) -> tuple[bool, str]:
+        """Whether a stage's answer will do, and why."""
+        if stage.accept is None:
+            return True, "every answer is accepted"
+        if node.verdict is not None and getattr(stage.strategy, "verifier", None) == stage.accept:
+            score = node.verdict.score  # the strategy has asked already
+        else:
+            [score] = run.score([node], stage.accept)
+        accepted = score >= stage.threshold
+        sign = "≥" if accepted else "is not ≥"
+        return accepted, f"{stage.accept!r}: {score:.3g} {sign} {stage.threshold:g}"
+
+    def _note(self, run: Run, number: int, node: Node | None, accepted: bool, why: str) -> None:
+        """Log what became of a stage, on its answer or on the last that it drew."""
+        stage = self.stages[number]
+        run.tree.log(
+            "stage",
+            node or run.tree.nodes[-1],
+            stage=number,
+            strategy=repr(stage.strategy),
+            model=(stage.model or run.backend).name,
+            accepted=accepted,
+            why=why,
+        )

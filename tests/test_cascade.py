@@ -1,0 +1,211 @@
+"""Cascades: which stage answers, why, and what becomes of one that cannot."""
+
+import threading
+from collections.abc import Sequence
+
+import pytest
+
+from itslab import Bank
+from itslab.core import (
+    BackendError,
+    Budget,
+    Completion,
+    MissingSample,
+    Node,
+    OptionError,
+    Prompt,
+    PromptTooLong,
+    Request,
+    Result,
+    Sampling,
+)
+from itslab.handle import solve
+from itslab.spec import spec
+from itslab.strategies import BestOfN, Cascade, ChainOfThought, SelfConsistency, Stage
+from itslab.testing import ScriptedModel
+from itslab.verifiers import Agreement
+
+ONE = ChainOfThought()
+
+
+def model(name: str, *replies: str) -> ScriptedModel:
+    return ScriptedModel(
+        replies=[f"\\boxed{{{reply}}}" for reply in replies], name=name, digest=name
+    )
+
+
+def even(prompt: Prompt, nodes: Sequence[Node]) -> list[float]:
+    return [float("24680".find(node.text[-2]) >= 0) for node in nodes]
+
+
+def route(result: Result) -> list[tuple[int, str, bool]]:
+    events = [event.data for event in result.tree.events if event.kind == "stage"]
+    return [(data["stage"], data["model"], data["accepted"]) for data in events]
+
+
+def why(result: Result) -> list[str]:
+    return [event.data["why"] for event in result.tree.events if event.kind == "stage"]
+
+
+class Down(ScriptedModel):
+    """A model whose server does not answer."""
+
+    def draw(self, request: Request, index: int) -> Completion:
+        raise BackendError("nobody is there")
+
+
+def test_an_answer_that_is_accepted_ends_it_and_the_larger_model_is_not_asked() -> None:
+    small, large = model("small", "2"), model("large", "4")
+    cascade = Cascade((Stage(ONE, accept=even), Stage(ONE, large)))
+    result = solve("?", cascade, small)
+    assert result.answer == "2"
+    assert route(result) == [(0, "small", True)]
+    assert set(result.costs) == {"small", "even"} or set(result.costs) == {"small"}
+    assert large.asked == []
+
+
+def test_the_next_stage_answers_where_the_first_is_refused_and_each_model_is_paid() -> None:
+    small, large = model("small", "1", "3", "5"), model("large", "7")
+    stages = (Stage(ONE, accept=even), Stage(SelfConsistency(2), accept=even), Stage(ONE, large))
+    result = solve("?", Cascade(stages), small)
+    assert result.answer == "7"
+    assert route(result) == [(0, "small", False), (1, "small", False), (2, "large", True)]
+    assert result.costs["small"].calls == 3
+    assert result.costs["large"].calls == 1
+    assert result.cost.calls == 4
+
+
+def test_two_models_asked_the_same_draw_their_own_first_samples() -> None:
+    def say(request: Request, index: int) -> str:
+        return f"\\boxed{{{2 * index + 1}}}"
+
+    small, large = (
+        ScriptedModel(replies=say, name=name, digest=name) for name in ("small", "large")
+    )
+    cascade = Cascade((Stage(ONE, accept=even), Stage(ONE, accept=even), Stage(ONE, large)))
+    assert solve("?", cascade, small).answer == "1"
+    assert [request.first for request in small.asked] == [0, 1]
+    assert [request.first for request in large.asked] == [0]
+
+
+def test_a_verifier_that_the_stage_has_asked_is_not_asked_again() -> None:
+    asked: list[int] = []
+
+    def count(prompt: Prompt, nodes: Sequence[Node]) -> list[float]:
+        asked.append(len(nodes))
+        return [1.0] * len(nodes)
+
+    stages = (Stage(BestOfN(count, n=2), accept=count), Stage(ONE))
+    assert solve("?", Cascade(stages), model("small", "1", "3")).answer == "1"
+    assert asked == [2]
+
+
+def test_agreement_accepts_what_most_samples_say() -> None:
+    def ask(answers: str, threshold: float) -> Result:
+        stages = (
+            Stage(SelfConsistency(4), None, Agreement(), threshold),
+            Stage(ONE, model("l", "9")),
+        )
+        return solve("?", Cascade(stages), model("s", *answers))
+
+    assert ask("1112", 0.75).answer == "1"
+    assert ask("1123", 0.75).answer == "9"
+    assert "0.5 is not ≥ 0.75" in why(ask("1123", 0.75))[0]
+
+
+def test_agreement_counts_samples_without_an_answer_as_disagreeing() -> None:
+    talk = ScriptedModel(replies=["\\boxed{1}", "Well.", "Hm.", "\\boxed{1}"])
+    stages = (Stage(SelfConsistency(4), None, Agreement(), 0.6), Stage(ONE, model("l", "9")))
+    assert solve("?", Cascade(stages), talk).answer == "9"
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_stage_whose_server_is_down_is_passed_over_and_the_events_say_so(place: int) -> None:
+    stages = [Stage(ONE, model("up", "1"), even if place else None)]
+    stages.insert(place, Stage(ONE, Down(name="down"), even))
+    stages.append(Stage(ONE, model("last", "3")))
+    result = solve("?", Cascade(tuple(stages)), model("own"))
+    assert result.answer == ("3" if place else "1")
+    assert "nobody is there" in why(result)[place]
+
+
+def test_where_the_last_server_is_down_the_last_answer_stands_and_says_so() -> None:
+    stages = (Stage(ONE, accept=even), Stage(ONE, Down(name="down")))
+    result = solve("?", Cascade(stages), model("small", "1"))
+    assert result.answer == "1"
+    assert "nobody is there" in why(result)[1]
+    with pytest.raises(BackendError, match="nobody is there"):
+        solve("?", Cascade((Stage(ONE, Down()), Stage(ONE, Down()))), Down())
+
+
+def test_a_replay_that_lacks_a_sample_is_an_error_and_no_reason_to_go_on(tmp_path) -> None:  # type: ignore[no-untyped-def]
+    bank = Bank(tmp_path / "bank.sqlite")
+    recorder = bank.record(model("small", "1"))
+    solve("other", ONE, recorder)
+    stages = (Stage(ONE, accept=even), Stage(ONE, model("large", "2")))
+    with pytest.raises(MissingSample):
+        solve("?", Cascade(stages), bank.replay("small"))
+
+
+def test_a_context_that_is_too_small_is_passed_over() -> None:
+    class Narrow(ScriptedModel):
+        def draw(self, request: Request, index: int) -> Completion:
+            raise PromptTooLong("400 tokens, 256 fit")
+
+    result = solve("?", Cascade((Stage(ONE, Narrow()), Stage(ONE))), model("own", "1"))
+    assert result.answer == "1"
+
+
+def test_a_budget_holds_for_all_stages_and_leaves_the_best_so_far() -> None:
+    stages = (Stage(ONE, accept=even), Stage(SelfConsistency(4), model("large", *"3577")))
+    result = solve("?", Cascade(stages), model("small", "1"), budget=Budget(samples=3))
+    assert (result.stopped_by, result.cost.calls) == ("samples", 3)
+    assert result.answer == "3"
+
+
+def test_a_stop_within_a_stage_ends_the_run() -> None:
+    reached = threading.Event()
+
+    class Waits(ScriptedModel):
+        def generate(self, requests, on_text=None, on_sample=None, cancel=None):  # type: ignore[no-untyped-def]
+            reached.set()
+            assert cancel is not None
+            assert cancel.wait(10)
+            done = Completion("", finish="cancelled")
+            for i, request in enumerate(requests):
+                for j in range(request.n):
+                    on_sample(i, j, done)
+            return [[done] * request.n for request in requests]
+
+    from itslab.handle import start
+
+    handle = start("?", Cascade((Stage(ONE, accept=even), Stage(ONE, Waits()))), model("s", "1"))
+    assert reached.wait(10)
+    handle.stop()
+    assert (handle.result(10).answer, handle.result().stopped_by) == ("1", "stop")
+
+
+def test_a_cascade_is_known_by_its_stages_and_their_models() -> None:
+    def cascade(name: str, threshold: float = 1.0) -> str:
+        return spec(Cascade((Stage(ONE, model(name), even, threshold), Stage(ONE)))).text
+
+    assert cascade("a") == cascade("a")
+    assert len({cascade("a"), cascade("b"), cascade("a", 0.5)}) == 3
+    assert "model=a" in cascade("a")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: Cascade(()),
+        lambda: Cascade((ONE,)),  # type: ignore[arg-type]
+        lambda: Stage("chain"),  # type: ignore[arg-type]
+        lambda: Stage(ONE, "qwen"),  # type: ignore[arg-type]
+        lambda: Stage(ONE, None, 0.5),  # type: ignore[arg-type]
+        lambda: Stage(ONE, threshold=float("nan")),
+        lambda: Stage(ONE, sampling=Sampling()),  # type: ignore[call-arg]
+    ],
+)
+def test_options_are_checked(make: object) -> None:
+    with pytest.raises((OptionError, TypeError)):
+        make()  # type: ignore[operator]

@@ -1,0 +1,207 @@
+"""Programs that a model writes are run, and what they print is its answer."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from itslab import sandbox
+from itslab.code import extract_script
+from itslab.core import Budget, Node, OptionError, Output, Result, Sampling
+from itslab.handle import solve
+from itslab.strategies import ProgramAided
+from itslab.testing import ScriptedModel
+
+pytestmark = pytest.mark.usefixtures("sandbox")
+
+
+def program(code: str) -> str:
+    return f"```python\n{code}\n```"
+
+
+def answer(replies: Sequence[str], budget: Budget = Budget(), **options: object) -> Result:
+    strategy = ProgramAided(sandbox.execute, **options)  # type: ignore[arg-type]
+    return solve("What is 6 × 7?", strategy, ScriptedModel(replies=replies), budget=budget)
+
+
+def said(node: Node | None) -> str:
+    assert node is not None
+    return node.turn_text
+
+
+# -- what a program prints -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("code", "text"),
+    [
+        ("print(6 * 7)", "42\n"),
+        ("x = 6\nx * 7", "42\n"),  # as at a prompt
+        ("for i in range(2): print(i)", "0\n1\n"),
+        ("def main():\n    print('ran')\nif __name__ == '__main__':\n    main()", "ran\n"),
+        ("import sys\nsys.stdout.write('no newline')", "no newline10\n"),
+        ("import sys\nprint(1)\nsys.exit()", "1\n"),
+        ("import math\nprint(math.comb(5, 2), end='')", "10"),
+        ("print('é — 漢 \\ud800')", "é — 漢 ?\n"),
+        ("", ""),
+        ("None", ""),
+    ],
+)
+def test_what_a_program_prints_comes_back(code: str, text: str) -> None:
+    output = sandbox.execute(code)
+    assert (output.text, output.error) == (text, "")
+    assert output.seconds > 0
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        ("print(1)\n1 / 0", "ZeroDivisionError"),
+        ("print(", "SyntaxError"),
+        ("input()", "EOFError"),
+        ("import sys\nsys.exit('no way')", "SystemExit"),
+        ("raise BaseException", "BaseException"),
+        ("import os\nos._exit(0)", "ended before its work was done"),
+        ("import os\nos.kill(os.getpid(), 9)", "ended before its work was done"),
+        ("x = 'a'\nwhile True: x += x", "MemoryError"),
+        ("while True: pass", "too slow"),
+        ("while True: print('ever again')", "too slow"),
+        ("import sys\nsys.stdout = None\nprint(1)\n1 / 0", "ZeroDivisionError"),
+        ("open('/etc/passwd').read()", "Error"),
+        ("import socket\nsocket.create_connection(('1.1.1.1', 80), 1)", "Error"),
+    ],
+)
+def test_a_program_that_fails_says_why(code: str, error: str) -> None:
+    assert error in sandbox.execute(code, seconds=0.5).error
+
+
+def test_of_a_megabyte_the_end_is_kept() -> None:
+    output = sandbox.execute("print('x' * 2**20)\nprint('last')")
+    assert output.text.endswith("xxx\nlast\n")
+    assert len(output.text) == 4000
+    many = sandbox.execute("for i in range(200_000): print(i)")
+    assert many.text.endswith("199998\n199999\n")
+
+
+def test_a_forged_reply_is_only_another_output() -> None:
+    forge = """
+import os
+from fractions import Fraction
+text = "(2\\n" if False else "n"
+for fd in range(3, 20):
+    try:
+        os.write(fd, b"4\\ni2a\\n")
+    except OSError:
+        pass
+"""
+    output = sandbox.execute(forge)
+    assert isinstance(output, Output)
+    assert output.text == ""
+
+
+# -- the strategy ----------------------------------------------------------------------------------
+
+
+def test_a_program_is_run_and_its_output_is_the_answer() -> None:
+    result = answer([program("print('So it is', 6 * 7)")])
+    assert result.answer == "42"
+    assert "```output\nSo it is 42\n```" in said(result.node)
+    assert result.costs["sandbox"].seconds > 0
+    assert result.cost.seconds == pytest.approx(sum(c.seconds for c in result.costs.values()))
+    assert result.cost.calls == 1
+
+
+def test_programs_vote_by_what_they_print() -> None:
+    replies = [program(f"print({code})") for code in ("41", "40 + 2", "84 / 2", "43")]
+    assert answer(replies, n=4).answer == "42"
+
+
+def test_floats_lose_their_noise() -> None:
+    assert answer([program("print(0.1 + 0.2)")]).answer == "0.3"
+    assert answer([program("print(2 ** 70)")]).answer == str(2**70)
+
+
+def test_a_program_that_fails_is_shown_with_its_error_and_corrected() -> None:
+    model = ScriptedModel(replies=[program("print(6 * y)"), program("print(6 * 7)")])
+    result = solve("?", ProgramAided(sandbox.execute, repairs=1), model)
+    assert result.answer == "42"
+    shown = model.asked[1].messages[-1].content
+    assert "NameError: name 'y' is not defined" in shown
+    assert len(model.asked) == 2
+
+
+def test_what_prints_nothing_is_told_so() -> None:
+    model = ScriptedModel(replies=[program("y = 42"), program("print(6 * 7)")])
+    assert solve("?", ProgramAided(sandbox.execute, repairs=1), model).answer == "42"
+    assert "prints nothing" in model.asked[1].messages[-1].content
+
+
+def test_where_no_program_works_a_chain_is_drawn_or_the_text_read_or_nothing_said() -> None:
+    fails = program("print(y)  # 41")
+    assert answer([fails, "So \\boxed{42}."], repairs=0).answer == "42"
+    assert answer(["I think it is \\boxed{41}."], fallback="text").answer == "41"
+    none = answer(["I think it is \\boxed{41}."], fallback="none")
+    assert (none.answer, none.node) == (None, None)
+
+
+def test_only_those_that_fail_are_drawn_anew() -> None:
+    works, fails = program("print(42)"), program("print(y)")
+    model = ScriptedModel(replies=[works, fails, works, "It is \\boxed{7}."])
+    result = solve("?", ProgramAided(sandbox.execute, n=3), model)
+    assert result.answer == "42"
+    assert [request.n for request in model.asked] == [3, 1]
+
+
+def test_an_invented_output_gives_way_to_the_real_one() -> None:
+    chain = (
+        f"Let me compute.\n{program('print(6 * 7)')}\nOutput:\n```\n41\n```\nIt is \\boxed{{41}}."
+    )
+    assert answer([chain], instruction="").answer == "42"
+
+
+def test_a_budget_that_ends_before_a_correction_leaves_the_best_so_far() -> None:
+    replies = [program("print(42)"), program("print(y)")]
+    result = answer(replies, Budget(samples=2), n=2, repairs=1)
+    assert (result.answer, result.stopped_by) == ("42", "samples")
+
+
+def test_tokens_that_are_all_spent_do_not_keep_a_program_from_running() -> None:
+    result = answer([program("print(42)")], Budget(tokens=3), fallback="text")
+    assert result.answer == "42"
+
+
+@pytest.mark.parametrize("options", [{"mend": "?"}, {"fallback": "x"}, {"n": 0}, {"repairs": -1}])
+def test_options_are_checked(options: dict[str, object]) -> None:
+    with pytest.raises(OptionError):
+        ProgramAided(sandbox.execute, **options)  # type: ignore[arg-type]
+    with pytest.raises(OptionError):
+        ProgramAided("python")  # type: ignore[arg-type]
+
+
+# -- which program ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        (program("print(1)"), "print(1)"),
+        (f"{program('x = 1')}\nthen\n{program('print(2)')}", "print(2)"),
+        (f"{program('print(2)')}\nwhich gives\n```\n2\n```", "print(2)"),
+        (f"{program('x = 1')}\nwhich gives\n```\n1\n```", "x = 1"),
+        ("```\nprint(3)\n```", "print(3)"),
+        ("```\n3\n```", None),
+        ("```bash\nprint(3)\n```", None),
+        ("print(6 * 7)", "print(6 * 7)"),
+        ("It is 42.", None),
+        ("", None),
+        ("<think>```python\nprint(1)\n```</think>It is 2.", None),
+        ("```python\nprint(4)", "print(4)"),
+    ],
+)
+def test_the_last_block_that_prints_is_the_program(text: str, code: str | None) -> None:
+    assert extract_script(text) == code
+
+
+def test_greedy_by_default_is_one_program() -> None:
+    strategy = ProgramAided(sandbox.execute, sampling=Sampling(temperature=0))
+    assert strategy.n == 1
+    assert "execute" not in repr(strategy)
