@@ -62,7 +62,7 @@ def test_what_a_program_prints_comes_back(code: str, text: str) -> None:
         ("raise BaseException", "BaseException"),
         ("import os\nos._exit(0)", "ended before its work was done"),
         ("import os\nos.kill(os.getpid(), 9)", "ended before its work was done"),
-        ("x = 'a'\nwhile True: x += x", "MemoryError"),
+        ("x = bytearray(2**31)", "MemoryError"),
         ("while True: pass", "too slow"),
         ("while True: print('ever again')", "too slow"),
         ("import sys\nsys.stdout = None\nprint(1)\n1 / 0", "ZeroDivisionError"),

@@ -105,9 +105,9 @@ def test_100_problems_of_64_samples_at_20_thresholds_take_under_10_seconds(
     rule: StoppingRule,
 ) -> None:
     keys, correct, tokens = world(100, 64, "abcdefghijklmnopqrst-")
-    began = time.perf_counter()
+    began = time.process_time()  # others use the machine, too
     replay(keys, correct, tokens, rule, np.linspace(0.5, 0.99, 20).tolist())
-    assert time.perf_counter() - began < 10
+    assert time.process_time() - began < 10
 
 
 @pytest.mark.parametrize(

@@ -213,7 +213,7 @@ class _Desk:
 
 
 def _samples(run: Run) -> list[Node]:
-    return [node for node in run.tree if node.completion and node.status != "open"]
+    return [node for node in run.drawn if node.completion]
 
 
 def _tokens(drawn: list[Node]) -> float:
