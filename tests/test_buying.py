@@ -32,7 +32,10 @@ from itslab.strategies import (
     MCTS,
     BeamSearch,
     BestOfN,
+    Cascade,
+    ChainOfThought,
     CheckedRefine,
+    FirstVerified,
     Knockout,
     MCTSr,
     ParticleFilter,
@@ -40,6 +43,7 @@ from itslab.strategies import (
     RepairWithTests,
     SelfConsistency,
     SelfRefine,
+    Stage,
     TreeOfThoughts,
 )
 from itslab.verifiers import (
@@ -163,6 +167,14 @@ STRATEGIES: dict[str, Callable[[Verifier], Strategy]] = {
     "refine": lambda v: SelfRefine(v, iterations=2, sampling=WHOLE, criticism=WHOLE),
     "reflexion": lambda v: Reflexion(v, iterations=2, sampling=WHOLE, lesson=WHOLE),
     "mctsr": lambda v: MCTSr(v, iterations=2, sampling=WHOLE, criticism=WHOLE),
+    "first verified": lambda v: FirstVerified(v, stop_score=9, n=5, wave=2, sampling=WHOLE),
+    "cascade": lambda v: Cascade(
+        (
+            Stage(ChainOfThought(sampling=WHOLE), accept=v, threshold=9),
+            Stage(SelfConsistency(n=3, sampling=WHOLE), None, v, 9),
+            Stage(BestOfN(v, n=2, sampling=WHOLE)),
+        )
+    ),
 }
 # AB-MCTS takes scores in [0, 1]; of a lone version there is nothing to vote on.
 UNFIT = product(("ab-mcts", "repair", "refine", "reflexion", "mctsr"), ("ballot",))

@@ -20,6 +20,7 @@ from itslab.core import (
     Finish,
     Node,
     OptionError,
+    Output,
     Prompt,
     PromptTooLong,
     Request,
@@ -32,22 +33,29 @@ from itslab.strategies import (
     ABMCTS,
     DVTS,
     MCTS,
+    AdaptiveConsistency,
     BeamSearch,
     BestOfN,
+    Cascade,
     ChainOfThought,
     CheckedRefine,
+    DeepConf,
     Direct,
     ExtendedThinking,
+    FirstVerified,
     Knockout,
     MCTSr,
     ParticleFilter,
+    ProgramAided,
     Reflexion,
     RepairWithTests,
     SelfConsistency,
     SelfRefine,
+    Stage,
     TreeOfThoughts,
 )
 from itslab.testing import ScriptedModel
+from itslab.verifiers import Agreement
 
 SHORT = Sampling(temperature=1, max_tokens=16)
 PROMPT = "What is 2 + 3?"
@@ -61,6 +69,11 @@ def by_share(prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
     """The share of vowels, in [0, 1]."""
     said = [node.turn_text.lower() for node in nodes]
     return [Verdict(sum(map(text.count, "aeiou")) / max(len(text), 1)) for text in said]
+
+
+def printed(code: str) -> Output:
+    """An interpreter that costs nothing."""
+    return Output(code[-3:])
 
 
 STEP = replace(SHORT, stop=(" ",), include_stop=True, max_tokens=6, signals=True)
@@ -88,6 +101,17 @@ EVERY: list[Strategy] = [
     SelfRefine(by_share, iterations=2, branches=2, sampling=BRIEF, criticism=BRIEF),
     Reflexion(by_share, iterations=2, sampling=BRIEF, lesson=BRIEF),
     MCTSr(by_share, iterations=3, width=2, branches=2, sampling=BRIEF, criticism=BRIEF),
+    AdaptiveConsistency(n=5, wave=2, sampling=SHORT),
+    FirstVerified(by_share, n=5, wave=2, sampling=SHORT),
+    DeepConf(n=5, warmup=2, wave=2, window=4, consensus=1.0, sampling=SHORT),
+    ProgramAided(printed, n=3, repairs=1, sampling=SHORT),
+    Cascade(
+        (
+            Stage(ChainOfThought(sampling=SHORT), accept=by_share),
+            Stage(SelfConsistency(n=3, sampling=SHORT), None, Agreement()),
+            Stage(Direct(sampling=SHORT)),
+        )
+    ),
 ]
 every = pytest.mark.parametrize("strategy", EVERY, ids=lambda s: type(s).__name__)
 
