@@ -78,8 +78,8 @@ def test_of_a_megabyte_the_end_is_kept() -> None:
     output = sandbox.execute("print('x' * 2**20)\nprint('last')")
     assert output.text.endswith("xxx\nlast\n")
     assert len(output.text) == 4000
-    many = sandbox.execute("for i in range(200_000): print(i)")
-    assert many.text.endswith("199998\n199999\n")
+    many = sandbox.execute("for i in range(20_000): print(i)")
+    assert many.text.endswith("19998\n19999\n")
 
 
 def test_a_forged_reply_is_only_another_output() -> None:

@@ -259,17 +259,7 @@ def serve() -> None:
 
     def perform(code: str, **conditions: Any) -> dict[str, Any]:
         prepare(**conditions)
-        names["__name__"], sys.modules["__main__"] = "__main__", module
-        printed = _Printed()
-        sys.stdout = printed
-        try:
-            _script(code, names)
-            trace = ""
-        except SystemExit as error:
-            trace = "" if error.code in (None, 0) else _trace(error)
-        except BaseException as error:
-            trace = _trace(error) or type(error).__name__
-        return {"value": (printed.text(), trace)}
+        return {"value": _performed(code, module)}
 
     def call(name: str, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict[str, Any]:
         before = encode((args, kwargs))
@@ -280,10 +270,6 @@ def serve() -> None:
             changed = False
         return {**reply, "given": (args, kwargs)} if changed else reply
 
-    def renew(seconds: float) -> dict[str, Any]:
-        _renew(seconds)
-        return {"value": None}
-
     def send(text: str) -> None:
         replies.write(frame(text))
         replies.flush()
@@ -293,7 +279,7 @@ def serve() -> None:
         "perform": perform,
         "call": call,
         "next": lambda number: {"value": next(kept[number])},
-        "renew": renew,
+        "renew": _renew,
     }
     while size := requests.readline():
         order = decode(requests.read(int(size)).decode("ascii"))
@@ -326,6 +312,19 @@ class _Printed(io.TextIOBase):
 
     def text(self) -> str:
         return "".join(self._lines)[-PRINTED:]
+
+
+def _performed(code: str, module: Any) -> tuple[str, str]:
+    """Run a program as a script; return what it printed, and the traceback if it failed."""
+    module.__name__, sys.modules["__main__"] = "__main__", module
+    sys.stdout = printed = _Printed()
+    try:
+        _script(code, module.__dict__)
+    except SystemExit as error:
+        return printed.text(), "" if error.code in (None, 0) else _trace(error)
+    except BaseException as error:
+        return printed.text(), _trace(error) or type(error).__name__
+    return printed.text(), ""
 
 
 def _script(code: str, names: dict[str, Any]) -> None:
@@ -384,7 +383,7 @@ def _limit(memory: int, seconds: float, processor: int, file: int) -> None:
     _renew(seconds)
 
 
-def _renew(seconds: float) -> None:
+def _renew(seconds: float) -> dict[str, Any]:
     """Grant so much processor time from now on, within the limit for all."""
     import resource
 
@@ -392,6 +391,7 @@ def _renew(seconds: float) -> None:
     most = resource.getrlimit(resource.RLIMIT_CPU)[1]
     wanted = int(used.ru_utime + used.ru_stime + seconds) + 1
     resource.setrlimit(resource.RLIMIT_CPU, (min(wanted, most) if most >= 0 else wanted, most))
+    return {"value": None}
 
 
 if __name__ == "__main__":
