@@ -185,6 +185,7 @@ PAIRS = [
     ),
     ("knock-out", Knockout(PairwiseJudge(OTHER), n=4, sampling=WHOLE)),
 ]
+pytestmark = pytest.mark.slow  # every strategy with every verifier
 each = pytest.mark.parametrize("strategy", [s for _, s in PAIRS], ids=[name for name, _ in PAIRS])
 
 

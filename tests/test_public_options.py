@@ -33,6 +33,8 @@ from itslab.core import (
 )
 from itslab.options import declared, fits
 
+pytestmark = pytest.mark.slow  # everything public with everything odd
+
 
 class Model:
     """Says the same to everyone."""
