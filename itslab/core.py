@@ -165,13 +165,16 @@ class Cutoff(Options):
 
     def lowest(self, confidences: Sequence[float]) -> float:
         """Return the lowest confidence of any group; inf where there is none."""
-        ends = range(self.window, len(confidences) + 1)
-        return min((self.group(confidences[:end]) for end in ends), default=math.inf)
+        return min(self._groups(confidences), default=math.inf)
 
     def place(self, confidences: Sequence[float]) -> int | None:
         """Return how many tokens there are when the sample is cut; None if it is not."""
-        ends = range(self.window, len(confidences) + 1)
-        return next((k for k in ends if self.group(confidences[:k]) < self.confidence), None)
+        groups = enumerate(self._groups(confidences), start=self.window)
+        return next((k for k, group in groups if group < self.confidence), None)
+
+    def _groups(self, confidences: Sequence[float]) -> Iterator[float]:
+        for end in range(self.window, len(confidences) + 1):
+            yield self.group(confidences[end - self.window : end])
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """From cheap to dear: a stage answers, and where that will not do, the next one does.
 
-FrugalGPT (Chen, Zaharia & Zou 2023, arXiv:2305.05176, §3) with a strategy in each stage, so that a
+FrugalGPT (Chen, Zaharia & Zou 2023, arXiv:2305.05176) with a strategy in each stage, so that a
 small model that computes longer is a stage as well as a larger model is.
 """
 
@@ -46,7 +46,7 @@ class Cascade(Options):
 
     The last stage's answer is taken as it is. A stage whose model cannot be used is passed over, as
     long as another one is left. Which stage answered, and why the others did not, is in the events
-    of the tree (``stage``); see ``itslab.study.routes``.
+    of the tree (``stage``).
 
     Args:
         stages: the cheapest first.

@@ -1,7 +1,7 @@
 """Program-aided reasoning: the model writes a program, and a computer computes the answer.
 
-PAL (Gao et al. 2022, arXiv:2211.10435, §3) and Program of Thoughts (Chen et al. 2022,
-arXiv:2211.12588, §2) show the model worked examples of such programs; here an instruction asks for
+PAL (Gao et al. 2022, arXiv:2211.10435) and Program of Thoughts (Chen et al. 2022,
+arXiv:2211.12588) show the model worked examples of such programs; here an instruction asks for
 one, as their zero-shot form does.
 """
 

@@ -2,7 +2,7 @@
 
 Every rule gives a number for how much speaks for stopping, and stops where that reaches its
 ``threshold``. It looks at many orders of samples at once, so that the same rule that ends a run can
-be replayed over all orders of recorded samples (``itslab.study.replay``).
+be replayed over all orders of recorded samples (``itslab.study.stopping.replay``).
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ Confident = Annotated[float, Bounds(0.5, 1, open="high")]
 class BetaStop(Options):
     """Stop when the leading answer is likely to be more frequent than the second.
 
-    Adaptive-Consistency with the Beta criterion (Aggarwal et al. 2023, arXiv:2305.11860, §3): with
+    Adaptive-Consistency with the Beta criterion (Aggarwal et al. 2023, arXiv:2305.11860): with
     a uniform prior the posterior of the leader's part of both is Beta(a + 1, b + 1), and what
     counts is its probability above one half.
 
@@ -73,7 +73,7 @@ class BetaStop(Options):
 class DirichletStop(Options):
     """Stop when the leading answer is likely to be the most frequent of those seen.
 
-    Adaptive-Consistency with the Dirichlet criterion (arXiv:2305.11860, §3).
+    Adaptive-Consistency with the Dirichlet criterion (arXiv:2305.11860).
 
     Args:
         threshold: that probability.
@@ -88,7 +88,7 @@ class DirichletStop(Options):
 
 @dataclass(frozen=True)
 class WindowStop(Options):
-    """Stop when all samples of the last window agree: ESC (Li et al. 2024, arXiv:2401.10480, §3).
+    """Stop when all samples of the last window agree: ESC (Li et al. 2024, arXiv:2401.10480).
 
     A wave of ``AdaptiveConsistency`` is a window, if both have the same size.
 
@@ -141,7 +141,7 @@ class MarginalValue(Options):
     ``BetaStop``). What m more samples would add to it on average is known beforehand, for how they
     fall is beta-binomial, given what was seen. One sample alone can seldom change the leader, so
     the m counts that gives the most by the sample (Frazier & Powell 2010, Paradoxes in Learning and
-    the Marginal Value of Information, §5: KG(*)).
+    the Marginal Value of Information: KG(*)).
 
     Args:
         price: of a sample, in probability of being right.

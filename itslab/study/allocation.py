@@ -100,7 +100,7 @@ def allocate(
         value: what another wave is worth.
         budget: the most to spend on all problems together.
         seed: of each run.
-        progress: show what is spent, on standard error.
+        progress: show what is spent, on standard output.
 
     Raises:
         OptionError: the budget does not hold a sample of each problem.
