@@ -105,6 +105,7 @@ def test_pull_prints_where_the_model_is(small_model: models.ModelFile) -> None:
     assert itslab("pull", small_model.name)[1] == f"{small_model.path}\n"
 
 
+@pytest.mark.slow
 def test_doctor_finds_what_the_tests_run_on() -> None:
     code, out, _ = itslab("doctor")
     assert code == 0
@@ -112,6 +113,7 @@ def test_doctor_finds_what_the_tests_run_on() -> None:
         assert part in out
 
 
+@pytest.mark.slow
 def test_doctor_tells_how_to_mend_a_cache_that_cannot_be_used(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

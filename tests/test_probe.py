@@ -53,6 +53,7 @@ def test_what_is_not_there_is_not_found(bank):
     assert 0.4 < np.nanmean(auroc(held_out(states, shuffled), shuffled)) < 0.6
 
 
+@pytest.mark.slow
 def test_a_template_is_learned_from_its_other_problems_unless_they_are_held_out_with_it(bank):
     """States that tell nothing but the template, whose problems are all right or all wrong."""
     rng = np.random.default_rng(2)

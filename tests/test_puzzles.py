@@ -55,6 +55,7 @@ def test_the_right_side_and_latex_are_not_part_of_the_expression():
     assert extract_expression("no idea") is None
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["countdown", "puzzle24"])
 def test_the_generators_own_solutions_are_right_and_hidden(name):
     import reasoning_gym

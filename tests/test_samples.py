@@ -105,6 +105,7 @@ def test_losses_add_up_and_say_what_was_lost_where(samples: Samples) -> None:
     assert (row["solved"], row["selection"]) == pytest.approx((1 / 3, 0))
 
 
+@pytest.mark.slow
 def test_all_selectors_over_a_hundred_problems_take_under_five_seconds(samples: Samples) -> None:
     rng, counts = np.random.default_rng(0), (1, 2, 4, 8, 16)
     samples.task = replace(TASK, problems=tuple(Problem(str(i), "?", "0") for i in range(100)))
@@ -204,6 +205,7 @@ def test_verifiers_are_compared_on_problems_with_both_kinds(samples: Samples) ->
     assert tables.verifiers(samples, scores, results).loc["hand", "AUROC"] == "unknown"
 
 
+@pytest.mark.slow
 def test_calibration_is_measured_on_each_split_and_unknown_where_nothing_can_be_learned() -> None:
     rng = np.random.default_rng(0)
     truth = rng.random((20, 8, 1))

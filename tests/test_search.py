@@ -635,6 +635,7 @@ class Recital(ScriptedModel):
 LINES = Sampling(stop=("\n",), include_stop=True, max_tokens=8)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("index", range(7))
 @pytest.mark.parametrize("score", [0.5, math.nan])
 def test_no_answer_is_read_from_half_a_chain_unsaid(index: int, score: float) -> None:

@@ -119,6 +119,7 @@ def test_abstentions_lose_only_when_alone():
     assert np.allclose(chance, [[1 / 3, 2 / 3, 1]])
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(SAMPLES)
 def test_majority_equals_the_vote_over_all_orders(samples):
@@ -182,6 +183,7 @@ def test_equal_weights_are_a_plain_vote():
     assert np.allclose(weighted, majority_at_k(keys, correct, (1, 2, 5, 10)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("weigh", ["score", "exp", "rank"])
 @settings(max_examples=40, deadline=None)
 @given(SAMPLES, st.permutations([0.125, 0.25, 0.375, 0.5, 0.5, 0.875]), st.sets(st.integers(0, 5)))

@@ -36,6 +36,7 @@ def world(p: int, n: int, answers: str = "abcd-", seed: int = 0):  # type: ignor
     return keys, correct, tokens
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "rule",
     [
@@ -100,6 +101,7 @@ def test_where_nobody_answers_all_is_drawn_and_nothing_is_right() -> None:
     assert (found.success[0], found.drawn[0]) == (0, 4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", [BetaStop(), DirichletStop(), DecidedStop(), MarginalValue()])
 def test_100_problems_of_64_samples_at_20_thresholds_take_under_10_seconds(
     rule: StoppingRule,

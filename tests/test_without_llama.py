@@ -4,6 +4,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 WITHOUT = """
 import sys
 
@@ -103,6 +105,7 @@ for load in (
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_doctor_says_what_is_missing_and_goes_on() -> None:
     program = """
 from itslab.doctor import diagnose
