@@ -183,6 +183,8 @@ class Run:
         self._best: Node | None = None
         self._bought: Counter[tuple[str, Request]] = Counter()
         self._asked_for: Counter[tuple[str, Request]] = Counter()
+        self._drawn_by: dict[int, tuple[str, Sampling]] = {}  # node's id -> model's digest, how
+        self._reused: list[Node] = []
         self._bill = Cost()  # of the verifier at work
         self._stop = threading.Event()
 
@@ -206,7 +208,12 @@ class Run:
         """
         if node is None and self.opening is not None:
             return self.opening
-        for m in as_messages(message):
+        messages = as_messages(message)
+        questions = (drawn.parent for drawn in self._reused if node is None)
+        asked = (q for q in questions if q is not None and q.conversation() == (messages, ()))
+        if (question := next(asked, None)) is not None:
+            return question
+        for m in messages:
             node = self.tree.add(node, m.role, m.content)
         assert node is not None  # a prompt has at least one message
         return node
@@ -243,8 +250,8 @@ class Run:
             Halt: nothing could be bought, or the run was stopped.
         """
         parents = [nodes] if isinstance(nodes, Node) else list(nodes)
+        made = self._take(parents[0], sampling, n) if len(parents) == 1 and not cutoff else []
         wanted = [parent for parent in parents for _ in range(n)]
-        made: list[Node] = []
         while len(made) < len(wanted):
             self.stopped_by = self._ended()
             if self.stopped_by and made:
@@ -458,6 +465,34 @@ class Run:
         finally:
             self.backend = own
 
+    @contextmanager
+    def reusing(self, nodes: Iterable[Node]) -> Iterator[None]:
+        """Let samples that were drawn be the first of those drawn, as long as the block lasts.
+
+        Whoever opens the same conversation and asks the same model for samples of the same kind
+        gets these first, at no cost: a strategy that goes on after a cheap look at a problem does
+        not pay for that look again.
+        """
+        before, self._reused = self._reused, list(nodes)
+        try:
+            yield
+        finally:
+            self._reused = before
+
+    def _take(self, parent: Node, sampling: Sampling, n: int) -> list[Node]:
+        """Samples of this kind that may be used again; each once."""
+        same = self.backend.digest, sampling
+        found = [
+            node
+            for node in self._reused
+            if node.parent is parent
+            and node.status == "done"
+            and self._drawn_by.get(node.id) == same
+        ]
+        for node in found[:n]:
+            self._reused.remove(node)
+        return found[:n]
+
     # -- the ending --------------------------------------------------------------------------------
 
     @property
@@ -506,6 +541,7 @@ class Run:
 
         made = [node for row in rows for node in row]
         self.drawn += made
+        self._drawn_by |= {node.id: (self.backend.digest, sampling) for node in made if not cutoff}
         try:
             came = self.backend.generate(requests, grow, close, self._stop)
         except Exception:

@@ -23,6 +23,7 @@ from itslab.strategies.mctsr import MCTSr
 from itslab.strategies.particles import ParticleFilter
 from itslab.strategies.programs import ProgramAided
 from itslab.strategies.refinement import CheckedRefine, Reflexion, RepairWithTests, SelfRefine
+from itslab.strategies.router import Route, Router
 from itslab.strategies.samples import BestOfN, Knockout, SelfConsistency
 from itslab.strategies.steps import LINE, PARAGRAPH
 from itslab.strategies.stopping import AdaptiveConsistency, FirstVerified
@@ -49,6 +50,8 @@ __all__ = [
     "ProgramAided",
     "Reflexion",
     "RepairWithTests",
+    "Route",
+    "Router",
     "SelfConsistency",
     "SelfRefine",
     "Stage",

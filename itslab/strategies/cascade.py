@@ -98,13 +98,26 @@ class Cascade(Options):
 
     def _note(self, run: Run, number: int, node: Node | None, accepted: bool, why: str) -> None:
         """Log what became of a stage, on its answer or on the last that it drew."""
-        stage = self.stages[number]
-        run.tree.log(
-            "stage",
-            node or run.tree.nodes[-1],
-            stage=number,
-            strategy=repr(stage.strategy),
-            model=(stage.model or run.backend).name,
-            accepted=accepted,
-            why=why,
-        )
+        stage, seen = self.stages[number], node or run.tree.nodes[-1]
+        note(run, seen, number, stage.strategy, stage.model or run.backend, accepted, why)
+
+
+def note(
+    run: Run,
+    node: Node,
+    number: int,
+    strategy: Strategy | None,
+    model: Backend,
+    accepted: bool,
+    why: str,
+) -> None:
+    """Log who answers how, and why, as an event of the kind ``stage``."""
+    run.tree.log(
+        "stage",
+        node,
+        stage=number,
+        strategy=repr(strategy),
+        model=model.name,
+        accepted=accepted,
+        why=why,
+    )

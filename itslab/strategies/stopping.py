@@ -7,6 +7,7 @@ be replayed over all orders of recorded samples (``itslab.study.stopping.replay`
 
 from __future__ import annotations
 
+import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -209,7 +210,8 @@ class FirstVerified(Options):
     Args:
         verifier: scores a chain.
         stop_score: the score at which a chain is accepted. If none comes to it, the best is
-            returned, as by ``BestOfN``.
+            returned, as by ``BestOfN``. Where the verifier can score none of the first wave, there
+            is nothing to wait for, and no more are drawn.
         n: most chains.
         wave: chains that are drawn at a time.
         instruction: as of ``ChainOfThought``.
@@ -231,7 +233,7 @@ class FirstVerified(Options):
             scores += run.score(drawn, self.verifier)
             best = max([*([best] if best else []), *drawn], key=lambda node: _rank(run, node))
             run.checkpoint(best)
-            if merit(best) >= self.stop_score:
+            if merit(best) >= self.stop_score or all(map(math.isnan, scores)):
                 break
         assert best is not None  # or nothing could be bought
         return best

@@ -11,7 +11,7 @@ from typing import NamedTuple, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from itslab.core import Node, OptionError, Problem, Result, Tree, Verifier, require
+from itslab.core import Completion, Node, OptionError, Problem, Result, Tree, Verifier, require
 from itslab.run import judged
 from itslab.tasks import Task
 from itslab.verifiers import probe
@@ -44,9 +44,7 @@ class Samples:
     def __init__(self, task: Task, results: Sequence[Result]) -> None:
         require(len(results) == len(task), "results", len(results), f"one for each of {len(task)}")
         self.task, self.results = task, results
-        self.nodes = [
-            [node for node in result.tree.leaves() if node.completion] for result in results
-        ]
+        self.nodes = [[leaf for leaf in result.tree.leaves() if _last(leaf)] for result in results]
         counts = sorted({len(row) for row in self.nodes})
         require(len(counts) == 1 and counts[0] > 0, "samples", counts, "equally many per problem")
         texts = [[node.turn_text for node in row] for row in self.nodes]
@@ -65,8 +63,8 @@ class Samples:
     @property
     def states(self) -> Array:
         """(p, n, size of a state) last hidden states of the model; nan where there is none."""
-        drawn = [[node.completion for node in row if node.completion] for row in self.nodes]
-        states = [[sample.signals.state for sample in row] for row in drawn]
+        drawn = [[_last(node) for node in row] for row in self.nodes]
+        states = [[sample.signals.state if sample else () for sample in row] for row in drawn]
         none = (np.nan,) * max(len(state) for row in states for state in row)
         return np.array([[state or none for state in row] for row in states], dtype=float)
 
@@ -134,6 +132,11 @@ class Samples:
 
     def _grade(self, problem: Problem, answer: str) -> bool:
         return self.task.grade(problem, answer)
+
+
+def _last(node: Node) -> Completion | None:
+    """What was drawn last in a turn, which may end in text that was appended to it."""
+    return next((step.completion for step in reversed(node.turn()) if step.completion), None)
 
 
 def _decoded(node: Node) -> int:

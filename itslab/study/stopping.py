@@ -77,7 +77,7 @@ def replay(
     rows = [
         _replayed(encode([row])[0], right[p], paid[p], rule, levels, wave, order[:, :most])
         for p, row in enumerate(keys)
-        for order in [_orders(right.shape[1], orders, rng)]
+        for order in [orders_of(right.shape[1], orders, rng)]
     ]
     return [Stopped(*np.array([row[i] for row in rows]).T) for i in range(len(levels))]
 
@@ -103,7 +103,7 @@ def methods(
     ]
 
 
-def _orders(n: int, most: int, rng: np.random.Generator) -> NDArray[np.int64]:
+def orders_of(n: int, most: int, rng: np.random.Generator) -> NDArray[np.int64]:
     """Orders of n samples, (m, n): all of them, if there are no more than that."""
     if n <= 12 and math.factorial(n) <= most:
         return np.array(list(permutations(range(n))))
@@ -120,7 +120,7 @@ def _replayed(
     order: NDArray[np.int64],
 ) -> NDArray[np.float64]:
     """Success, samples and tokens of one problem at each level, (levels, 3)."""
-    codes, n = _renumbered(answers[order]), order.shape[1]
+    codes, n = renumbered(answers[order]), order.shape[1]
     marks, spent = right[order], np.cumsum(paid[order], axis=1)
     going = np.ones((len(levels), len(order)), dtype=bool)
     sums = np.zeros((len(levels), 3))
@@ -138,7 +138,7 @@ def _ends(n: int, wave: int) -> Iterator[int]:
     yield n
 
 
-def _renumbered(answers: NDArray[np.int64]) -> Codes:
+def renumbered(answers: NDArray[np.int64]) -> Codes:
     """Answers in several orders, numbered in each as they are first seen."""
     count = int(answers.max(initial=-1)) + 1
     if count == 0:

@@ -2,6 +2,7 @@
 
 from itslab.verifiers.arithmetic import Arithmetic
 from itslab.verifiers.checks import Agreement, ByProblem, Checker, Oracle, Tests
+from itslab.verifiers.combined import Combined, Question
 from itslab.verifiers.confidence import Calibrated, Confidence
 from itslab.verifiers.judges import Ballot, Critic, Judge, PairwiseJudge
 from itslab.verifiers.probe import Probe
@@ -14,12 +15,14 @@ __all__ = [
     "ByProblem",
     "Calibrated",
     "Checker",
+    "Combined",
     "Confidence",
     "Critic",
     "Judge",
     "Oracle",
     "PairwiseJudge",
     "Probe",
+    "Question",
     "Reward",
     "Rollouts",
     "StepReward",

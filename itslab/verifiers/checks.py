@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from itslab import answers
 from itslab.core import (
@@ -81,11 +82,17 @@ class Checker(Options):
 
 @dataclass(frozen=True)
 class Agreement(Options):
-    """Score an answer by the part of its samples that agree: self-consistency as a signal.
+    """Score an answer by how far its samples agree: self-consistency as a signal.
 
     The samples are all that answer the same conversation in the tree of the run; those without an
     answer agree with none.
+
+    Args:
+        measure: ``share`` of the samples that give this answer; ``entropy``, minus that of all
+            their answers (nats), whichever this one is.
     """
+
+    measure: Literal["share", "entropy"] = "share"
 
     def __call__(self, run: Account, prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
         """Compare each node's answer with those of all samples of its conversation."""
@@ -97,7 +104,17 @@ class Agreement(Options):
 
     def _verdict(self, answer: str | None, others: Sequence[str | None]) -> Verdict:
         agree = sum(other == answer for other in others if other is not None)
-        return Verdict(agree / max(len(others), 1), note=f"{agree} of {len(others)} samples agree")
+        said = f"{agree} of {len(others)} samples agree"
+        if self.measure == "entropy":
+            return Verdict(-dispersion(others), note=said)
+        return Verdict(agree / max(len(others), 1), note=said)
+
+
+def dispersion(answers: Sequence[Hashable | None]) -> float:
+    """Return the entropy of answers (nats); each None differs from all others."""
+    counts = Counter(answer for answer in answers if answer is not None)
+    parts = [*counts.values(), *[1] * (len(answers) - counts.total())]
+    return -math.fsum(c / len(answers) * math.log(c / len(answers)) for c in parts)
 
 
 def _asked(node: Node) -> int | None:

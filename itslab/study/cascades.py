@@ -1,0 +1,155 @@
+"""Cascades replayed on recorded samples: what any sequence of stages would solve and cost.
+
+A stage is known by what it does on each problem if it is asked: how likely its answer is accepted,
+and how likely it is that and right, over all orders of the samples. Stages draw independently, so a
+cascade is a sum over them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from itslab.core import require
+from itslab.options import Count, Whole, checked
+from itslab.strategies.stopping import encode
+from itslab.study import selection
+from itslab.study.methods import MethodResult
+from itslab.study.samples import Samples
+from itslab.study.statistics import matrix
+from itslab.study.stopping import orders_of, renumbered
+
+Array = NDArray[np.float64]
+
+
+class Offer(NamedTuple):
+    """What a stage does on p problems, if it is asked.
+
+    Args:
+        model: who draws.
+        accepted: (p,) the probability that its answer is accepted.
+        right: (p,) the probability that it is accepted and right.
+        alone: what the stage would do if every answer were accepted, as the last one.
+    """
+
+    model: str
+    accepted: Array
+    right: Array
+    alone: MethodResult
+
+
+class Cascaded(NamedTuple):
+    """What a cascade does on p problems.
+
+    Args:
+        result: how often it solves each, and what that costs.
+        answers: (stages, p) the probability that each stage gives the answer.
+        tokens: decoded by each model, (p,), by its name.
+    """
+
+    result: MethodResult
+    answers: Array
+    tokens: Mapping[str, Array]
+
+
+def cascade(offers: Sequence[Offer]) -> Cascaded:
+    """Return what stages do one after the other; the last one's answer is always taken.
+
+    Args:
+        offers: at least one, of the same problems.
+    """
+    require(len(offers) > 0, "offers", offers, "those of at least one stage")
+    sizes = {len(offer.accepted) for offer in offers}
+    require(len(sizes) == 1, "offers", sorted(sizes), "of the same problems")
+    shape = next(iter(sizes))
+    asked = np.ones(shape)
+    success, decoded, flops = np.zeros((3, shape))
+    answers, tokens = [], dict[str, Array]()
+    for number, offer in enumerate(offers):
+        last = number == len(offers) - 1
+        taken = np.ones(shape) if last else offer.accepted
+        success = success + asked * (offer.alone.success if last else offer.right)
+        paid = asked * offer.alone.tokens
+        tokens[offer.model] = tokens.get(offer.model, np.zeros(shape)) + paid
+        decoded, flops = decoded + paid, flops + asked * offer.alone.flops
+        answers.append(asked * taken)
+        asked = asked * (1 - taken)
+    result = MethodResult(success, decoded, flops, offers[0].alone.clusters)
+    return Cascaded(result, np.array(answers), tokens)
+
+
+def one(model: str, samples: Samples, scores: ArrayLike, threshold: float = 1.0) -> Offer:
+    """Return what a stage of one sample does, such as a greedy one.
+
+    Args:
+        model: who drew.
+        samples: n of each of p problems; any of them is as likely.
+        scores: (p, n) the higher the better; nan is not accepted.
+        threshold: the score from which on a sample is accepted.
+    """
+    passing = _passing(samples, scores, threshold)
+    alone = MethodResult.of_samples(samples, samples.correct.mean(axis=1), 1)
+    right = (passing & samples.correct).mean(axis=1)
+    return Offer(model, passing.mean(axis=1), right, alone)
+
+
+@checked
+def first_passing(
+    model: str, samples: Samples, scores: ArrayLike, k: Count, threshold: float = 1.0
+) -> Offer:
+    """Return what a stage does that draws until a sample passes, but no more than k.
+
+    Args and the answer that is given if none passes: see ``selection.first_passing``.
+    """
+    passing = _passing(samples, scores, threshold)
+    accepted = selection.pass_at_k(passing, [k])[:, 0]
+    # Each of those that pass is equally likely to come first.
+    right = (passing & samples.correct).sum(axis=1) / np.maximum(passing.sum(axis=1), 1)
+    alone = MethodResult.first_passing(samples, scores, k, threshold)
+    return Offer(model, accepted, accepted * right, alone)
+
+
+@checked
+def agreeing(
+    model: str,
+    samples: Samples,
+    k: Count,
+    threshold: float,
+    orders: Count = 400,
+    seed: Whole = 0,
+) -> Offer:
+    """Return what a stage does that lets k samples vote, and is accepted if so many agree.
+
+    Args:
+        model: who drew.
+        samples: n ≥ k of each of p problems.
+        k: samples that vote.
+        threshold: the share of them that must give the leading answer.
+        orders: of the samples of each problem. All are looked at if there are no more of them.
+        seed: of the orders.
+    """
+    n = samples.correct.shape[1]
+    require(k <= n, "k", k, f"at most {n}, the samples there are")
+    rng = np.random.default_rng(seed)
+    rows = []
+    for keys, right in zip(samples.keys, samples.correct, strict=True):
+        order = orders_of(n, orders, rng)[:, :k]
+        codes, marks = renumbered(encode([keys])[0][order]), right[order]
+        counts = (codes[:, :, None] == np.arange(max(codes.max(), 0) + 1)).sum(axis=1)
+        leader = counts.argmax(axis=1)  # of equal counts the one seen first
+        place = (codes == leader[:, None]).argmax(axis=1)
+        good = np.where(counts.max(axis=1) > 0, marks[np.arange(len(order)), place], False)
+        agreed = counts.max(axis=1) / k >= threshold
+        rows.append((agreed.mean(), (agreed & good).mean(), good.mean()))
+    accepted, right, success = np.array(rows, dtype=float).T
+    return Offer(model, accepted, right, MethodResult.of_samples(samples, success, k))
+
+
+def _passing(samples: Samples, scores: ArrayLike, threshold: float) -> NDArray[np.bool_]:
+    score = matrix("scores", scores)
+    shape = samples.correct.shape
+    require(score.shape == shape, "scores", score.shape, f"of shape {shape}")
+    return np.nan_to_num(score, nan=-np.inf) >= threshold

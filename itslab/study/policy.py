@@ -1,0 +1,233 @@
+"""Compute-optimal scaling: which method and budget for which difficulty, fitted and judged.
+
+Snell et al. 2024 (arXiv:2408.03314): problems are put into bins by difficulty, and in each bin the
+method is taken that does best there, on other problems than those it is judged on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from itslab.core import OptionError, Verifier, require
+from itslab.options import Count, Options, Positive, check, checked
+from itslab.run import Strategy
+from itslab.strategies.router import Route, Router
+from itslab.study.methods import MethodResult
+
+Array = NDArray[np.float64]
+Methods = Mapping[Any, MethodResult]
+FOLDS = 5
+_LEVELS = 2000
+"""Steps of the scale on which tokens are counted when a budget is shared out."""
+
+
+@dataclass(frozen=True)
+class ComputeOptimal(Options):
+    """What to do about problems of each difficulty.
+
+    Args:
+        edges: estimates that part the bins, ascending; a problem at an edge is in the higher bin.
+        choices: the name of a method for each bin, the hardest first (lowest estimates).
+        digest: of the model whose samples it was fitted on; "" if that is unknown.
+    """
+
+    edges: tuple[float, ...]
+    choices: tuple[Hashable, ...]
+    digest: str = field(default="")
+
+    def __post_init__(self) -> None:
+        check(self)
+        rising = all(a < b for a, b in pairwise(self.edges))
+        require(rising, "edges", self.edges, "numbers that ascend")
+        fits = len(self.choices) == len(self.edges) + 1
+        require(fits, "choices", self.choices, f"{len(self.edges) + 1}, one more than edges")
+
+    @classmethod
+    @checked
+    def fit(
+        cls,
+        estimates: ArrayLike,
+        results: Methods,
+        tokens: Positive,
+        bins: Count = 4,
+        digest: str = "",
+    ) -> ComputeOptimal:
+        """Choose the method of each bin so that most problems are solved for a budget.
+
+        Args:
+            estimates: (p,) how easy each problem is thought to be; nan counts as hardest.
+            results: by name, what each method did on these problems.
+            tokens: decoded per problem, on average: what may be spent. How much falls to which bin
+                is chosen as well.
+            bins: of equally many problems; fewer where estimates are equal.
+            digest: of the model that drew the samples; the policy then refuses others.
+
+        Raises:
+            OptionError: nothing can be afforded, or shapes do not fit.
+        """
+        easy = _levels(estimates, results)
+        edges = np.unique(np.quantile(easy, np.arange(1, bins) / bins))
+        edges = edges[(edges > easy.min()) & (edges <= easy.max())]
+        places = np.searchsorted(edges, easy, side="right")
+        names = list(results)
+        members = [places == i for i in range(len(edges) + 1)]
+        gained = np.array([[results[m].success[at].sum() for m in names] for at in members])
+        spent = np.array([[results[m].tokens[at].sum() for m in names] for at in members])
+        chosen = _shared_out(gained, spent, tokens * len(easy))
+        return cls(tuple(edges.tolist()), tuple(names[i] for i in chosen), digest)
+
+    def choose(self, estimates: ArrayLike) -> list[Hashable]:
+        """Return the method for each problem."""
+        easy = np.nan_to_num(np.asarray(estimates, dtype=float), nan=-np.inf)
+        return [self.choices[i] for i in np.searchsorted(self.edges, easy, side="right")]
+
+    def applied(self, estimates: ArrayLike, results: Methods) -> MethodResult:
+        """Return what the policy does on problems on which all methods were tried."""
+        _levels(estimates, results)
+        return _picked(self.choose(estimates), results)
+
+    def router(
+        self,
+        estimate: Verifier,
+        strategies: Mapping[Any, Strategy | None],
+        look: Strategy | None = None,
+    ) -> Router:
+        """Return the strategy that does as this policy says.
+
+        Args:
+            estimate: gives the estimates, as of ``Router``.
+            strategies: by the name of a method; None for one that leaves it at the look.
+            look: as of ``Router``.
+        """
+        for name in self.choices:
+            require(name in strategies, "strategies", list(strategies), f"with one for {name!r}")
+        routes = tuple(Route(strategies[name]) for name in self.choices)
+        return Router(estimate, self.edges, routes, look, self.digest)
+
+
+@checked
+def cross_fitted(
+    estimates: ArrayLike, results: Methods, tokens: Positive, bins: Count = 4
+) -> MethodResult:
+    """Return what policies do on problems that they were not fitted on.
+
+    One for each of 5 parts of the problems, fitted on the other 4; a cluster is in one part.
+
+    Args:
+        estimates, results, tokens, bins: as of ``ComputeOptimal.fit``. Estimates should come from
+            other problems too: see ``difficulty.estimates``.
+
+    Raises:
+        OptionError: there are fewer than 5 clusters, or as of ``ComputeOptimal.fit``.
+    """
+    from sklearn.model_selection import GroupKFold
+
+    easy = _levels(estimates, results)
+    clusters = next(iter(results.values())).clusters
+    names = range(len(easy)) if clusters is None else clusters
+    number = {name: i for i, name in enumerate(dict.fromkeys(names))}
+    require(len(number) >= FOLDS, "clusters", len(number), f"at least {FOLDS}")
+    groups = [number[name] for name in names]
+    chosen = np.empty(len(easy), dtype=object)
+    for train, test in GroupKFold(FOLDS).split(easy, groups=groups):
+        seen = {name: _some(result, train) for name, result in results.items()}
+        policy = ComputeOptimal.fit(easy[train], seen, tokens, bins)
+        for i, name in zip(test, policy.choose(easy[test]), strict=True):
+            chosen[i] = name
+    return _picked(list(chosen), results)
+
+
+@checked
+def oracle(results: Methods, tokens: Positive) -> MethodResult:
+    """Return the best that any policy could do, if it knew each problem's success rates.
+
+    What a policy lacks beside it is its regret.
+
+    Args:
+        results: by name, what each method did.
+        tokens: decoded per problem, on average.
+    """
+    names = list(results)
+    _same_problems(results)
+    gained = np.stack([results[name].success for name in names], axis=1)
+    spent = np.stack([results[name].tokens for name in names], axis=1)
+    chosen = _shared_out(gained, spent, tokens * len(gained))
+    return _picked([names[i] for i in chosen], results)
+
+
+def _shared_out(gained: Array, spent: Array, budget: float) -> list[int]:
+    """The option of each group that gives the most in sum for a budget: a knapsack of choices.
+
+    Solved by dynamic programming over what is left when each group has its cheapest option, on a
+    scale of ``_LEVELS`` steps. Prices are rounded up to it: the budget is never overdrawn.
+
+    Args:
+        gained, spent: (groups, options).
+    """
+    least = spent.min(axis=1, keepdims=True)
+    left = budget - least.sum()
+    if left < -1e-9 * budget:
+        raise OptionError(
+            f"tokens={budget:g} in all is not valid: the cheapest methods take {least.sum():g}"
+        )
+    scale = _LEVELS / left if left > 1e-9 * budget else np.inf
+    extra = spent - least
+    steps = np.ceil(np.minimum(np.where(extra > 0, extra * scale, 0.0), _LEVELS + 1.0) - 1e-9)
+    prices = steps.astype(np.int64)
+    best, taken = np.zeros(_LEVELS + 1), []
+    for gain, price in zip(gained, prices, strict=True):
+        reached = np.full((len(gain), _LEVELS + 1), -np.inf)
+        for option, (worth, step) in enumerate(zip(gain, price, strict=True)):
+            if step <= _LEVELS:
+                reached[option, step:] = best[: _LEVELS + 1 - step] + worth
+        taken.append(reached.argmax(axis=0))
+        best = reached.max(axis=0)
+    step, chosen = _LEVELS, []
+    for choice, price in zip(reversed(taken), reversed(prices), strict=True):
+        chosen.append(int(choice[step]))
+        step -= price[chosen[-1]]
+    return chosen[::-1]
+
+
+def _levels(estimates: ArrayLike, results: Methods) -> Array:
+    """Estimates of problems, for which there are results of every method."""
+    count = _same_problems(results)
+    easy = np.asarray(estimates, dtype=float)
+    valid = f"of shape ({count},), one for each problem"
+    require(easy.shape == (count,), "estimates", easy.shape, valid)
+    return _without_nan(easy)
+
+
+def _same_problems(results: Methods) -> int:
+    """How many problems there are results of."""
+    require(len(results) > 0, "results", results, "those of one method at least")
+    sizes = sorted({len(result.success) for result in results.values()})
+    require(len(sizes) == 1, "results", sizes, "of the same problems")
+    return sizes[0]
+
+
+def _without_nan(easy: Array) -> Array:
+    """A problem of which nothing is known is taken as the hardest."""
+    lowest = np.nanmin(easy) if (~np.isnan(easy)).any() else 0.0
+    return np.where(np.isnan(easy), lowest, easy)
+
+
+def _some(result: MethodResult, places: NDArray[np.int64]) -> MethodResult:
+    return MethodResult(result.success[places], result.tokens[places], result.flops[places])
+
+
+def _picked(names: Sequence[Hashable], results: Methods) -> MethodResult:
+    """What methods did, of each problem another one."""
+    rows = [(results[name], i) for i, name in enumerate(names)]
+    return MethodResult(
+        np.array([result.success[i] for result, i in rows]),
+        np.array([result.tokens[i] for result, i in rows]),
+        np.array([result.flops[i] for result, i in rows]),
+        next(iter(results.values())).clusters,
+    )
