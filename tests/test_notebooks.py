@@ -59,23 +59,21 @@ def test_where_samples_come_from_is_said_once_in_a_notebook(path: Path) -> None:
 # -- executed by our command -----------------------------------------------------------------------
 
 ONE = {
-    "00_start_here": {"n_problems": 1, "max_samples": 1},
-    "01_chain_of_thought": {"n_problems": 1},
     "02_best_of_n": {"n_problems": 1, "n_programs": 1, "n_compared": 1, "max_samples": 1},
     "03_tree_search": {"n_problems": 1, "n_puzzles": 1},
     "04_mcts": {"n_problems": 1, "n_programs": 1},
     "05_refinement": {"n_programs": 1, "n_problems": 1, "n_other": 1},
-    "06_extending": {"n_problems": 1},
 }
 FEW = {
-    "00_start_here": {"n_problems": 3, "max_samples": 5},
-    "01_chain_of_thought": {"n_problems": 3},
+    "00_start_here": {"n_problems": 1, "max_samples": 1},
+    "01_chain_of_thought": {"n_problems": 1},
     "02_best_of_n": {"n_problems": 3, "n_programs": 2, "n_compared": 4, "max_samples": 3},
     "03_tree_search": {"n_problems": 2, "n_puzzles": 3},
     "04_mcts": {"n_problems": 2, "n_programs": 3},
     "05_refinement": {"n_programs": 3, "n_problems": 2, "n_other": 4},
-    "06_extending": {"n_problems": 3},
+    "09_extending": {"n_problems": 1},
 }
+"""Of some, one problem tries both at once."""
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

@@ -233,9 +233,9 @@ def test_combined_is_fitted_to_how_often_samples_are_right() -> None:
     right = rng.random((300, 8)) < rates[:, None]
     told[::7, 1] = np.nan
     fitted = Combined.fit([Agreement(), Confidence()], told, right)
-    assert fitted.weights[0] == pytest.approx(2, abs=0.3)
-    assert fitted.weights[1] == pytest.approx(0, abs=0.2)
-    assert fitted.bias == pytest.approx(-0.5, abs=0.3)
+    assert fitted.slopes[0] == pytest.approx(2, abs=0.3)
+    assert fitted.slopes[1] == pytest.approx(0, abs=0.2)
+    assert fitted.intercept == pytest.approx(-0.5, abs=0.3)
     assert fitted.unknown[1] == pytest.approx(np.nanmean(told[:, 1]), abs=0.01)
     with pytest.raises(OptionError, match=r"\(300, 1\)"):
         Combined.fit([Agreement()], told, right)

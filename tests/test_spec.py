@@ -242,7 +242,7 @@ def test_a_users_part_counts_where_ours_hide_it() -> None:
 
 @dataclass(frozen=True)
 class Several:
-    """A plain dataclass, as notebook 06 writes one."""
+    """A plain dataclass, as notebook 09 writes one."""
 
     n: int = 2
     hidden: object = field(default=None, repr=False)

@@ -46,8 +46,8 @@ class Combined(Options):
 
     Args:
         verifiers: who is asked.
-        weights: of the score of each in the logit.
-        bias: of the logit.
+        slopes: of the score of each in the logit.
+        intercept: of the logit.
         unknown: what stands for a score that is nan, of each.
 
     Raises:
@@ -55,17 +55,17 @@ class Combined(Options):
     """
 
     verifiers: tuple[Verifier, ...]
-    weights: tuple[float, ...]
-    bias: float = 0.0
+    slopes: tuple[float, ...]
+    intercept: float = 0.0
     unknown: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
-        if not self.unknown:
-            object.__setattr__(self, "unknown", (0.0,) * len(self.weights))
         check(self)
+        if not self.unknown:
+            object.__setattr__(self, "unknown", (0.0,) * len(self.slopes))
         count = len(self.verifiers)
         require(count > 0, "verifiers", self.verifiers, "at least one")
-        for name in ("weights", "unknown"):
+        for name in ("slopes", "unknown"):
             numbers = getattr(self, name)
             fits = len(numbers) == count and all(map(math.isfinite, numbers))
             require(fits, name, numbers, f"{count} finite numbers, one for each verifier")
@@ -80,7 +80,7 @@ class Combined(Options):
             unknown if math.isnan(verdict.score) else verdict.score
             for verdict, unknown in zip(verdicts, self.unknown, strict=True)
         ]
-        logit = self.bias + math.fsum(w * s for w, s in zip(self.weights, scores, strict=True))
+        logit = self.intercept + math.fsum(w * s for w, s in zip(self.slopes, scores, strict=True))
         cost = sum((verdict.cost for verdict in verdicts), Cost())
         return Verdict(1 / (1 + math.exp(-min(max(logit, -500.0), 500.0))), cost)
 
@@ -92,7 +92,7 @@ class Combined(Options):
         correct: ArrayLike,
         clusters: Sequence[Hashable] | None = None,
     ) -> Combined:
-        """Fit the weights to problems whose gold answers are known, such as a recorded bank.
+        """Fit the slopes to problems whose gold answers are known, such as a recorded bank.
 
         Args:
             verifiers: v of them, who gave the scores.

@@ -4,6 +4,7 @@ from itslab.viz.controls import Controls, slider
 from itslab.viz.figures import (
     accuracy_against_tokens,
     forest,
+    front,
     losses,
     refinement,
     reliability,
@@ -11,11 +12,13 @@ from itslab.viz.figures import (
 )
 from itslab.viz.panels import ThinkingPanel, VotePanel
 from itslab.viz.readers import RefinementPanel, SampleBrowser, Transcript
+from itslab.viz.routes import RoutePanel
 from itslab.viz.tree import TreePanel, TreeView
 
 __all__ = [
     "Controls",
     "RefinementPanel",
+    "RoutePanel",
     "SampleBrowser",
     "ThinkingPanel",
     "Transcript",
@@ -24,6 +27,7 @@ __all__ = [
     "VotePanel",
     "accuracy_against_tokens",
     "forest",
+    "front",
     "losses",
     "refinement",
     "reliability",

@@ -142,6 +142,50 @@ def accuracy_against_tokens(
     return figure
 
 
+def front(table: pd.DataFrame, title: str = "Accuracy against FLOPs") -> go.Figure:
+    """Draw methods as points by what they solve and cost, and the line that none of them beats.
+
+    On the line (the Pareto front) are the methods than which no other solves more for as much or
+    less.
+
+    Args:
+        table: columns ``method``, ``gflops`` (per problem), ``accuracy``, ``low``, ``high``
+            (fractions: the estimate and its interval), and ``group`` (methods that share a mark).
+        title: should say how many problems there are and what the interval is.
+    """
+    figure = go.Figure()
+    order = table.sort_values(["gflops", "accuracy"], ascending=[True, False])
+    best = order[order.accuracy > order.accuracy.cummax().shift(fill_value=-1)]
+    figure.add_scatter(
+        x=[*best.gflops, order.gflops.max() * 1.1],
+        y=[*best.accuracy, best.accuracy.iloc[-1]],
+        mode="lines",
+        line={"color": MUTED, "width": 1.5, "dash": "dot", "shape": "hv"},
+        name="front",
+        hoverinfo="skip",
+    )
+    groups = zip(table.groupby("group", sort=False), cycle(MARKS[1:]), strict=False)
+    for (group, rows), mark in groups:
+        figure.add_scatter(
+            x=rows.gflops,
+            y=rows.accuracy,
+            error_y=_error_bars(rows.accuracy, rows.low, rows.high),
+            mode="markers",
+            marker={"color": mark.colour, "symbol": mark.symbol, "size": 11},
+            name=str(group),
+            customdata=rows[["method", "low", "high"]],
+            hovertemplate=(
+                "%{customdata[0]}: %{x:,.0f} GFLOPs<br>"
+                "%{y:.0%} (%{customdata[1]:.0%} to %{customdata[2]:.0%})<extra></extra>"
+            ),
+        )
+    figure.update_layout(template=TEMPLATE, title=title, height=470, hovermode="closest")
+    figure.update_xaxes(title="GFLOPs per problem (log scale)", type="log", tickvals=_TICKS)
+    figure.update_xaxes(tickformat=",d")
+    figure.update_yaxes(title="problems solved (%)", tickformat=".0%")
+    return figure
+
+
 def forest(
     table: pd.DataFrame,
     title: str = "Accuracy of each method",

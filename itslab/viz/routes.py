@@ -1,0 +1,233 @@
+"""Who answers which problem: dots by the score of a first look, parted by a threshold to move."""
+
+from __future__ import annotations
+
+import html
+import math
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from itslab.core import require
+from itslab.study.methods import MethodResult
+from itslab.viz.controls import slider
+from itslab.viz.panels import Panel
+from itslab.viz.style import BLUE, FONT, GRID, INK, MUTED, ORANGE
+
+Array = NDArray[np.float64]
+
+_WIDTH, _LEFT, _RIGHT = 660, 64, 20  # pixels of the picture
+_DOT, _PITCH = 5, 12
+_CURVE = 210
+
+
+class RoutePanel(Panel):
+    """Problems by the score of a first look, and what comes of every threshold between two routes.
+
+    A problem whose score is the threshold or above stays with the first method, every other goes on
+    to the second. Dots are filled where the answer is right. Below, what all thresholds solve and
+    cost, with the 95 % interval of the one that is set.
+
+    Args:
+        scores: (p,) how sure the look is of each problem; nan is not sure at all.
+        methods: the names of both, and what each does on these problems. The second one pays for
+            the look as well.
+        label: what the scores are, for the axis.
+        problems: (p,) names, shown where the mouse rests.
+        threshold: that is set at first; by default the middle one.
+
+    Attributes:
+        thresholds: that can be set: between which routes differ.
+    """
+
+    mime = "image/svg+xml"
+
+    def __init__(
+        self,
+        scores: ArrayLike,
+        methods: dict[str, MethodResult],
+        *,
+        label: str,
+        problems: Sequence[str] = (),
+        threshold: float | None = None,
+    ) -> None:
+        require(len(methods) == 2, "methods", list(methods), "two: who is asked first, and second")
+        self._names, (self._first, self._second) = list(methods), methods.values()
+        self._scores = np.asarray(scores, dtype=float)
+        count = len(self._first.success)
+        same = self._scores.shape == (count,) == self._second.success.shape
+        require(same, "scores", self._scores.shape, f"of shape ({count},), one for each problem")
+        self._label = label
+        self._problems = list(problems) or [str(i + 1) for i in range(count)]
+        known = self._scores[~np.isnan(self._scores)]
+        levels = np.unique(known)
+        self.thresholds = [*levels.tolist(), math.inf]
+        choices = [(f"{t:.3g}" if t < math.inf else "none stays", t) for t in self.thresholds]
+        middle = self.thresholds[len(self.thresholds) // 2]
+        chosen = middle if threshold is None else threshold
+        require(chosen in self.thresholds, "threshold", chosen, f"one of {self.thresholds}")
+        self.threshold = slider("threshold", choices, chosen)
+        self._courses = {t: self._routed(t) for t in self.thresholds}
+        super().__init__([self.threshold])
+        self.threshold.observe(self._show, "value")
+        self._show()
+
+    def routed(self) -> MethodResult:
+        """Return what the threshold that is set does."""
+        return self._courses[self.threshold.value]
+
+    def stays(self) -> NDArray[np.bool_]:
+        """Return (p,) which problems stay with the first method."""
+        return self._stays(self.threshold.value)
+
+    def _stays(self, threshold: float) -> NDArray[np.bool_]:
+        return np.asarray(np.nan_to_num(self._scores, nan=-np.inf) >= threshold)
+
+    def _routed(self, threshold: float) -> MethodResult:
+        first, second, stays = self._first, self._second, self._stays(threshold)
+        return MethodResult(
+            np.where(stays, first.success, second.success),
+            np.where(stays, first.tokens, second.tokens),
+            np.where(stays, first.flops, second.flops),
+            first.clusters,
+        )
+
+    def _show(self, _: Any = None) -> None:
+        self.view.value = self.draw()
+
+    def draw(self) -> str:
+        """Return the problems, and below them accuracy against FLOPs, as an SVG picture."""
+        dots, floor = self._dots()
+        curve, height = self._curve(floor + 96)
+        return (
+            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" '
+            f'style="max-width: 100%; width: {_WIDTH}px" font-family="{FONT}" font-size="13" '
+            f'fill="{INK}"><rect width="100%" height="100%" fill="white"/>{dots}{curve}</svg>'
+        )
+
+    # -- the problems
+
+    def _dots(self) -> tuple[str, int]:
+        """Dots stacked where scores are alike, and where their axis lies."""
+        result, stays = self.routed(), self.stays()
+        known = np.nan_to_num(self._scores, nan=np.nanmin(self._scores, initial=0.0))
+        low, high = float(known.min()), float(known.max())
+        span = (high - low) or 1.0
+        places = _LEFT + (known - low) / span * (_WIDTH - _LEFT - _RIGHT)
+        columns = np.round(places / _PITCH).astype(int)
+        tallest = max(Counter(columns.tolist()).values())
+        pitch = min(_PITCH, 260 / tallest)
+        floor = round(46 + pitch * tallest)
+        parts, heights = [self._legend(stays)], Counter[int]()
+        # The ones that stay lie lowest in a column that the threshold cuts.
+        for i in np.lexsort((result.success < 0.5, ~stays)):
+            colour = BLUE if stays[i] else ORANGE
+            right = result.success[i] >= 0.5
+            y = floor - 8 - pitch * heights[columns[i]]
+            heights[columns[i]] += 1
+            route = self._names[0 if stays[i] else 1]
+            told = f"{self._problems[i]}: {self._label} {self._scores[i]:.3g}, {route}, "
+            parts.append(
+                f'<circle cx="{columns[i] * _PITCH}" cy="{y:.1f}" r="{_DOT * pitch / _PITCH:.1f}" '
+                f'fill="{colour if right else "white"}" stroke="{colour}" stroke-width="1.6">'
+                f"<title>{html.escape(told)}{'right' if right else 'wrong'}</title></circle>"
+            )
+        parts.append(_axis(floor, _LEFT, _WIDTH - _RIGHT))
+        for tick in np.unique(np.linspace(low, high, 5)):
+            x = _LEFT + (tick - low) / span * (_WIDTH - _LEFT - _RIGHT)
+            parts.append(_text(x, floor + 18, f"{tick:.3g}", "middle"))
+        parts.append(_text((_LEFT + _WIDTH - _RIGHT) / 2, floor + 38, self._label, "middle"))
+        cut = self.threshold.value
+        if low < cut <= high:
+            below = max((level for level in self.thresholds if level < cut), default=low)
+            x = _LEFT + ((cut + below) / 2 - low) / span * (_WIDTH - _LEFT - _RIGHT)
+            parts.append(
+                f'<line x1="{x:.1f}" x2="{x:.1f}" y1="34" y2="{floor}" stroke="{INK}" '
+                'stroke-dasharray="4 3"/>'
+            )
+        return "".join(parts), floor
+
+    def _legend(self, stays: NDArray[np.bool_]) -> str:
+        counts = int(stays.sum()), int((~stays).sum())
+        parts = []
+        for i, (x, colour) in enumerate(((_LEFT, ORANGE), (_LEFT + 290, BLUE))):
+            place = 1 - i
+            parts.append(f'<circle cx="{x}" cy="15" r="{_DOT}" fill="{colour}"/>')
+            parts.append(_text(x + 12, 20, f"{self._names[place]}: {counts[place]} problems"))
+        parts.append(_text(_WIDTH - _RIGHT, 20, "hollow: wrong", "end", MUTED))
+        return "".join(parts)
+
+    # -- what thresholds come to
+
+    def _curve(self, top: int) -> tuple[str, int]:
+        """Accuracy against FLOPs of every threshold, and the height of the picture."""
+        results = list(self._courses.values())
+        flops = [result.flops.mean() / 1e9 for result in results]
+        solved = [result.success.mean() for result in results]
+        chosen = self.routed()
+        estimate = chosen.solved
+        most = max(flops) * 1.05 or 1.0
+        lowest = max(0.0, math.floor((min([*solved, estimate.low]) - 0.02) * 10) / 10)
+        highest = min(1.0, math.ceil((max([*solved, estimate.high]) + 0.02) * 10) / 10)
+        floor = top + _CURVE
+
+        def x(value: float) -> float:
+            return _LEFT + value / most * (_WIDTH - _LEFT - _RIGHT)
+
+        def y(value: float) -> float:
+            return float(floor - (value - lowest) / (highest - lowest) * _CURVE)
+
+        parts = [_text(8, top - 14, "problems solved")]
+        for tick in np.arange(lowest, highest + 0.01, 0.1):
+            parts.append(_axis(y(tick), _LEFT, _WIDTH - _RIGHT, GRID))
+            parts.append(_text(_LEFT - 8, y(tick) + 4, f"{tick:.0%}", "end"))
+        parts.append(_axis(floor, _LEFT, _WIDTH - _RIGHT))
+        for tick in _ticks(most):
+            parts.append(_text(x(tick), floor + 18, f"{tick:,.0f}", "middle"))
+        middle = (_LEFT + _WIDTH - _RIGHT) / 2
+        parts.append(_text(middle, floor + 38, "GFLOPs per problem", "middle"))
+        order = np.argsort(flops)
+        path = " ".join(f"{x(flops[i]):.1f},{y(solved[i]):.1f}" for i in order)
+        parts.append(f'<polyline points="{path}" fill="none" stroke="{MUTED}" stroke-width="1.5"/>')
+        parts += [
+            f'<circle cx="{x(a):.1f}" cy="{y(b):.1f}" r="2.5" fill="{MUTED}"/>'
+            for a, b in zip(flops, solved, strict=True)
+        ]
+        at = x(chosen.flops.mean() / 1e9)
+        parts.append(
+            f'<line x1="{at:.1f}" x2="{at:.1f}" y1="{y(estimate.low):.1f}" '
+            f'y2="{y(estimate.high):.1f}" stroke="{INK}" stroke-width="1.5"/>'
+            f'<circle cx="{at:.1f}" cy="{y(estimate.value):.1f}" r="6" fill="{INK}"/>'
+        )
+        said = (
+            f"{estimate.percent} of {len(chosen.success)} problems solved, for "
+            f"{chosen.tokens.mean():,.0f} tokens and {chosen.flops.mean() / 1e9:,.0f} GFLOPs each"
+        )
+        parts.append(_text(_LEFT, floor + 64, said))
+        return "".join(parts), floor + 78
+
+    def picture(self) -> str:
+        """Return the picture that replaces the panel in a page."""
+        return self.draw()
+
+
+def _text(x: float, y: float, said: str, anchor: str = "start", colour: str = INK) -> str:
+    return (
+        f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{colour}">'
+        f"{html.escape(said)}</text>"
+    )
+
+
+def _axis(y: float, left: float, right: float, colour: str = MUTED) -> str:
+    return f'<line x1="{left}" x2="{right}" y1="{y:.1f}" y2="{y:.1f}" stroke="{colour}"/>'
+
+
+def _ticks(most: float) -> list[float]:
+    """Four to nine round numbers up to a value."""
+    power = 10.0 ** math.floor(math.log10(most))
+    steps = [power / 5, power / 2, power, power * 2]
+    wide: float = next(step for step in steps if most / step < 9)
+    return [wide * i for i in range(int(most / wide) + 1)]
