@@ -8,14 +8,13 @@ them as *nodes* of a tree, a verifier attaches *verdicts*, and every token anyon
 from __future__ import annotations
 
 import itertools
-import math
-import struct
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from typing import Annotated, Any, Literal, Protocol
 
+from itslab.cutoff import Cutoff as Cutoff
 from itslab.options import (
     Bounds,
     Count,
@@ -131,50 +130,6 @@ class Piece:
     def __post_init__(self) -> None:
         require(type(self.text) is str, "text", self.text, "text")
         require(type(self.tokens) is tuple, "tokens", self.tokens, "a tuple of token ids")
-
-
-@dataclass(frozen=True, slots=True)
-class Cutoff(Options):
-    """Where a sample is given up while it is drawn: when the model is no longer confident.
-
-    The confidence of a group of tokens is the mean of theirs (``Signals.confidences``); a sample is
-    cut after the first group of consecutive tokens whose confidence is lower than a level. Fu et
-    al. 2025, DeepConf (arXiv:2508.15260), who call it the lowest group confidence.
-
-    Args:
-        confidence: the level (nats).
-        window: tokens of a group.
-    """
-
-    confidence: NotNegative
-    window: Count = 64
-
-    def __post_init__(self) -> None:
-        check(self)
-
-    def group(self, confidences: Sequence[float]) -> float:
-        """Return the confidence of the last group; inf before the first is complete.
-
-        Banks keep confidences at 16 bits: so they are read here, that a replay cuts where the model
-        was cut.
-        """
-        if len(confidences) < self.window:
-            return math.inf
-        last = struct.pack(f"<{self.window}e", *confidences[-self.window :])
-        return math.fsum(struct.unpack(f"<{self.window}e", last)) / self.window
-
-    def lowest(self, confidences: Sequence[float]) -> float:
-        """Return the lowest confidence of any group; inf where there is none."""
-        return min(self._groups(confidences), default=math.inf)
-
-    def place(self, confidences: Sequence[float]) -> int | None:
-        """Return how many tokens there are when the sample is cut; None if it is not."""
-        groups = enumerate(self._groups(confidences), start=self.window)
-        return next((k for k, group in groups if group < self.confidence), None)
-
-    def _groups(self, confidences: Sequence[float]) -> Iterator[float]:
-        for end in range(self.window, len(confidences) + 1):
-            yield self.group(confidences[end - self.window : end])
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,8 @@ ROOT = Path(__file__).parent.parent
 BASE = {"core", "answers", "options"}
 MAY_IMPORT = {
     "options": set(),
-    "core": {"options"},
+    "cutoff": {"options"},
+    "core": {"cutoff", "options"},
     "answers": {"core", "options"},
     "models": {"core", "options"},
     "ledger": {"core", "options"},

@@ -41,6 +41,8 @@ from itslab.strategies import (
     ParticleFilter,
     Reflexion,
     RepairWithTests,
+    Route,
+    Router,
     SelfConsistency,
     SelfRefine,
     Stage,
@@ -174,6 +176,12 @@ STRATEGIES: dict[str, Callable[[Verifier], Strategy]] = {
             Stage(SelfConsistency(n=3, sampling=WHOLE), None, v, 9),
             Stage(BestOfN(v, n=2, sampling=WHOLE)),
         )
+    ),
+    "router": lambda v: Router(
+        v,
+        (9.0,),
+        (Route(BestOfN(v, n=4, sampling=WHOLE)), Route()),
+        SelfConsistency(n=2, sampling=WHOLE),
     ),
 }
 # AB-MCTS takes scores in [0, 1]; of a lone version there is nothing to vote on.

@@ -13,6 +13,7 @@ from itslab.core import (
     MissingSample,
     Node,
     OptionError,
+    Problem,
     Prompt,
     PromptTooLong,
     Request,
@@ -22,6 +23,8 @@ from itslab.core import (
 from itslab.handle import solve
 from itslab.spec import spec
 from itslab.strategies import BestOfN, Cascade, ChainOfThought, SelfConsistency, Stage
+from itslab.study import tables
+from itslab.tasks import Task
 from itslab.testing import ScriptedModel
 from itslab.verifiers import Agreement
 
@@ -73,6 +76,19 @@ def test_the_next_stage_answers_where_the_first_is_refused_and_each_model_is_pai
     assert result.costs["small"].calls == 3
     assert result.costs["large"].calls == 1
     assert result.cost.calls == 4
+
+
+def test_a_table_tells_which_stage_answered_what_and_for_how_much() -> None:
+    task = Task("three", tuple(Problem(str(i), f"Say {i}.", "2") for i in range(3)))
+    stages = (Stage(ONE, accept=even), Stage(ONE, model("large", "2", "3")))
+    replies = model("small", "2", "1", "3")
+    results = [solve(problem.prompt, Cascade(stages), replies) for problem in task]
+    table = tables.stages(task, results)
+    assert table.index.tolist() == [(1, "small"), (2, "large")]
+    assert table.asked.tolist() == [3, 2]
+    assert table.answered.tolist() == [1, 2]
+    assert [cell.split()[0] for cell in table.right] == ["100%", "50%"]
+    assert table.tokens.tolist() == [1, 2]
 
 
 def test_two_models_asked_the_same_draw_their_own_first_samples() -> None:

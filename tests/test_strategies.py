@@ -49,6 +49,8 @@ from itslab.strategies import (
     ProgramAided,
     Reflexion,
     RepairWithTests,
+    Route,
+    Router,
     SelfConsistency,
     SelfRefine,
     Stage,
@@ -111,6 +113,12 @@ EVERY: list[Strategy] = [
             Stage(SelfConsistency(n=3, sampling=SHORT), None, Agreement()),
             Stage(Direct(sampling=SHORT)),
         )
+    ),
+    Router(
+        Agreement(),
+        (0.5,),
+        (Route(SelfConsistency(n=4, sampling=SHORT)), Route()),
+        SelfConsistency(n=2, sampling=SHORT),
     ),
 ]
 every = pytest.mark.parametrize("strategy", EVERY, ids=lambda s: type(s).__name__)

@@ -31,7 +31,8 @@ class MethodResult:
         tokens: (p,) decoded, by verifiers too.
         flops: (p,) floating point operations, those of evaluating prompts too.
         clusters: (p,) which problems belong together; None: each is alone.
-        drawn: (p,) samples drawn, on average; None where runs are not counted in samples.
+        drawn: (p,) samples drawn, on average; of runs what they drew, as many steps as there are
+            in a search; None if that is unknown.
     """
 
     success: Array
@@ -78,6 +79,7 @@ class MethodResult:
             np.array([result.cost.decoded for result in results], dtype=float),
             np.array([result.cost.flops + _unpaid(result.tree) for result in results]),
             task.clusters,
+            np.array([sum(bool(node.completion) for node in r.tree) for r in results], dtype=float),
         )
 
     @classmethod

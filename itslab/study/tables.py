@@ -385,6 +385,46 @@ def _judged_steps(
     return judged
 
 
+def stages(task: Task, results: Sequence[Result]) -> pd.DataFrame:
+    """Return which stage of a cascade, or route of a router, answered how many problems.
+
+    Args:
+        task: p problems.
+        results: of one cascade or router, in the order of the problems.
+
+    Returns:
+        Index ``stage`` (from 1) and ``model``; columns ``asked`` and ``answered`` (problems),
+        ``right`` (of those answered, percent with its interval) and ``tokens`` (decoded before
+        and by it, on average of those that it answered).
+    """
+    import pandas as pd
+
+    asked: dict[tuple[int, str], int] = {}
+    answered: dict[tuple[int, str], list[int]] = {}
+    for i, result in enumerate(results):
+        events = [event.data for event in result.tree.events if event.kind == "stage"]
+        for data in events:
+            place = data["stage"] + 1, data["model"]
+            asked[place] = asked.get(place, 0) + 1
+            answered.setdefault(place, [])
+        if events:
+            answered[events[-1]["stage"] + 1, events[-1]["model"]].append(i)
+    rows = {}
+    for place in sorted(asked):
+        own = answered[place]
+        right = [task.grade(task.problems[i], results[i].answer) for i in own]
+        tokens = [results[i].cost.decoded for i in own]
+        rows[place] = {
+            "asked": asked[place],
+            "answered": len(own),
+            "right": mean(right, clusters=[task.clusters[i] for i in own]).percent if own else "",
+            "tokens": round(float(np.mean(tokens))) if own else "",
+        }
+    table = pd.DataFrame.from_dict(rows, orient="index")
+    table.index = pd.MultiIndex.from_tuples(rows, names=["stage", "model"])
+    return table
+
+
 def diversity(task: Task, results: Mapping[Any, Sequence[Result]]) -> pd.DataFrame:
     """Return how many chains searches finish, how they differ, and whether any of them is right.
 

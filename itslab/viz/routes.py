@@ -70,7 +70,7 @@ class RoutePanel(Panel):
         chosen = middle if threshold is None else threshold
         require(chosen in self.thresholds, "threshold", chosen, f"one of {self.thresholds}")
         self.threshold = slider("threshold", choices, chosen)
-        self._courses = {t: self._routed(t) for t in self.thresholds}
+        self._courses = {t: self.at(t) for t in self.thresholds}
         super().__init__([self.threshold])
         self.threshold.observe(self._show, "value")
         self._show()
@@ -86,7 +86,8 @@ class RoutePanel(Panel):
     def _stays(self, threshold: float) -> NDArray[np.bool_]:
         return np.asarray(np.nan_to_num(self._scores, nan=-np.inf) >= threshold)
 
-    def _routed(self, threshold: float) -> MethodResult:
+    def at(self, threshold: float) -> MethodResult:
+        """Return what a threshold does, whether or not the slider has it."""
         first, second, stays = self._first, self._second, self._stays(threshold)
         return MethodResult(
             np.where(stays, first.success, second.success),

@@ -1,0 +1,92 @@
+"""Pictures of routes: which problems stay, and what every threshold comes to."""
+
+import math
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from itslab import viz
+from itslab.core import OptionError
+from itslab.study.methods import MethodResult
+
+FIRST = MethodResult(np.array([1.0, 1, 0, 0]), np.full(4, 10.0), np.full(4, 1e9))
+SECOND = MethodResult(np.array([1.0, 0, 1, 0]), np.full(4, 30.0), np.full(4, 5e9))
+SCORES = [1.0, 0.75, 0.5, math.nan]
+
+
+def panel(**options):  # type: ignore[no-untyped-def]
+    methods = {"the small one": FIRST, "the large & dear one": SECOND}
+    return viz.RoutePanel(SCORES, methods, label="agreement", **options)
+
+
+def dots(picture: str) -> list[str]:
+    return re.findall(r"<title>(.*?)</title>", picture)
+
+
+def test_a_threshold_parts_the_problems_and_the_picture_follows() -> None:
+    shown = panel(threshold=0.75)
+    assert shown.thresholds == [0.5, 0.75, 1.0, math.inf]
+    assert shown.stays().tolist() == [True, True, False, False]
+    assert shown.routed().success.tolist() == [1, 1, 1, 0]
+    assert shown.routed().tokens.tolist() == [10, 10, 30, 30]
+    assert "75%" in shown.view.value
+    assert "20 tokens and 3 GFLOPs" in shown.view.value
+    assert sum("the small one" in dot for dot in dots(shown.view.value)) == 2
+    shown.threshold.value = math.inf
+    assert not shown.stays().any()
+    assert sum("the large &amp; dear one" in dot for dot in dots(shown.view.value)) == 4
+    assert "50%" in shown.view.value
+    assert shown.at(0.0).success.tolist() == [1, 1, 0, 0], "what cannot be scored goes on"
+    assert shown.at(-math.inf).success.tolist() == FIRST.success.tolist()
+
+
+def test_dots_tell_who_answers_and_whether_that_is_right() -> None:
+    told = dots(panel(threshold=0.75, problems=["a", "b", "c", "<d>"]).picture())
+    assert "a: agreement 1, the small one, right" in told
+    assert "c: agreement 0.5, the large &amp; dear one, right" in told
+    assert "&lt;d&gt;: agreement nan, the large &amp; dear one, wrong" in told
+    assert panel(threshold=0.75).picture().count('fill="white" stroke') == 1, "wrong is hollow"
+
+
+@pytest.mark.parametrize("scores", [[0.5] * 4, [math.nan] * 4, [0.0, 1e-9, 1e9, 2.0]])
+def test_scores_of_any_kind_are_drawn(scores: list[float]) -> None:
+    shown = viz.RoutePanel(scores, {"a": FIRST, "b": SECOND}, label="score")
+    for threshold in shown.thresholds:
+        shown.threshold.value = threshold
+        assert len(dots(shown.view.value)) == 4
+        assert "nan" not in re.sub(r"<title>.*?</title>", "", shown.view.value)
+
+
+def test_what_costs_nothing_and_solves_nothing_is_drawn() -> None:
+    free = MethodResult(np.zeros(4), np.zeros(4), np.zeros(4))
+    assert "<svg" in viz.RoutePanel(SCORES, {"a": free, "b": free}, label="score").picture()
+
+
+@pytest.mark.parametrize(
+    ("scores", "methods", "threshold"),
+    [
+        ([1.0], {"a": FIRST, "b": SECOND}, None),
+        (SCORES, {"a": FIRST}, None),
+        (SCORES, {"a": FIRST, "b": SECOND}, 0.6),
+    ],
+)
+def test_what_cannot_be_shown_is_refused(scores, methods, threshold) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(OptionError):
+        viz.RoutePanel(scores, methods, label="score", threshold=threshold)
+
+
+def test_on_the_front_is_whom_nobody_beats_for_as_much() -> None:
+    rows = [
+        ("cheap", "small", 1.0, 0.3),
+        ("worse", "small", 2.0, 0.2),
+        ("good", "large", 4.0, 0.6),
+        ("as good, dearer", "large", 5.0, 0.6),
+    ]
+    table = pd.DataFrame(rows, columns=["method", "group", "gflops", "accuracy"])
+    table["low"], table["high"] = table.accuracy - 0.1, table.accuracy + 0.1
+    line, *groups = viz.front(table).data
+    assert list(zip(line.x, line.y, strict=True))[:-1] == [(1.0, 0.3), (4.0, 0.6)]
+    assert [trace.name for trace in groups] == ["small", "large"]
+    assert groups[0].error_y.array.tolist() == pytest.approx([0.1, 0.1])
