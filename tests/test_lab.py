@@ -75,17 +75,9 @@ def test_notebook_05_runs_in_jupyterlab_and_its_versions_stand_side_by_side(lab:
 
 @needs_browser
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize(
-    ("name", "parameters"),
-    [
-        ("03_tree_search", {"n_problems": 1, "n_puzzles": 1, "max_tokens": 24}),
-        ("04_mcts", {"n_problems": 1, "n_programs": 1, "max_tokens": 24}),
-    ],
-)
-def test_a_search_is_watched_live_read_and_stopped(
-    lab: Lab, small_model: models.ModelFile, name: str, parameters: dict[str, object]
-) -> None:
-    with lab.opened(name, model=small_model.name, mode="live", **parameters) as page:
+def test_a_search_is_watched_live_read_and_stopped(lab: Lab, small_model: models.ModelFile) -> None:
+    few = {"n_problems": 1, "n_programs": 1, "max_tokens": 24}
+    with lab.opened("04_mcts", model=small_model.name, mode="live", **few) as page:
         panel = page.locator(".jupyter-widgets.widget-vbox").first
         panel.get_by_role("button", name="Run", exact=True).click()
         panel.get_by_text(re.compile(r"^drawing · ([4-9]|\d\d+) nodes")).wait_for()
