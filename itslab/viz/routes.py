@@ -6,6 +6,7 @@ import html
 import math
 from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,9 @@ Array = NDArray[np.float64]
 
 _WIDTH, _LEFT, _RIGHT = 660, 64, 20  # pixels of the picture
 _DOT, _PITCH = 5, 12
-_CURVE = 210
+_CURVE, _TALL, _INSET = 210, 260, 60
+_FEW = 12
+"""So many different scores, or fewer, have a tick and a block of dots each."""
 
 
 class RoutePanel(Panel):
@@ -114,37 +117,33 @@ class RoutePanel(Panel):
     def _dots(self) -> tuple[str, int]:
         """Dots stacked where scores are alike, and where their axis lies."""
         result, stays = self.routed(), self.stays()
-        known = np.nan_to_num(self._scores, nan=np.nanmin(self._scores, initial=0.0))
-        low, high = float(known.min()), float(known.max())
-        span = (high - low) or 1.0
-        places = _LEFT + (known - low) / span * (_WIDTH - _LEFT - _RIGHT)
-        columns = np.round(places / _PITCH).astype(int)
-        tallest = max(Counter(columns.tolist()).values())
-        pitch = min(_PITCH, 260 / tallest)
-        floor = round(46 + pitch * tallest)
-        parts, heights = [self._legend(stays)], Counter[int]()
-        # The ones that stay lie lowest in a column that the threshold cuts.
-        for i in np.lexsort((result.success < 0.5, ~stays)):
-            colour = BLUE if stays[i] else ORANGE
+        # What cannot be scored lies with the lowest; the ones that stay lie lowest in a stack.
+        known = np.nan_to_num(self._scores, nan=np.nanmin(self._scores, initial=math.inf))
+        known = np.where(np.isinf(known), 0.0, known)
+        order = np.lexsort((result.success < 0.5, ~stays))
+        scale = _Scale(float(known.min()), float(known.max()))
+        few = len(np.unique(known)) <= _FEW
+        stacks = _Stacks(scale, known, few)
+        floor = round(46 + stacks.height)
+        parts = [self._legend(stays)]
+        for i in order:
+            x, y = stacks.place(known[i])
+            colour, route = (BLUE, 0) if stays[i] else (ORANGE, 1)
             right = result.success[i] >= 0.5
-            y = floor - 8 - pitch * heights[columns[i]]
-            heights[columns[i]] += 1
-            route = self._names[0 if stays[i] else 1]
-            told = f"{self._problems[i]}: {self._label} {self._scores[i]:.3g}, {route}, "
+            told = f"{self._problems[i]}: {self._label} {self._scores[i]:.3g}, {self._names[route]}"
             parts.append(
-                f'<circle cx="{columns[i] * _PITCH}" cy="{y:.1f}" r="{_DOT * pitch / _PITCH:.1f}" '
+                f'<circle cx="{x:.1f}" cy="{floor - 8 - y:.1f}" r="{stacks.radius:.1f}" '
                 f'fill="{colour if right else "white"}" stroke="{colour}" stroke-width="1.6">'
-                f"<title>{html.escape(told)}{'right' if right else 'wrong'}</title></circle>"
+                f"<title>{html.escape(told)}, {'right' if right else 'wrong'}</title></circle>"
             )
         parts.append(_axis(floor, _LEFT, _WIDTH - _RIGHT))
-        for tick in np.unique(np.linspace(low, high, 5)):
-            x = _LEFT + (tick - low) / span * (_WIDTH - _LEFT - _RIGHT)
-            parts.append(_text(x, floor + 18, f"{tick:.3g}", "middle"))
+        ticks = np.unique(known) if few else np.linspace(scale.low, scale.high, 5)
+        parts += [_text(scale(tick), floor + 18, f"{tick:.3g}", "middle") for tick in ticks]
         parts.append(_text((_LEFT + _WIDTH - _RIGHT) / 2, floor + 38, self._label, "middle"))
         cut = self.threshold.value
-        if low < cut <= high:
-            below = max((level for level in self.thresholds if level < cut), default=low)
-            x = _LEFT + ((cut + below) / 2 - low) / span * (_WIDTH - _LEFT - _RIGHT)
+        below = max((level for level in self.thresholds if level < cut), default=None)
+        if below is not None and cut < math.inf:
+            x = scale((cut + below) / 2)
             parts.append(
                 f'<line x1="{x:.1f}" x2="{x:.1f}" y1="34" y2="{floor}" stroke="{INK}" '
                 'stroke-dasharray="4 3"/>'
@@ -204,15 +203,67 @@ class RoutePanel(Panel):
             f'<circle cx="{at:.1f}" cy="{y(estimate.value):.1f}" r="6" fill="{INK}"/>'
         )
         said = (
-            f"{estimate.percent} of {len(chosen.success)} problems solved, for "
+            f"{estimate.percent} (95 % interval) of {len(chosen.success)} problems solved, for "
             f"{chosen.tokens.mean():,.0f} tokens and {chosen.flops.mean() / 1e9:,.0f} GFLOPs each"
         )
-        parts.append(_text(_LEFT, floor + 64, said))
+        parts.append(_text(8, floor + 64, said))
         return "".join(parts), floor + 78
 
     def picture(self) -> str:
         """Return the picture that replaces the panel in a page."""
         return self.draw()
+
+
+class _Scale:
+    """Where scores lie between the margins (pixels)."""
+
+    def __init__(self, low: float, high: float) -> None:
+        self.low, self.high = low, high
+
+    def __call__(self, score: float) -> float:
+        wide = _WIDTH - _LEFT - _RIGHT - 2 * _INSET
+        part = (score - self.low) / (self.high - self.low) if self.high > self.low else 0.5
+        return _LEFT + _INSET + part * wide
+
+
+class _Stacks:
+    """Dots that lie over each other: in blocks of several columns, where scores are few.
+
+    Args:
+        scale: where scores lie.
+        scores: of all problems.
+        few: whether each score has a block of its own.
+    """
+
+    def __init__(self, scale: _Scale, scores: Array, few: bool) -> None:
+        self._scale, self._few = scale, few
+        levels = np.unique(scores)
+        gap = min((scale(b) - scale(a) for a, b in pairwise(levels)), default=_WIDTH / 2)
+        self._columns = max(int(min(0.75 * gap, 2 * _INSET) / _PITCH), 1) if few else 1
+        self._counts = Counter(map(self._name, scores.tolist()))
+        tallest = max(-(-count // self._columns) for count in self._counts.values())
+        self._pitch = min(_PITCH, _TALL / tallest)
+        self._placed: Counter[float] = Counter()
+
+    @property
+    def height(self) -> float:
+        return self._pitch * max(-(-c // self._columns) for c in self._counts.values())
+
+    @property
+    def radius(self) -> float:
+        return _DOT * self._pitch / _PITCH
+
+    def place(self, score: float) -> tuple[float, float]:
+        """Where the next dot of this score lies: from the left, and above the axis."""
+        name = self._name(score)
+        row, column = divmod(self._placed[name], self._columns)
+        self._placed[name] += 1
+        wide = min(self._columns, self._counts[name])
+        middle = self._scale(score) if self._few else name * _PITCH
+        return middle + (column - (wide - 1) / 2) * _PITCH, row * self._pitch
+
+    def _name(self, score: float) -> float:
+        return score if self._few else round(self._scale(score) / _PITCH)
 
 
 def _text(x: float, y: float, said: str, anchor: str = "start", colour: str = INK) -> str:
