@@ -176,9 +176,8 @@ def _shared_out(gained: Array, spent: Array, budget: float) -> list[int]:
         raise OptionError(
             f"tokens={budget:g} in all is not valid: the cheapest methods take {least.sum():g}"
         )
-    scale = _LEVELS / left if left > 1e-9 * budget else np.inf
-    extra = spent - least
-    steps = np.ceil(np.minimum(np.where(extra > 0, extra * scale, 0.0), _LEVELS + 1.0) - 1e-9)
+    scale = _LEVELS / max(left, 1e-9 * budget)
+    steps = np.ceil(np.minimum((spent - least) * scale, _LEVELS + 1.0) - 1e-9)
     prices = steps.astype(np.int64)
     best, taken = np.zeros(_LEVELS + 1), []
     for gain, price in zip(gained, prices, strict=True):
