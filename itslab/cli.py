@@ -251,5 +251,61 @@ def bench_search(
     typer.echo(report.table())
 
 
+@app.command()
+def bench_stopping(
+    model: Annotated[str, typer.Argument(help="See `itslab models`.")] = "qwen2.5-coder-0.5b",
+    problems: Annotated[int, typer.Option(min=1, help="Word problems.")] = 12,
+    n: Annotated[int, typer.Option("-n", min=1, help="Most chains for each.")] = 16,
+    tokens: Annotated[int, typer.Option(min=1, help="Most in a chain.")] = 512,
+    rounds: Annotated[int, typer.Option(min=1, help="Repetitions.")] = 2,
+    threads: Annotated[int | None, typer.Option(min=1, help="Default: physical cores.")] = None,
+) -> None:
+    """Measure the seconds that stopping rules and DeepConf save here."""
+    from itslab import models
+    from itslab.backends import library
+    from itslab.bench import measure_stopping
+
+    library.start()
+    report = measure_stopping(
+        models.resolve(model),
+        problems=problems,
+        n=n,
+        max_tokens=tokens,
+        rounds=rounds,
+        threads=threads,
+        say=lambda line: typer.echo(line, err=True),
+    )
+    typer.echo(report.table())
+
+
+@app.command()
+def bench_cascade(
+    model: Annotated[str, typer.Argument(help="Asked first.")] = "qwen2.5-coder-0.5b",
+    larger: Annotated[str, typer.Argument(help="Asked last.")] = "qwen2.5-coder-1.5b",
+    problems: Annotated[int, typer.Option(min=1, help="Functions of HumanEval.")] = 24,
+    tries: Annotated[int, typer.Option(min=1, help="Most samples of the smaller model.")] = 4,
+    tokens: Annotated[int, typer.Option(min=1, help="Most in a program.")] = 512,
+    rounds: Annotated[int, typer.Option(min=1, help="Repetitions.")] = 2,
+    threads: Annotated[int | None, typer.Option(min=1, help="Default: physical cores.")] = None,
+) -> None:
+    """Measure the seconds of a larger model, and of cascades that ask it last."""
+    from itslab import models
+    from itslab.backends import library
+    from itslab.bench import measure_cascade
+
+    library.start()
+    report = measure_cascade(
+        models.resolve(model),
+        models.resolve(larger),
+        problems=problems,
+        tries=tries,
+        max_tokens=tokens,
+        rounds=rounds,
+        threads=threads,
+        say=lambda line: typer.echo(line, err=True),
+    )
+    typer.echo(report.table())
+
+
 if __name__ == "__main__":
     app()

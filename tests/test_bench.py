@@ -1,11 +1,13 @@
 """The benchmark measures what it says, with a small model and few tokens."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from itslab import bench, models
+from itslab.bench import search, speed
 from itslab.core import BackendError
 
 
@@ -14,7 +16,7 @@ def test_everyone_is_timed_and_the_table_says_so(small_model: models.ModelFile) 
     report = bench.measure_speed(
         small_model, batch_sizes=(1, 2), tokens=8, rounds=2, threads=1, say=said.append
     )
-    assert len(report.speed[bench.ENGINE][2]) == 2
+    assert len(report.speed[speed.ENGINE][2]) == 2
     assert len(said) == 2 * 4  # twice our engine and plain Llama(), for one sample and for two
     assert all(0 < share < 1 for share in report.python_share.values())
     assert report.best_n == 2
@@ -22,13 +24,13 @@ def test_everyone_is_timed_and_the_table_says_so(small_model: models.ModelFile) 
     assert small_model.name in head
     assert "Llama()" in columns
     assert (one.split()[0], two.split()[0]) == ("1", "2")
-    assert json.loads(report.json())["speed"][bench.ENGINE]["2"] == report.speed[bench.ENGINE][2]
+    assert json.loads(report.json())["speed"][speed.ENGINE]["2"] == report.speed[speed.ENGINE][2]
 
 
 def test_ratios_are_taken_round_by_round() -> None:
     report = bench.SpeedReport("m", "b", 8)
-    report.speed = {bench.ENGINE: {16: [30.0, 60.0]}, bench.PLAIN: {16: [10.0, 30.0]}}
-    assert report.ratios(bench.PLAIN, 16) == [3.0, 2.0]
+    report.speed = {speed.ENGINE: {16: [30.0, 60.0]}, speed.PLAIN: {16: [10.0, 30.0]}}
+    assert report.ratios(speed.PLAIN, 16) == [3.0, 2.0]
 
 
 def test_a_binary_that_measures_nothing_is_an_error(
@@ -49,8 +51,41 @@ def test_a_search_is_timed_with_and_without_evaluating_its_tree_again(
     prompt = "{who}?"
     options = {"width": 2, "expand": 2, "depth": 2, "tokens": 4, "rounds": 1, "threads": 1}
     report = bench.measure_search(small_model, prompt=prompt, **options)
-    assert list(report.seconds) == [bench.ONCE, bench.PER_NODE, bench.PER_SAMPLE]
+    assert list(report.seconds) == [search.ONCE, search.PER_NODE, search.PER_SAMPLE]
     assert report.evaluated[0] <= 1.02 * report.unique[0]
     assert 0 < report.full[0] <= 1
-    assert report.gain(bench.PER_SAMPLE)[0] > 1
+    assert report.gain(search.PER_SAMPLE)[0] > 1
     assert "again for each sample" in report.table()
+
+
+def test_methods_take_turns_and_the_first_is_one() -> None:
+    report = bench.MethodsReport("m, 2 problems", {"whole": [10.0, 30.0], "cut": [5.0, 6.0]})
+    report.solved = {"whole": [1, 2], "cut": [1, 1]}
+    report.tokens = {"whole": {"m": [1000, 3000]}, "cut": {"m": [500, 700]}}
+    assert report.ratio("cut") == [0.5, 0.2]
+    _, columns, whole, cut = (line.split() for line in report.table().splitlines())
+    assert columns == ["method", "solved", "tokens", "m", "seconds", "ratio"]
+    assert whole == ["whole", "2", "2,000", "20.0", "1.00×"]
+    assert cut == ["cut", "1", "600", "5.5", "0.35×"]
+
+
+def test_rules_are_timed_beside_a_fixed_number(small_model: models.ModelFile) -> None:
+    report = bench.measure_stopping(small_model, problems=1, n=3, max_tokens=6, rounds=1, threads=1)
+    assert next(iter(report.seconds)) == "3 chains"
+    assert len(report.seconds) == 5
+    assert report.tokens["3 chains"] == {small_model.name: [18]}
+    assert all(seconds > 0 for [seconds] in report.seconds.values())
+
+
+def test_a_cascade_is_timed_beside_its_last_stage(
+    small_model: models.ModelFile, sandbox: str
+) -> None:
+    larger = replace(small_model, name="larger")
+    report = bench.measure_cascade(
+        small_model, larger, problems=1, tries=2, max_tokens=6, rounds=1, threads=1
+    )
+    alone, smaller, plain, sampled = report.tokens.values()
+    assert alone == {"larger": [6]}
+    assert smaller == {small_model.name: [6]}
+    assert plain == {small_model.name: [6], "larger": [6]}  # six tokens solve nothing
+    assert sampled == {small_model.name: [18], "larger": [6]}

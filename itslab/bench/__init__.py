@@ -1,0 +1,19 @@
+"""Benchmarks of this machine: samples per second, and the seconds that methods save on it.
+
+Contenders take turns within each round, and their ratios are taken within rounds, so that a machine
+whose speed drifts still gives steady ratios.
+"""
+
+from itslab.bench.adaptive import MethodsReport, measure_cascade, measure_stopping
+from itslab.bench.search import SearchReport, measure_search
+from itslab.bench.speed import SpeedReport, measure_speed
+
+__all__ = [
+    "MethodsReport",
+    "SearchReport",
+    "SpeedReport",
+    "measure_cascade",
+    "measure_search",
+    "measure_speed",
+    "measure_stopping",
+]
