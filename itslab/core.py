@@ -769,6 +769,9 @@ class Verifier(Protocol):
     that draws, is called as ``(run, prompt, nodes)`` instead and buys all through the run (a
     ``Account``), so that budget, stop and seed hold for it as for samples. It returns one score or
     ``Verdict`` for each node, in their order.
+
+    One that can know beforehand that it will score nothing may have a method ``blind(run, prompt)``
+    which says why, or "": a cascade then draws nothing that could only be refused.
     """
 
     def __call__(self, *args: Any, **kwargs: Any) -> Sequence[Verdict] | Sequence[float]:

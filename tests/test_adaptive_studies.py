@@ -95,6 +95,22 @@ def test_a_cascade_is_what_the_strategy_does_over_all_orders() -> None:
     assert found.answers[:, 1].tolist() == [1, 0, 0], "a wrong one that passes"
 
 
+def test_a_stage_that_could_only_be_refused_is_not_paid_unless_it_is_the_last() -> None:
+    small, large = drawn([["1"], ["1"]]), drawn([["3"], ["1"]])
+    unseen = [False, True]
+    first = cascades.one("s", small, [[1.0], [np.nan]], blind=unseen)
+    tries = cascades.first_passing("s", small, [[1.0], [np.nan]], 1, blind=unseen)
+    for stage in (first, tries):
+        found = cascade([stage, cascades.one("l", large, [[0.0], [0.0]])])
+        assert found.tokens["s"].tolist() == [10, 0]
+        assert found.tokens["l"].tolist() == [0, 10]
+        assert found.answers.tolist() == [[1, 0], [0, 1]]
+        assert found.result.success.tolist() == [1, 1]
+        alone = cascade([stage])
+        assert alone.tokens["s"].tolist() == [10, 10]
+        assert alone.result.success.tolist() == [1, 1]
+
+
 def test_flops_are_those_of_the_stages_that_were_asked() -> None:
     small, large = drawn([["1"], ["3"]]), drawn([["1"], ["1"]])
     found = cascade(
@@ -135,7 +151,11 @@ def test_a_problem_without_tests_goes_to_the_last_stage_after_one_sample() -> No
 
 def test_the_same_stage_twice_is_two_stages() -> None:
     offer = Offer(
-        "m", np.array([0.5]), np.array([0.25]), cascades.one("m", drawn([["1"]]), [[1]]).alone
+        "m",
+        np.array([0.5]),
+        np.array([0.25]),
+        cascades.one("m", drawn([["1"]]), [[1]]).alone,
+        np.array([False]),
     )
     found = cascade([offer, offer])
     assert found.result.success.tolist() == [0.25 + 0.5]
@@ -149,6 +169,8 @@ def test_the_same_stage_twice_is_two_stages() -> None:
         lambda s: cascades.agreeing("m", s, 3, 0.5),
         lambda s: cascades.first_passing("m", s, visible(s), 3),
         lambda s: cascades.one("m", s, [[1.0]]),
+        lambda s: cascades.one("m", s, visible(s), blind=[0.5]),
+        lambda s: cascades.first_passing("m", s, visible(s), 1, blind=[True] * 99),
         lambda s: cascade(
             [cascades.one("m", s, visible(s)), cascades.one("m", drawn([["1"]]), [[1.0]])]
         ),

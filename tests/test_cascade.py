@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from itslab import Bank
+from itslab import Bank, tasks
 from itslab.core import (
     BackendError,
     Budget,
@@ -208,6 +208,49 @@ def test_a_cascade_is_known_by_its_stages_and_their_models() -> None:
     assert cascade("a") == cascade("a")
     assert len({cascade("a"), cascade("b"), cascade("a", 0.5)}) == 3
     assert "model=a" in cascade("a")
+
+
+class Sees:
+    """Accepts even answers, to a prompt that it sees."""
+
+    def blind(self, run: object, prompt: Prompt) -> str:
+        return "" if prompt == "seen" else "it is dark"
+
+    def __call__(self, prompt: Prompt, nodes: Sequence[Node]) -> list[float]:
+        return even(prompt, nodes)
+
+
+def test_a_stage_that_could_only_be_refused_draws_nothing() -> None:
+    for prompt, small_calls, answered in (("seen", 1, "2"), ("unseen", 0, "3")):
+        small, large = model("small", "2"), model("large", "3")
+        result = solve(prompt, Cascade((Stage(ONE, accept=Sees()), Stage(ONE, large))), small)
+        assert (len(small.asked), result.answer) == (small_calls, answered)
+    assert why(result) == ["the last stage; stage 1 was passed over: it is dark"]
+
+
+def test_who_was_passed_over_answers_where_nobody_else_can() -> None:
+    down = Stage(ONE, Down(name="down"))
+    passed = Stage(ONE, accept=Sees())
+    result = solve("unseen", Cascade((passed, down)), model("small", "1"))
+    assert result.answer == "1"
+    assert route(result) == [(1, "down", False), (0, "small", True)]
+    first = Stage(ONE, Down(name="first"), Sees())
+    result = solve("unseen", Cascade((first, passed, down)), model("small", "1"))
+    assert route(result) == [(2, "down", False), (0, "first", False), (1, "small", True)]
+    with pytest.raises(BackendError, match="nobody is there"):
+        solve("unseen", Cascade((first, first, down)), model("small"))
+
+
+def test_tests_say_beforehand_where_there_are_none() -> None:
+    task = tasks.load("humaneval", n=None, seed=None)
+    without = [problem for problem in task if not problem.meta["tests"]]
+    assert len(without) == 31
+    for problem, drawn_by_small in ((without[0], 0), (task.problems[0], 1)):
+        small, large = model("small", "2"), model("large", "3")
+        cascade = Cascade((Stage(ONE, accept=task.verifier), Stage(ONE, large)))
+        result = solve(problem.prompt, cascade, small, problem=problem.id)
+        assert len(small.asked) == drawn_by_small
+    assert "is not ≥ 1" in why(result)[0]
 
 
 @pytest.mark.parametrize(

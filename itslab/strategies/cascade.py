@@ -6,6 +6,8 @@ small model that computes longer is a stage as well as a larger model is.
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from itslab.core import Backend, BackendError, MissingSample, Node, Prompt, Verifier, require
@@ -45,8 +47,9 @@ class Cascade(Options):
     """Let stages answer one after the other, until an answer is accepted.
 
     The last stage's answer is taken as it is. A stage whose model cannot be used is passed over, as
-    long as another one is left. Which stage answered, and why the others did not, is in the events
-    of the tree (``stage``).
+    long as another one is left. So is one whose verifier says beforehand that it can score nothing
+    here (``Verifier``), such as tests where there are none: whatever it drew would be refused.
+    Which stage answered, and why the others did not, is in the events of the tree (``stage``).
 
     Args:
         stages: the cheapest first.
@@ -60,8 +63,13 @@ class Cascade(Options):
 
     def __call__(self, run: Run, prompt: Prompt) -> Node | None:
         answered: Node | None = None
-        for number, stage in enumerate(self.stages):
-            last = number == len(self.stages) - 1
+        waiting, blind = deque(range(len(self.stages))), dict[int, str]()
+        while waiting:
+            number = waiting.popleft()
+            stage, last = self.stages[number], not waiting
+            if not last and (unseen := _blind(run, stage, prompt)):
+                blind[number] = unseen
+                continue
             try:
                 with run.drawing_from(stage.model):
                     node = stage.strategy(run, prompt)
@@ -70,16 +78,19 @@ class Cascade(Options):
             except (BackendError, Halt) as error:
                 if isinstance(error, Halt) and error.reason not in PASSING:
                     raise
-                if last and answered is None:
+                if last and answered is None and not blind:
                     raise
-                self._note(run, number, None, False, f"{type(error).__name__}: {error}")
+                self._note(run, number, None, False, f"{type(error).__name__}: {error}", blind)
+                if last and answered is None:  # one that was passed over is better than nobody
+                    waiting.append(min(blind))
+                    del blind[min(blind)]
                 continue
             if node is None:
-                self._note(run, number, None, last, "no answer")
+                self._note(run, number, None, last, "no answer", blind)
                 continue
             answered = run.best = node
             accepted, why = (True, "the last stage") if last else self._accepts(run, stage, node)
-            self._note(run, number, node, accepted, why)
+            self._note(run, number, node, accepted, why, blind)
             if accepted:
                 break
         return answered
@@ -96,10 +107,26 @@ class Cascade(Options):
         sign = "≥" if accepted else "is not ≥"
         return accepted, f"{stage.accept!r}: {score:.3g} {sign} {stage.threshold:g}"
 
-    def _note(self, run: Run, number: int, node: Node | None, accepted: bool, why: str) -> None:
+    def _note(
+        self,
+        run: Run,
+        number: int,
+        node: Node | None,
+        accepted: bool,
+        why: str,
+        blind: Mapping[int, str],
+    ) -> None:
         """Log what became of a stage, on its answer or on the last that it drew."""
         stage, seen = self.stages[number], node or run.tree.nodes[-1]
+        over = [f"stage {i + 1} was passed over: {said}" for i, said in blind.items()]
+        why = "; ".join([why, *over])
         note(run, seen, number, stage.strategy, stage.model or run.backend, accepted, why)
+
+
+def _blind(run: Run, stage: Stage, prompt: Prompt) -> str:
+    """Why what accepts a stage's answers can score none to this prompt; "" if it can."""
+    blind = getattr(stage.accept, "blind", None)
+    return str(blind(run, prompt)) if callable(blind) else ""
 
 
 def note(

@@ -33,12 +33,14 @@ class Offer(NamedTuple):
         accepted: (p,) the probability that its answer is accepted.
         right: (p,) the probability that it is accepted and right.
         alone: what the stage would do if every answer were accepted, as the last one.
+        blind: (p,) where it is passed over unless it is the last, for nothing can be scored.
     """
 
     model: str
     accepted: Array
     right: Array
     alone: MethodResult
+    blind: NDArray[np.bool_]
 
 
 class Cascaded(NamedTuple):
@@ -70,18 +72,25 @@ def cascade(offers: Sequence[Offer]) -> Cascaded:
     answers, tokens = [], dict[str, Array]()
     for number, offer in enumerate(offers):
         last = number == len(offers) - 1
-        taken = np.ones(shape) if last else offer.accepted
-        success = success + asked * (offer.alone.success if last else offer.right)
-        paid = asked * offer.alone.tokens
+        met = asked if last else asked * ~offer.blind
+        taken = asked if last else met * offer.accepted
+        success = success + met * (offer.alone.success if last else offer.right)
+        paid = met * offer.alone.tokens
         tokens[offer.model] = tokens.get(offer.model, np.zeros(shape)) + paid
-        decoded, flops = decoded + paid, flops + asked * offer.alone.flops
-        answers.append(asked * taken)
-        asked = asked * (1 - taken)
+        decoded, flops = decoded + paid, flops + met * offer.alone.flops
+        answers.append(taken)
+        asked = asked - taken
     result = MethodResult(success, decoded, flops, offers[0].alone.clusters)
     return Cascaded(result, np.array(answers), tokens)
 
 
-def one(model: str, samples: Samples, scores: ArrayLike, threshold: float = 1.0) -> Offer:
+def one(
+    model: str,
+    samples: Samples,
+    scores: ArrayLike,
+    threshold: float = 1.0,
+    blind: ArrayLike | None = None,
+) -> Offer:
     """Return what a stage of one sample does, such as a greedy one.
 
     Args:
@@ -89,27 +98,35 @@ def one(model: str, samples: Samples, scores: ArrayLike, threshold: float = 1.0)
         samples: n of each of p problems; any of them is as likely.
         scores: (p, n) the higher the better; nan is not accepted.
         threshold: the score from which on a sample is accepted.
+        blind: (p,) where the verifier says beforehand that it can score nothing, as ``Tests`` does
+            where there are none: ``Cascade`` passes the stage over. Nowhere, by default.
     """
     passing = _passing(samples, scores, threshold)
     alone = MethodResult.of_samples(samples, samples.correct.mean(axis=1), 1)
     right = (passing & samples.correct).mean(axis=1)
-    return Offer(model, passing.mean(axis=1), right, alone)
+    return Offer(model, passing.mean(axis=1), right, alone, _blind(samples, blind))
 
 
 @checked
 def first_passing(
-    model: str, samples: Samples, scores: ArrayLike, k: Count, threshold: float = 1.0
+    model: str,
+    samples: Samples,
+    scores: ArrayLike,
+    k: Count,
+    threshold: float = 1.0,
+    blind: ArrayLike | None = None,
 ) -> Offer:
     """Return what a stage does that draws until a sample passes, but no more than k.
 
-    Args and the answer that is given if none passes: see ``selection.first_passing``.
+    Args and the answer that is given if none passes: see ``selection.first_passing``. For
+    ``blind`` see ``one``.
     """
     passing = _passing(samples, scores, threshold)
     accepted = selection.pass_at_k(passing, [k])[:, 0]
     # Each of those that pass is equally likely to come first.
     right = (passing & samples.correct).sum(axis=1) / np.maximum(passing.sum(axis=1), 1)
     alone = MethodResult.first_passing(samples, scores, k, threshold)
-    return Offer(model, accepted, accepted * right, alone)
+    return Offer(model, accepted, accepted * right, alone, _blind(samples, blind))
 
 
 @checked
@@ -145,7 +162,8 @@ def agreeing(
         agreed = counts.max(axis=1) / k >= threshold
         rows.append((agreed.mean(), (agreed & good).mean(), good.mean()))
     accepted, right, success = np.array(rows, dtype=float).T
-    return Offer(model, accepted, right, MethodResult.of_samples(samples, success, k))
+    alone = MethodResult.of_samples(samples, success, k)
+    return Offer(model, accepted, right, alone, _blind(samples, None))
 
 
 def _passing(samples: Samples, scores: ArrayLike, threshold: float) -> NDArray[np.bool_]:
@@ -153,3 +171,11 @@ def _passing(samples: Samples, scores: ArrayLike, threshold: float) -> NDArray[n
     shape = samples.correct.shape
     require(score.shape == shape, "scores", score.shape, f"of shape {shape}")
     return np.nan_to_num(score, nan=-np.inf) >= threshold
+
+
+def _blind(samples: Samples, where: ArrayLike | None) -> NDArray[np.bool_]:
+    count = len(samples.correct)
+    blind = np.zeros(count, dtype=bool) if where is None else np.asarray(where)
+    valid = blind.shape == (count,) and blind.dtype == bool
+    require(valid, "blind", where, f"({count},) of True and False, one per problem")
+    return blind

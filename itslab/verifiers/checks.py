@@ -158,10 +158,14 @@ class Tests(Options):
 
     def __call__(self, prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
         """Test what each node's turn says so far. Verdicts cost seconds, and no tokens."""
-        if not self.tests:
-            return [Verdict(math.nan, note="there are no visible tests")] * len(nodes)
+        if why := self.blind():
+            return [Verdict(math.nan, note=why)] * len(nodes)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             return list(pool.map(self._verdict, nodes))
+
+    def blind(self, run: Account | None = None, prompt: Prompt | None = None) -> str:
+        """Say why nothing can be scored, or "" where there are tests; see ``Verifier``."""
+        return "" if self.tests else "there are no visible tests"
 
     def _verdict(self, node: Node) -> Verdict:
         program = self.extract(node.turn_text)
@@ -195,14 +199,26 @@ class ByProblem:
 
     def __call__(self, run: Account, prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
         """Let the problem's own verifier score."""
+        own, why = self._own(run, prompt)
+        if own is None:
+            return [Verdict(math.nan, note=why)] * len(nodes)
+        return run.verdicts(own, prompt, nodes)
+
+    def blind(self, run: Account, prompt: Prompt) -> str:
+        """Say why nothing can be scored, or "" where it can; see ``Verifier``."""
+        own, why = self._own(run, prompt)
+        blind = getattr(own, "blind", None)
+        return str(blind(run, prompt)) if callable(blind) else why
+
+    def _own(self, run: Account, prompt: Prompt) -> tuple[Verifier | None, str]:
+        """The verifier of the problem that was asked, or why there is none."""
         asked = prompt if run.prompt is None else run.prompt
         known = self._named(asked) if run.problem is None else [run.problem]
         found = [self.verifiers[problem] for problem in known if problem in self.verifiers]
         if len(found) == 1:
-            return run.verdicts(found[0], prompt, nodes)
+            return found[0], ""
         several = "the prompt is that of several problems: name one, start(…, problem=id)"
-        note = several if found else "the prompt is none of the task's problems"
-        return [Verdict(math.nan, note=note)] * len(nodes)
+        return None, several if found else "the prompt is none of the task's problems"
 
     def _named(self, prompt: Prompt) -> list[str]:
         """The problems whose prompt this one contains; of several prompts, the longest."""
