@@ -108,6 +108,16 @@ def test_problems_of_one_template_are_one_unit_of_every_interval() -> None:
     assert accuracy(methods).high[0] == mean([1, 0]).high
 
 
+def test_a_part_of_the_problems_keeps_all_that_is_known_of_them() -> None:
+    whole = replace(did(1, 0, 1), clusters=list("aab"), drawn=np.array([1.0, 2, 3]))
+    for where in (slice(1, None), [1, 2], np.array([False, True, True]), (1, 2)):
+        part = whole.part(where)
+        assert part.success.tolist() == [0, 1]
+        assert (part.clusters, part.drawn.tolist()) == (["a", "b"], [2, 3])  # type: ignore[union-attr]
+        assert part.tokens.tolist() == [10, 10]
+    assert did(1, 0).part([1]).clusters is None
+
+
 def test_between_two_sizes_the_tokens_decide() -> None:
     small, large = did(0, 1, tokens=10), did(1, 1, tokens=30)
     between = at_tokens([small, large], 15)

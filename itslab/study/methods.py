@@ -46,6 +46,23 @@ class MethodResult:
         """The share of problems solved, with its interval."""
         return mean(self.success, clusters=self.clusters)
 
+    def part(self, where: slice | ArrayLike) -> MethodResult:
+        """Return what it did on some of the problems.
+
+        Args:
+            where: a slice of them, their numbers, or whether each is among them.
+        """
+        chosen = np.arange(len(self.success))[
+            where if isinstance(where, slice) else np.array(where)
+        ]
+        return MethodResult(
+            self.success[chosen],
+            self.tokens[chosen],
+            self.flops[chosen],
+            None if self.clusters is None else [self.clusters[i] for i in chosen],
+            None if self.drawn is None else self.drawn[chosen],
+        )
+
     def gain(self, reference: MethodResult) -> Estimate:
         """Return the difference to another method on the same problems, with its interval."""
         return difference(self.success, reference.success, clusters=self.clusters)
