@@ -4,11 +4,11 @@ import math
 import re
 
 import numpy as np
-import pandas as pd
 import pytest
 
 from itslab import viz
 from itslab.core import OptionError
+from itslab.study import tables
 from itslab.study.methods import MethodResult
 
 FIRST = MethodResult(np.array([1.0, 1, 0, 0]), np.full(4, 10.0), np.full(4, 1e9))
@@ -77,16 +77,30 @@ def test_what_cannot_be_shown_is_refused(scores, methods, threshold) -> None:  #
         viz.RoutePanel(scores, methods, label="score", threshold=threshold)
 
 
+def did(gflops: float, solved: int) -> MethodResult:
+    right = np.repeat([1.0, 0.0], [solved, 10 - solved])
+    return MethodResult(right, np.ones(10), np.full(10, gflops * 1e9))
+
+
 def test_on_the_front_is_whom_nobody_beats_for_as_much() -> None:
-    rows = [
-        ("cheap", "small", 1.0, 0.3),
-        ("worse", "small", 2.0, 0.2),
-        ("good", "large", 4.0, 0.6),
-        ("as good, dearer", "large", 5.0, 0.6),
-    ]
-    table = pd.DataFrame(rows, columns=["method", "group", "gflops", "accuracy"])
-    table["low"], table["high"] = table.accuracy - 0.1, table.accuracy + 0.1
-    line, *groups = viz.front(table).data
+    results = {
+        ("small", "cheap"): did(1, 3),
+        ("small", "worse"): did(2, 2),
+        ("large", "good"): did(4, 6),
+        ("large", "as good, dearer"): did(5, 6),
+    }
+    table = tables.by_flops(results)
+    figure = viz.front(table)
+    line, *groups = figure.data
     assert list(zip(line.x, line.y, strict=True))[:-1] == [(1.0, 0.3), (4.0, 0.6)]
     assert [trace.name for trace in groups] == ["small", "large"]
-    assert groups[0].error_y.array.tolist() == pytest.approx([0.1, 0.1])
+    solved = results["small", "cheap"].solved
+    assert groups[0].error_y.array[0] == pytest.approx(solved.high - 0.3)
+    assert groups[0].error_y.arrayminus[0] == pytest.approx(0.3 - solved.low)
+    assert groups[0].customdata[0][0] == "small: cheap"
+    assert figure.layout.xaxis.type != "log"
+    assert (
+        "log" in viz.front(tables.by_flops({**results, ("x", "y"): did(50, 9)})).layout.xaxis.type
+    )
+    noted = viz.front(table.assign(note=["", "", "here", ""]))
+    assert list(noted.data[2].text) == ["here", ""]

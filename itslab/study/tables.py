@@ -47,6 +47,26 @@ def accuracy(results: Results) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["method", "samples", "tokens", "accuracy", "low", "high"])
 
 
+def by_flops(results: Mapping[tuple[str, str], MethodResult]) -> pd.DataFrame:
+    """Return one row per method, for ``viz.front``.
+
+    Args:
+        results: by the group that a method belongs to, and by what it does.
+
+    Returns:
+        Index as the results; columns ``method``, ``group``, ``gflops`` (per problem), ``accuracy``,
+        ``low``, ``high`` (its 95 % interval over problems).
+    """
+    import pandas as pd
+
+    rows = []
+    for (group, method), result in results.items():
+        solved, gflops = result.solved, result.flops.mean() / 1e9
+        rows.append((f"{group}: {method}", group, gflops, solved.value, solved.low, solved.high))
+    columns = ["method", "group", "gflops", "accuracy", "low", "high"]
+    return pd.DataFrame(rows, columns=columns, index=pd.MultiIndex.from_tuples(results))
+
+
 def ranking(results: Results) -> pd.DataFrame:
     """Return the methods at the largest size of each, the most accurate first, for ``viz.forest``.
 

@@ -150,7 +150,8 @@ def front(table: pd.DataFrame, title: str = "Accuracy against FLOPs") -> go.Figu
 
     Args:
         table: columns ``method``, ``gflops`` (per problem), ``accuracy``, ``low``, ``high``
-            (fractions: the estimate and its interval), and ``group`` (methods that share a mark).
+            (fractions: the estimate and its interval), and ``group`` (methods that share a mark);
+            optionally ``note`` (text beside the mark).
         title: should say how many problems there are and what the interval is.
     """
     figure = go.Figure()
@@ -170,7 +171,10 @@ def front(table: pd.DataFrame, title: str = "Accuracy against FLOPs") -> go.Figu
             x=rows.gflops,
             y=rows.accuracy,
             error_y=_error_bars(rows.accuracy, rows.low, rows.high),
-            mode="markers",
+            mode="markers+text" if "note" in rows else "markers",
+            text=rows.get("note"),
+            # Nothing lies above and left of the front.
+            textposition=np.where(rows.index.isin(best.index), "top left", "bottom right"),
             marker={"color": mark.colour, "symbol": mark.symbol, "size": 11},
             name=str(group),
             customdata=rows[["method", "low", "high"]],
@@ -179,8 +183,17 @@ def front(table: pd.DataFrame, title: str = "Accuracy against FLOPs") -> go.Figu
                 "%{y:.0%} (%{customdata[1]:.0%} to %{customdata[2]:.0%})<extra></extra>"
             ),
         )
-    figure.update_layout(template=TEMPLATE, title=title, height=470, hovermode="closest")
-    figure.update_xaxes(title="GFLOPs per problem (log scale)", type="log", tickvals=_TICKS)
+    figure.update_layout(
+        template=TEMPLATE,
+        title=title,
+        height=470,
+        hovermode="closest",
+        legend={"orientation": "h", "x": 0, "y": -0.22, "yanchor": "top"},
+    )
+    if order.gflops.max() >= 10 * order.gflops.min():
+        figure.update_xaxes(title="GFLOPs per problem (log scale)", type="log", tickvals=_TICKS)
+    else:
+        figure.update_xaxes(title="GFLOPs per problem", rangemode="tozero")
     figure.update_xaxes(tickformat=",d")
     figure.update_yaxes(title="problems solved (%)", tickformat=".0%")
     return figure
