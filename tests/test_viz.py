@@ -190,6 +190,11 @@ def test_losses_that_do_not_add_up_are_refused() -> None:
 # -- reliability -----------------------------------------------------------------------------------
 
 
+def test_reliability_of_nobody_is_an_empty_picture() -> None:
+    columns = ["method", "predicted", "observed", "low", "high", "count"]
+    assert reliability(pd.DataFrame(columns=columns), "n = 0").data == ()
+
+
 def test_reliability_has_a_panel_a_method_with_points_intervals_and_counts() -> None:
     rows = [
         ("judge", 0.2, 0.1, 0.05, 0.2, 1530),

@@ -136,7 +136,7 @@ def cross_fitted(
     groups = [number[name] for name in names]
     chosen = np.empty(len(easy), dtype=object)
     for train, test in GroupKFold(FOLDS).split(easy, groups=groups):
-        seen = {name: _some(result, train) for name, result in results.items()}
+        seen = {name: result.part(train) for name, result in results.items()}
         policy = ComputeOptimal.fit(easy[train], seen, tokens, bins)
         for i, name in zip(test, policy.choose(easy[test]), strict=True):
             chosen[i] = name
@@ -215,10 +215,6 @@ def _without_nan(easy: Array) -> Array:
     """A problem of which nothing is known is taken as the hardest."""
     lowest = np.nanmin(easy) if (~np.isnan(easy)).any() else 0.0
     return np.where(np.isnan(easy), lowest, easy)
-
-
-def _some(result: MethodResult, places: NDArray[np.int64]) -> MethodResult:
-    return MethodResult(result.success[places], result.tokens[places], result.flops[places])
 
 
 def _picked(names: Sequence[Hashable], results: Methods) -> MethodResult:

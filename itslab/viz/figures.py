@@ -322,7 +322,7 @@ def reliability(table: pd.DataFrame, title: str = "Reliability") -> go.Figure:
     """
     methods = list(table.groupby("method", sort=False))
     figure = make_subplots(
-        cols=len(methods),
+        cols=max(len(methods), 1),  # of samples without any score, an empty picture
         shared_yaxes=True,
         horizontal_spacing=0.04,
         column_titles=[f"<b>{method}</b>" for method, _ in methods],
