@@ -425,6 +425,7 @@ EventKind = Literal[
     "version",
     "settled",
     "stage",
+    "vote",
 ]
 
 
@@ -498,6 +499,7 @@ class Event:
     a version of an answer, and revises the one ``of`` (id or None). ``settled``: it is not revised
     any further, and ``why``. ``stage``: it is what a ``stage`` of a cascade came to (a number from
     0), drawn from a ``model`` by a ``strategy``, whether it was ``accepted``, and ``why``.
+    ``vote``: its answer leads ``votes``, the forms of the answers that were given; None is none.
     """
 
     time: float

@@ -156,10 +156,28 @@ def test_the_same_stage_twice_is_two_stages() -> None:
         np.array([0.25]),
         cascades.one("m", drawn([["1"]]), [[1]]).alone,
         np.array([False]),
+        np.array([4.0]),
+        "?",
     )
     found = cascade([offer, offer])
     assert found.result.success.tolist() == [0.25 + 0.5]
     assert found.answers.tolist() == [[0.5], [0.5]]
+    [flops] = offer.alone.flops
+    assert found.result.flops.tolist() == [flops + 0.5 * (flops - 4)], "its prompt is there"
+    other = offer._replace(asked="otherwise")
+    assert cascade([offer, other]).result.flops.tolist() == [1.5 * flops]
+    assert cascade([offer, offer._replace(model="n")]).result.flops.tolist() == [1.5 * flops]
+
+
+def test_where_nothing_can_be_judged_and_no_other_model_is_left_the_first_answer_stands() -> None:
+    greedy, more = drawn([["1"], ["1"]]), drawn([["3", "3"], ["3", "3"]])
+    unseen = [False, True]
+    nobody = [[0.0], [np.nan]]
+    first = cascades.one("m", greedy, nobody, blind=unseen)
+    found = cascade([first, cascades.first_passing("m", more, [[0.0] * 2, [np.nan] * 2], 2)])
+    assert found.result.success.tolist() == [0, 1]
+    assert found.result.tokens.tolist() == [30, 10]
+    assert found.answers.tolist() == [[0, 1], [1, 0]]
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from itslab.core import (
     MissingSample,
     Node,
     OptionError,
+    Output,
     Problem,
     Prompt,
     PromptTooLong,
@@ -22,7 +23,14 @@ from itslab.core import (
 )
 from itslab.handle import solve
 from itslab.spec import spec
-from itslab.strategies import BestOfN, Cascade, ChainOfThought, SelfConsistency, Stage
+from itslab.strategies import (
+    BestOfN,
+    Cascade,
+    ChainOfThought,
+    ProgramAided,
+    SelfConsistency,
+    Stage,
+)
 from itslab.study import tables
 from itslab.tasks import Task
 from itslab.testing import ScriptedModel
@@ -129,6 +137,45 @@ def test_agreement_accepts_what_most_samples_say() -> None:
     assert "0.5 is not ≥ 0.75" in why(ask("1123", 0.75))[0]
 
 
+@pytest.mark.parametrize("fallback", ["chain", "text", "none"])
+def test_agreement_is_that_of_the_vote_whatever_became_of_programs_that_failed(
+    fallback: str,
+) -> None:
+    """Of four programs one fails, and a chain that stands for it answers another conversation."""
+
+    def say(request: Request, index: int) -> str:
+        if "step by step" in request.messages[-1].content:
+            return "\\boxed{7}"
+        return f"```python\n{index}\n```"
+
+    def run(code: str) -> Output:
+        number = int(code)
+        return Output("", "fails") if number == 3 else Output(str(number // 2))  # 0, 0, 1
+
+    def agreed(threshold: float) -> Result:
+        aided = ProgramAided(run, n=4, fallback=fallback)  # type: ignore[arg-type]
+        stages = (Stage(aided, None, Agreement(), threshold), Stage(ONE, model("l", "9")))
+        return solve("?", Cascade(stages), ScriptedModel(replies=say))
+
+    assert agreed(0.5).answer == "0"
+    assert "2 of 4 samples agree" in str(agreed(0.5).node.verdict)  # type: ignore[union-attr]
+    assert agreed(0.75).answer == "9"
+
+
+def test_agreement_counts_programs_once_however_often_they_are_repaired() -> None:
+    def say(request: Request, index: int) -> str:
+        return "```python\n5\n```" if len(request.messages) > 1 else f"```python\n{index}\n```"
+
+    def run(code: str) -> Output:
+        return Output("", "fails") if code.strip() in "01" else Output(code.strip())
+
+    aided = ProgramAided(run, n=4, repairs=1, fallback="none")
+    stages = (Stage(aided, None, Agreement(), 0.5), Stage(ONE, model("l", "9")))
+    result = solve("?", Cascade(stages), ScriptedModel(replies=say))  # 5, 5, 2, 3
+    assert result.answer == "5"
+    assert "2 of 4 samples agree" in str(result.node.verdict)  # type: ignore[union-attr]
+
+
 def test_agreement_counts_samples_without_an_answer_as_disagreeing() -> None:
     talk = ScriptedModel(replies=["\\boxed{1}", "Well.", "Hm.", "\\boxed{1}"])
     stages = (Stage(SelfConsistency(4), None, Agreement(), 0.6), Stage(ONE, model("l", "9")))
@@ -226,6 +273,18 @@ def test_a_stage_that_could_only_be_refused_draws_nothing() -> None:
         result = solve(prompt, Cascade((Stage(ONE, accept=Sees()), Stage(ONE, large))), small)
         assert (len(small.asked), result.answer) == (small_calls, answered)
     assert why(result) == ["the last stage; stage 1 was passed over: it is dark"]
+
+
+def test_where_nothing_can_be_judged_and_no_other_model_is_left_the_answer_stands() -> None:
+    small, large = model("small", "1"), model("large", "3", "5", "7")
+    first, second = Stage(ONE, accept=Sees()), Stage(ONE, large, Sees())
+    last = Stage(SelfConsistency(2), large)
+    result = solve("unseen", Cascade((first, second, last)), small)
+    assert (result.answer, len(small.asked), len(large.asked)) == ("3", 0, 1)
+    assert route(result) == [(1, "large", True)]
+    assert why(result)[0].startswith("no other model is left, and it is dark; stage 1 was passed")
+    seen = solve("seen", Cascade((first, second, last)), small)
+    assert (len(small.asked), len(large.asked), seen.answer) == (1, 3, "5")
 
 
 def test_who_was_passed_over_answers_where_nobody_else_can() -> None:

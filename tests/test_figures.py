@@ -48,12 +48,12 @@ def test_every_figure_that_is_cited_stands_in_an_output(text: Path) -> None:
     assert cited or text.suffix != ".md"
 
 
-def test_every_number_of_readmes_first_table_stands_in_notebook_02() -> None:
-    table = (ROOT / "README.md").read_text().partition("| model and method")[2].partition("\n\n")[0]
-    numbers = [row.split("|")[3:5] for row in table.splitlines()[2:]]
-    assert len(numbers) >= 4
-    for number in (cell.strip().replace(",", "") for row in numbers for cell in row):
-        assert re.search(rf"(?<![\d.]){re.escape(number)}(?![\d.])", KEPT["02_best_of_n.ipynb"])
+def test_every_price_in_readmes_first_table_stands_in_notebook_06() -> None:
+    table = (ROOT / "README.md").read_text().partition("| who answers")[2].partition("\n\n")[0]
+    prices = [row.split("|")[3].strip(" *").replace(",", "") for row in table.splitlines()[2:]]
+    assert len(prices) == 7
+    for price in prices:
+        assert re.search(rf"(?<![\d.]){price}(?![\d.])", KEPT["06_adaptive_compute.ipynb"])
 
 
 def test_figures_are_read_whatever_their_signs() -> None:

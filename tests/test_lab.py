@@ -97,3 +97,21 @@ def test_a_refinement_is_watched_live_and_stopped(lab: Lab, small_model: models.
         panel.get_by_text("being drawn").wait_for()
         panel.get_by_role("button", name="Stop").click()
         panel.get_by_text(re.compile("^stopped: ")).wait_for()
+
+
+@needs_browser
+def test_notebook_06_runs_in_jupyterlab_and_problems_change_their_route(lab: Lab) -> None:
+    few = {"n_problems": 20, "n_programs": 10, "n_fresh": 10}
+    with lab.opened("06_adaptive_compute", **few) as page:
+        page.wait_for_function("document.querySelectorAll('.js-plotly-plot').length == 2")
+        panel = page.locator(".jupyter-widgets.widget-vbox").first
+        before = panel.locator("svg").text_content()
+        panel.locator(".noUi-handle").press("ArrowRight")
+        page.wait_for_function(
+            "old => document.querySelector('.widget-vbox svg').textContent !== old", arg=before
+        )
+        cascade = page.locator(".jupyter-widgets.widget-vbox").last
+        cascade.get_by_role("button", name="Run", exact=True).click()
+        cascade.get_by_text(re.compile("^done · ")).wait_for()
+        cascade.locator("[data-node] circle").last.click()
+        cascade.get_by_text("the last stage").wait_for()

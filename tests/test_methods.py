@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import permutations
 
 import numpy as np
 import pytest
 
 from itslab.backends.llama import Llama
 from itslab.core import Cost, OptionError, Problem, Sampling
-from itslab.strategies import SelfConsistency
+from itslab.strategies import Cascade, SelfConsistency, Stage
 from itslab.study.methods import MethodResult, at_tokens, gains
 from itslab.study.runner import solve_all
 from itslab.study.samples import Samples
@@ -87,6 +88,44 @@ def test_samples_and_the_runs_that_drew_them_cost_the_same(llm: Llama) -> None:
     one = MethodResult.of_samples(samples, samples.correct[:, 0], [1, 2, 2])
     assert list(one.tokens) == [6, 12, 12]
     assert one.flops[0] == llm.shape.price(Cost(prompt, 0, 6)).flops
+
+
+def test_stages_that_ask_one_model_the_same_pay_its_prompt_once(llm: Llama) -> None:
+    brief = Sampling(max_tokens=4)
+    first = Stage(SelfConsistency(1, sampling=brief, instruction=""), accept=lambda p, nodes: [0.0])
+    last = Stage(SelfConsistency(2, sampling=brief, instruction=""))
+    results = solve_all(TASK, {"both": Cascade((first, last))}, llm, progress=False)["both"]
+    samples = Samples(TASK, results)
+    assert samples.tokens.shape == (3, 3)
+    plain = MethodResult.of_samples(samples, np.zeros(3), 3)
+    assert MethodResult.of_runs(TASK, results).flops == pytest.approx(plain.flops)
+
+
+def test_drawing_until_one_passes_costs_what_all_orders_cost_on_average(llm: Llama) -> None:
+    drawn = [
+        SelfConsistency(4, sampling=Sampling(max_tokens=most), instruction="") for most in (3, 9)
+    ]
+    short, long = (solve_all(TASK, {"x": s}, llm, progress=False)["x"] for s in drawn)
+    samples = Samples(TASK, short)
+    lengthy = Samples(TASK, long)
+    for row, other in zip(samples.nodes, lengthy.nodes, strict=True):
+        row[2:] = other[2:]
+    samples.tokens = np.hstack([samples.tokens[:, :2], lengthy.tokens[:, 2:]])
+    scores = np.array([[0.0, 1, 0, 1], [0, 0, 0, 0], [np.nan] * 4])  # one of each length passes
+    for k in (1, 2, 4):
+        tokens, counts = [], []
+        for row, score in zip(samples.tokens, scores, strict=True):
+            ends = []
+            for order in permutations(range(4)):
+                passed = [i + 1 for i, j in enumerate(order[:k]) if score[j] >= 1]
+                stop = 1 if np.isnan(score).all() else passed[0] if passed else k
+                ends.append((sum(row[j] for j in order[:stop]), stop))
+            spent, count = np.mean(ends, axis=0)
+            tokens.append(spent)
+            counts.append(count)
+        found = MethodResult.first_passing(samples, scores, k)
+        assert found.tokens == pytest.approx(tokens)
+        assert found.drawn == pytest.approx(counts)
 
 
 def test_problems_of_one_template_are_one_unit_of_every_interval() -> None:

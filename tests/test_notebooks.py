@@ -63,6 +63,7 @@ ONE = {
     "03_tree_search": {"n_problems": 1, "n_puzzles": 1},
     "04_mcts": {"n_problems": 1, "n_programs": 1},
     "05_refinement": {"n_programs": 1, "n_problems": 1, "n_other": 1},
+    "06_adaptive_compute": {"n_problems": 1, "n_programs": 1, "n_fresh": 1, "max_samples": 2},
 }
 FEW = {
     "00_start_here": {"n_problems": 1, "max_samples": 1},
@@ -71,6 +72,7 @@ FEW = {
     "03_tree_search": {"n_problems": 2, "n_puzzles": 3},
     "04_mcts": {"n_problems": 2, "n_programs": 3},
     "05_refinement": {"n_programs": 3, "n_problems": 2, "n_other": 4},
+    "06_adaptive_compute": {"n_problems": 6, "n_programs": 3, "n_fresh": 2, "max_samples": 6},
     "09_extending": {"n_problems": 1},
 }
 """Of some, one problem tries both at once."""

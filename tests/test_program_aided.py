@@ -6,9 +6,11 @@ import pytest
 
 from itslab import sandbox
 from itslab.code import extract_script
-from itslab.core import Budget, Node, OptionError, Output, Result, Sampling
+from itslab.core import Budget, Node, OptionError, Output, Problem, Result, Sampling
 from itslab.handle import solve
 from itslab.strategies import ProgramAided
+from itslab.study.samples import Samples
+from itslab.tasks import Task
 from itslab.testing import ScriptedModel
 
 pytestmark = pytest.mark.usefixtures("sandbox")
@@ -205,3 +207,12 @@ def test_greedy_by_default_is_one_program() -> None:
     strategy = ProgramAided(sandbox.execute, sampling=Sampling(temperature=0))
     assert strategy.n == 1
     assert "execute" not in repr(strategy)
+
+
+def test_samples_of_programs_stand_as_they_were_drawn() -> None:
+    """Those that work end in what they print, which stands behind those that fail."""
+    replies = [program(f"print({'1 / 0' if i == 1 else i})") for i in range(4)]
+    result = answer(replies, n=4, fallback="none")
+    samples = Samples(Task("one", (Problem("1", "What is 6 × 7?", "2"),)), [result])
+    assert samples.keys == [["0", None, "2", "3"]]
+    assert samples.correct.tolist() == [[False, False, True, False]]

@@ -48,7 +48,8 @@ class Cascade(Options):
 
     The last stage's answer is taken as it is. A stage whose model cannot be used is passed over, as
     long as another one is left. So is one whose verifier says beforehand that it can score nothing
-    here (``Verifier``), such as tests where there are none: whatever it drew would be refused.
+    here (``Verifier``), such as tests where there are none, as long as another model is left:
+    whatever it drew would be refused. Where no other model is left, its answer stands.
     Which stage answered, and why the others did not, is in the events of the tree (``stage``).
 
     Args:
@@ -67,7 +68,9 @@ class Cascade(Options):
         while waiting:
             number = waiting.popleft()
             stage, last = self.stages[number], not waiting
-            if not last and (unseen := _blind(run, stage, prompt)):
+            unseen = "" if last else _blind(run, stage, prompt)
+            others = {self._model(run, i).name for i in waiting} - {self._model(run, number).name}
+            if unseen and others:
                 blind[number] = unseen
                 continue
             try:
@@ -89,11 +92,19 @@ class Cascade(Options):
                 self._note(run, number, None, last, "no answer", blind)
                 continue
             answered = run.best = node
-            accepted, why = (True, "the last stage") if last else self._accepts(run, stage, node)
+            if last:
+                accepted, why = True, "the last stage"
+            elif unseen:
+                accepted, why = True, f"no other model is left, and {unseen}"
+            else:
+                accepted, why = self._accepts(run, stage, node)
             self._note(run, number, node, accepted, why, blind)
             if accepted:
                 break
         return answered
+
+    def _model(self, run: Run, number: int) -> Backend:
+        return self.stages[number].model or run.backend
 
     def _accepts(self, run: Run, stage: Stage, node: Node) -> tuple[bool, str]:
         """Whether a stage's answer will do, and why."""
@@ -120,7 +131,7 @@ class Cascade(Options):
         stage, seen = self.stages[number], node or run.tree.nodes[-1]
         over = [f"stage {i + 1} was passed over: {said}" for i, said in blind.items()]
         why = "; ".join([why, *over])
-        note(run, seen, number, stage.strategy, stage.model or run.backend, accepted, why)
+        note(run, seen, number, stage.strategy, self._model(run, number), accepted, why)
 
 
 def _blind(run: Run, stage: Stage, prompt: Prompt) -> str:

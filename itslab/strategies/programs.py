@@ -114,11 +114,13 @@ class ProgramAided(Options):
         """The one whose answer most of them give, noted as the best so far."""
         silent = self.fallback == "none"
         said = [None if a.error and silent else run.extract(a.node.turn_text) for a in attempts]
-        winner = vote(said, None, run.key)
+        votes = [None if answer is None else run.key(answer) for answer in said]
+        winner = vote(votes, None, str)
         if winner is None:
             return None
-        run.best = attempts[winner].node
-        return run.best
+        run.best = leader = attempts[winner].node
+        run.tree.log("vote", leader, votes=votes)
+        return leader
 
 
 def _printed(run: Run, text: str) -> str:

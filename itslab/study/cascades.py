@@ -7,7 +7,7 @@ cascade is a sum over them.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,7 +17,7 @@ from itslab.core import require
 from itslab.options import Count, Whole, checked
 from itslab.strategies.stopping import encode
 from itslab.study import selection
-from itslab.study.methods import MethodResult
+from itslab.study.methods import MethodResult, opening
 from itslab.study.samples import Samples
 from itslab.study.statistics import matrix
 from itslab.study.stopping import orders_of, renumbered
@@ -33,7 +33,10 @@ class Offer(NamedTuple):
         accepted: (p,) the probability that its answer is accepted.
         right: (p,) the probability that it is accepted and right.
         alone: what the stage would do if every answer were accepted, as the last one.
-        blind: (p,) where it is passed over unless it is the last, for nothing can be scored.
+        blind: (p,) where nothing can be scored: it is passed over, or, if no other model is left,
+            its answer stands.
+        prompt: (p,) FLOPs of what it is asked, which its model evaluates once.
+        asked: names what it is asked: stages with the same prompts share it.
     """
 
     model: str
@@ -41,6 +44,8 @@ class Offer(NamedTuple):
     right: Array
     alone: MethodResult
     blind: NDArray[np.bool_]
+    prompt: Array
+    asked: Hashable
 
 
 class Cascaded(NamedTuple):
@@ -60,6 +65,8 @@ class Cascaded(NamedTuple):
 def cascade(offers: Sequence[Offer]) -> Cascaded:
     """Return what stages do one after the other; the last one's answer is always taken.
 
+    A model that is asked the same again, as by a later stage, is not billed for its prompt again.
+
     Args:
         offers: at least one, of the same problems.
     """
@@ -67,19 +74,25 @@ def cascade(offers: Sequence[Offer]) -> Cascaded:
     sizes = {len(offer.accepted) for offer in offers}
     require(len(sizes) == 1, "offers", sorted(sizes), "of the same problems")
     shape = next(iter(sizes))
-    asked = np.ones(shape)
+    waiting = np.ones(shape)
+    evaluated: dict[Hashable, NDArray[np.bool_]] = {}
     success, decoded, flops = np.zeros((3, shape))
     answers, tokens = [], dict[str, Array]()
     for number, offer in enumerate(offers):
         last = number == len(offers) - 1
-        met = asked if last else asked * ~offer.blind
-        taken = asked if last else met * offer.accepted
-        success = success + met * (offer.alone.success if last else offer.right)
+        others = any(other.model != offer.model for other in offers[number + 1 :])
+        met = waiting * ~offer.blind if others else waiting
+        stands = offer.blind | last
+        taken = met * np.where(stands, 1.0, offer.accepted)
+        success = success + met * np.where(stands, offer.alone.success, offer.right)
         paid = met * offer.alone.tokens
         tokens[offer.model] = tokens.get(offer.model, np.zeros(shape)) + paid
-        decoded, flops = decoded + paid, flops + met * offer.alone.flops
+        seen = evaluated.get((offer.model, offer.asked), np.zeros(shape, dtype=bool))
+        decoded = decoded + paid
+        flops = flops + met * (offer.alone.flops - np.where(seen, offer.prompt, 0))
+        evaluated[offer.model, offer.asked] = seen | (met > 0)
         answers.append(taken)
-        asked = asked - taken
+        waiting = waiting - taken
     result = MethodResult(success, decoded, flops, offers[0].alone.clusters)
     return Cascaded(result, np.array(answers), tokens)
 
@@ -99,12 +112,12 @@ def one(
         scores: (p, n) the higher the better; nan is not accepted.
         threshold: the score from which on a sample is accepted.
         blind: (p,) where the verifier says beforehand that it can score nothing, as ``Tests`` does
-            where there are none: ``Cascade`` passes the stage over. Nowhere, by default.
+            where there are none; see ``Offer``. Nowhere, by default.
     """
     passing = _passing(samples, scores, threshold)
     alone = MethodResult.of_samples(samples, samples.correct.mean(axis=1), 1)
     right = (passing & samples.correct).mean(axis=1)
-    return Offer(model, passing.mean(axis=1), right, alone, _blind(samples, blind))
+    return _offer(model, samples, passing.mean(axis=1), right, alone, blind)
 
 
 @checked
@@ -126,7 +139,7 @@ def first_passing(
     # Each of those that pass is equally likely to come first.
     right = (passing & samples.correct).sum(axis=1) / np.maximum(passing.sum(axis=1), 1)
     alone = MethodResult.first_passing(samples, scores, k, threshold)
-    return Offer(model, accepted, accepted * right, alone, _blind(samples, blind))
+    return _offer(model, samples, accepted, accepted * right, alone, blind)
 
 
 @checked
@@ -163,7 +176,7 @@ def agreeing(
         rows.append((agreed.mean(), (agreed & good).mean(), good.mean()))
     accepted, right, success = np.array(rows, dtype=float).T
     alone = MethodResult.of_samples(samples, success, k)
-    return Offer(model, accepted, right, alone, _blind(samples, None))
+    return _offer(model, samples, accepted, right, alone)
 
 
 def _passing(samples: Samples, scores: ArrayLike, threshold: float) -> NDArray[np.bool_]:
@@ -173,9 +186,18 @@ def _passing(samples: Samples, scores: ArrayLike, threshold: float) -> NDArray[n
     return np.nan_to_num(score, nan=-np.inf) >= threshold
 
 
-def _blind(samples: Samples, where: ArrayLike | None) -> NDArray[np.bool_]:
+def _offer(
+    model: str,
+    samples: Samples,
+    accepted: Array,
+    right: Array,
+    alone: MethodResult,
+    where: ArrayLike | None = None,
+) -> Offer:
     count = len(samples.correct)
     blind = np.zeros(count, dtype=bool) if where is None else np.asarray(where)
     valid = blind.shape == (count,) and blind.dtype == bool
     require(valid, "blind", where, f"({count},) of True and False, one per problem")
-    return blind
+    prompts = np.array([opening(row) for row in samples.nodes])
+    asked = tuple(row[0].conversation()[0] for row in samples.nodes)
+    return Offer(model, accepted, right, alone, blind, prompts, asked)

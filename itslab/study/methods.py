@@ -111,16 +111,29 @@ class MethodResult:
             k: samples drawn, the same for all problems or (p,).
         """
         counts = np.broadcast_to(np.asarray(k, dtype=float), len(samples.nodes))
-        tokens = counts * samples.tokens.mean(axis=1)
-        flops = [_flops(row, count) for row, count in zip(samples.nodes, counts, strict=True)]
-        rates = np.asarray(success, dtype=float)
-        return cls(rates, tokens, np.array(flops), samples.task.clusters, counts)
+        size = samples.tokens.shape[1]
+        return cls._weighed(samples, success, np.repeat(counts[:, None] / size, size, axis=1))
+
+    @classmethod
+    def _weighed(cls, samples: Samples, success: ArrayLike, weights: Array) -> MethodResult:
+        """What costs each sample of each problem so often, (p, n)."""
+        flops = [_flops(row, often) for row, often in zip(samples.nodes, weights, strict=True)]
+        return cls(
+            np.asarray(success, dtype=float),
+            (weights * samples.tokens).sum(axis=1),
+            np.array(flops),
+            samples.task.clusters,
+            weights.sum(axis=1),
+        )
 
     @classmethod
     def first_passing(
         cls, samples: Samples, scores: ArrayLike, k: int, threshold: float = 1.0
     ) -> MethodResult:
         """Return what drawing until a sample scores enough does; see ``selection.first_passing``.
+
+        Its cost is exact: samples that fail are drawn more often than those that pass, and may be
+        longer.
 
         Args:
             samples: of p problems.
@@ -129,7 +142,12 @@ class MethodResult:
             threshold: the score at which drawing ends.
         """
         success, drawn = selection.first_passing(scores, samples.correct, threshold, k)
-        return cls.of_samples(samples, success, drawn)
+        score = np.asarray(scores, dtype=float)
+        passing = np.nan_to_num(score, nan=-np.inf) >= threshold
+        ends = selection.pass_at_k(passing, [k])[:, 0]  # with one that passes, any of them
+        count = passing.sum(axis=1)
+        good, bad = ends / np.maximum(count, 1), (drawn - ends) / np.maximum((~passing).sum(1), 1)
+        return cls._weighed(samples, success, np.where(passing, good[:, None], bad[:, None]))
 
     @classmethod
     def best_of(cls, samples: Samples, scores: ArrayLike, k: int) -> MethodResult:
@@ -217,11 +235,13 @@ def at_tokens(sizes: Iterable[MethodResult], tokens: float) -> MethodResult:
 
 def _unpaid(tree: Tree) -> float:
     """FLOPs of the openings of a run's conversations that others had evaluated before it."""
-    openings: dict[Node, list[Completion]] = {}
+    openings: dict[object, list[Completion]] = {}
     for node in tree:
         before = node.parent
         if node.completion and before and not any(step.completion for step in before.path()):
-            openings.setdefault(before, []).append(node.completion)
+            # Whoever asks one model the same again, as a later stage does, finds it evaluated.
+            said = tuple((step.role, step.text) for step in before.path())
+            openings.setdefault((said, node.completion.shape), []).append(node.completion)
     return sum(map(_found, openings.values()), 0.0)
 
 
@@ -234,16 +254,24 @@ def _found(drawn: Sequence[Completion]) -> float:
     return shape.flops(0, min(sample.cost.reused for sample in drawn), int(logits))
 
 
-def _flops(row: Sequence[Node], k: float) -> float:
-    """FLOPs of one evaluation of a prompt and k samples, as these samples cost on average."""
+def _flops(row: Sequence[Node], often: Array) -> float:
+    """FLOPs of one evaluation of a prompt, and of each of its samples so often."""
     turns = [[step.completion for step in node.turn() if step.completion] for node in row]
     shape = turns[0][0].shape
     if shape is None:  # what was paid, whoever evaluated the prompt
-        return k * float(np.mean([sum(step.cost.flops for step in turn) for turn in turns]))
+        return float(often @ [sum(step.cost.flops for step in turn) for turn in turns])
     first = turns[0][0].cost
     prompt = first.prefilled + first.reused
     decoding = [_decoding(shape, prompt, turn) for turn in turns]
-    return shape.flops(0, prompt, 1) + k * float(np.mean(decoding))
+    return opening(row) + float(often @ decoding)
+
+
+def opening(row: Sequence[Node]) -> float:
+    """Return the FLOPs of the prompt of samples; 0 where the model's shape is unknown."""
+    first = next(step.completion for step in row[0].turn() if step.completion)
+    if first.shape is None:
+        return 0.0
+    return first.shape.flops(0, first.cost.prefilled + first.cost.reused, 1)
 
 
 def _decoding(shape: Shape, prompt: int, turn: Sequence[Completion]) -> float:

@@ -44,7 +44,7 @@ class Samples:
     def __init__(self, task: Task, results: Sequence[Result]) -> None:
         require(len(results) == len(task), "results", len(results), f"one for each of {len(task)}")
         self.task, self.results = task, results
-        self.nodes = [[leaf for leaf in result.tree.leaves() if _last(leaf)] for result in results]
+        self.nodes = [_ends(result.tree) for result in results]
         counts = sorted({len(row) for row in self.nodes})
         require(len(counts) == 1 and counts[0] > 0, "samples", counts, "equally many per problem")
         texts = [[node.turn_text for node in row] for row in self.nodes]
@@ -132,6 +132,15 @@ class Samples:
 
     def _grade(self, problem: Problem, answer: str) -> bool:
         return self.task.grade(problem, answer)
+
+
+def _ends(tree: Tree) -> list[Node]:
+    """Where each sample ends, in the order in which they were drawn: text may be appended later."""
+
+    def drawn(leaf: Node) -> int:
+        return next(step.id for step in leaf.turn() if step.completion)
+
+    return sorted((leaf for leaf in tree.leaves() if _last(leaf)), key=drawn)
 
 
 def _last(node: Node) -> Completion | None:

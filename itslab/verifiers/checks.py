@@ -84,8 +84,8 @@ class Checker(Options):
 class Agreement(Options):
     """Score an answer by how far its samples agree: self-consistency as a signal.
 
-    The samples are all that answer the same conversation in the tree of the run; those without an
-    answer agree with none.
+    The samples are those of the vote that the answer leads (the event ``vote``), else all that
+    answer the same conversation in the tree of the run; those without an answer agree with none.
 
     Args:
         measure: ``share`` of the samples that give this answer; ``entropy``, minus that of all
@@ -100,7 +100,11 @@ class Agreement(Options):
         for leaf in run.tree.leaves():
             if any(step.completion for step in leaf.turn()):
                 given.setdefault(_asked(leaf), []).append(_keyed(run, leaf))
-        return [self._verdict(_keyed(run, node), given.get(_asked(node), [])) for node in nodes]
+        led = {e.node: e.data["votes"] for e in list(run.tree.events) if e.kind == "vote"}
+        return [
+            self._verdict(_keyed(run, node), led.get(node.id, given.get(_asked(node), [])))
+            for node in nodes
+        ]
 
     def _verdict(self, answer: str | None, others: Sequence[str | None]) -> Verdict:
         agree = sum(other == answer for other in others if other is not None)
