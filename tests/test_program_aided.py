@@ -211,7 +211,7 @@ def test_greedy_by_default_is_one_program() -> None:
 
 def test_samples_of_programs_stand_as_they_were_drawn() -> None:
     """Those that work end in what they print, which stands behind those that fail."""
-    replies = [program(f"print({'1 / 0' if i == 1 else i})") for i in range(4)]
+    replies = [program(f"print({'nothing' if i == 1 else i})") for i in range(4)]
     result = answer(replies, n=4, fallback="none")
     samples = Samples(Task("one", (Problem("1", "What is 6 × 7?", "2"),)), [result])
     assert samples.keys == [["0", None, "2", "3"]]
