@@ -124,7 +124,7 @@ class RoutePanel(Panel):
         scale = _Scale(float(known.min()), float(known.max()))
         few = len(np.unique(known)) <= _FEW
         stacks = _Stacks(scale, known, few)
-        floor = round(46 + stacks.height)
+        floor = round(64 + stacks.height)
         parts = [self._legend(stays)]
         for i in order:
             x, y = stacks.place(known[i])
@@ -145,7 +145,7 @@ class RoutePanel(Panel):
         if below is not None and cut < math.inf:
             x = scale((cut + below) / 2)
             parts.append(
-                f'<line x1="{x:.1f}" x2="{x:.1f}" y1="34" y2="{floor}" stroke="{INK}" '
+                f'<line x1="{x:.1f}" x2="{x:.1f}" y1="52" y2="{floor}" stroke="{INK}" '
                 'stroke-dasharray="4 3"/>'
             )
         return "".join(parts), floor
@@ -153,11 +153,11 @@ class RoutePanel(Panel):
     def _legend(self, stays: NDArray[np.bool_]) -> str:
         counts = int(stays.sum()), int((~stays).sum())
         parts = []
-        for i, (x, colour) in enumerate(((_LEFT, ORANGE), (_LEFT + 290, BLUE))):
-            place = 1 - i
-            parts.append(f'<circle cx="{x}" cy="15" r="{_DOT}" fill="{colour}"/>')
-            parts.append(_text(x + 12, 20, f"{self._names[place]}: {counts[place]} problems"))
-        parts.append(_text(_WIDTH - _RIGHT, 20, "hollow: wrong", "end", MUTED))
+        for place, (y, colour) in enumerate(((34, BLUE), (12, ORANGE))):
+            parts.append(f'<circle cx="{_LEFT}" cy="{y}" r="{_DOT}" fill="{colour}"/>')
+            said = f"{self._names[place]}: {counts[place]} problems"
+            parts.append(_text(_LEFT + 12, y + 5, said))
+        parts.append(_text(_WIDTH - _RIGHT, 17, "hollow: wrong", "end", MUTED))
         return "".join(parts)
 
     # -- what thresholds come to

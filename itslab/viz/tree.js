@@ -22,7 +22,7 @@ class Fold {
     this.nodes = new Map();
     this.cost = [0, 0, 0, 0, 0, 0];
     this.rows = this.rounds = this.time = 0;
-    this.best = null;
+    this.best = this.ballot = null;
   }
 
   take([time, kind, id, data = {}]) {
@@ -37,6 +37,7 @@ class Fold {
     else if (kind === "best") this.best = Object.assign(node, data);
     else if (kind === "iteration") this.rounds += 1;
     else if (kind === "stage") node.stage = data;
+    else if (kind === "vote") this.ballot = data.votes.filter((key) => key !== null);
     if (data.cost) data.cost.forEach((paid, i) => (this.cost[i] += paid));
   }
 
@@ -61,15 +62,20 @@ function turn(node) {
   return path.slice(path.findLastIndex((step) => step.role !== node.role) + 1);
 }
 
-/** Finished chains that gave the same answer, the most frequent answer first. */
+/**
+ * Finished chains that gave the same answer, the most frequent answer first; where the run itself
+ * told how its last vote went, as with programs whose output is the answer, that.
+ */
 function votes(fold) {
   const bars = new Map();
-  for (const node of fold.nodes.values()) {
-    if (node.finish !== "end") continue; // a step, or cut short
-    const key = node.key ?? node.answer;
-    const bar = bars.get(key) ?? { key, answer: node.answer, count: 0 };
+  const count = (key, answer) => {
+    const bar = bars.get(key) ?? { key, answer, count: 0 };
     bar.count += 1;
     bars.set(key, bar);
+  };
+  if (fold.ballot) fold.ballot.forEach((key) => count(key, key));
+  else for (const node of fold.nodes.values()) {
+    if (node.finish === "end") count(node.key ?? node.answer, node.answer); // no step, nor cut short
   }
   return [...bars.values()].sort((a, b) => b.count - a.count);
 }
