@@ -9,7 +9,8 @@ import json
 import random
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -71,6 +72,7 @@ class FakeVLLM(ThreadingHTTPServer):
         self.calls: list[dict[str, Any]] = []
         self.abandoned = 0
         self.busy = self.busiest = 0
+        self.counting = threading.Lock()
         self.url = f"http://127.0.0.1:{self.server_port}/v1"
         threading.Thread(target=self.serve_forever, args=(0.01,), daemon=True).start()
 
@@ -133,28 +135,39 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("Content-Type", "text/event-stream")
         self.send_header("Transfer-Encoding", "chunked")
         self.end_headers()
-        self.server.busy += 1
-        self.server.busiest = max(self.server.busy, self.server.busiest)
         try:
-            while self.server.drip:
-                self.wfile.write(b"%x\r\n%s\r\n" % (len(drip := self.server.drip.encode()), drip))
-                time.sleep(0.05)
-            script, self.server.script = self.server.script, None
-            for n, chunk in enumerate(script or self.chunks(body)):
-                if n == fault.cut:
-                    if fault.politely:
-                        self.send("[DONE]")
-                        self.wfile.write(b"0\r\n\r\n")
-                    self.close_connection = True
-                    return
-                time.sleep(self.server.delay)
-                self.send(json.dumps(chunk))
-            self.send("[DONE]")
+            with self.at_work():
+                while self.server.drip:
+                    drip = self.server.drip.encode()
+                    self.wfile.write(b"%x\r\n%s\r\n" % (len(drip), drip))
+                    time.sleep(0.05)
+                script, self.server.script = self.server.script, None
+                for n, chunk in enumerate(script or self.chunks(body)):
+                    if n == fault.cut:
+                        if fault.politely:
+                            self.send("[DONE]")
+                            self.wfile.write(b"0\r\n\r\n")
+                        self.close_connection = True
+                        return
+                    time.sleep(self.server.delay)
+                    self.send(json.dumps(chunk))
+            self.send("[DONE]")  # no longer at work: whoever reads this may call again at once
             self.wfile.write(b"0\r\n\r\n")
         except ConnectionError:
             self.server.abandoned += 1
+
+    @contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Count this call among those that go on."""
+        server = self.server
+        with server.counting:
+            server.busy += 1
+            server.busiest = max(server.busy, server.busiest)
+        try:
+            yield
         finally:
-            self.server.busy -= 1
+            with server.counting:
+                server.busy -= 1
 
     def send(self, data: str) -> None:
         line = f"data: {data}\n\n".encode()

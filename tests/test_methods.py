@@ -172,6 +172,13 @@ def test_between_two_sizes_the_tokens_decide() -> None:
         at_tokens([small, large], np.nan)
 
 
+def test_sizes_that_cost_the_same_but_for_rounding_are_in_order() -> None:
+    sizes = [did(1, 0, tokens=0.1 * 3), did(1, 1, tokens=0.3), did(0, 1, tokens=0.3)]
+    assert at_tokens(sizes, 0.3).success.tolist() in ([1, 0], [1, 1], [0, 1])
+    with pytest.raises(OptionError, match="ever more tokens"):
+        at_tokens([did(1, tokens=2), did(1, tokens=1)], 1)
+
+
 def test_a_reference_that_is_no_method_is_named() -> None:
     with pytest.raises(OptionError, match=r"reference='votes'.*'vote' or 'search'"):
         comparison({("vote", 4): did(1, 0), ("search", 4): did(1, 1)}, "votes")

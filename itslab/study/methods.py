@@ -210,7 +210,8 @@ def at_tokens(sizes: Iterable[MethodResult], tokens: float) -> MethodResult:
     """
     ladder = list(sizes)
     prices = [result.tokens.mean() for result in ladder]
-    rising = bool(prices) and all(a <= b for a, b in pairwise(prices))
+    # Sizes that cost the same differ by rounding.
+    rising = bool(prices) and all(a <= b * (1 + 1e-9) for a, b in pairwise(prices))
     require(rising, "sizes", prices, "results that take ever more tokens")
     require(math.isfinite(tokens), "tokens", tokens, "a number")
     above = next((i for i, price in enumerate(prices) if price >= tokens), len(ladder) - 1)
