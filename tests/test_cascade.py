@@ -287,6 +287,16 @@ def test_where_nothing_can_be_judged_and_no_other_model_is_left_the_answer_stand
     assert (len(small.asked), len(large.asked), seen.answer) == (1, 3, "5")
 
 
+def test_a_verifier_that_has_nothing_to_say_of_a_prompt_is_not_blind() -> None:
+    class Silent(Sees):
+        def blind(self, run: object, prompt: Prompt) -> None:  # type: ignore[override]
+            return None
+
+    small = model("small", "2")
+    stages = (Stage(ONE, accept=Silent()), Stage(ONE, model("large", "3")))
+    assert solve("unseen", Cascade(stages), small).answer == "2"
+
+
 def test_who_was_passed_over_answers_where_nobody_else_can() -> None:
     down = Stage(ONE, Down(name="down"))
     passed = Stage(ONE, accept=Sees())

@@ -155,6 +155,7 @@ def test_a_part_of_the_problems_keeps_all_that_is_known_of_them() -> None:
         assert (part.clusters, part.drawn.tolist()) == (["a", "b"], [2, 3])  # type: ignore[union-attr]
         assert part.tokens.tolist() == [10, 10]
     assert did(1, 0).part([1]).clusters is None
+    assert whole.part([]).success.tolist() == []
 
 
 def test_between_two_sizes_the_tokens_decide() -> None:

@@ -102,5 +102,7 @@ def test_on_the_front_is_whom_nobody_beats_for_as_much() -> None:
     assert (
         "log" in viz.front(tables.by_flops({**results, ("x", "y"): did(50, 9)})).layout.xaxis.type
     )
+    free = tables.by_flops({**results, ("server", "of unknown shape"): did(0, 9)})
+    assert viz.front(free).layout.xaxis.type != "log", "there, 0 would be nowhere"
     noted = viz.front(table.assign(note=["", "", "here", ""]))
     assert list(noted.data[2].text) == ["here", ""]

@@ -137,7 +137,7 @@ class Cascade(Options):
 def _blind(run: Run, stage: Stage, prompt: Prompt) -> str:
     """Why what accepts a stage's answers can score none to this prompt; "" if it can."""
     blind = getattr(stage.accept, "blind", None)
-    return str(blind(run, prompt)) if callable(blind) else ""
+    return str(blind(run, prompt) or "") if callable(blind) else ""
 
 
 def note(

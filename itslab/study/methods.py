@@ -6,6 +6,7 @@ import math
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -52,9 +53,7 @@ class MethodResult:
         Args:
             where: a slice of them, their numbers, or whether each is among them.
         """
-        chosen = np.arange(len(self.success))[
-            where if isinstance(where, slice) else np.array(where)
-        ]
+        chosen = np.arange(len(self.success))[where if isinstance(where, slice) else _places(where)]
         return MethodResult(
             self.success[chosen],
             self.tokens[chosen],
@@ -154,6 +153,11 @@ class MethodResult:
         """Return what taking the best scored of k samples does; see ``selection.best_at_k``."""
         success = selection.best_at_k(scores, samples.correct, [k])[:, 0]
         return cls.of_samples(samples, success, k)
+
+
+def _places(where: ArrayLike) -> NDArray[Any]:
+    places = np.asarray(where)
+    return places if places.size else places.astype(np.int64)  # of none numpy makes floats
 
 
 Results = Mapping[tuple[str, int], MethodResult]

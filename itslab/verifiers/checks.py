@@ -212,7 +212,7 @@ class ByProblem:
         """Say why nothing can be scored, or "" where it can; see ``Verifier``."""
         own, why = self._own(run, prompt)
         blind = getattr(own, "blind", None)
-        return str(blind(run, prompt)) if callable(blind) else why
+        return str(blind(run, prompt) or "") if callable(blind) else why
 
     def _own(self, run: Account, prompt: Prompt) -> tuple[Verifier | None, str]:
         """The verifier of the problem that was asked, or why there is none."""

@@ -190,7 +190,7 @@ def front(table: pd.DataFrame, title: str = "Accuracy against FLOPs") -> go.Figu
         hovermode="closest",
         legend={"orientation": "h", "x": 0, "y": -0.22, "yanchor": "top"},
     )
-    if order.gflops.max() >= 10 * order.gflops.min():
+    if order.gflops.max() >= 10 * order.gflops.min() > 0:
         figure.update_xaxes(title="GFLOPs per problem (log scale)", type="log", tickvals=_TICKS)
     else:
         figure.update_xaxes(title="GFLOPs per problem", rangemode="tozero")
