@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import builtins
 import re
 import textwrap
 from collections.abc import Collection, Iterator, Sequence
@@ -11,8 +12,9 @@ from itertools import dropwhile, takewhile
 from itslab.answers import after_thinking
 from itslab.syntax import parse
 
-_FENCE = re.compile(
-    r"(?P<mark>`{3,}|~{3,})[ \t]*\{?\.?(?P<language>[^\s`},]*)\}?[ \t]*(?P<rest>[^`]*)$"
+_FENCE = re.compile(  # possessive, for lines of nothing but tildes
+    r"(?<![`~])(?P<mark>`{3,}+|~{3,}+)[ \t]*+\{?\.?(?P<language>[^\s`},]*+)\}?[ \t]*+"
+    r"(?P<rest>[^`]*+)$"
 )
 _BEGINS = re.compile(r"(?:from|import|(?:async )?def|class)\s|@\w")
 _PYTHON = re.compile(r"(?:i?py(?:thon|con)?[0-9.]*|text|txt|plain\w*|code)?", re.IGNORECASE)
@@ -52,13 +54,42 @@ def extract_script(text: str) -> str | None:
 
     Where none prints, the last block that names Python as its language. A block that names none is
     taken if it prints, for it may be an output; a text without a fence, if all of it is a program
-    that prints. What was only thought, before ``</think>``, does not count.
+    that prints. What was only thought, before ``</think>``, does not count. Blocks above it that
+    say what it uses come first.
     """
     text = after_thinking(text).replace("\r\n", "\n")
     blocks = list(_fences(text)) or [("", text.strip())]
-    printing = [code for _, code in blocks if "print(" in code and _is_python(code)]
-    named = [code for language, code in blocks if language.lower().startswith(("py", "ipy"))]
-    return next(iter([*printing[-1:], *named[-1:]]), None)
+    places = range(len(blocks))
+    printing = [i for i in places if "print(" in blocks[i][1] and _is_python(blocks[i][1])]
+    named = [i for i in places if blocks[i][0].lower().startswith(("py", "ipy"))]
+    last = next(iter([*printing[-1:], *named[-1:]]), None)
+    return None if last is None else _with_what_it_uses([code for _, code in blocks[: last + 1]])
+
+
+def _with_what_it_uses(blocks: Sequence[str]) -> str:
+    """The last of these blocks, after those that give a value to a name that it needs."""
+    *above, last = blocks
+    if not _is_python(last):
+        return last
+    kept, needed = [last], _names(last, ast.Load) - _names(last, ast.Store) - {*dir(builtins)}
+    for block in reversed(above):
+        given = _names(block, ast.Store) if _is_python(block) else set[str]()
+        if needed & given:
+            kept.append(block)
+            needed = (needed | _names(block, ast.Load)) - given - {*dir(builtins)}
+    return "\n\n".join(reversed(kept))
+
+
+def _names(code: str, use: type[ast.expr_context]) -> set[str]:
+    """The names that a program reads, or those that it gives a value."""
+    nodes = [*ast.walk(parse(code))]
+    names = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, use)}
+    if use is ast.Store:
+        kinds = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+        names |= {n.name for n in nodes if isinstance(n, kinds)}
+        names |= {n.arg for n in nodes if isinstance(n, ast.arg)}
+        names |= {(n.asname or n.name).split(".")[0] for n in nodes if isinstance(n, ast.alias)}
+    return names
 
 
 def program_readings(text: str) -> list[str]:

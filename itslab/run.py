@@ -121,6 +121,7 @@ class Gate:
             return self._changed.wait_for(lambda: self._waiting, timeout)
 
 
+_INTERPRETER = "a function that returns an Output, such as sandbox.execute"
 SANDBOX = "sandbox"
 """The name in the ledger under which the seconds of programs stand."""
 SCORED_AT_ONCE = 16
@@ -185,6 +186,8 @@ class Run:
         self._asked_for: Counter[tuple[str, Request]] = Counter()
         self._drawn_by: dict[int, tuple[str, Sampling]] = {}  # node's id -> model's digest, how
         self._reused: list[Node] = []
+        self._drafts: set[int] = set()  # ids of nodes that are no answers by themselves
+        self._drafting = False
         self._bill = Cost()  # of the verifier at work
         self._stop = threading.Event()
 
@@ -333,6 +336,8 @@ class Run:
         distinct = list(dict.fromkeys(programs))
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             outputs = dict(zip(distinct, pool.map(interpreter, distinct), strict=True))
+        for output in outputs.values():
+            require(isinstance(output, Output), "interpreter", interpreter, _INTERPRETER)
         self.ledger.charge(SANDBOX, Cost(seconds=sum(o.seconds for o in outputs.values())))
         return [outputs[program] for program in programs]
 
@@ -479,6 +484,17 @@ class Run:
         finally:
             self._reused = before
 
+    @contextmanager
+    def drafting(self) -> Iterator[None]:
+        """Let no answer be read from what is drawn, as long as the block lasts, until the strategy
+        itself says so (``best``): a number in a program that was not run yet is none.
+        """
+        before, self._drafting = self._drafting, True
+        try:
+            yield
+        finally:
+            self._drafting = before
+
     def _take(self, parent: Node, sampling: Sampling, n: int) -> list[Node]:
         """Samples of this kind that may be used again; each once."""
         same = self.backend.digest, sampling
@@ -503,7 +519,8 @@ class Run:
         """
         if self._best is not None and self.extract(self._best.turn_text) is not None:
             return self._best
-        drawn = (node for node in reversed(self.drawn) if node.completion)
+        whole = (node for node in reversed(self.drawn) if node.completion)
+        drawn = (node for node in whole if node.id not in self._drafts)
         answered = (node for node in drawn if self.extract(node.turn_text) is not None)
         return next(answered, self._best)
 
@@ -541,6 +558,7 @@ class Run:
 
         made = [node for row in rows for node in row]
         self.drawn += made
+        self._drafts |= {node.id for node in made if self._drafting}
         self._drawn_by |= {node.id: (self.backend.digest, sampling) for node in made if not cutoff}
         try:
             came = self.backend.generate(requests, grow, close, self._stop)

@@ -10,7 +10,7 @@ import json
 import lzma
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, wraps
 from pathlib import Path
 
 from itslab import sandbox
@@ -166,12 +166,13 @@ def _remembered(bank: Bank) -> sandbox.Examine:
 def _printed(bank: Bank) -> Interpreter:
     """The sandbox, with what each program printed kept in a bank."""
 
+    @wraps(sandbox.execute)
     def execute(code: str) -> Output:
         def run() -> tuple[str, bool]:
             fresh = sandbox.execute(code)
             return json.dumps([fresh.text, fresh.error, round(fresh.seconds, 3)]), fresh.certain
 
-        asked = json.dumps([sandbox.RULES, "execute", code])
+        asked = json.dumps([sandbox.RULES, "execute", 2, code])
         return Output(*json.loads(bank.memo(hashlib.sha256(asked.encode()).hexdigest(), run)))
 
     return execute

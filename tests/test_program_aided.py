@@ -1,13 +1,15 @@
 """Programs that a model writes are run, and what they print is its answer."""
 
 from collections.abc import Sequence
+from functools import partial
 
 import pytest
 
-from itslab import sandbox
+from itslab import sandbox, share
 from itslab.code import extract_script
 from itslab.core import Budget, Node, OptionError, Output, Problem, Result, Sampling
 from itslab.handle import solve
+from itslab.spec import spec
 from itslab.strategies import ProgramAided
 from itslab.study.samples import Samples
 from itslab.tasks import Task
@@ -40,7 +42,11 @@ def said(node: Node | None) -> str:
         ("x = 6\nx * 7", "42\n"),  # as at a prompt
         ("for i in range(2): print(i)", "0\n1\n"),
         ("def main():\n    print('ran')\nif __name__ == '__main__':\n    main()", "ran\n"),
-        ("import sys\nsys.stdout.write('no newline')", "no newline10\n"),
+        ("import sys\nsys.stdout.write('no newline')", "no newline"),
+        ("print(1)\n2", "1\n"),
+        ("def main():\n    print(6 * 7)\n    return 0\nmain()", "42\n"),
+        ("print(42)\nexit()", "42\n"),
+        ("print(42)\nquit(0)\nprint(43)", "42\n"),
         ("import sys\nprint(1)\nsys.exit()", "1\n"),
         ("import math\nprint(math.comb(5, 2), end='')", "10"),
         ("print('é — 漢 \\ud800')", "é — 漢 ?\n"),
@@ -122,6 +128,60 @@ def test_floats_lose_their_noise() -> None:
     assert answer([program("print(2 ** 70)")]).answer == str(2**70)
 
 
+@pytest.mark.parametrize(
+    ("code", "said"),
+    [
+        ("print(12345678901.5 * 2)", "24691357803"),
+        ("print(98765432109.0)", "98765432109"),
+        ("print(1e16)", "1e+16"),
+        ("print(12345678.90123)", "12345678.90123"),
+        ("print((3, 4))", "(3, 4)"),
+        ("print([1, 2])", "[1, 2]"),
+        ("from fractions import Fraction\nprint(Fraction(3, 4))", "3/4"),
+        ("print('sqrt(2)/2')", "sqrt(2)/2"),
+        ("print(3 + 4j)", "(3+4j)"),
+        ("print(f'{1234567:,}')", "1,234,567"),
+        ("print('x =', 42)", "42"),
+        ("print('\\x1b[1m42\\x1b[0m')", "42"),
+        ("print(42)\nprint('-' * 20)", "42"),
+        ("print(42)\nprint('Done.')", "42"),
+        ("print('Yes')", "Yes"),
+        ("print(10**600)", str(10**600)),
+    ],
+)
+def test_what_is_printed_is_read_whole(code: str, said: str) -> None:
+    assert answer([program(code)]).answer == said
+
+
+@pytest.mark.parametrize("code", ["None", "float('nan')", "float('inf')", "'9' * 3000"])
+def test_what_is_no_answer_is_not_taken_for_one(code: str) -> None:
+    result = answer([program(f"print({code})")], fallback="none")
+    assert (result.answer, result.node) == (None, None)
+
+
+def test_numbers_in_a_program_that_failed_are_no_answer() -> None:
+    fails = program("x = 41\nprint(y)")
+    result = answer([fails], Budget(samples=1), repairs=1)
+    assert (result.answer, result.stopped_by) == (None, "samples")
+    assert answer([fails], Budget(samples=1)).answer is None
+    assert answer([fails, "So \\boxed{42}."], Budget(samples=2)).answer == "42"
+    assert answer([fails], Budget(samples=1), fallback="text").answer == "41"
+
+
+def test_an_interpreter_must_return_an_output() -> None:
+    strategy = ProgramAided(str)  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match=r"sandbox\.execute"):
+        solve("?", strategy, ScriptedModel(replies=[program("print(1)")]))
+
+
+def test_other_interpreters_make_other_strategies() -> None:
+    slow = partial(sandbox.execute, seconds=9)
+    remembered = share.Recording("replay").interpreter("adaptive")
+    digests = [spec(ProgramAided(each)).digest for each in (sandbox.execute, slow, remembered)]
+    assert digests[0] != digests[1]
+    assert digests[0] == digests[2]
+
+
 def test_a_program_that_fails_is_shown_with_its_error_and_corrected() -> None:
     model = ScriptedModel(replies=[program("print(6 * y)"), program("print(6 * 7)")])
     result = solve("?", ProgramAided(sandbox.execute, repairs=1), model)
@@ -197,6 +257,12 @@ def test_options_are_checked(options: dict[str, object]) -> None:
         ("", None),
         ("<think>```python\nprint(1)\n```</think>It is 2.", None),
         ("```python\nprint(4)", "print(4)"),
+        (
+            f"{program('x = 6')}\n{program('y = 1')}\n{program('print(x * 7)')}",
+            "x = 6\n\nprint(x * 7)",
+        ),
+        ("~" * 20_000, None),
+        ("~~~ " * 5_000 + "`", None),
     ],
 )
 def test_the_last_block_that_prints_is_the_program(text: str, code: str | None) -> None:

@@ -318,8 +318,11 @@ def _performed(code: str, module: Any) -> tuple[str, str]:
     """Run a program as a script; return what it printed, and the traceback if it failed."""
     module.__name__, sys.modules["__main__"] = "__main__", module
     sys.stdout = printed = _Printed()
+    import builtins
+
+    builtins.exit = builtins.quit = sys.exit  # type: ignore[assignment]  # which site would bring
     try:
-        _script(code, module.__dict__)
+        _script(code, module.__dict__, printed)
     except SystemExit as error:
         return printed.text(), "" if error.code in (None, 0) else _trace(error)
     except BaseException as error:
@@ -327,7 +330,7 @@ def _performed(code: str, module: Any) -> tuple[str, str]:
     return printed.text(), ""
 
 
-def _script(code: str, names: dict[str, Any]) -> None:
+def _script(code: str, names: dict[str, Any], printed: _Printed) -> None:
     """Run a program; print the value of its last line, as a prompt does, if it prints nothing."""
     import ast
 
@@ -338,7 +341,7 @@ def _script(code: str, names: dict[str, Any]) -> None:
         return
     exec(compile(ast.Module(tree.body[:-1], []), "solution.py", "exec"), names)
     value = eval(compile(ast.Expression(last.value), "solution.py", "eval"), names)
-    if value is not None:
+    if value is not None and not printed.text().strip():
         print(value)
 
 

@@ -7,7 +7,11 @@ one, as their zero-shot form does.
 
 from __future__ import annotations
 
+import ast
+import math
+import re
 from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
@@ -25,13 +29,27 @@ WRITE_PROGRAM = (
 MEND = "The program fails:\n\n{error}\n\nCorrect it. Reply with the whole program."
 NO_PROGRAM, PRINTS_NOTHING = "There is no program.", "The program prints nothing."
 _SHOWN = 500  # characters of what a program prints, in a turn
+_LONGEST = 1_000  # characters of an answer; a number may have many digits
+_DIGITS = 16  # from which on the last ones of a float are noise
+_EMPTY = ("None", "nan", "inf", "-inf")  # printed, but no answer
+_COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
+_MATHEMATICS = re.compile(
+    r"\w|pi|oo|sqrt|cbrt|exp|log|ln|sin|cos|tan|factorial|Rational|Fraction|Decimal"
+)
 
 
 class Attempt(NamedTuple):
-    """A program's turn, with what it printed, and why it has no answer; "" if it has one."""
+    """A program's turn, with what it printed.
+
+    Args:
+        node: where the turn ends.
+        error: why no program has answered; "" if one has.
+        readable: whether an answer may be read from the turn nevertheless.
+    """
 
     node: Node
     error: str = ""
+    readable: bool = True
 
 
 @dataclass(frozen=True)
@@ -66,9 +84,11 @@ class ProgramAided(Options):
         check(self)
         require("{error}" in self.mend, "mend", self.mend, "text with {error} in it")
 
+    def __spec__(self) -> list[object]:
+        return [self.interpreter]
+
     def __call__(self, run: Run, prompt: Prompt) -> Node | None:
-        drawn = run.extend(pose(run, prompt, self.instruction), self.sampling, self.n)
-        attempts = self._executed(run, drawn)
+        asked = pose(run, prompt, self.instruction)
 
         def complain(failed: Sequence[Attempt]) -> list[Node]:
             return [run.reply(a.node, self.mend.replace("{error}", a.error)) for a in failed]
@@ -76,23 +96,28 @@ class ProgramAided(Options):
         def ask_again(failed: Sequence[Attempt]) -> list[Node]:
             return [pose(run, prompt, STEP_BY_STEP)] * len(failed)
 
-        for _ in range(self.repairs):
-            attempts = self._replaced(run, attempts, complain)
+        as_text = self.fallback == "text"
+        with nullcontext() if as_text else run.drafting():  # numbers in a program are no answer
+            drawn = run.extend(asked, self.sampling, self.n)
+            attempts = self._executed(run, drawn, as_text)
+            for _ in range(self.repairs):
+                attempts = self._replaced(run, attempts, complain, as_text)
         if self.fallback == "chain":
-            attempts = self._replaced(run, attempts, ask_again)
+            attempts = self._replaced(run, attempts, ask_again, True)
         return self._lead(run, attempts)
 
-    def _executed(self, run: Run, nodes: Sequence[Node]) -> Sequence[Attempt]:
+    def _executed(self, run: Run, nodes: Sequence[Node], readable: bool) -> Sequence[Attempt]:
         """Run the program of each turn, and append what it prints."""
         programs = [extract_script(node.turn_text) for node in nodes]
         outputs = iter(run.execute([p for p in programs if p is not None], self.interpreter))
         attempts = []
         for node, program in zip(nodes, programs, strict=True):
             output = Output("", NO_PROGRAM) if program is None else next(outputs)
-            if output.error or not output.text.strip():
-                attempts.append(Attempt(node, output.error or PRINTS_NOTHING))
+            said, error = ("", output.error) if output.error else _said(run, output.text)
+            if error:
+                attempts.append(Attempt(node, error, readable))
             else:
-                attempts.append(Attempt(run.append(node, _printed(run, output.text))))
+                attempts.append(Attempt(run.append(node, _shown(output.text, said))))
         return attempts
 
     def _replaced(
@@ -100,20 +125,27 @@ class ProgramAided(Options):
         run: Run,
         attempts: Sequence[Attempt],
         ask: Callable[[Sequence[Attempt]], Sequence[Node]],
+        readable: bool,
     ) -> Sequence[Attempt]:
         """Draw anew for those that failed; the budget may end before all."""
         self._lead(run, attempts)
         failed = [attempt for attempt in attempts if attempt.error]
         if not failed:
             return attempts
-        drawn = self._executed(run, run.extend(ask(failed), self.sampling))
-        anew = dict(zip(failed, drawn, strict=False))
-        return [anew.get(attempt, attempt) for attempt in attempts]
+        parents = ask(failed)
+        drawn = self._executed(run, run.extend(parents, self.sampling), readable)
+        left = list(drawn)
+        anew = {}
+        for attempt, parent in zip(failed, parents, strict=True):
+            same = (new for new in left if new.node.turn()[0].parent is parent)
+            if (new := next(same, None)) is not None:
+                left.remove(new)
+                anew[attempt.node.id] = new
+        return [anew.get(attempt.node.id, attempt) for attempt in attempts]
 
     def _lead(self, run: Run, attempts: Sequence[Attempt]) -> Node | None:
         """The one whose answer most of them give, noted as the best so far."""
-        silent = self.fallback == "none"
-        said = [None if a.error and silent else run.extract(a.node.turn_text) for a in attempts]
+        said = [run.extract(a.node.turn_text) if a.readable else None for a in attempts]
         votes = [None if answer is None else run.key(answer) for answer in said]
         winner = vote(votes, None, str)
         if winner is None:
@@ -123,16 +155,53 @@ class ProgramAided(Options):
         return leader
 
 
-def _printed(run: Run, text: str) -> str:
+def _said(run: Run, text: str) -> tuple[str, str]:
+    """The answer in what a program printed, or why there is none.
+
+    Its last line, if that is a value; else what is read from the last line that holds something.
+    """
+    lines = [line.strip() for line in _COLOURS.sub("", text).splitlines() if line.strip()]
+    if not lines:
+        return "", PRINTS_NOTHING
+    held = (
+        lines[-1] if _is_value(lines[-1]) else next(filter(None, map(run.extract, lines[::-1])), "")
+    )
+    said = _rounded(held or lines[-1])
+    if said in _EMPTY:
+        return "", f"The program prints {said}, which is no answer."
+    if len(said) > _LONGEST:
+        return "", f"The last line that the program prints has more than {_LONGEST:,} characters."
+    return said, ""
+
+
+def _shown(text: str, said: str) -> str:
     """What is written into a turn of what its program printed."""
-    last = text.strip().splitlines()[-1].strip()
-    said = _rounded(run.extract(last) or last)
-    return f"\n\n```output\n{text.strip()[-_SHOWN:]}\n```\n\nThe final answer is \\boxed{{{said}}}"
+    shown = _COLOURS.sub("", text).strip()[-_SHOWN:]
+    return f"\n\n```output\n{shown}\n```\n\nThe final answer is \\boxed{{{said}}}"
+
+
+def _is_value(line: str) -> bool:
+    """Whether a line is what Python prints of one value: a number, a list, an expression."""
+    if len(line) > _LONGEST:
+        return False
+    try:
+        value = ast.parse(line, mode="eval").body
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    names = {node.id for node in ast.walk(value) if isinstance(node, ast.Name)}
+    bare = isinstance(value, ast.Tuple) and not line.startswith("(")  # 1,234 is one number
+    words = not all(map(_MATHEMATICS.fullmatch, names))
+    return not (bare or words or isinstance(value, ast.Compare))
 
 
 def _rounded(number: str) -> str:
     """A number without what floats add to it: 0.30000000000000004 is 0.3."""
     try:
-        return f"{float(number):.10g}" if "." in number else number
+        value = float(number)
     except ValueError:
         return number
+    if "." not in number or not math.isfinite(value):
+        return number
+    if value.is_integer():
+        return str(int(value))
+    return number if sum(map(str.isdigit, number)) < _DIGITS else repr(float(f"{value:.12g}"))
