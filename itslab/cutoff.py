@@ -9,6 +9,9 @@ from dataclasses import dataclass
 
 from itslab.options import Count, NotNegative, Options, check
 
+MOST = 65_504.0
+"""The highest confidence (nats), as the greatest number of 16 bits."""
+
 
 @dataclass(frozen=True, slots=True)
 class Cutoff(Options):
@@ -33,11 +36,12 @@ class Cutoff(Options):
         """Return the confidence of the last group; inf before the first is complete.
 
         Banks keep confidences at 16 bits: so they are read here, that a replay cuts where the model
-        was cut.
+        was cut. A server's that is none, such as nan, counts as the highest.
         """
         if len(confidences) < self.window:
             return math.inf
-        last = struct.pack(f"<{self.window}e", *confidences[-self.window :])
+        known = (max(c, 0.0) if c < MOST else MOST for c in confidences[-self.window :])
+        last = struct.pack(f"<{self.window}e", *known)
         return math.fsum(struct.unpack(f"<{self.window}e", last)) / self.window
 
     def lowest(self, confidences: Sequence[float]) -> float:

@@ -148,6 +148,7 @@ class Run:
         stopped_by: what ended the run early; see ``Result``.
         drawn: the nodes that it bought, in their order: a fork in the same tree has others.
         stepwise: whether samples are steps, so that only the model itself can end a chain.
+        level: of models that draw in place of another, as in a stage of a stage.
         unscored: why verdicts are missing, if any are -> how many.
     """
 
@@ -178,6 +179,7 @@ class Run:
         self.gate = Gate()
         self.stopped_by: str | None = None
         self.stepwise = False
+        self.level = 0
         self.drawn: list[Node] = []
         self.unscored: Counter[str] = Counter()
         self.backend = backend
@@ -186,6 +188,7 @@ class Run:
         self._asked_for: Counter[tuple[str, Request]] = Counter()
         self._drawn_by: dict[int, tuple[str, Sampling]] = {}  # node's id -> model's digest, how
         self._reused: list[Node] = []
+        self._used_again: set[int] = set()  # ids of nodes
         self._drafts: set[int] = set()  # ids of nodes that are no answers by themselves
         self._drafting = False
         self._bill = Cost()  # of the verifier at work
@@ -222,7 +225,14 @@ class Run:
         return node
 
     def append(self, node: Node, text: str) -> Node:
-        """Write into the model's own turn, as if it had said it."""
+        """Write into the model's own turn, as if it had said it.
+
+        What was written there already, in a turn that is used again, is not written twice.
+        """
+        if node.id in self._used_again:
+            same = (n for n in self.tree.nodes if n.parent is node and n.text == text)
+            if (written := next((n for n in same if n.completion is None), None)) is not None:
+                return written
         return self.tree.add(node, "assistant", text)
 
     @checked
@@ -321,6 +331,14 @@ class Run:
         if halt is not None:
             raise halt
         return [verdict.score for verdict in verdicts]
+
+    def blind(self, verifier: Verifier | None, prompt: Prompt) -> str:
+        """Return why a verifier says beforehand that it can score nothing; "" if it does not."""
+        says = getattr(verifier, "blind", None)
+        try:
+            return str(says(self, prompt) or "") if callable(says) else ""
+        except Exception:  # its verdicts will say what is wrong
+            return ""
 
     def execute(self, programs: Sequence[str], interpreter: Interpreter) -> list[Output]:
         """Run programs that nodes wrote, several at once and equal ones once; pays their seconds.
@@ -465,10 +483,12 @@ class Run:
         """Let another model draw for as long as the block lasts; None changes nothing."""
         own = self.backend
         self.backend = own if backend is None else backend
+        self.level += 1
         try:
             yield
         finally:
             self.backend = own
+            self.level -= 1
 
     @contextmanager
     def reusing(self, nodes: Iterable[Node]) -> Iterator[None]:
@@ -507,6 +527,7 @@ class Run:
         ]
         for node in found[:n]:
             self._reused.remove(node)
+            self._used_again.add(node.id)
         return found[:n]
 
     # -- the ending --------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import random
 
 import numpy as np
 import pytest
+from scipy.optimize import linprog
 
 from itslab.core import Completion, Cost, OptionError, Output, Problem, Result, Shape, Signals, Tree
 from itslab.handle import solve
@@ -19,6 +20,7 @@ from itslab.strategies import (
 )
 from itslab.study import cascades, difficulty, policy
 from itslab.study.cascades import Offer, cascade
+from itslab.study.knapsack import best_of_each, relaxed
 from itslab.study.methods import MethodResult
 from itslab.study.policy import ComputeOptimal
 from itslab.study.samples import Samples
@@ -149,12 +151,33 @@ def test_a_problem_without_tests_goes_to_the_last_stage_after_one_sample() -> No
     assert (found.result.success[0], found.result.tokens[0]) == (1, 20)
 
 
+def test_where_the_last_has_no_answer_the_refused_one_stands() -> None:
+    first, last = drawn([["1", "3"], ["1", "1"]]), drawn([["", "1"], ["", "2"]])
+    refusing = cascades.one("s", first, [[0.0, 0.0], [0.0, 0.0]])
+    found = cascade([refusing, cascades.one("l", last, [[0.0, 0.0], [0.0, 0.0]])])
+    assert found.result.success.tolist() == [0.5 + 0.5 * 0.5, 0.5]
+    assert found.answers.tolist() == [[0.5, 0.5], [0.5, 0.5]]
+    three = cascade([refusing, cascades.one("m", last, [[0.0, 0.0]] * 2), refusing])
+    assert three.result.success.tolist() == [0.5, 1.0]
+    nobody = cascades.one("m", drawn([["", ""], ["", ""]]), [[1.0, 1.0], [1.0, 1.0]])
+    assert nobody.accepted.tolist() == [0, 0]
+    assert cascade([nobody, nobody]).answers.tolist() == [[0, 0], [1, 1]]
+    assert cascade([refusing, nobody, nobody]).result.success.tolist() == [0.5, 1.0]
+
+
+def test_no_votes_do_not_agree() -> None:
+    offer = cascades.agreeing("m", drawn([["", ""]]), 2, 1e-9)
+    assert (offer.accepted[0], offer.silent[0]) == (0, 1)
+
+
 def test_the_same_stage_twice_is_two_stages() -> None:
+    alone = cascades.one("m", drawn([["1"]]), [[1]]).alone
     offer = Offer(
         "m",
         np.array([0.5]),
         np.array([0.25]),
-        cascades.one("m", drawn([["1"]]), [[1]]).alone,
+        alone,
+        np.array([0.0]),
         np.array([False]),
         np.array([4.0]),
         "?",
@@ -187,6 +210,10 @@ def test_where_nothing_can_be_judged_and_no_other_model_is_left_the_first_answer
         lambda s: cascades.agreeing("m", s, 3, 0.5),
         lambda s: cascades.first_passing("m", s, visible(s), 3),
         lambda s: cascades.one("m", s, [[1.0]]),
+        lambda s: cascades.one("m", s, visible(s), threshold="x"),
+        lambda s: cascades.agreeing("m", s, 2, 0.0),
+        lambda s: cascades.agreeing("m", s, 2, np.float64(1.5)),
+        lambda s: cascades.one("m", s, visible(s), threshold=np.float64("nan")),
         lambda s: cascades.one("m", s, visible(s), blind=[0.5]),
         lambda s: cascades.first_passing("m", s, visible(s), 1, blind=[True] * 99),
         lambda s: cascade(
@@ -285,25 +312,53 @@ def test_the_budget_goes_where_it_helps() -> None:
     assert ComputeOptimal.fit(easy, results, tokens=24.9, bins=2).choices == ("cheap", "cheap")
     best = policy.oracle(results, tokens=17.5)
     assert best.success.sum() == 3
-    assert best.tokens.tolist() == [10, 10, 40, 10]
+    assert sorted(best.tokens) == [10, 10, 10, 40]
+    halfway = policy.oracle(results, tokens=13.75)
+    assert (halfway.success.sum(), halfway.tokens.mean()) == (2.5, 13.75)
 
 
 @pytest.mark.parametrize("seed", range(5))
 def test_sharing_out_is_the_best_of_all_choices(seed: int) -> None:
     rng = np.random.default_rng(seed)
     gained, spent = rng.random((5, 3)), rng.integers(1, 20, (5, 3)).astype(float)
-    every = list(itertools.product(range(3), repeat=5))
+    every = [list(pick) for pick in itertools.product(range(3), repeat=5)]
     for budget in (spent.min(axis=1).sum(), 40.0, 100.0):
-        sums = [
-            (gained[range(5), pick].sum(), spent[range(5), pick].sum()) for pick in map(list, every)
-        ]
+        sums = [(gained[range(5), pick].sum(), spent[range(5), pick].sum()) for pick in every]
         best = max(gain for gain, price in sums if price <= budget)
-        pick = policy._shared_out(gained, spent, budget)
+        pick = best_of_each(gained, spent, budget)
         assert spent[range(5), pick].sum() <= budget
-        # Prices are rounded up to a two-thousandth of what is left of the budget.
-        short = budget - 5 / 2000 * (budget - spent.min(axis=1).sum())
-        near = max(gain for gain, price in sums if price <= short)
-        assert near - 1e-9 <= gained[range(5), pick].sum() <= best + 1e-9
+        assert gained[range(5), pick].sum() == pytest.approx(best)
+
+
+@pytest.mark.parametrize("groups", [1, 7, 300])
+def test_with_one_mixed_nothing_is_left_that_a_linear_program_would_find(groups: int) -> None:
+    rng = np.random.default_rng(groups)
+    gained = rng.integers(0, 5, (groups, 4)) / 4
+    spent = rng.integers(1, 30, (groups, 4)).astype(float)
+    for budget in (spent.min(axis=1).sum(), 12.0 * groups, 40.0 * groups):
+        every = np.kron(np.eye(groups), np.ones(4))
+        found = linprog(
+            -gained.ravel(), spent.reshape(1, -1), [budget], every, np.ones(groups), method="highs"
+        )
+        pick, (group, other, part) = relaxed(gained, spent, budget)
+        rows = np.arange(groups)
+        gain, price = gained[rows, pick].sum(), spent[rows, pick].sum()
+        gain += part * (gained[group, other] - gained[group, pick[group]])
+        price += part * (spent[group, other] - spent[group, pick[group]])
+        assert gain == pytest.approx(-found.fun)
+        assert price <= budget * (1 + 1e-9)
+
+
+def test_many_groups_are_shared_out_in_a_moment_and_spend_what_there_is() -> None:
+    rng = np.random.default_rng(0)
+    gained, spent = rng.random((1000, 5)), rng.random((1000, 5))
+    pick = best_of_each(gained[:60], spent[:60], 20.0)
+    best, (group, other, part) = relaxed(gained[:60], spent[:60], 20.0)
+    rows = np.arange(60)
+    bound = gained[rows, best].sum() + part * (gained[group, other] - gained[group, best[group]])
+    assert bound - 0.05 < gained[rows, pick].sum() <= bound + 1e-9
+    results = {i: did(list(gained[:, i]), list(spent[:, i])) for i in range(5)}
+    assert policy.oracle(results, tokens=0.3).tokens.mean() == pytest.approx(0.3)
 
 
 def test_a_budget_below_the_cheapest_method_is_refused() -> None:
@@ -330,6 +385,8 @@ def test_bins_without_problems_and_estimates_that_are_missing() -> None:
     assert (alike.edges, alike.choices) == ((), ("dear",))
     fitted = ComputeOptimal.fit([0.9, 0.8, np.nan, 0.1], {"a": CHEAP, "b": DEAR}, 25, bins=2)
     assert fitted.choose([np.nan, 0.95]) == list(fitted.choices)
+    endless = ComputeOptimal.fit([np.inf, 0.8, -np.inf, 0.1], {"a": CHEAP, "b": DEAR}, 25, bins=4)
+    assert np.isfinite(endless.edges).all()
 
 
 def test_its_router_runs_and_refuses_another_model() -> None:
@@ -353,6 +410,13 @@ def test_its_router_runs_and_refuses_another_model() -> None:
         lambda: ComputeOptimal.fit([1, 2, 3, 4], {"a": CHEAP}, tokens=0),
         lambda: policy.cross_fitted([1, 2, 3, 4], {"a": CHEAP}, tokens=10),
         lambda: policy.oracle({}, tokens=10),
+        lambda: policy.oracle({"a": did([np.nan], [1])}, tokens=10),
+        lambda: ComputeOptimal.fit([], {"a": did([], [])}, tokens=10),
+        lambda: ComputeOptimal.fit("abcd", {"a": CHEAP}, tokens=10),
+        lambda: ComputeOptimal.fit(0.3, {"a": CHEAP}, tokens=10),
+        lambda: ComputeOptimal((0.5,), ("a", "b")).choose(0.3),
+        lambda: ComputeOptimal((0.5,), ("a", "b")).choose(["x"]),
+        lambda: ComputeOptimal((0.5,), ("a", "b")).applied([1, 2, 3, 4], {"a": CHEAP}),
         lambda: policy.oracle({"a": CHEAP, "b": did([1], [1])}, tokens=10),
     ],
 )

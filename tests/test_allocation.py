@@ -109,6 +109,27 @@ def test_a_budget_is_never_overdrawn(limit: str, most: int, wave: int) -> None:
     assert sum(paid) > most - 3 * wave
 
 
+@pytest.mark.parametrize("budget", [Budget(samples=9), Budget(tokens=9), Budget(samples=3)])
+def test_a_wave_larger_than_a_share_leaves_something_for_everybody(budget: Budget) -> None:
+    results = votes(budget, wave=8)
+    assert all(result.cost.calls >= 1 for result in results)
+    assert all(result.answer is not None for result in results)
+
+
+def test_a_value_that_is_no_number_is_refused() -> None:
+    strategy = AdaptiveConsistency(NEVER, n=8, wave=1)
+    for worth in (math.nan, "much", None):
+        with pytest.raises(OptionError, match="one that returns numbers"):
+            allocate(
+                TASK,
+                strategy,
+                model(ANSWERS),
+                lambda run, worth=worth: worth,
+                Budget(samples=20),
+                progress=False,
+            )
+
+
 def test_samples_are_those_of_runs_on_their_own() -> None:
     rng = random.Random(0)
     scripts = {f"q{i}-": "".join(rng.choices("123", k=16)) for i in range(6)}

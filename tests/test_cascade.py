@@ -22,6 +22,7 @@ from itslab.core import (
     Sampling,
 )
 from itslab.handle import solve
+from itslab.run import Run
 from itslab.spec import spec
 from itslab.strategies import (
     BestOfN,
@@ -337,3 +338,84 @@ def test_tests_say_beforehand_where_there_are_none() -> None:
 def test_options_are_checked(make: object) -> None:
     with pytest.raises((OptionError, TypeError)):
         make()  # type: ignore[operator]
+
+
+def silent(*replies: str) -> ScriptedModel:
+    return ScriptedModel(replies=[*replies] or ["I do not know."], name="silent", digest="silent")
+
+
+def accepts(prompt: Prompt, nodes: Sequence[Node]) -> list[float]:
+    return [1.0] * len(nodes)
+
+
+def refuses(prompt: Prompt, nodes: Sequence[Node]) -> list[float]:
+    return [0.0] * len(nodes)
+
+
+def test_a_turn_without_an_answer_is_not_accepted() -> None:
+    for accept in (accepts, None):
+        cascade = Cascade((Stage(ONE, accept=accept), Stage(ONE, model("large", "4"))))
+        result = solve("?", cascade, silent())
+        assert result.answer == "4"
+        assert route(result) == [(0, "silent", False), (1, "large", True)]
+
+
+@pytest.mark.parametrize("last", [silent(), Down(name="down", digest="down")])
+def test_where_the_last_has_no_answer_the_one_before_stands_and_is_said_to(
+    last: ScriptedModel,
+) -> None:
+    small = model("small", "2")
+    result = solve("?", Cascade((Stage(ONE, accept=refuses), Stage(ONE, last))), small)
+    assert result.answer == "2"
+    assert route(result)[-2:] == [(1, last.name, False), (0, "small", True)]
+    task = Task("one", (Problem("1", "?", "2"),))
+    table = tables.stages(task, [result])
+    assert table.asked.tolist() == [1, 1]
+    assert table.answered.tolist() == [1, 0]
+
+
+def test_nobody_answers() -> None:
+    stages = (Stage(ONE, accept=accepts), Stage(ONE, silent()))
+    result = solve("?", Cascade(stages), silent())
+    assert (result.answer, result.node) == (None, None)
+    assert solve("?", Cascade((Stage(lambda run, prompt: None),)), silent()).answer is None
+
+
+def test_a_judge_that_cannot_be_asked_accepts_nothing() -> None:
+    def judge(run: Run, prompt: Prompt, nodes: Sequence[Node]) -> list[float]:
+        raise BackendError("nobody is there")
+
+    cascade = Cascade((Stage(ONE, accept=judge), Stage(ONE, model("large", "4"))))
+    result = solve("?", cascade, model("small", "2"))
+    assert result.answer == "4"
+    assert "cannot be asked: BackendError: nobody is there" in why(result)[0]
+
+
+def test_a_verifier_that_fails_at_saying_whether_it_is_blind_is_asked_for_a_score() -> None:
+    class Broken:
+        def __call__(self, prompt: Prompt, nodes: Sequence[Node]) -> list[float]:
+            return [1.0]
+
+        def blind(self, run: Run, prompt: Prompt) -> str:
+            raise RuntimeError("broken")
+
+    cascade = Cascade((Stage(ONE, accept=Broken()), Stage(ONE, model("large", "4"))))
+    assert solve("?", cascade, model("small", "2")).answer == "2"
+
+
+def test_a_vote_that_the_budget_cut_short_is_not_accepted() -> None:
+    stages = (
+        Stage(SelfConsistency(4), accept=Agreement(), threshold=0.9),
+        Stage(ONE, model("large", "4")),
+    )
+    result = solve("?", Cascade(stages), model("small", *"2222"), budget=Budget(samples=2))
+    assert (result.answer, result.stopped_by) == ("2", "samples")
+    assert route(result) == [(0, "small", False)]
+    assert why(result)[0] == "the budget ended (samples)"
+
+
+def test_stages_within_a_stage_are_not_counted_with_it() -> None:
+    inner = Cascade((Stage(ONE, accept=refuses), Stage(ONE, model("large", "4"))))
+    result = solve("?", Cascade((Stage(inner),)), model("small", "2"))
+    table = tables.stages(Task("one", (Problem("1", "?", "4"),)), [result])
+    assert table.index.tolist() == [(1, "small")]

@@ -1,6 +1,7 @@
 """Chains are cut where the model is no longer confident: by hand, live, and in replay."""
 
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,9 @@ def chain(answer: str, *confidences: float, index: int = 0) -> Completion:
         ((3.0, 1.0, 0.5, 9.0), 3),
         ((9.0, 9.0, 1.0, 2.0), 4),
         ((math.inf, 0.0), None),
+        ((1e9, 0.0), None),
+        ((math.nan, math.nan), None),
+        ((-5.0, 1.0), 2),
     ],
 )
 def test_a_sample_is_cut_after_the_first_group_below_the_level(
@@ -181,3 +185,12 @@ def test_a_bank_serves_a_cut_sample_from_a_whole_one_and_keeps_what_was_cut(
     assert few.samples == 4
     few.record(llm).generate([request])
     assert [len(row) for row in few.replay().generate([request])] == [4]
+
+
+@pytest.mark.parametrize("confidences", [(), (math.nan,) * 3, (math.inf,) * 3])
+def test_without_confidences_it_is_a_plain_vote(confidences: tuple[float, ...]) -> None:
+    def say(request: Request, index: int) -> Completion:
+        sample = chain("1222"[index], 0.0, index=index)
+        return replace(sample, signals=Signals(confidences=confidences))
+
+    assert solve("?", DeepConf(4, warmup=4), ScriptedModel(replies=say)).answer == "2"

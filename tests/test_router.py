@@ -6,17 +6,20 @@ from collections.abc import Sequence
 import pytest
 
 from itslab import Bank
-from itslab.core import Budget, Node, OptionError, Prompt, Request, Result, Sampling
+from itslab.core import Budget, Node, OptionError, Output, Prompt, Request, Result, Sampling
 from itslab.handle import solve, start
-from itslab.run import Run
+from itslab.run import Run, judged
 from itslab.spec import spec
 from itslab.strategies import (
     AdaptiveConsistency,
     BestOfN,
+    Cascade,
     ChainOfThought,
+    ProgramAided,
     Route,
     Router,
     SelfConsistency,
+    Stage,
 )
 from itslab.strategies.chains import pose
 from itslab.strategies.stopping import DecidedStop
@@ -200,7 +203,8 @@ def test_entropy_of_answers() -> None:
 
 def test_a_question_is_counted() -> None:
     def asks(text: str, measure: str) -> float:
-        [verdict] = Question(measure)(text, [Node(0, None, "user", text)])  # type: ignore[arg-type]
+        verifier = Question(measure)  # type: ignore[arg-type]
+        [verdict] = judged(verifier, text, [Node(0, None, "user", text)])
         return verdict.score
 
     assert asks("Two and 2,000.5?", "words") == -math.log1p(3)
@@ -257,3 +261,33 @@ def test_requests_of_a_router_are_those_of_its_parts() -> None:
     seen.clear()
     solve("?", SelfConsistency(4), ScriptedModel(replies=say))
     assert routed == [(r.messages, r.sampling) for r in seen]
+
+
+def test_a_question_is_counted_without_what_a_strategy_says_to_it() -> None:
+    router = Router(Question(), (-math.log1p(2.5),), (Route(ONE), Route()), ONE)
+    assert stage(solve("Two words", router, model("small", "1")))[0] == 1
+    assert stage(solve("Now three words", router, model("small", "1", "2")))[0] == 0
+
+
+def test_a_look_that_draws_nothing_is_no_error() -> None:
+    router = Router(Agreement(), (0.5,), (Route(ONE), Route()), lambda run, prompt: None)
+    assert solve("?", router, model("small", "4")).answer == "4"
+
+
+def test_a_router_in_a_cascade_goes_on_from_its_own_look_only() -> None:
+    router = Router(Agreement(), (2.0,), (Route(SelfConsistency(2)), Route()), SelfConsistency(1))
+    refused = Stage(SelfConsistency(2), None, lambda prompt, nodes: [0.0])
+    small = model("small", *"11234")
+    result = solve("?", Cascade((refused, Stage(router))), small)
+    assert [request.n for request in small.asked] == [2, 1, 1]
+    assert result.answer == "2"
+
+
+def test_programs_of_a_look_are_not_run_into_the_tree_twice() -> None:
+    replies = ["```python\nprint(1)\n```"] * 3
+    router = Router(
+        Agreement(), (2.0,), (Route(ProgramAided(Output, n=3)), Route()), ProgramAided(Output)
+    )
+    result = solve("?", router, ScriptedModel(replies=replies))
+    assert len(result.tree.leaves()) == 3
+    assert result.cost.calls == 3

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from itslab.core import Backend, BackendError, MissingSample, Node, Prompt, Verifier, require
 from itslab.options import Limit, Options, check
 from itslab.run import Halt, Run, Strategy
+from itslab.strategies.chains import pose
 
 PASSING = ("server", "context")
 """What ends a stage and not the run; see ``Result.stopped_by``."""
@@ -46,10 +47,12 @@ class Stage(Options):
 class Cascade(Options):
     """Let stages answer one after the other, until an answer is accepted.
 
-    The last stage's answer is taken as it is. A stage whose model cannot be used is passed over, as
-    long as another one is left. So is one whose verifier says beforehand that it can score nothing
-    here (``Verifier``), such as tests where there are none, as long as another model is left:
-    whatever it drew would be refused. Where no other model is left, its answer stands.
+    The last stage's answer is taken as it is; where it has none, the latest of those before stands.
+    A stage without an answer is never accepted. One whose model, or whose verifier's model, cannot
+    be used is passed over, as long as another one is left. So is one whose verifier says beforehand
+    that it can score nothing here (``Verifier``), such as tests where there are none, as long as
+    another model is left: whatever it drew would be refused. Where no other model is left, its
+    answer stands.
     Which stage answered, and why the others did not, is in the events of the tree (``stage``).
 
     Args:
@@ -63,12 +66,12 @@ class Cascade(Options):
         require(len(self.stages) > 0, "stages", self.stages, "at least one Stage")
 
     def __call__(self, run: Run, prompt: Prompt) -> Node | None:
-        answered: Node | None = None
+        answered: tuple[int, Node] | None = None
         waiting, blind = deque(range(len(self.stages))), dict[int, str]()
         while waiting:
             number = waiting.popleft()
             stage, last = self.stages[number], not waiting
-            unseen = "" if last else _blind(run, stage, prompt)
+            unseen = "" if last else run.blind(stage.accept, prompt)
             others = {self._model(run, i).name for i in waiting} - {self._model(run, number).name}
             if unseen and others:
                 blind[number] = unseen
@@ -76,32 +79,31 @@ class Cascade(Options):
             try:
                 with run.drawing_from(stage.model):
                     node = stage.strategy(run, prompt)
-            except MissingSample:
-                raise  # a replay that lacks what this stage drew is no replay
             except (BackendError, Halt) as error:
-                if isinstance(error, Halt) and error.reason not in PASSING:
+                if not _passing(error) or (last and answered is None and not blind):
                     raise
-                if last and answered is None and not blind:
-                    raise
-                self._note(run, number, None, False, f"{type(error).__name__}: {error}", blind)
+                self._note(run, prompt, number, None, False, _named(error), blind)
                 if last and answered is None:  # one that was passed over is better than nobody
                     waiting.append(min(blind))
                     del blind[min(blind)]
                 continue
-            if node is None:
-                self._note(run, number, None, last, "no answer", blind)
+            if node is None or run.extract(node.turn_text) is None:
+                self._note(run, prompt, number, node, False, "no answer", blind)
                 continue
-            answered = run.best = node
+            answered, run.best = (number, node), node
             if last:
                 accepted, why = True, "the last stage"
             elif unseen:
                 accepted, why = True, f"no other model is left, and {unseen}"
             else:
                 accepted, why = self._accepts(run, stage, node)
-            self._note(run, number, node, accepted, why, blind)
+            self._note(run, prompt, number, node, accepted, why, blind)
             if accepted:
-                break
-        return answered
+                return node
+        if answered is None:
+            return None
+        self._note(run, prompt, *answered, True, "those after it gave no answer", blind)
+        return answered[1]
 
     def _model(self, run: Run, number: int) -> Backend:
         return self.stages[number].model or run.backend
@@ -110,10 +112,17 @@ class Cascade(Options):
         """Whether a stage's answer will do, and why."""
         if stage.accept is None:
             return True, "every answer is accepted"
+        if run.stopped_by:  # what is there is not what the stage would have drawn
+            return False, f"the budget ended ({run.stopped_by})"
         if node.verdict is not None and getattr(stage.strategy, "verifier", None) == stage.accept:
             score = node.verdict.score  # the strategy has asked already
         else:
-            [score] = run.score([node], stage.accept)
+            try:
+                [score] = run.score([node], stage.accept)
+            except (BackendError, Halt) as error:
+                if not _passing(error):
+                    raise
+                return False, f"{stage.accept!r} cannot be asked: {_named(error)}"
         accepted = score >= stage.threshold
         sign = "≥" if accepted else "is not ≥"
         return accepted, f"{stage.accept!r}: {score:.3g} {sign} {stage.threshold:g}"
@@ -121,6 +130,7 @@ class Cascade(Options):
     def _note(
         self,
         run: Run,
+        prompt: Prompt,
         number: int,
         node: Node | None,
         accepted: bool,
@@ -128,16 +138,26 @@ class Cascade(Options):
         blind: Mapping[int, str],
     ) -> None:
         """Log what became of a stage, on its answer or on the last that it drew."""
-        stage, seen = self.stages[number], node or run.tree.nodes[-1]
+        stage, seen = self.stages[number], node or latest(run, prompt)
         over = [f"stage {i + 1} was passed over: {said}" for i, said in blind.items()]
         why = "; ".join([why, *over])
         note(run, seen, number, stage.strategy, self._model(run, number), accepted, why)
 
 
-def _blind(run: Run, stage: Stage, prompt: Prompt) -> str:
-    """Why what accepts a stage's answers can score none to this prompt; "" if it can."""
-    blind = getattr(stage.accept, "blind", None)
-    return str(blind(run, prompt) or "") if callable(blind) else ""
+def _passing(error: BackendError | Halt) -> bool:
+    """Whether an error ends a stage and not the run."""
+    if isinstance(error, Halt):
+        return error.reason in PASSING
+    return not isinstance(error, MissingSample)  # a replay that lacks what was drawn is none
+
+
+def _named(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def latest(run: Run, prompt: Prompt) -> Node:
+    """The node that was made last; of a run that said nothing yet, the question."""
+    return run.tree.nodes[-1] if run.tree.nodes else pose(run, prompt, "")
 
 
 def note(
@@ -149,7 +169,10 @@ def note(
     accepted: bool,
     why: str,
 ) -> None:
-    """Log who answers how, and why, as an event of the kind ``stage``."""
+    """Log who answers how, and why, as an event of the kind ``stage``.
+
+    Its ``level`` is 0, and in a stage or route of another one higher by 1.
+    """
     run.tree.log(
         "stage",
         node,
@@ -158,4 +181,5 @@ def note(
         model=model.name,
         accepted=accepted,
         why=why,
+        level=run.level,
     )

@@ -14,8 +14,9 @@ from typing import Annotated
 
 import numpy as np
 
-from itslab.answers import tally, vote
+from itslab.answers import as_weights, tally, vote
 from itslab.core import Cutoff, Node, Prompt, Sampling, require
+from itslab.cutoff import MOST
 from itslab.options import Bounds, Count, Options, check
 from itslab.run import Run
 from itslab.strategies.chains import STEP_BY_STEP, pose
@@ -28,7 +29,8 @@ class DeepConf(Options):
     The level is the confidence that a part ``keep`` of the warm-up never falls below: with 0.9
     (DeepConf-high) few chains are cut, with 0.1 (DeepConf-low) most. Chains that stay above it
     vote, each with the weight of its mean confidence; the warm-up's that do not are left out. No
-    further chain is begun once the leading answer has ``consensus`` of the weight.
+    further chain is begun once the leading answer has ``consensus`` of the weight. Of a server that
+    tells no probabilities no chain is cut, and all weigh the same.
 
     Args:
         n: most chains, those of the warm-up among them.
@@ -84,7 +86,8 @@ class DeepConf(Options):
     def _poll(self, run: Run, chains: Sequence[Node]) -> tuple[Node | None, float]:
         """The leading chain, and its answer's share of all weight."""
         said = [run.extract(chain.turn_text) for chain in chains]
-        weights = [float(np.mean(_confidences(chain) or (0.0,))) for chain in chains]
+        said_so = [_confidences(chain) for chain in chains]
+        weights = as_weights([float(np.mean(row)) if row else math.nan for row in said_so])
         winner = vote(said, weights, run.key)
         if winner is None:
             return None, 0.0
@@ -94,4 +97,6 @@ class DeepConf(Options):
 
 
 def _confidences(chain: Node) -> tuple[float, ...]:
-    return chain.completion.signals.confidences if chain.completion else ()
+    """Of each token, as far as it is a number."""
+    told = chain.completion.signals.confidences if chain.completion else ()
+    return tuple(max(c, 0.0) for c in told if c <= MOST)

@@ -13,7 +13,7 @@ from itertools import pairwise
 from itslab.core import Backend, Node, OptionError, Prompt, Verifier, require
 from itslab.options import Options, check
 from itslab.run import Run, Strategy
-from itslab.strategies.cascade import note
+from itslab.strategies.cascade import latest, note
 from itslab.strategies.chains import pose
 
 
@@ -74,10 +74,11 @@ class Router(Options):
     def __call__(self, run: Run, prompt: Prompt) -> Node | None:
         refuse_another(self.digest, run.backend)
         if self.look is None:
-            first, seen = None, pose(run, prompt, "")
+            first, seen, looked = None, pose(run, prompt, ""), list[Node]()
         else:
+            before = len(run.drawn)
             first = self.look(run, prompt)
-            seen = first or run.tree.nodes[-1]
+            seen, looked = first or latest(run, prompt), run.drawn[before:]
             run.checkpoint(seen)
         [score] = run.score([seen], self.estimate)
         number = sum(score >= edge for edge in self.edges)
@@ -86,7 +87,7 @@ class Router(Options):
         note(run, seen, number, route.strategy or self.look, model, True, self._why(score, number))
         if route.strategy is None:
             return first
-        with run.drawing_from(route.model), run.reusing(run.drawn):
+        with run.drawing_from(route.model), run.reusing(looked):
             return route.strategy(run, prompt) or first
 
     def _why(self, score: float, number: int) -> str:

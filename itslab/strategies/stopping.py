@@ -7,7 +7,6 @@ be replayed over all orders of recorded samples (``itslab.study.stopping.replay`
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -210,8 +209,8 @@ class FirstVerified(Options):
     Args:
         verifier: scores a chain.
         stop_score: the score at which a chain is accepted. If none comes to it, the best is
-            returned, as by ``BestOfN``. Where the verifier can score none of the first wave, there
-            is nothing to wait for, and no more are drawn.
+            returned, as by ``BestOfN``; one without an answer is not accepted. Where the verifier
+            says beforehand that it can score nothing (``Verifier``), one wave is drawn.
         n: most chains.
         wave: chains that are drawn at a time.
         instruction: as of ``ChainOfThought``.
@@ -227,13 +226,15 @@ class FirstVerified(Options):
 
     def __call__(self, run: Run, prompt: Prompt) -> Node:
         asked = pose(run, prompt, self.instruction)
-        best, scores = None, list[float]()
-        while len(scores) < self.n:
-            drawn = run.extend(asked, self.sampling, min(self.wave, self.n - len(scores)))
-            scores += run.score(drawn, self.verifier)
+        best, count = None, 0
+        most = min(self.wave, self.n) if run.blind(self.verifier, prompt) else self.n
+        while count < most:
+            drawn = run.extend(asked, self.sampling, min(self.wave, most - count))
+            run.score(drawn, self.verifier)
+            count += len(drawn)
             best = max([*([best] if best else []), *drawn], key=lambda node: _rank(run, node))
             run.checkpoint(best)
-            if merit(best) >= self.stop_score or all(map(math.isnan, scores)):
+            if _rank(run, best) >= (True, self.stop_score):
                 break
         assert best is not None  # or nothing could be bought
         return best
@@ -285,7 +286,7 @@ def _most_frequent(counts: Codes) -> Levels:
     """
     counts = counts.copy()
     counts[:, 1] = np.where(counts[:, 1] == 0, _UNSEEN, counts[:, 1])
-    smaller, weights = _smaller(int(counts.max(initial=0)))
+    smaller, weights = _smaller(int(counts.max(initial=0)).bit_length())
     others = np.where(counts[:, 1:] == 0, len(smaller[0]) - 1, counts[:, 1:])
     others = np.where(others == _UNSEEN, 0, others)
     leader = counts[:, :1]
@@ -295,16 +296,16 @@ def _most_frequent(counts: Codes) -> Levels:
 _UNSEEN = -1
 
 
-@lru_cache(maxsize=8)
-def _smaller(most: int) -> tuple[Levels, Levels]:
+@lru_cache(maxsize=16)
+def _smaller(bits: int) -> tuple[Levels, Levels]:
     """Log-probabilities that a gamma of each count + 1 is smaller than another one at its
     quantiles, (counts of the other, counts, quantiles), and the weights of these. The last count
-    stands for nobody, who is always smaller.
+    stands for nobody, who is always smaller. For counts below 2 ** bits: few tables serve all.
     """
     from scipy.special import gammainc, gammaincinv
 
     nodes, weights = np.polynomial.legendre.leggauss(96)
-    shapes = np.arange(most + 1) + 1.0
+    shapes = np.arange(2**bits) + 1.0
     at = gammaincinv(shapes[:, None], (nodes + 1) / 2)
     below = np.log(gammainc(shapes[None, :, None], at[:, None, :]))
     nobody = np.zeros((len(shapes), 1, len(nodes)))

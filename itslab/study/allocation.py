@@ -13,6 +13,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import NamedTuple, Protocol
 
+import numpy as np
+
 from itslab.core import Backend, Budget, Cost, Node, Result, require
 from itslab.handle import RunHandle, start
 from itslab.options import Count, Limit, Options, Whole, checked
@@ -89,7 +91,8 @@ def allocate(
 ) -> list[Result]:
     """Solve the problems of a task under one budget; return the results in their order.
 
-    Each problem gets one wave; then whoever is worth most by the token is let on, and with it
+    Each problem gets one wave, or as many samples of it as its share of the budget affords; then
+    whoever is worth most by the token is let on, and with it
     those worth at least half as much, as many at once as the model's batch holds. Tokens and
     samples are never overdrawn.
 
@@ -103,7 +106,7 @@ def allocate(
         progress: show what is spent, on standard output.
 
     Raises:
-        OptionError: the budget does not hold a sample of each problem.
+        OptionError: the budget does not hold a sample of each problem; a value is no number.
         BackendError: the model cannot be used.
     """
     for name in ("samples", "tokens"):
@@ -184,7 +187,12 @@ class _Desk:
         return self._handles[i].running and self._handles[i].paused
 
     def _worth(self, run: Run) -> float:
-        return self._value(run) if _samples(run) else math.inf
+        if not _samples(run):
+            return math.inf
+        worth = self._value(run)
+        real = isinstance(worth, int | float | np.number) and not math.isnan(worth)
+        require(real, "value", self._value, f"one that returns numbers, not {worth!r}")
+        return float(worth)
 
     def _let(self, i: int, worth: float) -> bool:
         """Let a run take a wave, if the budget has anything left for it."""
@@ -193,11 +201,19 @@ class _Desk:
         self._ended_by = self._budget.exhausted(held)
         if self._ended_by:
             return False
-        tokens, samples = wave * self._strategy.sampling.max_tokens, wave
-        if self._budget.tokens is not None:
-            tokens = min(tokens, self._budget.tokens - held.decoded)
+        sharing, longest = 1, self._strategy.sampling.max_tokens
+        if not _samples(run):  # those who wait for their first wave have a part in it, too
+            sharing = sum(
+                not _samples(handle.run)
+                for j, handle in enumerate(self._handles)
+                if j not in self._granted
+            )
+        samples, tokens = wave, wave * longest
         if self._budget.samples is not None:
-            samples = min(samples, self._budget.samples - held.calls)
+            samples = min(samples, (self._budget.samples - held.calls) // sharing)
+        if self._budget.tokens is not None:
+            share = (self._budget.tokens - held.decoded) // sharing
+            samples, tokens = min(samples, max(share // longest, 1)), min(tokens, share)
         own = run.cost
         run.ledger.budget = Budget(tokens=own.decoded + tokens, samples=own.calls + samples)
         self._granted[i] = _Grant(worth, Cost(decoded=tokens, calls=samples))

@@ -142,7 +142,7 @@ class MethodResult:
         """
         success, drawn = selection.first_passing(scores, samples.correct, threshold, k)
         score = np.asarray(scores, dtype=float)
-        passing = np.nan_to_num(score, nan=-np.inf) >= threshold
+        passing = (score >= threshold) & (score > -np.inf)
         ends = selection.pass_at_k(passing, [k])[:, 0]  # with one that passes, any of them
         count = passing.sum(axis=1)
         good, bad = ends / np.maximum(count, 1), (drawn - ends) / np.maximum((~passing).sum(1), 1)

@@ -7,24 +7,23 @@ method is taken that does best there, on other problems than those it is judged 
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from itslab.core import OptionError, Verifier, require
+from itslab.core import Verifier, require
 from itslab.options import Count, Options, Positive, check, checked
 from itslab.run import Strategy
 from itslab.strategies.router import Route, Router
+from itslab.study.knapsack import best_of_each, relaxed
 from itslab.study.methods import MethodResult
 
 Array = NDArray[np.float64]
 Methods = Mapping[Any, MethodResult]
 FOLDS = 5
-_LEVELS = 2000
-"""Steps of the scale on which tokens are counted when a budget is shared out."""
 
 
 @dataclass(frozen=True)
@@ -71,7 +70,7 @@ class ComputeOptimal(Options):
         Raises:
             OptionError: nothing can be afforded, or shapes do not fit.
         """
-        easy = _levels(estimates, results)
+        easy = _finite(_levels(estimates, results))
         edges = np.unique(np.quantile(easy, np.arange(1, bins) / bins))
         edges = edges[(edges > easy.min()) & (edges <= easy.max())]
         places = np.searchsorted(edges, easy, side="right")
@@ -79,17 +78,24 @@ class ComputeOptimal(Options):
         members = [places == i for i in range(len(edges) + 1)]
         gained = np.array([[results[m].success[at].sum() for m in names] for at in members])
         spent = np.array([[results[m].tokens[at].sum() for m in names] for at in members])
-        chosen = _shared_out(gained, spent, tokens * len(easy))
+        chosen = best_of_each(gained, spent, tokens * len(easy))
         return cls(tuple(edges.tolist()), tuple(names[i] for i in chosen), digest)
 
     def choose(self, estimates: ArrayLike) -> list[Hashable]:
-        """Return the method for each problem."""
-        easy = np.nan_to_num(np.asarray(estimates, dtype=float), nan=-np.inf)
+        """Return the method for each problem.
+
+        Args:
+            estimates: (p,) how easy each is thought to be; nan counts as hardest.
+        """
+        given = _numbers(estimates)
+        easy = np.where(np.isnan(given), -np.inf, given)
         return [self.choices[i] for i in np.searchsorted(self.edges, easy, side="right")]
 
     def applied(self, estimates: ArrayLike, results: Methods) -> MethodResult:
         """Return what the policy does on problems on which all methods were tried."""
         _levels(estimates, results)
+        for name in self.choices:
+            require(name in results, "results", list(results), f"with those of {name!r}")
         return _picked(self.choose(estimates), results)
 
     def router(
@@ -147,7 +153,8 @@ def cross_fitted(
 def oracle(results: Methods, tokens: Positive) -> MethodResult:
     """Return the best that any policy could do, if it knew each problem's success rates.
 
-    What a policy lacks beside it is its regret.
+    What a policy lacks beside it is its regret. So that the budget is spent to the last token, one
+    problem may get one of two methods by lot.
 
     Args:
         results: by name, what each method did.
@@ -157,47 +164,22 @@ def oracle(results: Methods, tokens: Positive) -> MethodResult:
     _same_problems(results)
     gained = np.stack([results[name].success for name in names], axis=1)
     spent = np.stack([results[name].tokens for name in names], axis=1)
-    chosen = _shared_out(gained, spent, tokens * len(gained))
-    return _picked([names[i] for i in chosen], results)
-
-
-def _shared_out(gained: Array, spent: Array, budget: float) -> list[int]:
-    """The option of each group that gives the most in sum for a budget: a knapsack of choices.
-
-    Solved by dynamic programming over what is left when each group has its cheapest option, on a
-    scale of ``_LEVELS`` steps. Prices are rounded up to it: the budget is never overdrawn.
-
-    Args:
-        gained, spent: (groups, options).
-    """
-    least = spent.min(axis=1, keepdims=True)
-    left = budget - least.sum()
-    if left < -1e-9 * budget:
-        raise OptionError(
-            f"tokens={budget:g} in all is not valid: the cheapest methods take {least.sum():g}"
-        )
-    scale = _LEVELS / max(left, 1e-9 * budget)
-    steps = np.ceil(np.minimum((spent - least) * scale, _LEVELS + 1.0) - 1e-9)
-    prices = steps.astype(np.int64)
-    best, taken = np.zeros(_LEVELS + 1), []
-    for gain, price in zip(gained, prices, strict=True):
-        reached = np.full((len(gain), _LEVELS + 1), -np.inf)
-        for option, (worth, step) in enumerate(zip(gain, price, strict=True)):
-            if step <= _LEVELS:
-                reached[option, step:] = best[: _LEVELS + 1 - step] + worth
-        taken.append(reached.argmax(axis=0))
-        best = reached.max(axis=0)
-    step, chosen = _LEVELS, []
-    for choice, price in zip(reversed(taken), reversed(prices), strict=True):
-        chosen.append(int(choice[step]))
-        step -= price[chosen[-1]]
-    return chosen[::-1]
+    chosen, (last, better, part) = relaxed(gained, spent, tokens * len(gained))
+    taken = _picked([names[i] for i in chosen], results)
+    other = results[names[better]]
+    share = np.where(np.arange(len(chosen)) == last, part, 0.0)
+    return replace(
+        taken,
+        success=(1 - share) * taken.success + share * other.success,
+        tokens=(1 - share) * taken.tokens + share * other.tokens,
+        flops=(1 - share) * taken.flops + share * other.flops,
+    )
 
 
 def _levels(estimates: ArrayLike, results: Methods) -> Array:
     """Estimates of problems, for which there are results of every method."""
     count = _same_problems(results)
-    easy = np.asarray(estimates, dtype=float)
+    easy = _numbers(estimates)
     valid = f"of shape ({count},), one for each problem"
     require(easy.shape == (count,), "estimates", easy.shape, valid)
     return _without_nan(easy)
@@ -208,7 +190,28 @@ def _same_problems(results: Methods) -> int:
     require(len(results) > 0, "results", results, "those of one method at least")
     sizes = sorted({len(result.success) for result in results.values()})
     require(len(sizes) == 1, "results", sizes, "of the same problems")
+    require(sizes[0] > 0, "results", "those of no problem", "of one at least")
+    for name, result in results.items():
+        finite = bool(np.isfinite([result.success, result.tokens]).all())
+        require(finite, "results", f"nan or inf of {name!r}", "finite success and tokens")
     return sizes[0]
+
+
+def _numbers(estimates: ArrayLike) -> Array:
+    """Estimates of problems, (p,)."""
+    try:
+        numbers = np.asarray(estimates, dtype=float)
+    except (TypeError, ValueError):
+        numbers = np.zeros(())
+    require(numbers.ndim == 1, "estimates", estimates, "(p,) numbers, one for each problem")
+    return numbers
+
+
+def _finite(easy: Array) -> Array:
+    """Infinite estimates as ones that are beyond all others."""
+    known = easy[np.isfinite(easy)]
+    low, high = (known.min(), known.max()) if len(known) else (0.0, 0.0)
+    return np.clip(easy, low - 1, high + 1)
 
 
 def _without_nan(easy: Array) -> Array:

@@ -45,7 +45,7 @@ def replay(
     correct: ArrayLike,
     tokens: ArrayLike,
     rule: StoppingRule,
-    thresholds: Sequence[float] | None = None,
+    thresholds: ArrayLike | None = None,
     *,
     wave: Count = 4,
     n: Count | None = None,
@@ -72,7 +72,9 @@ def replay(
     require(same, "keys", [len(row) for row in keys], shape)
     most = right.shape[1] if n is None else n
     require(most <= right.shape[1], "n", most, f"at most {right.shape[1]}, the samples there are")
-    levels = np.array([rule.threshold] if thresholds is None else list(thresholds), dtype=float)
+    levels = np.asarray([rule.threshold] if thresholds is None else thresholds, dtype=float)
+    numbers = levels.ndim == 1 and not np.isnan(levels).any()
+    require(numbers, "thresholds", thresholds, "a list of numbers")
     rng = np.random.default_rng(seed)
     rows = [
         _replayed(encode([row])[0], right[p], paid[p], rule, levels, wave, order[:, :most])
@@ -85,7 +87,7 @@ def replay(
 def methods(
     samples: Samples,
     rule: StoppingRule,
-    thresholds: Sequence[float] | None = None,
+    thresholds: ArrayLike | None = None,
     **options: int,
 ) -> list[MethodResult]:
     """Return what stopping early does on recorded samples, to be compared with other methods.

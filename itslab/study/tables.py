@@ -422,13 +422,14 @@ def stages(task: Task, results: Sequence[Result]) -> pd.DataFrame:
     asked: dict[tuple[int, str], int] = {}
     answered: dict[tuple[int, str], list[int]] = {}
     for i, result in enumerate(results):
-        events = [event.data for event in result.tree.events if event.kind == "stage"]
-        for data in events:
-            place = data["stage"] + 1, data["model"]
+        logged = [event.data for event in result.tree.events if event.kind == "stage"]
+        outer = [data for data in logged if not data.get("level", 0)]
+        for place in {_stage(data) for data in outer}:
             asked[place] = asked.get(place, 0) + 1
             answered.setdefault(place, [])
-        if events:
-            answered[events[-1]["stage"] + 1, events[-1]["model"]].append(i)
+        if outer:  # where none was accepted, since the budget ended, the latest stands
+            accepted = [data for data in outer if data["accepted"]]
+            answered[_stage((accepted or outer)[-1])].append(i)
     rows = {}
     for place in sorted(asked):
         own = answered[place]
@@ -443,6 +444,11 @@ def stages(task: Task, results: Sequence[Result]) -> pd.DataFrame:
     table = pd.DataFrame.from_dict(rows, orient="index")
     table.index = pd.MultiIndex.from_tuples(rows, names=["stage", "model"])
     return table
+
+
+def _stage(data: Mapping[str, Any]) -> tuple[int, str]:
+    """The number of a stage, from 1, and its model."""
+    return data["stage"] + 1, data["model"]
 
 
 def diversity(task: Task, results: Mapping[Any, Sequence[Result]]) -> pd.DataFrame:

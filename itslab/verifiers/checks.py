@@ -115,7 +115,9 @@ class Agreement(Options):
 
 
 def dispersion(answers: Sequence[Hashable | None]) -> float:
-    """Return the entropy of answers (nats); each None differs from all others."""
+    """Return the entropy of answers (nats); each None differs from all others; of none nan."""
+    if not answers:
+        return math.nan
     counts = Counter(answer for answer in answers if answer is not None)
     parts = [*counts.values(), *[1] * (len(answers) - counts.total())]
     return -math.fsum(c / len(answers) * math.log(c / len(answers)) for c in parts)

@@ -22,6 +22,8 @@ _NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
 class Question(Options):
     """Score a question by what can be counted in it, whatever was answered: more is harder.
 
+    The question is what the strategy was asked, without what it said to it.
+
     Args:
         measure: ``words`` or ``numbers``, of which the score is minus the logarithm of the count
             and one; ``characters`` alike.
@@ -29,9 +31,9 @@ class Question(Options):
 
     measure: Literal["words", "numbers", "characters"] = "words"
 
-    def __call__(self, prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
+    def __call__(self, run: Account, prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
         """Count in the last message, at no cost; all nodes get the same score."""
-        text = as_messages(prompt)[-1].content
+        text = as_messages(prompt if run.prompt is None else run.prompt)[-1].content
         counts = {
             "words": len(text.split()),
             "numbers": len(_NUMBER.findall(text)),
