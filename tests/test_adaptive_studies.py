@@ -3,6 +3,7 @@ simulation."""
 
 import itertools
 import random
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -281,6 +282,16 @@ def test_too_few_samples_or_problems_of_one_kind() -> None:
     alike = difficulty.estimates(drawn([["1"] * 6] * 8), 2)
     assert np.isnan(alike["agreement"]).all(), "nothing can be learned where all are right"
     assert (alike[difficulty.ORACLE] == 1).all()
+
+
+def test_without_signals_nothing_is_estimated_from_states() -> None:
+    samples = world()
+    for node in itertools.chain.from_iterable(samples.nodes):
+        assert node.completion is not None
+        node.completion = replace(node.completion, signals=Signals())
+    found = difficulty.estimates(samples, 4)
+    assert np.isnan(found["probe"]).all()
+    assert not np.isnan(found["agreement"]).any()
 
 
 def test_no_answer_ever_is_no_agreement() -> None:

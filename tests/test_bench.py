@@ -8,7 +8,11 @@ import pytest
 
 from itslab import bench, models
 from itslab.bench import search, speed
-from itslab.core import BackendError
+from itslab.core import BackendError, Problem
+from itslab.handle import solve
+from itslab.strategies import ChainOfThought
+from itslab.tasks import Task
+from itslab.testing import ScriptedModel
 
 
 def test_everyone_is_timed_and_the_table_says_so(small_model: models.ModelFile) -> None:
@@ -67,6 +71,17 @@ def test_methods_take_turns_and_the_first_is_one() -> None:
     assert columns == ["method", "solved", "tokens", "m", "seconds", "ratio"]
     assert whole == ["whole", "2", "2,000", "20.0", "1.00×"]
     assert cut == ["cut", "1", "600", "5.5", "0.35×"]
+
+
+def test_a_model_that_is_asked_in_some_rounds_only_is_counted_in_all() -> None:
+    report = bench.MethodsReport("m")
+    task = Task("one", (Problem("1", "?", "4"),))
+    small, large = (ScriptedModel(replies=["\\boxed{4}"] * 9, name=name) for name in "sl")
+    for model in (small, large, small):
+        result = solve("?", ChainOfThought(), model)
+        report.note("either", task, [result], 0.0)
+    assert report.tokens["either"] == {"s": [1, 0, 1], "l": [0, 1, 0]}
+    assert "nan" in report.table()
 
 
 def test_rules_are_timed_beside_a_fixed_number(small_model: models.ModelFile) -> None:

@@ -230,3 +230,22 @@ def test_methods_by_size_and_by_rank() -> None:
     ]
     low, high = (f"{bound:.0%}" for bound in (ranked.low.iloc[0], ranked.high.iloc[0]))
     assert ranked.note.iloc[0] == f"50% [{low}, {high}]"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        lambda: did(1, 0).part([2]),
+        lambda: did(1, 0).part([True]),
+        lambda: did(1, float("nan")),
+        lambda: MethodResult(np.ones(2), np.ones(3), np.ones(2)),
+        lambda: MethodResult(np.ones(2), np.ones(2), np.ones(2), clusters=["a"]),
+        lambda: MethodResult(np.ones((2, 2)), np.ones((2, 2)), np.ones((2, 2))),
+        lambda: at_tokens([did(1)], None),  # type: ignore[arg-type]
+        lambda: at_tokens([did(1)], "x"),  # type: ignore[arg-type]
+        lambda: at_tokens([did(1), did(1, 0, tokens=20)], 15),
+    ],
+)
+def test_results_that_do_not_fit_are_refused(wrong) -> None:  # type: ignore[no-untyped-def]
+    with pytest.raises(OptionError):
+        wrong()

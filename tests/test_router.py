@@ -245,6 +245,10 @@ def test_combined_is_fitted_to_how_often_samples_are_right() -> None:
         Combined.fit([Agreement()], told, right)
     with pytest.raises(OptionError, match="all nan"):
         Combined.fit([Agreement(), Confidence()], told * [1, np.nan], right)
+    with pytest.raises(OptionError, match="finite, or nan"):
+        Combined.fit([Agreement(), Confidence()], told * [1, np.inf], right)
+    with pytest.raises(OptionError, match="problems × samples"):
+        Combined.fit([Agreement(), Confidence()], told, right[:, 0])
 
 
 def test_requests_of_a_router_are_those_of_its_parts() -> None:

@@ -2,8 +2,10 @@
 
 import math
 import re
+from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from itslab import viz
@@ -106,3 +108,49 @@ def test_on_the_front_is_whom_nobody_beats_for_as_much() -> None:
     assert viz.front(free).layout.xaxis.type != "log", "there, 0 would be nowhere"
     noted = viz.front(table.assign(note=["", "", "here", ""]))
     assert list(noted.data[2].text) == ["here", ""]
+
+
+@pytest.mark.parametrize(
+    "scores",
+    [
+        [math.inf, -math.inf, math.nan, 0.5],
+        [-math.inf, math.nan, math.nan, math.nan],
+        [1e308, -1e308, 0.0, 1.0],
+        [0.5, 0.50000001, 0.50000002, 0.7],
+    ],
+)
+def test_scores_far_apart_or_close_together_are_drawn(scores: list[float]) -> None:
+    shown = viz.RoutePanel(scores, {"a": FIRST, "b": SECOND}, label="score")
+    labels = [label for label, _ in shown.threshold.options]
+    assert len(set(labels)) == len(labels) == len(shown.thresholds)
+    for threshold in shown.thresholds:
+        shown.threshold.value = threshold
+        picture = re.sub(r"<title>.*?</title>", "", shown.view.value)
+        assert re.search(r"\b(nan|inf)\b", picture) is None
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"problems": ["one"]},
+        {"scores": []},
+        {"scores": [], "methods": dict.fromkeys("ab", FIRST.part([]))},
+        {"methods": {"a": FIRST, "b": replace(SECOND, flops=np.full(4, math.nan))}},
+    ],
+)
+def test_what_cannot_be_drawn_is_refused(given: dict[str, object]) -> None:
+    usual = {"scores": SCORES, "methods": {"a": FIRST, "b": SECOND}, "label": "score"}
+    with pytest.raises(OptionError):
+        viz.RoutePanel(**(usual | given))  # type: ignore[arg-type]
+
+
+def test_a_front_is_drawn_of_the_methods_that_have_an_accuracy() -> None:
+    table = tables.by_flops({("m", str(i)): did(i + 1, i) for i in range(3)})
+    table.loc[table.gflops == 1, "accuracy"] = math.nan
+    line = viz.front(table).data[0]
+    assert [*line.y][:-1] == [0.1, 0.2]
+    twice = viz.front(pd.concat([table, table]).assign(note="x"))
+    assert [*twice.data[0].y][:-1] == [0.1, 0.2]
+    for nothing in (table.iloc[:0], table[table.accuracy.isna()]):
+        with pytest.raises(OptionError, match="one method at least"):
+            viz.front(nothing)

@@ -1,6 +1,7 @@
 """When sampling stops: the rules by hand, and the strategies that obey them."""
 
 import itertools
+import math
 import random
 from collections.abc import Sequence
 
@@ -10,9 +11,11 @@ import pytest
 from itslab.answers import vote
 from itslab.core import Budget, Node, OptionError, Prompt, Sampling
 from itslab.handle import solve, start
+from itslab.run import Run
 from itslab.strategies import AdaptiveConsistency, FirstVerified, SelfConsistency
 from itslab.strategies.stopping import (
     BetaStop,
+    Codes,
     DecidedStop,
     DirichletStop,
     MarginalValue,
@@ -230,3 +233,45 @@ def test_each_sample_is_scored_once() -> None:
 def test_options_are_checked(make: object) -> None:
     with pytest.raises(OptionError):
         make()  # type: ignore[operator]
+
+
+class Nonsense:
+    """A rule that says something else than a number for each order."""
+
+    def __init__(self, said: object, threshold: object = 1.0) -> None:
+        self.said, self.threshold = said, threshold
+
+    def evidence(self, codes: Codes, left: int) -> object:
+        return self.said
+
+
+@pytest.mark.parametrize("said", [[], None, ["x"], [1.0, 2.0], 1.0])
+def test_a_rule_that_gives_no_number_is_refused(said: object) -> None:
+    strategy = AdaptiveConsistency(Nonsense(said))  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match="one that gives 1 numbers"):
+        solve("?", strategy, ScriptedModel(replies=["\\boxed{1}"] * 16))
+    with pytest.raises(OptionError, match="a number as its threshold"):
+        AdaptiveConsistency(Nonsense([1.0], None))  # type: ignore[arg-type]
+
+
+def test_a_sample_without_an_answer_is_not_the_first_verified_one() -> None:
+    model = ScriptedModel(replies=["I do not know.", "\\boxed{4}", "\\boxed{5}"])
+    result = solve("?", FirstVerified(lambda prompt, nodes: [1.0] * len(nodes), n=3), model)
+    assert (result.answer, result.cost.calls) == ("4", 2)
+
+
+def test_a_verifier_that_fails_once_is_asked_again_and_a_blind_one_is_not() -> None:
+    class Sometimes:
+        def __init__(self, blind: str) -> None:
+            self.says = blind
+
+        def __call__(self, prompt: Prompt, nodes: Sequence[Node]) -> list[float]:
+            return [math.nan if "1" in node.text else 1.0 for node in nodes]
+
+        def blind(self, run: Run, prompt: Prompt) -> str:
+            return self.says
+
+    for blind, answer, calls in (("", "2", 2), ("no tests", "1", 1)):
+        model = ScriptedModel(replies=["\\boxed{1}", "\\boxed{2}"])
+        result = solve("?", FirstVerified(Sometimes(blind), n=2), model)
+        assert (result.answer, result.cost.calls) == (answer, calls)

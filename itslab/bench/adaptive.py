@@ -84,8 +84,9 @@ class MethodsReport:
             for model, cost in result.costs.items():
                 if cost.decoded:  # a verifier that draws nothing is no model
                     paid[model] = paid.get(model, 0) + cost.decoded
-        for model, decoded in paid.items():
-            self.tokens.setdefault(method, {}).setdefault(model, []).append(decoded)
+        kept, before = self.tokens.setdefault(method, {}), len(self.seconds[method]) - 1
+        for model in {**kept, **paid}:  # in some rounds a model may not be asked
+            kept.setdefault(model, [0] * before).append(paid.get(model, 0))
 
 
 def measure_stopping(

@@ -1,5 +1,6 @@
 """What benchmarks share: fresh prompts, ratios within rounds, and whom they tell."""
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from itertools import count
 
@@ -22,4 +23,4 @@ def new_texts(prompt: str = PROMPT) -> Iterator[str]:
 
 def ratios(some: Sequence[float], others: Sequence[float]) -> list[float]:
     """How many times some are the others, round by round."""
-    return [a / b for a, b in zip(some, others, strict=True)]
+    return [a / b if b else math.nan for a, b in zip(some, others, strict=True)]

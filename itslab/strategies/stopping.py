@@ -13,11 +13,11 @@ from functools import lru_cache
 from typing import Annotated, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from itslab.answers import vote
-from itslab.core import Node, Prompt, Sampling, Verifier
-from itslab.options import Bounds, Count, Options, Positive
+from itslab.core import Node, Prompt, Sampling, Verifier, require
+from itslab.options import Bounds, Count, Options, Positive, check
 from itslab.run import Run
 from itslab.strategies.chains import STEP_BY_STEP, pose
 from itslab.strategies.steps import merit
@@ -26,6 +26,7 @@ Codes = NDArray[np.int64]
 """(m, k): the answers of k samples in m orders, numbered as they are first seen in each; −1 where a
 sample has no answer."""
 Levels = NDArray[np.float64]  # (m,)
+Stops = NDArray[np.bool_]  # (thresholds, m)
 
 
 class StoppingRule(Protocol):
@@ -185,6 +186,11 @@ class AdaptiveConsistency(Options):
     instruction: str = STEP_BY_STEP
     sampling: Sampling = Sampling()
 
+    def __post_init__(self) -> None:
+        check(self)
+        has = isinstance(getattr(self.rule, "threshold", None), int | float)
+        require(has, "rule", self.rule, "a StoppingRule, with a number as its threshold")
+
     def __call__(self, run: Run, prompt: Prompt) -> Node | None:
         asked = pose(run, prompt, self.instruction)
         chains: list[Node] = []
@@ -196,8 +202,7 @@ class AdaptiveConsistency(Options):
             keys += [None if answer is None else run.key(answer) for answer in said]
             winner = vote(keys, None, str)
             run.checkpoint(chains[-1 if winner is None else winner])
-            [evidence] = self.rule.evidence(encode([keys]), self.n - len(chains))
-            if evidence >= self.rule.threshold:
+            if stops(self.rule, encode([keys]), self.n - len(chains), [self.rule.threshold]).any():
                 break
         return None if winner is None else chains[winner]
 
@@ -238,6 +243,22 @@ class FirstVerified(Options):
                 break
         assert best is not None  # or nothing could be bought
         return best
+
+
+def stops(rule: StoppingRule, codes: Codes, left: int, thresholds: ArrayLike) -> Stops:
+    """Ask a rule whether to stop at each threshold in each order, (thresholds, m).
+
+    Args:
+        rule, codes, left: as of ``StoppingRule.evidence``.
+        thresholds: of the rule.
+
+    Raises:
+        OptionError: the rule gives no number for each order.
+    """
+    evidence = np.asarray(rule.evidence(codes, left))
+    numbers = evidence.shape == codes.shape[:1] and evidence.dtype.kind in "biuf"
+    require(numbers, "rule", rule, f"one that gives {len(codes)} numbers here, not {evidence!r}")
+    return np.asarray(evidence >= np.asarray(thresholds, dtype=float)[:, None])
 
 
 # -- the arithmetic --------------------------------------------------------------------------------

@@ -75,6 +75,8 @@ def estimates(samples: Samples, k: Count = 4) -> dict[str, Array]:
 
 
 def _estimated(x: Array, later: NDArray[np.bool_], clusters: Sequence[object]) -> Array:
+    if x.shape[1] == 0:  # samples without signals have no states
+        return np.full(len(x), np.nan)
     same = np.repeat(x[:, None], later.shape[1], axis=1)
     rates: Array = held_out(same, later, clusters).mean(axis=1)
     return rates

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from itslab.core import Completion, Node, Result, Shape, Tree, require
+from itslab.core import Completion, Node, OptionError, Result, Shape, Tree, require
 from itslab.study import selection
 from itslab.study.samples import Samples, finished
 from itslab.study.statistics import Estimate, difference, mean
@@ -42,6 +42,17 @@ class MethodResult:
     clusters: Sequence[Hashable] | None = None
     drawn: Array | None = None
 
+    def __post_init__(self) -> None:
+        rows = {"tokens": self.tokens, "flops": self.flops, "drawn": self.drawn}
+        shape = np.shape(self.success)
+        require(len(shape) == 1, "success", self.success, "(p,) rates, one for each problem")
+        known = bool(np.isfinite(self.success).all())
+        require(known, "success", self.success, "rates, none of them nan or infinite")
+        for name, row in rows.items():
+            require(row is None or np.shape(row) == shape, name, row, f"of shape {shape}")
+        fits = self.clusters is None or len(self.clusters) == shape[0]
+        require(fits, "clusters", self.clusters, f"{shape[0]} names, one for each problem")
+
     @property
     def solved(self) -> Estimate:
         """The share of problems solved, with its interval."""
@@ -52,8 +63,16 @@ class MethodResult:
 
         Args:
             where: a slice of them, their numbers, or whether each is among them.
+
+        Raises:
+            OptionError: there is no such problem, or not one mark for each of them.
         """
-        chosen = np.arange(len(self.success))[where if isinstance(where, slice) else _places(where)]
+        count = len(self.success)
+        try:
+            chosen = np.arange(count)[where if isinstance(where, slice) else _places(where)]
+        except IndexError as error:
+            valid = f"numbers below {count}, or {count} marks, one for each problem"
+            raise OptionError(f"where={where!r} is not valid: where must be {valid}") from error
         return MethodResult(
             self.success[chosen],
             self.tokens[chosen],
@@ -217,7 +236,10 @@ def at_tokens(sizes: Iterable[MethodResult], tokens: float) -> MethodResult:
     # Sizes that cost the same differ by rounding.
     rising = bool(prices) and all(a <= b * (1 + 1e-9) for a, b in pairwise(prices))
     require(rising, "sizes", prices, "results that take ever more tokens")
-    require(math.isfinite(tokens), "tokens", tokens, "a number")
+    number = isinstance(tokens, int | float | np.number) and math.isfinite(tokens)
+    require(number, "tokens", tokens, "a number")
+    shapes = sorted({len(result.success) for result in ladder})
+    require(len(shapes) == 1, "sizes", shapes, "of the same problems")
     above = next((i for i, price in enumerate(prices) if price >= tokens), len(ladder) - 1)
     if above == 0 or prices[above] <= tokens:
         return ladder[above]

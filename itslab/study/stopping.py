@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from itslab.core import require
 from itslab.options import Count, Whole, checked
-from itslab.strategies.stopping import Codes, StoppingRule, encode
+from itslab.strategies.stopping import Codes, StoppingRule, encode, stops
 from itslab.study.methods import MethodResult
 from itslab.study.samples import Samples
 from itslab.study.statistics import matrix
@@ -127,11 +127,10 @@ def _replayed(
     going = np.ones((len(levels), len(order)), dtype=bool)
     sums = np.zeros((len(levels), 3))
     for k in _ends(n, wave):
-        evidence = rule.evidence(codes[:, :k], n - k)
-        stops = going & ((evidence >= levels[:, None]) | (k == n))
+        ends = going & (stops(rule, codes[:, :k], n - k, levels) | (k == n))
         success = _success(codes[:, :k], marks)
-        sums += np.stack([stops @ success, k * stops.sum(axis=1), stops @ spent[:, k - 1]], axis=1)
-        going &= ~stops
+        sums += np.stack([ends @ success, k * ends.sum(axis=1), ends @ spent[:, k - 1]], axis=1)
+        going &= ~ends
     return sums / len(order)
 
 

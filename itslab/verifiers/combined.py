@@ -107,10 +107,15 @@ class Combined(Options):
         Raises:
             OptionError: shapes do not fit, or as of ``Probe.fit``.
         """
-        given, right = np.asarray(scores, dtype=float), np.asarray(correct, dtype=bool)
+        try:
+            given, right = np.asarray(scores, dtype=float), np.asarray(correct, dtype=bool)
+        except (TypeError, ValueError):  # no numbers, or rows of unequal length
+            given = right = np.empty(0)
+        require(right.ndim == 2, "correct", correct, "of shape (p, m): problems × samples")
         fits = given.shape == (len(right), len(verifiers)) and right.ndim == 2
         valid = f"of shape ({len(right)}, {len(verifiers)}): problems × verifiers"
         require(fits, "scores", given.shape, valid)
+        require(not np.isinf(given).any(), "scores", "infinite", "finite, or nan where unknown")
         told = ~np.isnan(given).all(axis=0)
         require(bool(told.all()), "scores", "all nan of a verifier", "some of each verifier")
         unknown = np.nanmean(given, axis=0)

@@ -153,7 +153,12 @@ def front(table: pd.DataFrame, title: str = "Accuracy against FLOPs") -> go.Figu
             (fractions: the estimate and its interval), and ``group`` (methods that share a mark);
             optionally ``note`` (text beside the mark).
         title: should say how many problems there are and what the interval is.
+
+    Raises:
+        OptionError: there is no method with an accuracy.
     """
+    table = table[table.accuracy.notna()].reset_index(drop=True)
+    require(len(table) > 0, "table", table, "a row of one method at least, with an accuracy")
     figure = go.Figure()
     order = table.sort_values(["gflops", "accuracy"], ascending=[True, False])
     best = order[order.accuracy > order.accuracy.cummax().shift(fill_value=-1)]

@@ -63,12 +63,18 @@ class RoutePanel(Panel):
         count = len(self._first.success)
         same = self._scores.shape == (count,) == self._second.success.shape
         require(same, "scores", self._scores.shape, f"of shape ({count},), one for each problem")
+        require(count > 0, "scores", scores, "those of one problem at least")
+        for name, method in methods.items():
+            priced = bool(np.isfinite([method.tokens, method.flops]).all())
+            require(priced, "methods", f"nan or inf of {name!r}", "finite tokens and flops")
         self._label = label
         self._problems = list(problems) or [str(i + 1) for i in range(count)]
+        named = len(self._problems) == count
+        require(named, "problems", self._problems, f"{count} names, one for each problem")
         known = self._scores[~np.isnan(self._scores)]
-        levels = np.unique(known)
+        levels = np.unique(known[known < math.inf])
         self.thresholds = [*levels.tolist(), math.inf]
-        choices = [(f"{t:.3g}" if t < math.inf else "none stays", t) for t in self.thresholds]
+        choices = list(zip(_labels(self.thresholds), self.thresholds, strict=True))
         middle = self.thresholds[len(self.thresholds) // 2]
         chosen = middle if threshold is None else threshold
         require(chosen in self.thresholds, "threshold", chosen, f"one of {self.thresholds}")
@@ -118,8 +124,7 @@ class RoutePanel(Panel):
         """Dots stacked where scores are alike, and where their axis lies."""
         result, stays = self.routed(), self.stays()
         # What cannot be scored lies with the lowest; the ones that stay lie lowest in a stack.
-        known = np.nan_to_num(self._scores, nan=np.nanmin(self._scores, initial=math.inf))
-        known = np.where(np.isinf(known), 0.0, known)
+        known = _placed(self._scores)
         order = np.lexsort((result.success < 0.5, ~stays))
         scale = _Scale(float(known.min()), float(known.max()))
         few = len(np.unique(known)) <= _FEW
@@ -137,13 +142,13 @@ class RoutePanel(Panel):
                 f"<title>{html.escape(told)}, {'right' if right else 'wrong'}</title></circle>"
             )
         parts.append(_axis(floor, _LEFT, _WIDTH - _RIGHT))
-        ticks = np.unique(known) if few else np.linspace(scale.low, scale.high, 5)
+        ticks = np.unique(known) if few else scale.ticks()
         parts += [_text(scale(tick), floor + 18, f"{tick:.3g}", "middle") for tick in ticks]
         parts.append(_text((_LEFT + _WIDTH - _RIGHT) / 2, floor + 38, self._label, "middle"))
         cut = self.threshold.value
         below = max((level for level in self.thresholds if level < cut), default=None)
         if below is not None and cut < math.inf:
-            x = scale((cut + below) / 2)
+            x = scale(cut / 2 + max(below, scale.low) / 2)
             parts.append(
                 f'<line x1="{x:.1f}" x2="{x:.1f}" y1="52" y2="{floor}" stroke="{INK}" '
                 'stroke-dasharray="4 3"/>'
@@ -214,6 +219,25 @@ class RoutePanel(Panel):
         return self.draw()
 
 
+def _labels(thresholds: Sequence[float]) -> list[str]:
+    """What a slider calls thresholds: as short as tells them apart."""
+    for digits in range(3, 18):
+        labels = [f"{t:.{digits}g}" if t < math.inf else "none stays" for t in thresholds]
+        if len(set(labels)) == len(labels):
+            break
+    return labels
+
+
+def _placed(scores: Array) -> Array:
+    """Where scores lie: infinite ones beyond all others, and what has none with the lowest."""
+    known = scores[np.isfinite(scores)]
+    low, high = (float(known.min()), float(known.max())) if len(known) else (0.0, 0.0)
+    beyond = (high / 2 - low / 2) / 5 or 1.0
+    low = low - beyond if (scores == -math.inf).any() else low
+    high = high + beyond if (scores == math.inf).any() else high
+    return np.asarray(np.nan_to_num(scores, nan=low, neginf=low, posinf=high))
+
+
 class _Scale:
     """Where scores lie between the margins (pixels)."""
 
@@ -222,8 +246,13 @@ class _Scale:
 
     def __call__(self, score: float) -> float:
         wide = _WIDTH - _LEFT - _RIGHT - 2 * _INSET
-        part = (score - self.low) / (self.high - self.low) if self.high > self.low else 0.5
+        long = self.high / 2 - self.low / 2  # halves do not overflow
+        part = (score / 2 - self.low / 2) / long if long > 0 else 0.5
         return _LEFT + _INSET + part * wide
+
+    def ticks(self) -> Array:
+        """Five, with the ends."""
+        return np.linspace(self.low / 4, self.high / 4, 5) * 4
 
 
 class _Stacks:
