@@ -34,6 +34,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
+Values = Annotated[list[str] | None, typer.Argument(hidden=True)]
 Parameters = Annotated[
     list[str] | None,
     typer.Option("--parameter", "-p", metavar="NAME=VALUE", help="Set a parameter. Repeatable."),
@@ -73,6 +74,7 @@ def quickstart(
 @app.command()
 def run(
     notebook: Annotated[Path, typer.Argument(help="The notebook.")],
+    values: Values = None,
     parameter: Parameters = None,
     runs: Folder = Path("runs"),
     keep_outputs: Annotated[
@@ -85,7 +87,8 @@ def run(
 
     own = not (keep_outputs and parameter)
     require(own, "--keep-outputs", parameter, "without -p: a notebook shows its own parameters")
-    executed = notebooks.execute(notebook, notebooks.parse(notebook, parameter or []), runs)
+    given = notebooks.parse(notebook, _paired(parameter, values))
+    executed = notebooks.execute(notebook, given, runs)
     if keep_outputs:
         notebooks.keep_outputs(executed, notebook)
     _report(executed)
@@ -94,6 +97,7 @@ def run(
 @app.command()
 def record(
     notebook: Annotated[Path, typer.Argument(help="A notebook with a parameter `mode`.")],
+    values: Values = None,
     parameter: Parameters = None,
     runs: Folder = Path("runs"),
 ) -> None:
@@ -101,10 +105,19 @@ def record(
     from itslab import notebooks, share
     from itslab.backends import Bank
 
-    values = notebooks.parse(notebook, [*(parameter or []), "mode=record"])
-    _report(notebooks.execute(notebook, values, runs))
+    given = notebooks.parse(notebook, [*_paired(parameter, values), "mode=record"])
+    _report(notebooks.execute(notebook, given, runs))
     for bank in sorted((share.root() / "data").glob("*.sqlite")):
         typer.echo(f"packed: {Bank(bank).pack(f'{bank}.xz')}")
+
+
+def _paired(parameter: list[str] | None, values: list[str] | None) -> list[str]:
+    """Parameters as NAME=VALUE; papermill writes ``-p NAME VALUE``, which is read as well."""
+    names, rest = parameter or [], iter(values or [])
+    paired = [name if "=" in name else f"{name}={next(rest, '')}" for name in names]
+    left = [*rest]
+    require(not left, "parameter", " ".join(left), "written as -p NAME=VALUE")
+    return paired
 
 
 def _report(executed: Path) -> None:

@@ -647,6 +647,15 @@ class Result:
     unfinished: bool = False
     costs: Mapping[str, Cost] = field(default_factory=dict)
 
+    @property
+    def stages(self) -> list[Mapping[str, Any]]:
+        """Which stages of a cascade, or route of a router, were taken, in their order.
+
+        Each with ``stage`` (from 0), ``model``, ``strategy``, ``accepted`` and ``why``; ``level``
+        is 0, and higher for those within another one.
+        """
+        return [event.data for event in list(self.tree.events) if event.kind == "stage"]
+
 
 # -- who takes part --------------------------------------------------------------------------------
 

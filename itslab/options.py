@@ -118,7 +118,10 @@ def check(options: Any) -> None:
     hints = declared(kind)
     for field in fields(options):
         if field.init:
-            _check(field.name, getattr(options, field.name), hints[field.name])
+            value, hint = getattr(options, field.name), hints[field.name]
+            if type(value) is list and get_origin(hint) is tuple:  # which a frozen one cannot hold
+                object.__setattr__(options, field.name, value := tuple(value))
+            _check(field.name, value, hint)
 
 
 P = ParamSpec("P")

@@ -340,6 +340,19 @@ def test_options_are_checked(make: object) -> None:
         make()  # type: ignore[operator]
 
 
+def test_lists_will_do_and_a_threshold_needs_a_verifier() -> None:
+    stage = Stage(ONE)
+    assert Cascade([stage]) == Cascade((stage,))  # type: ignore[arg-type]
+    assert hash(Cascade([stage])) == hash(Cascade((stage,)))  # type: ignore[arg-type]
+    with pytest.raises(OptionError, match=r"if its threshold is 0\.75"):
+        Stage(ONE, threshold=0.75)
+
+
+def test_a_result_tells_its_stages() -> None:
+    result = solve("?", Cascade((Stage(ONE, accept=even), Stage(ONE))), model("small", "1", "3"))
+    assert [(each["stage"], each["accepted"]) for each in result.stages] == [(0, False), (1, True)]
+
+
 def silent(*replies: str) -> ScriptedModel:
     return ScriptedModel(replies=[*replies] or ["I do not know."], name="silent", digest="silent")
 

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from itslab import models, share
+from itslab import cli, models, share
 from itslab.backends import Bank
 from itslab.cli import app
-from itslab.core import ItslabError, Problem, Sampling
+from itslab.core import ItslabError, OptionError, Problem, Sampling
 from itslab.doctor import diagnose
 from itslab.handle import solve
 from itslab.strategies import ChainOfThought
@@ -82,6 +82,13 @@ def test_a_notebook_keeps_no_outputs_of_other_parameters(tmp_path: Path) -> None
     assert "without -p" in err
     assert Path(START).read_bytes() == before
     assert not list(tmp_path.iterdir())  # refused before anything ran
+
+
+def test_parameters_may_be_written_as_papermill_does() -> None:
+    assert cli._paired(["n=3", "mode", "seed"], ["live", "7"]) == ["n=3", "mode=live", "seed=7"]
+    assert cli._paired(None, None) == []
+    with pytest.raises(OptionError, match="NAME=VALUE"):
+        cli._paired(["n=3"], ["4"])
 
 
 def test_models_lists_the_catalogue_and_tells_what_is_on_disk(

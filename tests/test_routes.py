@@ -129,6 +129,17 @@ def test_scores_far_apart_or_close_together_are_drawn(scores: list[float]) -> No
         assert re.search(r"\b(nan|inf)\b", picture) is None
 
 
+def test_a_method_stands_beside_and_the_axis_stays_where_it_is() -> None:
+    def axis(picture: str) -> list[str]:
+        return re.findall(r">(\d+%)<", picture)
+
+    shown = panel(threshold=0.5, beside=("the large one & alone", SECOND))
+    assert "the large one &amp; alone" in shown.view.value
+    first = axis(shown.view.value)
+    shown.threshold.value = math.inf
+    assert axis(shown.view.value) == first
+
+
 @pytest.mark.parametrize(
     "given",
     [

@@ -36,6 +36,11 @@ class Stage(Options):
     accept: Verifier | None = None
     threshold: Limit = 1.0
 
+    def __post_init__(self) -> None:
+        check(self)
+        asks = self.accept is not None or self.threshold == 1.0
+        require(asks, "accept", None, f"a verifier, if its threshold is {self.threshold:g}")
+
     def __repr__(self) -> str:
         options = [repr(self.strategy)]
         options += [f"model={self.model.name}"] if self.model else []
@@ -53,7 +58,10 @@ class Cascade(Options):
     that it can score nothing here (``Verifier``), such as tests where there are none, as long as
     another model is left: whatever it drew would be refused. Where no other model is left, its
     answer stands.
-    Which stage answered, and why the others did not, is in the events of the tree (``stage``).
+    Which stage answered, and why the others did not, is in ``Result.stages`` and, of many problems,
+    in ``study.tables.stages``.
+
+        Cascade([Stage(ChainOfThought(), accept=task.verifier), Stage(ChainOfThought(), larger)])
 
     Args:
         stages: the cheapest first.

@@ -16,7 +16,6 @@ import numpy as np
 
 from itslab.answers import as_weights, tally, vote
 from itslab.core import Cutoff, Node, Prompt, Sampling, require
-from itslab.cutoff import MOST
 from itslab.options import Bounds, Count, Options, check
 from itslab.run import Run
 from itslab.strategies.chains import STEP_BY_STEP, pose
@@ -34,7 +33,7 @@ class DeepConf(Options):
 
     Args:
         n: most chains, those of the warm-up among them.
-        warmup: chains that are drawn whole, to set the level.
+        warmup: chains that are drawn whole, to set the level; with as many as ``n`` none is cut.
         keep: the part of the warm-up that stays above the level.
         window: tokens of a group; a chain without a whole group is never cut.
         consensus: the share of the weight at which the leading answer ends it; 1 only if all agree.
@@ -99,4 +98,4 @@ class DeepConf(Options):
 def _confidences(chain: Node) -> tuple[float, ...]:
     """Of each token, as far as it is a number."""
     told = chain.completion.signals.confidences if chain.completion else ()
-    return tuple(max(c, 0.0) for c in told if c <= MOST)
+    return tuple(max(c, 0.0) for c in told if math.isfinite(c))

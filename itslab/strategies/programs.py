@@ -61,12 +61,13 @@ class ProgramAided(Options):
     (``instruction=STEP_BY_STEP``), the program is run as well, whatever output the model made up.
 
     Args:
-        interpreter: runs a program: ``sandbox.execute``, or a bank that remembers what came of it.
+        interpreter: runs a program: ``itslab.sandbox.execute``, or a bank that remembers what came
+            of it.
         n: programs.
         repairs: how often a program that fails or prints nothing is shown to the model with its
             error, to be corrected.
         fallback: what stands for a program that does not work in the end: a ``chain`` of thought
-            that is drawn instead, the ``text`` of its turn, or ``none``.
+            that is drawn instead (and takes its tokens), the ``text`` of its turn, or ``none``.
         instruction: added to the end of the prompt, to ask for a program.
         mend: what the model is told of a program that fails; ``{error}`` is replaced.
         sampling: of a program, of its corrections, and of a chain.

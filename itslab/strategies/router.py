@@ -39,8 +39,9 @@ class Router(Options):
     """Estimate how easy a problem is, and take the route of its kind.
 
     What the cheap look drew is not drawn again: a route that asks the same model in the same way
-    for more samples goes on from those. Which route was taken, and why, is in the events of the
-    tree (``stage``).
+    for more samples goes on from those. Which route was taken, and why, is in ``Result.stages``.
+
+        Router(Agreement(), [0.75], [Route(SelfConsistency(16)), Route()], SelfConsistency(4))
 
     Args:
         estimate: scores the answer of the look, or without a look the question itself. A higher

@@ -149,7 +149,7 @@ def equal_tokens(
 
     Returns:
         Columns ``solved`` (percent), ``tokens`` and ``GFLOPs`` (per problem), what the rival
-        solves, and ``points`` (percentage points against it, paired).
+        solves, and ``points`` (percentage points against it, paired; "" where both are the same).
     """
     import pandas as pd
 
@@ -157,12 +157,12 @@ def equal_tokens(
     rows = {}
     for key, result in results.items():
         other = at_tokens(sizes, result.tokens.mean())
-        solved, points = result.solved.percent, result.gain(other).points
+        same = np.array_equal(result.success, other.success)  # one of the rival's own sizes
         rows[key] = {
-            "solved": solved,
+            "solved": result.solved.percent,
             **_price(result),
             name: other.solved.percent,
-            "points": points,
+            "points": "" if same else result.gain(other).points,
         }
     return pd.DataFrame(rows).T
 
@@ -422,8 +422,7 @@ def stages(task: Task, results: Sequence[Result]) -> pd.DataFrame:
     asked: dict[tuple[int, str], int] = {}
     answered: dict[tuple[int, str], list[int]] = {}
     for i, result in enumerate(results):
-        logged = [event.data for event in result.tree.events if event.kind == "stage"]
-        outer = [data for data in logged if not data.get("level", 0)]
+        outer = [data for data in result.stages if not data.get("level", 0)]
         for place in {_stage(data) for data in outer}:
             asked[place] = asked.get(place, 0) + 1
             answered.setdefault(place, [])

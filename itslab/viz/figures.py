@@ -331,7 +331,7 @@ def reliability(table: pd.DataFrame, title: str = "Reliability") -> go.Figure:
         shared_yaxes=True,
         horizontal_spacing=0.04,
         column_titles=[f"<b>{method}</b>" for method, _ in methods],
-        x_title="judged probability of being right (%; dotted: right as often as judged)",
+        x_title="judged probability (%; dotted: as judged)",
     )
     for column, ((_, rows), mark) in enumerate(zip(methods, cycle(MARKS[1:]), strict=False), 1):
         diagonal = {"color": MUTED, "width": 1.5, "dash": "dot"}
@@ -361,7 +361,7 @@ def reliability(table: pd.DataFrame, title: str = "Reliability") -> go.Figure:
         margin={"t": 96, "b": 78},
         showlegend=False,
     )
-    figure.update_xaxes(range=[-0.04, 1.04], tickformat=".0%", tickvals=[0, 0.25, 0.5, 0.75, 1])
+    figure.update_xaxes(range=[-0.04, 1.04], tickformat=".0%", tickvals=[0, 0.5, 1], tickangle=0)
     figure.update_yaxes(range=[-0.04, 1.04], tickformat=".0%")
     figure.update_yaxes(title="right answers (%)", col=1)
     return figure

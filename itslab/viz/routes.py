@@ -41,6 +41,8 @@ class RoutePanel(Panel):
         label: what the scores are, for the axis.
         problems: (p,) names, shown where the mouse rests.
         threshold: that is set at first; by default the middle one.
+        beside: the name of a method to compare with, and what it does, such as the second one
+            without any look.
 
     Attributes:
         thresholds: that can be set: between which routes differ.
@@ -56,6 +58,7 @@ class RoutePanel(Panel):
         label: str,
         problems: Sequence[str] = (),
         threshold: float | None = None,
+        beside: tuple[str, MethodResult] | None = None,
     ) -> None:
         require(len(methods) == 2, "methods", list(methods), "two: who is asked first, and second")
         self._names, (self._first, self._second) = list(methods), methods.values()
@@ -80,6 +83,8 @@ class RoutePanel(Panel):
         require(chosen in self.thresholds, "threshold", chosen, f"one of {self.thresholds}")
         self.threshold = slider("threshold", choices, chosen)
         self._courses = {t: self.at(t) for t in self.thresholds}
+        self._beside = beside
+        self._range = self._accuracies()
         super().__init__([self.threshold])
         self.threshold.observe(self._show, "value")
         self._show()
@@ -91,6 +96,14 @@ class RoutePanel(Panel):
     def stays(self) -> NDArray[np.bool_]:
         """Return (p,) which problems stay with the first method."""
         return self._stays(self.threshold.value)
+
+    def _accuracies(self) -> tuple[float, float]:
+        """The axis, which stays where it is: the intervals of all thresholds, in tenths."""
+        results = [*self._courses.values(), *([self._beside[1]] if self._beside else [])]
+        seen = [result.solved for result in results]
+        lowest = math.floor((min(each.low for each in seen) - 0.02) * 10) / 10
+        highest = math.ceil((max(each.high for each in seen) + 0.02) * 10) / 10
+        return max(lowest, 0.0), min(highest, 1.0)
 
     def _stays(self, threshold: float) -> NDArray[np.bool_]:
         return np.asarray(np.nan_to_num(self._scores, nan=-np.inf) >= threshold)
@@ -174,9 +187,9 @@ class RoutePanel(Panel):
         solved = [result.success.mean() for result in results]
         chosen = self.routed()
         estimate = chosen.solved
-        most = max(flops) * 1.05 or 1.0
-        lowest = max(0.0, math.floor((min([*solved, estimate.low]) - 0.02) * 10) / 10)
-        highest = min(1.0, math.ceil((max([*solved, estimate.high]) + 0.02) * 10) / 10)
+        other = [self._beside[1].flops.mean() / 1e9] if self._beside else []
+        most = max([*flops, *other]) * 1.05 or 1.0
+        lowest, highest = self._range
         floor = top + _CURVE
 
         def x(value: float) -> float:
@@ -201,6 +214,13 @@ class RoutePanel(Panel):
             f'<circle cx="{x(a):.1f}" cy="{y(b):.1f}" r="2.5" fill="{MUTED}"/>'
             for a, b in zip(flops, solved, strict=True)
         ]
+        if self._beside:
+            name, result = self._beside
+            px, py = x(result.flops.mean() / 1e9), y(result.success.mean())
+            parts.append(
+                f'<path d="M{px:.1f} {py - 6:.1f}l6 6l-6 6l-6-6z" fill="{ORANGE}"/>'
+                f"{_text(px - 10, py - 8, name, 'end')}"
+            )
         at = x(chosen.flops.mean() / 1e9)
         parts.append(
             f'<line x1="{at:.1f}" x2="{at:.1f}" y1="{y(estimate.low):.1f}" '
