@@ -343,21 +343,30 @@ class Run:
     def execute(self, programs: Sequence[str], interpreter: Interpreter) -> list[Output]:
         """Run programs that nodes wrote, several at once and equal ones once; pays their seconds.
 
+        Those that the run's seconds do not last for have an error that says so.
+
         Raises:
-            Halt: the run was stopped, or its seconds are spent.
+            Halt: the run was stopped, or its seconds are spent, before any was run.
             SandboxError: there is no sandbox on this machine.
         """
-        spent = Budget(seconds=self.budget.seconds).exhausted(self.cost)
-        self.stopped_by = "stop" if self._stop.is_set() else spent
-        if self.stopped_by:
-            raise Halt(self.stopped_by)
-        distinct = list(dict.fromkeys(programs))
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
-            outputs = dict(zip(distinct, pool.map(interpreter, distinct), strict=True))
-        for output in outputs.values():
-            require(isinstance(output, Output), "interpreter", interpreter, _INTERPRETER)
-        self.ledger.charge(SANDBOX, Cost(seconds=sum(o.seconds for o in outputs.values())))
-        return [outputs[program] for program in programs]
+        distinct, outputs = list(dict.fromkeys(programs)), dict[str, Output]()
+        at_once, ended = os.cpu_count() or 1, None
+        with ThreadPoolExecutor(at_once) as pool:
+            while some := distinct[len(outputs) :][:at_once]:
+                spent = Budget(seconds=self.budget.seconds).exhausted(self.cost)
+                ended = "stop" if self._stop.is_set() else spent
+                if ended:
+                    break
+                came = dict(zip(some, pool.map(interpreter, some), strict=True))
+                for output in came.values():
+                    require(isinstance(output, Output), "interpreter", interpreter, _INTERPRETER)
+                self.ledger.charge(SANDBOX, Cost(seconds=sum(o.seconds for o in came.values())))
+                outputs |= came
+        self.stopped_by = ended or self.stopped_by
+        if ended and not outputs:
+            raise Halt(ended)
+        rest = Output("", _ended_by(ended or ""))
+        return [outputs.get(program, rest) for program in programs]
 
     # -- what verifiers buy ------------------------------------------------------------------------
 
@@ -547,6 +556,10 @@ class Run:
 
     @best.setter
     def best(self, node: Node) -> None:
+        before = self._best
+        answered = before is not None and self.extract(before.turn_text) is not None
+        if answered and self.extract(node.turn_text) is None:
+            return  # an answer is better than none
         self._best = node
         self.tree.log("best", node)
 

@@ -3,14 +3,28 @@ simulation."""
 
 import itertools
 import random
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from scipy.optimize import linprog
 
-from itslab.core import Completion, Cost, OptionError, Output, Problem, Result, Shape, Signals, Tree
+from itslab.core import (
+    Completion,
+    Cost,
+    Node,
+    OptionError,
+    Output,
+    Problem,
+    Prompt,
+    Result,
+    Shape,
+    Signals,
+    Tree,
+)
 from itslab.handle import solve
+from itslab.run import Run
 from itslab.strategies import (
     Cascade,
     ChainOfThought,
@@ -164,6 +178,46 @@ def test_where_the_last_has_no_answer_the_refused_one_stands() -> None:
     assert nobody.accepted.tolist() == [0, 0]
     assert cascade([nobody, nobody]).answers.tolist() == [[0, 0], [1, 1]]
     assert cascade([refusing, nobody, nobody]).result.success.tolist() == [0.5, 1.0]
+
+
+@pytest.mark.parametrize(
+    ("texts", "scores", "k", "threshold", "blind"),
+    [
+        (["", "1", "2"], [np.nan, np.nan, 1.0], 2, 1.0, False),
+        (["", ""], [np.nan, np.nan], 2, 1.0, False),
+        (["", "3"], [1.0, 0.5], 2, 0.0, False),
+        (["1", ""], [0.5, 0.5], 2, 0.5, False),
+        (["", "1", "2"], [np.nan] * 3, 2, 1.0, True),
+        (["1", "2", "3"], [0.2, 0.1, 0.9], 3, 0.9, False),
+    ],
+)
+def test_drawing_until_one_passes_is_what_the_strategy_does(
+    texts: list[str], scores: list[float], k: int, threshold: float, blind: bool
+) -> None:
+    class Scored:
+        def __call__(self, prompt: Prompt, nodes: Sequence[Node]) -> list[float]:
+            return [self.given[len(node.text)] for node in nodes]
+
+        def blind(self, run: Run, prompt: Prompt) -> str:
+            return "nothing to see" if blind else ""
+
+    samples, seen = drawn([texts]), []
+    offer = cascades.first_passing("m", samples, [scores], k, threshold, blind=[blind])
+    for order in itertools.permutations(range(len(texts))):
+        verifier = Scored()
+        replies = [
+            (f"\\boxed{{{texts[i]}}}" if texts[i] else "?") + " " * (20 * (i + 1)) for i in order
+        ]
+        verifier.given = {  # type: ignore[attr-defined]  # by length, which tells samples apart
+            len(reply): scores[i] for i, reply in zip(order, replies, strict=True)
+        }
+        model = ScriptedModel(replies=replies)
+        result = solve("?", FirstVerified(verifier, threshold, n=k), model)
+        seen.append((result.answer == "1", result.cost.calls, result.answer is None))
+    success, calls, silent = np.mean(seen, axis=0)
+    assert offer.alone.success[0] == pytest.approx(success)
+    assert offer.alone.tokens[0] == pytest.approx(10 * calls)
+    assert offer.silent[0] == pytest.approx(silent)
 
 
 def test_no_votes_do_not_agree() -> None:

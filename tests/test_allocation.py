@@ -6,8 +6,18 @@ from collections.abc import Sequence
 
 import pytest
 
-from itslab.core import Budget, Node, OptionError, Problem, Prompt, Request, Sampling
+from itslab.core import (
+    Budget,
+    Node,
+    OptionError,
+    Problem,
+    Prompt,
+    Request,
+    Sampling,
+    as_messages,
+)
 from itslab.handle import start
+from itslab.run import Run
 from itslab.strategies import AdaptiveConsistency, FirstVerified
 from itslab.strategies.stopping import BetaStop, DecidedStop
 from itslab.study.allocation import PassValue, VoteValue, allocate
@@ -114,6 +124,22 @@ def test_a_wave_larger_than_a_share_leaves_something_for_everybody(budget: Budge
     results = votes(budget, wave=8)
     assert all(result.cost.calls >= 1 for result in results)
     assert all(result.answer is not None for result in results)
+
+
+def test_a_verifier_that_asks_a_model_is_refused() -> None:
+    def judge(run: Run, prompt: Prompt, nodes: Sequence[Node]) -> list[float]:
+        drawn = run.ask([Request(as_messages("Right?"))] * len(nodes), run.backend)
+        return [float(len(each.completions)) for each in drawn]
+
+    with pytest.raises(OptionError, match="one that asks no model"):
+        allocate(
+            TASK,
+            FirstVerified(judge, n=8),
+            ScriptedModel(replies=lambda request, index: "\\boxed{1}", batch_size=4),
+            PassValue(9.0),
+            Budget(samples=60),
+            progress=False,
+        )
 
 
 def test_a_value_that_is_no_number_is_refused() -> None:

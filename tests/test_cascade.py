@@ -25,13 +25,16 @@ from itslab.handle import solve
 from itslab.run import Run
 from itslab.spec import spec
 from itslab.strategies import (
+    AdaptiveConsistency,
     BestOfN,
     Cascade,
     ChainOfThought,
+    FirstVerified,
     ProgramAided,
     SelfConsistency,
     Stage,
 )
+from itslab.strategies.stopping import BetaStop
 from itslab.study import tables
 from itslab.tasks import Task
 from itslab.testing import ScriptedModel
@@ -425,6 +428,40 @@ def test_a_vote_that_the_budget_cut_short_is_not_accepted() -> None:
     assert (result.answer, result.stopped_by) == ("2", "samples")
     assert route(result) == [(0, "small", False)]
     assert why(result)[0] == "the budget ended (samples)"
+
+
+@pytest.mark.parametrize(("most", "answer", "place"), [(3, "5", 1), (5, "7", 2)])
+def test_a_stage_in_which_the_budget_ends_is_told_and_credited(
+    most: int, answer: str, place: int
+) -> None:
+    waves = AdaptiveConsistency(BetaStop(0.99), n=8, wave=2)
+    stages = (Stage(SelfConsistency(3), accept=refuses), Stage(waves), Stage(ONE))
+    small = model("small", *"555777777")
+    result = solve("?", Cascade(stages), small, budget=Budget(samples=most))
+    assert (result.answer, result.stopped_by) == (answer, "samples")
+    assert [stage for stage, *_ in route(result)] == list(range(place))
+    table = tables.stages(Task("one", (Problem("1", "?", "7"),)), [result])
+    assert table.asked.tolist() == [1] * place
+    assert table.index[table.answered == 1].tolist() == [(place, "small")]
+
+
+def test_a_vote_is_not_lost_to_samples_without_an_answer() -> None:
+    for second in (AdaptiveConsistency(n=8, wave=1), FirstVerified(refuses, n=8)):
+        stages = (Stage(SelfConsistency(3), accept=refuses), Stage(second), Stage(ONE))
+        replies = ["\\boxed{5}", "\\boxed{5}", "\\boxed{7}", "?", "?", "?"]
+        small = ScriptedModel(replies=replies)
+        result = solve("?", Cascade(stages), small, budget=Budget(samples=5))
+        assert result.answer == "5"
+
+
+def test_an_answer_whose_verifier_is_down_is_better_than_none() -> None:
+    def judge(run: Run, prompt: Prompt, nodes: Sequence[Node]) -> list[float]:
+        raise BackendError("nobody is there")
+
+    stages = (Stage(ONE, Down(name="down", digest="down")), Stage(FirstVerified(judge, n=2)))
+    result = solve("?", Cascade(stages), model("small", "2", "2"))
+    assert result.answer == "2"
+    assert route(result)[-1] == (1, "small", True)
 
 
 def test_stages_within_a_stage_are_not_counted_with_it() -> None:

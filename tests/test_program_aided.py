@@ -1,5 +1,6 @@
 """Programs that a model writes are run, and what they print is its answer."""
 
+import time
 from collections.abc import Sequence
 from functools import partial
 
@@ -8,7 +9,7 @@ import pytest
 from itslab import sandbox, share
 from itslab.code import extract_script
 from itslab.core import Budget, Node, OptionError, Output, Problem, Result, Sampling
-from itslab.handle import solve
+from itslab.handle import solve, start
 from itslab.spec import spec
 from itslab.strategies import ProgramAided
 from itslab.study.samples import Samples
@@ -134,6 +135,11 @@ def test_floats_lose_their_noise() -> None:
         ("print(12345678901.5 * 2)", "24691357803"),
         ("print(98765432109.0)", "98765432109"),
         ("print(1e16)", "1e+16"),
+        ("print(12345678901234.57)", "12345678901234.57"),
+        ("print(123456789012345.67)", "123456789012345.67"),
+        ("print('12345678901234567.0')", "12345678901234567"),
+        ("print(100 / 3)", "33.3333333333333"),
+        ("print('42 # the answer')", "42"),
         ("print(12345678.90123)", "12345678.90123"),
         ("print((3, 4))", "(3, 4)"),
         ("print([1, 2])", "[1, 2]"),
@@ -166,6 +172,24 @@ def test_numbers_in_a_program_that_failed_are_no_answer() -> None:
     assert answer([fails], Budget(samples=1)).answer is None
     assert answer([fails, "So \\boxed{42}."], Budget(samples=2)).answer == "42"
     assert answer([fails], Budget(samples=1), fallback="text").answer == "41"
+
+
+def test_programs_end_with_the_run() -> None:
+    programs = [program(f"while {i + 1}: pass") for i in range(40)]
+    slow = partial(sandbox.execute, seconds=0.2)
+    handle = start("?", ProgramAided(slow, n=40, fallback="none"), ScriptedModel(replies=programs))
+    time.sleep(0.5)
+    handle.stop()
+    result = handle.result(10)
+    assert (result.answer, result.stopped_by) == (None, "stop")
+    poor = solve(
+        "?",
+        ProgramAided(slow, n=40, fallback="none"),
+        ScriptedModel(replies=programs),
+        budget=Budget(seconds=1),
+    )
+    assert poor.stopped_by == "seconds"
+    assert poor.costs["sandbox"].seconds < 10
 
 
 def test_an_interpreter_must_return_an_output() -> None:

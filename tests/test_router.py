@@ -6,7 +6,18 @@ from collections.abc import Sequence
 import pytest
 
 from itslab import Bank
-from itslab.core import Budget, Node, OptionError, Output, Prompt, Request, Result, Sampling
+from itslab.core import (
+    BackendError,
+    Budget,
+    Completion,
+    Node,
+    OptionError,
+    Output,
+    Prompt,
+    Request,
+    Result,
+    Sampling,
+)
 from itslab.handle import solve, start
 from itslab.run import Run, judged
 from itslab.spec import spec
@@ -15,6 +26,7 @@ from itslab.strategies import (
     BestOfN,
     Cascade,
     ChainOfThought,
+    FirstVerified,
     ProgramAided,
     Route,
     Router,
@@ -295,3 +307,36 @@ def test_programs_of_a_look_are_not_run_into_the_tree_twice() -> None:
     result = solve("?", router, ScriptedModel(replies=replies))
     assert len(result.tree.leaves()) == 3
     assert result.cost.calls == 3
+
+
+def never(prompt: Prompt, nodes: Sequence[Node]) -> list[float]:
+    return [0.0] * len(nodes)
+
+
+def test_where_a_route_has_no_answer_that_of_the_look_stands() -> None:
+    routes = (Route(FirstVerified(never, n=2)), Route())
+    router = Router(never, (0.5,), routes, ONE)
+    result = solve("?", router, ScriptedModel(replies=["\\boxed{5}", "", ""]))
+    assert result.answer == "5"
+    assert result.stages[-1]["why"] == "the look stands: the route gave no answer"
+
+
+def test_a_route_or_an_estimate_that_is_down_leaves_the_look() -> None:
+    class Down(ScriptedModel):
+        def draw(self, request: Request, index: int) -> Completion:
+            raise BackendError("nobody is there")
+
+    def judge(run: Run, prompt: Prompt, nodes: Sequence[Node]) -> list[float]:
+        raise BackendError("nobody is there")
+
+    down = Route(ONE, Down(name="down", digest="down"))
+    result = solve("?", Router(never, (0.5,), (down, Route()), ONE), model("small", "5"))
+    assert result.answer == "5"
+    assert "nobody is there" in result.stages[-1]["why"]
+    hardest = solve(
+        "?", Router(judge, (0.5,), (Route(ONE), Route()), ONE), model("small", "5", "6")
+    )
+    assert (hardest.answer, hardest.cost.calls) == ("5", 1), "the same sample, used again"
+    assert "cannot be asked" in hardest.stages[0]["why"]
+    with pytest.raises(BackendError):
+        solve("?", Router(judge, (0.5,), (down, down)), model("small", "5"))

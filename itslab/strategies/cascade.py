@@ -84,13 +84,18 @@ class Cascade(Options):
             if unseen and others:
                 blind[number] = unseen
                 continue
+            drawn = len(run.drawn)
             try:
                 with run.drawing_from(stage.model):
                     node = stage.strategy(run, prompt)
             except (BackendError, Halt) as error:
-                if not _passing(error) or (last and answered is None and not blind):
+                found = _found(run, drawn)
+                if passing(error) or len(run.drawn) > drawn:
+                    self._note(run, prompt, number, found, False, named(error), blind)
+                if last and answered is None and found is not None and passing(error):
+                    answered = number, found
+                if not passing(error) or (last and answered is None and not blind):
                     raise
-                self._note(run, prompt, number, None, False, _named(error), blind)
                 if last and answered is None:  # one that was passed over is better than nobody
                     waiting.append(min(blind))
                     del blind[min(blind)]
@@ -110,7 +115,7 @@ class Cascade(Options):
                 return node
         if answered is None:
             return None
-        self._note(run, prompt, *answered, True, "those after it gave no answer", blind)
+        self._note(run, prompt, *answered, True, "nobody after it gave an answer", blind)
         return answered[1]
 
     def _model(self, run: Run, number: int) -> Backend:
@@ -128,9 +133,9 @@ class Cascade(Options):
             try:
                 [score] = run.score([node], stage.accept)
             except (BackendError, Halt) as error:
-                if not _passing(error):
+                if not passing(error):
                     raise
-                return False, f"{stage.accept!r} cannot be asked: {_named(error)}"
+                return False, f"{stage.accept!r} cannot be asked: {named(error)}"
         accepted = score >= stage.threshold
         sign = "≥" if accepted else "is not ≥"
         return accepted, f"{stage.accept!r}: {score:.3g} {sign} {stage.threshold:g}"
@@ -152,14 +157,22 @@ class Cascade(Options):
         note(run, seen, number, stage.strategy, self._model(run, number), accepted, why)
 
 
-def _passing(error: BackendError | Halt) -> bool:
+def _found(run: Run, drawn: int) -> Node | None:
+    """The best answer so far, if it was drawn since there were so many nodes."""
+    best, since = run.best, {node.id for node in run.drawn[drawn:]}
+    said = best is not None and run.extract(best.turn_text) is not None
+    return best if best and said and since & {step.id for step in best.turn()} else None
+
+
+def passing(error: BackendError | Halt) -> bool:
     """Whether an error ends a stage and not the run."""
     if isinstance(error, Halt):
         return error.reason in PASSING
     return not isinstance(error, MissingSample)  # a replay that lacks what was drawn is none
 
 
-def _named(error: Exception) -> str:
+def named(error: Exception) -> str:
+    """Return what went wrong, with the error's own name."""
     return f"{type(error).__name__}: {error}"
 
 

@@ -30,7 +30,8 @@ MEND = "The program fails:\n\n{error}\n\nCorrect it. Reply with the whole progra
 NO_PROGRAM, PRINTS_NOTHING = "There is no program.", "The program prints nothing."
 _SHOWN = 500  # characters of what a program prints, in a turn
 _LONGEST = 1_000  # characters of an answer; a number may have many digits
-_DIGITS = 16  # from which on the last ones of a float are noise
+_DECIMALS = 10  # from which on the last ones of a float are noise
+_WHOLE = re.compile(r"(-?\d+)\.0*")
 _EMPTY = ("None", "nan", "inf", "-inf")  # printed, but no answer
 _COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _MATHEMATICS = re.compile(
@@ -183,7 +184,7 @@ def _shown(text: str, said: str) -> str:
 
 def _is_value(line: str) -> bool:
     """Whether a line is what Python prints of one value: a number, a list, an expression."""
-    if len(line) > _LONGEST:
+    if len(line) > _LONGEST or "#" in line:
         return False
     try:
         value = ast.parse(line, mode="eval").body
@@ -197,12 +198,13 @@ def _is_value(line: str) -> bool:
 
 def _rounded(number: str) -> str:
     """A number without what floats add to it: 0.30000000000000004 is 0.3."""
+    if whole := _WHOLE.fullmatch(number):
+        return whole[1]
     try:
         value = float(number)
     except ValueError:
         return number
-    if "." not in number or not math.isfinite(value):
+    if len(number.partition(".")[2]) < _DECIMALS or not math.isfinite(value):
         return number
-    if value.is_integer():
-        return str(int(value))
-    return number if sum(map(str.isdigit, number)) < _DIGITS else repr(float(f"{value:.12g}"))
+    short = float(f"{value:.12g}")
+    return repr(short if math.isclose(short, value, rel_tol=1e-14) else float(f"{value:.15g}"))

@@ -10,10 +10,10 @@ import math
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from itslab.core import Backend, Node, OptionError, Prompt, Verifier, require
+from itslab.core import Backend, BackendError, Node, OptionError, Prompt, Verifier, require
 from itslab.options import Options, check
-from itslab.run import Run, Strategy
-from itslab.strategies.cascade import latest, note
+from itslab.run import Halt, Run, Strategy
+from itslab.strategies.cascade import latest, named, note, passing
 from itslab.strategies.chains import pose
 
 
@@ -39,7 +39,8 @@ class Router(Options):
     """Estimate how easy a problem is, and take the route of its kind.
 
     What the cheap look drew is not drawn again: a route that asks the same model in the same way
-    for more samples goes on from those. Which route was taken, and why, is in ``Result.stages``.
+    for more samples goes on from those. Where a route has no answer, or its model cannot be used,
+    the answer of the look stands. Which route was taken, and why, is in ``Result.stages``.
 
         Router(Agreement(), [0.75], [Route(SelfConsistency(16)), Route()], SelfConsistency(4))
 
@@ -81,15 +82,36 @@ class Router(Options):
             first = self.look(run, prompt)
             seen, looked = first or latest(run, prompt), run.drawn[before:]
             run.checkpoint(seen)
-        [score] = run.score([seen], self.estimate)
+        score, why = self._estimated(run, seen)
         number = sum(score >= edge for edge in self.edges)
         route = self.routes[number]
         model = route.model or run.backend
-        note(run, seen, number, route.strategy or self.look, model, True, self._why(score, number))
+        why = why or self._why(score, number)
+        note(run, seen, number, route.strategy or self.look, model, True, why)
         if route.strategy is None:
             return first
-        with run.drawing_from(route.model), run.reusing(looked):
-            return route.strategy(run, prompt) or first
+        failed = "the route gave no answer"
+        try:
+            with run.drawing_from(route.model), run.reusing(looked):
+                node = route.strategy(run, prompt)
+        except (BackendError, Halt) as error:
+            if first is None or not passing(error):
+                raise
+            node, failed = None, named(error)
+        if first is None or (node is not None and run.extract(node.turn_text) is not None):
+            return node
+        note(run, first, number, self.look, run.backend, True, f"the look stands: {failed}")
+        return first
+
+    def _estimated(self, run: Run, seen: Node) -> tuple[float, str]:
+        """The score, and why there is none where nobody can be asked for it."""
+        try:
+            [score] = run.score([seen], self.estimate)
+        except (BackendError, Halt) as error:
+            if not passing(error):
+                raise
+            return math.nan, f"{self.estimate!r} cannot be asked, as the hardest: {named(error)}"
+        return score, ""
 
     def _why(self, score: float, number: int) -> str:
         if math.isnan(score):

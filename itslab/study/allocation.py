@@ -106,7 +106,8 @@ def allocate(
         progress: show what is spent, on standard output.
 
     Raises:
-        OptionError: the budget does not hold a sample of each problem; a value is no number.
+        OptionError: the budget does not hold a sample of each problem; a value is no number; the
+            strategy's verifier asks a model.
         BackendError: the model cannot be used.
     """
     for name in ("samples", "tokens"):
@@ -170,6 +171,7 @@ class _Desk:
         """Let those on that are worth most; return whether anybody is at work."""
         for i in [i for i in self._granted if self._idle(i) or not self._handles[i].running]:
             del self._granted[i]
+            self._check(self._handles[i].run)
         worth = {
             i: self._worth(self._handles[i].run)
             for i in range(len(self._handles))
@@ -182,6 +184,13 @@ class _Desk:
             if not self._let(i, worth[i]):
                 break
         return any(h.running and not h.paused for h in self._handles) or bool(self._granted)
+
+    def _check(self, run: Run) -> None:
+        """Refuse a verifier for whose calls a wave leaves nothing."""
+        asks = any("the budget ended" in why for why in run.unscored)
+        who = getattr(self._strategy, "verifier", None)
+        left = self._budget.exhausted(self.spent) is None
+        require(not (asks and left), "verifier", who, "one that asks no model: waves pay for none")
 
     def _idle(self, i: int) -> bool:
         return self._handles[i].running and self._handles[i].paused

@@ -156,7 +156,9 @@ def first_passing(
     # Each of those that pass is equally likely to come first.
     right = (passing & samples.correct).sum(axis=1) / np.maximum(passing.sum(axis=1), 1)
     alone = MethodResult.first_passing(samples, scores, k, float(threshold))
-    return _offer(model, samples, accepted, accepted * right, alone, _silent(samples, k), blind)
+    one_drawn = _blind(samples, blind)
+    silent = np.where(one_drawn, _silent(samples, 1), _silent(samples, k))
+    return _offer(model, samples, accepted, accepted * right, alone, silent, blind)
 
 
 @checked
@@ -198,6 +200,14 @@ def agreeing(
     return _offer(model, samples, accepted, right, alone, silent)
 
 
+def _blind(samples: Samples, where: ArrayLike | None) -> NDArray[np.bool_]:
+    count = len(samples.correct)
+    blind = np.zeros(count, dtype=bool) if where is None else np.asarray(where)
+    valid = blind.shape == (count,) and blind.dtype == bool
+    require(valid, "blind", where, f"({count},) of True and False, one per problem")
+    return blind
+
+
 def _silent(samples: Samples, k: int) -> Array:
     """The probability that none of k samples has an answer, (p,)."""
     return np.asarray(1 - selection.pass_at_k(~samples.unanswered, [k])[:, 0])
@@ -222,10 +232,6 @@ def _offer(
     silent: Array,
     where: ArrayLike | None = None,
 ) -> Offer:
-    count = len(samples.correct)
-    blind = np.zeros(count, dtype=bool) if where is None else np.asarray(where)
-    valid = blind.shape == (count,) and blind.dtype == bool
-    require(valid, "blind", where, f"({count},) of True and False, one per problem")
     prompts = np.array([opening(row) for row in samples.nodes])
     asked = tuple(row[0].conversation()[0] for row in samples.nodes)
-    return Offer(model, accepted, right, alone, silent, blind, prompts, asked)
+    return Offer(model, accepted, right, alone, silent, _blind(samples, where), prompts, asked)

@@ -159,8 +159,8 @@ class MethodResult:
             k: draw at most so many, and take the best scored if none passes.
             threshold: the score at which drawing ends.
         """
-        success, drawn = selection.first_passing(scores, samples.correct, threshold, k)
-        score = np.asarray(scores, dtype=float)
+        score = _ranked(samples, scores)
+        success, drawn = selection.first_passing(score, samples.correct, threshold, k)
         passing = (score >= threshold) & (score > -np.inf)
         ends = selection.pass_at_k(passing, [k])[:, 0]  # with one that passes, any of them
         count = passing.sum(axis=1)
@@ -172,6 +172,17 @@ class MethodResult:
         """Return what taking the best scored of k samples does; see ``selection.best_at_k``."""
         success = selection.best_at_k(scores, samples.correct, [k])[:, 0]
         return cls.of_samples(samples, success, k)
+
+
+def _ranked(samples: Samples, scores: ArrayLike) -> Array:
+    """Scores in the order in which ``FirstVerified`` prefers samples: those without an answer last,
+    before them those that cannot be scored. Rows in which no answer is scored stay nan.
+    """
+    score, mute = np.array(scores, dtype=float), samples.unanswered
+    require(score.shape == mute.shape, "scores", score.shape, f"of shape {mute.shape}")
+    seen = (~np.isnan(score) & ~mute).any(axis=1, keepdims=True)
+    ranked = np.where(mute, np.nan, np.where(np.isnan(score) & seen, -np.inf, score))
+    return np.where(mute.all(axis=1, keepdims=True), -np.inf, ranked)
 
 
 def _places(where: ArrayLike) -> NDArray[Any]:

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from itslab.answers import vote
-from itslab.core import Result, require
+from itslab.core import Event, Result, require
 from itslab.study.methods import MethodResult, Results, at_tokens
 from itslab.study.samples import Samples, finished, graded, held_out, versions
 from itslab.study.selection import pass_at_k
@@ -422,13 +422,15 @@ def stages(task: Task, results: Sequence[Result]) -> pd.DataFrame:
     asked: dict[tuple[int, str], int] = {}
     answered: dict[tuple[int, str], list[int]] = {}
     for i, result in enumerate(results):
-        outer = [data for data in result.stages if not data.get("level", 0)]
-        for place in {_stage(data) for data in outer}:
+        outer = [event for event in result.tree.events if event.kind == "stage"]
+        outer = [event for event in outer if not event.data.get("level", 0)]
+        for place in {_stage(event) for event in outer}:
             asked[place] = asked.get(place, 0) + 1
             answered.setdefault(place, [])
-        if outer:  # where none was accepted, since the budget ended, the latest stands
-            accepted = [data for data in outer if data["accepted"]]
-            answered[_stage((accepted or outer)[-1])].append(i)
+        if outer:  # where none was accepted, since the budget ended, whoever's answer it is
+            accepted = [event for event in outer if event.data["accepted"]]
+            told = [event for event in outer if result.node and event.node == result.node.id]
+            answered[_stage((accepted or told or outer)[-1])].append(i)
     rows = {}
     for place in sorted(asked):
         own = answered[place]
@@ -445,9 +447,9 @@ def stages(task: Task, results: Sequence[Result]) -> pd.DataFrame:
     return table
 
 
-def _stage(data: Mapping[str, Any]) -> tuple[int, str]:
+def _stage(event: Event) -> tuple[int, str]:
     """The number of a stage, from 1, and its model."""
-    return data["stage"] + 1, data["model"]
+    return event.data["stage"] + 1, event.data["model"]
 
 
 def diversity(task: Task, results: Mapping[Any, Sequence[Result]]) -> pd.DataFrame:
