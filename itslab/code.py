@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Sequence
 from itertools import dropwhile, takewhile
 
 from itslab.answers import after_thinking
-from itslab.syntax import parse
+from itslab.syntax import given, parse, parse_expression, unbound
 
 _FENCE = re.compile(  # possessive, for lines of nothing but tildes
     r"(?<![`~])(?P<mark>`{3,}+|~{3,}+)[ \t]*+\{?\.?(?P<language>[^\s`},]*+)\}?[ \t]*+"
@@ -18,6 +18,10 @@ _FENCE = re.compile(  # possessive, for lines of nothing but tildes
 )
 _BEGINS = re.compile(r"(?:from|import|(?:async )?def|class)\s|@\w")
 _PYTHON = re.compile(r"(?:i?py(?:thon|con)?[0-9.]*|text|txt|plain\w*|code)?", re.IGNORECASE)
+_MATHEMATICS = re.compile(
+    r"\w|pi|oo|sqrt|cbrt|exp|log|ln|sin|cos|tan|factorial|Rational|Fraction|Decimal"
+)
+_LONGEST_VALUE = 1_000  # characters
 _DEFINED = re.compile(r"\bdef[ \t]+(\w+)|^(\w+)[ \t]*=[ \t]*lambda\b", re.MULTILINE)
 _ASIDE = re.compile(r"test|check|main\b")  # functions that are not asked for
 _CODE = re.compile(
@@ -71,25 +75,28 @@ def _with_what_it_uses(blocks: Sequence[str]) -> str:
     *above, last = blocks
     if not _is_python(last):
         return last
-    kept, needed = [last], _names(last, ast.Load) - _names(last, ast.Store) - {*dir(builtins)}
+    kept, needed = [last], unbound(parse(last).body, {*dir(builtins)})
     for block in reversed(above):
-        given = _names(block, ast.Store) if _is_python(block) else set[str]()
-        if needed & given:
+        tree = parse(block) if _is_python(block) else ast.Module([], [])
+        names = given(tree)
+        if needed and ("*" in names or needed & names):
             kept.append(block)
-            needed = (needed | _names(block, ast.Load)) - given - {*dir(builtins)}
+            needed = (needed - names) | unbound(tree.body, {*dir(builtins)})
     return "\n\n".join(reversed(kept))
 
 
-def _names(code: str, use: type[ast.expr_context]) -> set[str]:
-    """The names that a program reads, or those that it gives a value."""
-    nodes = [*ast.walk(parse(code))]
-    names = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, use)}
-    if use is ast.Store:
-        kinds = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
-        names |= {n.name for n in nodes if isinstance(n, kinds)}
-        names |= {n.arg for n in nodes if isinstance(n, ast.arg)}
-        names |= {(n.asname or n.name).split(".")[0] for n in nodes if isinstance(n, ast.alias)}
-    return names
+def is_value(line: str) -> bool:
+    """Return whether a line is what Python prints of one value: a number, a list, an expression."""
+    if len(line) > _LONGEST_VALUE or "#" in line:
+        return False
+    try:
+        value = parse_expression(line)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return False
+    names = {node.id for node in ast.walk(value) if isinstance(node, ast.Name)}
+    bare = isinstance(value, ast.Tuple) and not line.startswith("(")  # 1,234 is one number
+    words = not all(map(_MATHEMATICS.fullmatch, names))
+    return not (bare or words or isinstance(value, ast.Compare))
 
 
 def program_readings(text: str) -> list[str]:

@@ -751,6 +751,11 @@ class Account(Protocol):
         ...
 
     @property
+    def drawn(self) -> Sequence[Node]:
+        """The nodes that it bought; a fork's tree has others as well."""
+        ...
+
+    @property
     def extract(self) -> Extractor:
         """Reads an answer from the model's turn."""
         ...

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import operator
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from fractions import Fraction
 from typing import Any
 
@@ -72,3 +72,62 @@ def evaluate(source: str) -> tuple[Fraction, list[int | float]]:
 
 def _written(source: str, number: ast.Constant) -> str:
     return ast.get_source_segment(source, number) or repr(number.value)
+
+
+def unbound(statements: Sequence[ast.stmt], bound: set[str]) -> set[str]:
+    """Return the names that statements read before they give them a value.
+
+    Args:
+        statements: in their order; what functions read counts at their end.
+        bound: names that have a value before, to which those that get one are added.
+    """
+    needed: set[str] = set()
+    inside: list[ast.AST] = []  # of functions, which are called later
+    for statement in statements:
+        if isinstance(statement, _DEFINITIONS):
+            bound.add(statement.name)
+            inside.append(statement)
+            continue
+        bodies = [getattr(statement, name, []) for name in ("body", "orelse", "finalbody")]
+        bodies += [handler.body for handler in getattr(statement, "handlers", [])]
+        within = {id(node) for body in bodies for child in body for node in ast.walk(child)}
+        nodes = [node for node in ast.walk(statement) if id(node) not in within]
+        local = set[str]()  # of comprehensions and lambdas
+        for node in nodes:
+            if isinstance(node, ast.comprehension):
+                local |= given(node.target)
+            elif isinstance(node, ast.arg):
+                local.add(node.arg)
+        read = {n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Load)}
+        if isinstance(statement, ast.AugAssign):
+            read |= given(statement.target)
+        needed |= read - bound - local
+        for node in nodes:
+            bound |= given(node) if isinstance(node, ast.Name | ast.alias) else set()
+        bound |= {handler.name for handler in getattr(statement, "handlers", []) if handler.name}
+        for body in bodies:
+            needed |= unbound(body, bound)
+    for function in inside:
+        read = {n.id for n in ast.walk(function) if isinstance(n, ast.Name)}
+        needed |= read - given(function) - bound
+    return needed
+
+
+_DEFINITIONS = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+
+
+def given(tree: ast.AST) -> set[str]:
+    """Return the names that code gives a value."""
+    names: set[str] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            names.add(node.id)
+        elif isinstance(node, _DEFINITIONS):
+            names.add(node.name)
+        elif isinstance(node, ast.arg):
+            names.add(node.arg)
+        elif isinstance(node, ast.alias):
+            names.add((node.asname or node.name).split(".")[0])
+        elif isinstance(node, ast.ExceptHandler) and node.name:
+            names.add(node.name)
+    return names

@@ -445,6 +445,15 @@ def test_a_policy_is_judged_on_problems_that_it_has_not_seen() -> None:
     assert policy.oracle(results, tokens=10).success.mean() == 1
 
 
+def test_no_bin_is_empty() -> None:
+    easy = [1, 1, 2, 2, 9, 9, 9, 9]
+    dear, cheap = did([1] * 8, [100] * 8), did([0] * 8, [10] * 8)
+    for results in ({"dear": dear, "cheap": cheap}, {"cheap": cheap, "dear": dear}):
+        fitted = ComputeOptimal.fit(easy, results, tokens=11)
+        assert fitted.edges == (1.5, 5.5)
+        assert set(fitted.choices) == {"cheap"}
+
+
 def test_bins_without_problems_and_estimates_that_are_missing() -> None:
     alike = ComputeOptimal.fit([0.5] * 4, {"dear": DEAR}, tokens=50, bins=4)
     assert (alike.edges, alike.choices) == ((), ("dear",))

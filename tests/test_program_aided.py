@@ -8,7 +8,16 @@ import pytest
 
 from itslab import sandbox, share
 from itslab.code import extract_script
-from itslab.core import Budget, Node, OptionError, Output, Problem, Result, Sampling
+from itslab.core import (
+    Budget,
+    Node,
+    OptionError,
+    Output,
+    Problem,
+    PromptTooLong,
+    Result,
+    Sampling,
+)
 from itslab.handle import solve, start
 from itslab.spec import spec
 from itslab.strategies import ProgramAided
@@ -174,6 +183,24 @@ def test_numbers_in_a_program_that_failed_are_no_answer() -> None:
     assert answer([fails], Budget(samples=1), fallback="text").answer == "41"
 
 
+def test_a_long_error_is_shown_by_its_end_and_one_too_long_leaves_the_others() -> None:
+    works, fails = program("print(42)"), program("raise ValueError('x' * 30_000)")
+    model = ScriptedModel(replies=[works, works, fails, fails])
+    result = solve("?", ProgramAided(sandbox.execute, n=3, repairs=1, fallback="none"), model)
+    assert result.answer == "42"
+    assert len(model.asked[1].messages[-1].content) < 1200
+
+    class Short(ScriptedModel):
+        def generate(self, requests, *args, **options):  # type: ignore[no-untyped-def]
+            if len(requests[0].messages) > 1:
+                raise PromptTooLong("too long")
+            return super().generate(requests, *args, **options)
+
+    short = Short(replies=[works, works, fails])
+    mended = ProgramAided(sandbox.execute, n=3, repairs=1, fallback="none")
+    assert solve("?", mended, short).answer == "42"
+
+
 def test_programs_end_with_the_run() -> None:
     programs = [program(f"while {i + 1}: pass") for i in range(40)]
     slow = partial(sandbox.execute, seconds=0.2)
@@ -291,6 +318,35 @@ def test_options_are_checked(options: dict[str, object]) -> None:
 )
 def test_the_last_block_that_prints_is_the_program(text: str, code: str | None) -> None:
     assert extract_script(text) == code
+
+
+@pytest.mark.parametrize(
+    ("above", "last"),
+    [
+        ("x = 3", "x = x + 1; print(x)"),
+        ("x = 3", "x += 1; print(x)"),
+        ("def f(x): return x", "x = f(1); print(x)"),
+        ("from math import *", "print(pi)"),
+        ("import math as m", "print(m.pi)"),
+        ("base = 2", "def f(y):\n    return y + base\nprint(f(1))"),
+    ],
+)
+def test_a_block_above_that_is_used_is_run_before(above: str, last: str) -> None:
+    assert extract_script(f"{program(above)}\nthen\n{program(last)}") == f"{above}\n\n{last}"
+
+
+@pytest.mark.parametrize(
+    ("above", "last"),
+    [
+        ("x = 1 / 0", "x = 1; print(x)"),
+        ("i = 1 / 0", "print([i for i in range(3)])"),
+        ("y = 1 / 0", "for y in range(2):\n    z = y\n    print(z)"),
+        ("y = 1 / 0", "def f(y):\n    return y + late\nlate = 1\nprint(f(1))"),
+        ("e = 1 / 0", "try:\n    print(1)\nexcept ValueError as e:\n    print(e)"),
+    ],
+)
+def test_a_block_above_that_is_not_used_is_left_out(above: str, last: str) -> None:
+    assert extract_script(f"{program(above)}\nthen\n{program(last)}") == last
 
 
 def test_greedy_by_default_is_one_program() -> None:

@@ -340,3 +340,27 @@ def test_a_route_or_an_estimate_that_is_down_leaves_the_look() -> None:
     assert "cannot be asked" in hardest.stages[0]["why"]
     with pytest.raises(BackendError):
         solve("?", Router(judge, (0.5,), (down, down)), model("small", "5"))
+
+
+def test_a_fork_counts_its_own_samples() -> None:
+    first = start("?", SelfConsistency(4), model("small", *"123455"))
+    first.result(10)
+    stages = (Stage(AdaptiveConsistency(n=2), accept=Agreement(), threshold=0.9), Stage(ONE))
+    fork = first.fork(first.run.tree.nodes[0], Cascade(stages))
+    assert fork.result(10).stages[0]["accepted"]
+
+
+def test_a_vote_of_a_stage_is_that_of_its_own_samples() -> None:
+    stages = (
+        Stage(SelfConsistency(2), accept=Agreement()),
+        Stage(SelfConsistency(2), accept=Agreement()),
+        Stage(ONE),
+    )
+    result = solve("?", Cascade(stages), model("small", *"12559"))
+    assert [each["accepted"] for each in result.stages] == [False, True]
+
+
+def test_stages_of_a_look_are_not_routes() -> None:
+    look = Cascade((Stage(ONE, accept=never), Stage(ONE)))
+    result = solve("?", Router(never, (0.5,), (Route(), Route(ONE)), look), model("small", *"12"))
+    assert [each["level"] for each in result.stages] == [1, 1, 0]

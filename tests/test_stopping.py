@@ -235,6 +235,14 @@ def test_options_are_checked(make: object) -> None:
         make()  # type: ignore[operator]
 
 
+def test_many_samples_take_little_time_and_memory() -> None:
+    few, many = (
+        DirichletStop().evidence(np.array([[0] * n + [1] * n + [2] * n]), 0) for n in (120, 130)
+    )
+    assert few[0] == pytest.approx(many[0], abs=1e-6) == pytest.approx(1 / 3, abs=1e-6)
+    assert DirichletStop().evidence(np.zeros((1, 20_000), int), 0)[0] == pytest.approx(1)
+
+
 class Nonsense:
     """A rule that says something else than a number for each order."""
 

@@ -379,6 +379,8 @@ def test_nonsense_is_refused_in_one_line(kind: type[Any]) -> None:
             continue
         if usual is None and value is None:
             continue
+        if isinstance(value, list) and isinstance(usual, tuple):
+            continue  # it is made a tuple
         with pytest.raises(OptionError) as caught:
             kind(**must | {option.name: value})
         assert str(caught.value).startswith(f"{option.name}=")

@@ -127,7 +127,9 @@ class Cascade(Options):
             return True, "every answer is accepted"
         if run.stopped_by:  # what is there is not what the stage would have drawn
             return False, f"the budget ended ({run.stopped_by})"
-        if node.verdict is not None and getattr(stage.strategy, "verifier", None) == stage.accept:
+        if node.verdict is not None and _same(
+            getattr(stage.strategy, "verifier", None), stage.accept
+        ):
             score = node.verdict.score  # the strategy has asked already
         else:
             try:
@@ -155,6 +157,14 @@ class Cascade(Options):
         over = [f"stage {i + 1} was passed over: {said}" for i, said in blind.items()]
         why = "; ".join([why, *over])
         note(run, seen, number, stage.strategy, self._model(run, number), accepted, why)
+
+
+def _same(one: object, other: object) -> bool:
+    """Whether two verifiers are the same; some hold arrays, which compare item by item."""
+    try:
+        return one is other or bool(one == other)
+    except Exception:
+        return False
 
 
 def _found(run: Run, drawn: int) -> Node | None:

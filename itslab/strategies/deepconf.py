@@ -90,6 +90,8 @@ class DeepConf(Options):
         winner = vote(said, weights, run.key)
         if winner is None:
             return None, 0.0
+        keys = [None if answer is None else run.key(answer) for answer in said]
+        run.tree.log("vote", chains[winner], votes=keys)
         run.checkpoint(chains[winner])
         votes = tally(said, weights, run.key)
         return chains[winner], max(votes.values()) / (sum(votes.values()) or 1.0)

@@ -7,7 +7,6 @@ one, as their zero-shot form does.
 
 from __future__ import annotations
 
-import ast
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -16,8 +15,8 @@ from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
 from itslab.answers import vote
-from itslab.code import extract_script
-from itslab.core import Interpreter, Node, Output, Prompt, Sampling, require
+from itslab.code import extract_script, is_value
+from itslab.core import Interpreter, Node, Output, Prompt, PromptTooLong, Sampling, require
 from itslab.options import Count, Options, Text, Whole, check
 from itslab.run import Run
 from itslab.strategies.chains import STEP_BY_STEP, pose
@@ -29,14 +28,12 @@ WRITE_PROGRAM = (
 MEND = "The program fails:\n\n{error}\n\nCorrect it. Reply with the whole program."
 NO_PROGRAM, PRINTS_NOTHING = "There is no program.", "The program prints nothing."
 _SHOWN = 500  # characters of what a program prints, in a turn
+_COMPLAINT = 1_000  # characters of an error, the last ones, that a model is shown
 _LONGEST = 1_000  # characters of an answer; a number may have many digits
 _DECIMALS = 10  # from which on the last ones of a float are noise
 _WHOLE = re.compile(r"(-?\d+)\.0*")
 _EMPTY = ("None", "nan", "inf", "-inf")  # printed, but no answer
 _COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
-_MATHEMATICS = re.compile(
-    r"\w|pi|oo|sqrt|cbrt|exp|log|ln|sin|cos|tan|factorial|Rational|Fraction|Decimal"
-)
 
 
 class Attempt(NamedTuple):
@@ -93,7 +90,8 @@ class ProgramAided(Options):
         asked = pose(run, prompt, self.instruction)
 
         def complain(failed: Sequence[Attempt]) -> list[Node]:
-            return [run.reply(a.node, self.mend.replace("{error}", a.error)) for a in failed]
+            said = [self.mend.replace("{error}", a.error[-_COMPLAINT:]) for a in failed]
+            return [run.reply(a.node, text) for a, text in zip(failed, said, strict=True)]
 
         def ask_again(failed: Sequence[Attempt]) -> list[Node]:
             return [pose(run, prompt, STEP_BY_STEP)] * len(failed)
@@ -135,7 +133,10 @@ class ProgramAided(Options):
         if not failed:
             return attempts
         parents = ask(failed)
-        drawn = self._executed(run, run.extend(parents, self.sampling), readable)
+        try:
+            drawn = self._executed(run, run.extend(parents, self.sampling), readable)
+        except PromptTooLong:  # it stays as it is, and so do the others
+            return attempts
         left = list(drawn)
         anew = {}
         for attempt, parent in zip(failed, parents, strict=True):
@@ -166,7 +167,7 @@ def _said(run: Run, text: str) -> tuple[str, str]:
     if not lines:
         return "", PRINTS_NOTHING
     held = (
-        lines[-1] if _is_value(lines[-1]) else next(filter(None, map(run.extract, lines[::-1])), "")
+        lines[-1] if is_value(lines[-1]) else next(filter(None, map(run.extract, lines[::-1])), "")
     )
     said = _rounded(held or lines[-1])
     if said in _EMPTY:
@@ -180,20 +181,6 @@ def _shown(text: str, said: str) -> str:
     """What is written into a turn of what its program printed."""
     shown = _COLOURS.sub("", text).strip()[-_SHOWN:]
     return f"\n\n```output\n{shown}\n```\n\nThe final answer is \\boxed{{{said}}}"
-
-
-def _is_value(line: str) -> bool:
-    """Whether a line is what Python prints of one value: a number, a list, an expression."""
-    if len(line) > _LONGEST or "#" in line:
-        return False
-    try:
-        value = ast.parse(line, mode="eval").body
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return False
-    names = {node.id for node in ast.walk(value) if isinstance(node, ast.Name)}
-    bare = isinstance(value, ast.Tuple) and not line.startswith("(")  # 1,234 is one number
-    words = not all(map(_MATHEMATICS.fullmatch, names))
-    return not (bare or words or isinstance(value, ast.Compare))
 
 
 def _rounded(number: str) -> str:

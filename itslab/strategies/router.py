@@ -79,7 +79,8 @@ class Router(Options):
             first, seen, looked = None, pose(run, prompt, ""), list[Node]()
         else:
             before = len(run.drawn)
-            first = self.look(run, prompt)
+            with run.drawing_from(None):
+                first = self.look(run, prompt)
             seen, looked = first or latest(run, prompt), run.drawn[before:]
             run.checkpoint(seen)
         score, why = self._estimated(run, seen)

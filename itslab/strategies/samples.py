@@ -45,7 +45,11 @@ class SelfConsistency(Options):
             heard = [math.nan if a is None else s for a, s in zip(said, scores, strict=True)]
             weights = as_weights(heard, self.weigh)
         winner = vote(said, weights, run.key)
-        return None if winner is None else chains[winner]
+        if winner is None:
+            return None
+        keys = [None if answer is None else run.key(answer) for answer in said]
+        run.tree.log("vote", chains[winner], votes=keys)
+        return chains[winner]
 
 
 @dataclass(frozen=True)

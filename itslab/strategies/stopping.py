@@ -201,6 +201,8 @@ class AdaptiveConsistency(Options):
             said = [run.extract(chain.turn_text) for chain in drawn]
             keys += [None if answer is None else run.key(answer) for answer in said]
             winner = vote(keys, None, str)
+            if winner is not None:
+                run.tree.log("vote", chains[winner], votes=list(keys))
             run.checkpoint(chains[-1 if winner is None else winner])
             if stops(self.rule, encode([keys]), self.n - len(chains), [self.rule.threshold]).any():
                 break
@@ -307,28 +309,31 @@ def _most_frequent(counts: Codes) -> Levels:
     """
     counts = counts.copy()
     counts[:, 1] = np.where(counts[:, 1] == 0, _UNSEEN, counts[:, 1])
-    smaller, weights = _smaller(int(counts.max(initial=0)).bit_length())
-    others = np.where(counts[:, 1:] == 0, len(smaller[0]) - 1, counts[:, 1:])
-    others = np.where(others == _UNSEEN, 0, others)
-    leader = counts[:, :1]
+    most = int(counts.max(initial=0))
+    known = range(2 ** most.bit_length()) if most < _TABLED else np.unique(np.maximum(counts, 0))
+    smaller, weights = _smaller(tuple(map(int, known)))
+    others = np.where(counts[:, 1:] == 0, len(known), np.searchsorted(known, counts[:, 1:]))
+    leader = np.searchsorted(known, counts[:, :1])
     return np.asarray(np.exp(smaller[leader, others].sum(axis=1)) @ weights, dtype=float)
 
 
 _UNSEEN = -1
+_TABLED = 128  # samples, below which one table serves all counts
 
 
 @lru_cache(maxsize=16)
-def _smaller(bits: int) -> tuple[Levels, Levels]:
+def _smaller(counts: tuple[int, ...]) -> tuple[Levels, Levels]:
     """Log-probabilities that a gamma of each count + 1 is smaller than another one at its
-    quantiles, (counts of the other, counts, quantiles), and the weights of these. The last count
-    stands for nobody, who is always smaller. For counts below 2 ** bits: few tables serve all.
+    quantiles, (counts of the other, counts, quantiles), and the weights of these. The last stands
+    for nobody, who is always smaller.
     """
     from scipy.special import gammainc, gammaincinv
 
     nodes, weights = np.polynomial.legendre.leggauss(96)
-    shapes = np.arange(2**bits) + 1.0
+    shapes = np.array(counts) + 1.0
     at = gammaincinv(shapes[:, None], (nodes + 1) / 2)
-    below = np.log(gammainc(shapes[None, :, None], at[:, None, :]))
+    chance = gammainc(shapes[None, :, None], at[:, None, :])
+    below = np.log(np.maximum(chance, np.finfo(float).tiny))
     nobody = np.zeros((len(shapes), 1, len(nodes)))
     return np.concatenate([below, nobody], axis=1), weights / 2
 

@@ -46,8 +46,9 @@ class MethodResult:
         rows = {"tokens": self.tokens, "flops": self.flops, "drawn": self.drawn}
         shape = np.shape(self.success)
         require(len(shape) == 1, "success", self.success, "(p,) rates, one for each problem")
-        known = bool(np.isfinite(self.success).all())
-        require(known, "success", self.success, "rates, none of them nan or infinite")
+        rates = np.asarray(self.success)
+        known = rates.dtype.kind in "biuf" and bool(((rates >= -1e-9) & (rates <= 1 + 1e-9)).all())
+        require(known, "success", self.success, "rates in [0, 1], none of them nan")
         for name, row in rows.items():
             require(row is None or np.shape(row) == shape, name, row, f"of shape {shape}")
         fits = self.clusters is None or len(self.clusters) == shape[0]

@@ -71,8 +71,7 @@ class ComputeOptimal(Options):
             OptionError: nothing can be afforded, or shapes do not fit.
         """
         easy = _finite(_levels(estimates, results))
-        edges = np.unique(np.quantile(easy, np.arange(1, bins) / bins))
-        edges = edges[(edges > easy.min()) & (edges <= easy.max())]
+        edges = _edges(easy, np.quantile(easy, np.arange(1, bins) / bins))
         places = np.searchsorted(edges, easy, side="right")
         names = list(results)
         members = [places == i for i in range(len(edges) + 1)]
@@ -205,6 +204,14 @@ def _numbers(estimates: ArrayLike) -> Array:
         numbers = np.zeros(())
     require(numbers.ndim == 1, "estimates", estimates, "(p,) numbers, one for each problem")
     return numbers
+
+
+def _edges(easy: Array, quantiles: Array) -> Array:
+    """Numbers midway between neighbours, where quantiles part them: no bin is empty."""
+    known = np.unique(easy)
+    above = np.unique(np.searchsorted(known, quantiles))
+    above = above[(above > 0) & (above < len(known))]
+    return np.asarray(known[above] / 2 + known[above - 1] / 2)
 
 
 def _finite(easy: Array) -> Array:

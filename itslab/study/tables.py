@@ -419,6 +419,7 @@ def stages(task: Task, results: Sequence[Result]) -> pd.DataFrame:
     """
     import pandas as pd
 
+    require(len(results) == len(task), "results", len(results), f"one for each of {len(task)}")
     asked: dict[tuple[int, str], int] = {}
     answered: dict[tuple[int, str], list[int]] = {}
     for i, result in enumerate(results):

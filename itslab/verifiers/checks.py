@@ -84,8 +84,8 @@ class Checker(Options):
 class Agreement(Options):
     """Score an answer by how far its samples agree: self-consistency as a signal.
 
-    The samples are those of the vote that the answer leads (the event ``vote``), else all that
-    answer the same conversation in the tree of the run; those without an answer agree with none.
+    The samples are those of the vote that the answer leads (the event ``vote``), else all that the
+    run drew to answer the same conversation; those without an answer agree with none.
 
     Args:
         measure: ``share`` of the samples that give this answer; ``entropy``, minus that of all
@@ -97,8 +97,9 @@ class Agreement(Options):
     def __call__(self, run: Account, prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
         """Compare each node's answer with those of all samples of its conversation."""
         given: dict[int | None, list[str | None]] = {}
+        bought = {node.id for node in run.drawn}  # a fork's tree holds those of others
         for leaf in run.tree.leaves():
-            if any(step.completion for step in leaf.turn()):
+            if any(step.id in bought for step in leaf.turn()):
                 given.setdefault(_asked(leaf), []).append(_keyed(run, leaf))
         led = {e.node: e.data["votes"] for e in list(run.tree.events) if e.kind == "vote"}
         return [
