@@ -90,7 +90,7 @@ def test_a_search_is_watched_live_read_and_stopped(lab: Lab, small_model: models
 @needs_browser
 @pytest.mark.timeout(900)
 def test_a_refinement_is_watched_live_and_stopped(lab: Lab, small_model: models.ModelFile) -> None:
-    name, few = small_model.name, {"n_programs": 1, "n_problems": 1, "n_other": 1, "max_tokens": 12}
+    name, few = small_model.name, {"n_programs": 1, "n_problems": 1, "n_other": 1, "max_tokens": 40}
     with lab.opened("05_refinement", mode="live", model=name, larger=name, **few) as page:
         panel = page.locator(".jupyter-widgets.widget-vbox").first
         panel.get_by_role("button", name="Run").click()
