@@ -73,15 +73,19 @@ def extract_script(text: str) -> str | None:
 def _with_what_it_uses(blocks: Sequence[str]) -> str:
     """The last of these blocks, after those that give a value to a name that it needs."""
     *above, last = blocks
-    if not _is_python(last):
+    if not above or not _is_python(last):
         return last
-    kept, needed = [last], unbound(parse(last).body, {*dir(builtins)})
-    for block in reversed(above):
-        tree = parse(block) if _is_python(block) else ast.Module([], [])
-        names = given(tree)
-        if needed and ("*" in names or needed & names):
-            kept.append(block)
-            needed = (needed - names) | unbound(tree.body, {*dir(builtins)})
+    kept = [last]
+    try:
+        needed = unbound(parse(last).body, {*dir(builtins)})
+        for block in reversed(above):
+            tree = parse(block) if _is_python(block) else ast.Module([], [])
+            names = given(tree)
+            if needed and ("*" in names or needed & names):
+                kept.append(block)
+                needed = (needed - names) | unbound(tree.body, {*dir(builtins)})
+    except RecursionError:  # of a thousand branches, each in the other
+        return last
     return "\n\n".join(reversed(kept))
 
 

@@ -349,6 +349,11 @@ def test_a_block_above_that_is_not_used_is_left_out(above: str, last: str) -> No
     assert extract_script(f"{program(above)}\nthen\n{program(last)}") == last
 
 
+def test_a_program_of_a_thousand_branches_is_found() -> None:
+    last = "if y:\n    pass\n" + "elif y:\n    pass\n" * 990 + "print(1)"
+    assert extract_script(f"{program('y = 1')}\n{program(last)}") is not None
+
+
 def test_greedy_by_default_is_one_program() -> None:
     strategy = ProgramAided(sandbox.execute, sampling=Sampling(temperature=0))
     assert strategy.n == 1
