@@ -191,9 +191,9 @@ def agreeing(
         counts = (codes[:, :, None] == np.arange(max(codes.max(), 0) + 1)).sum(axis=1)
         leader = counts.argmax(axis=1)  # of equal counts the one seen first
         place = (codes == leader[:, None]).argmax(axis=1)
-        good = np.where(counts.max(axis=1) > 0, marks[np.arange(len(order)), place], False)
-        agreed = (counts.max(axis=1) / k >= threshold) & (counts.max(axis=1) > 0)
         heard = counts.max(axis=1) > 0
+        good = heard & (marks[np.arange(len(order)), place] > 0)
+        agreed = heard & (counts.max(axis=1) / k >= threshold)
         rows.append((agreed.mean(), (agreed & good).mean(), good.mean(), 1 - heard.mean()))
     accepted, right, success, silent = np.array(rows, dtype=float).T
     alone = MethodResult.of_samples(samples, success, k)
