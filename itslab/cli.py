@@ -267,9 +267,12 @@ def bench_search(
 @app.command()
 def bench_stopping(
     model: Annotated[str, typer.Argument(help="See `itslab models`.")] = "qwen2.5-coder-0.5b",
-    problems: Annotated[int, typer.Option(min=1, help="Word problems.")] = 12,
-    n: Annotated[int, typer.Option("-n", min=1, help="Most chains for each.")] = 16,
-    tokens: Annotated[int, typer.Option(min=1, help="Most in a chain.")] = 512,
+    functions: Annotated[
+        bool, typer.Option("--functions", help="Programs with tests instead of word problems.")
+    ] = False,
+    problems: Annotated[int, typer.Option(min=1, help="All under way at once.")] = 12,
+    n: Annotated[int, typer.Option("-n", min=1, help="Most samples for each.")] = 16,
+    tokens: Annotated[int, typer.Option(min=1, help="Most in a sample.")] = 512,
     rounds: Annotated[int, typer.Option(min=1, help="Repetitions.")] = 2,
     threads: Annotated[int | None, typer.Option(min=1, help="Default: physical cores.")] = None,
 ) -> None:
@@ -281,6 +284,7 @@ def bench_stopping(
     library.start()
     report = measure_stopping(
         models.resolve(model),
+        kind="functions" if functions else "words",
         problems=problems,
         n=n,
         max_tokens=tokens,

@@ -92,6 +92,17 @@ def test_rules_are_timed_beside_a_fixed_number(small_model: models.ModelFile) ->
     assert all(seconds > 0 for [seconds] in report.seconds.values())
 
 
+def test_programs_until_one_passes_are_timed_beside_a_fixed_number(
+    small_model: models.ModelFile, sandbox: str
+) -> None:
+    report = bench.measure_stopping(
+        small_model, kind="functions", problems=1, n=2, max_tokens=6, rounds=1, threads=1
+    )
+    assert list(report.seconds) == ["2 programs", "until one passes", *list(report.seconds)[2:]]
+    # six tokens pass nothing, so all draw both
+    assert [paid[small_model.name] for paid in report.tokens.values()] == [[12]] * 3
+
+
 def test_a_cascade_is_timed_beside_its_last_stage(
     small_model: models.ModelFile, sandbox: str
 ) -> None:

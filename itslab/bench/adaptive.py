@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from typing import Any, Literal
 
 from itslab import tasks
 from itslab.backends.llama import Llama
@@ -16,6 +17,7 @@ from itslab.models import ModelFile
 from itslab.run import Strategy
 from itslab.strategies import (
     AdaptiveConsistency,
+    BestOfN,
     Cascade,
     ChainOfThought,
     DeepConf,
@@ -92,6 +94,7 @@ class MethodsReport:
 def measure_stopping(
     file: ModelFile,
     *,
+    kind: Kind = "words",
     problems: int = 12,
     n: int = 16,
     max_tokens: int = 512,
@@ -99,31 +102,53 @@ def measure_stopping(
     threads: int | None = None,
     say: Say = quiet,
 ) -> MethodsReport:
-    """Time a vote of a fixed number of chains beside votes that stop early and chains that are cut.
+    """Time a fixed number of samples beside methods that stop early, or cut samples.
 
     Args:
         file: the model.
-        problems: word problems of gsm_symbolic, all under way at once.
-        n: most chains for each.
-        max_tokens: of a chain.
+        kind: of the problems: ``words`` of gsm_symbolic, on which chains vote, or ``functions`` of
+            HumanEval, whose visible tests accept a program.
+        problems: how many, all under way at once.
+        n: most samples for each.
+        max_tokens: of a sample.
         rounds: repetitions, each with samples of its own.
         threads: of llama.cpp; physical cores by default.
         say: gets a line on each measurement.
     """
-    chain = Sampling(max_tokens=max_tokens)
-    strategies: dict[str, Strategy] = {
+    task, strategies = _SETTINGS[kind](problems, n, Sampling(max_tokens=max_tokens))
+    methods: dict[str, Method] = {
+        name: lambda model, strategy=strategy: (strategy, model)
+        for name, strategy in strategies.items()
+    }
+    return _measure(task, [file], methods, rounds=rounds, threads=threads, say=say)
+
+
+def _of_words(problems: int, n: int, chain: Sampling) -> tuple[Task, dict[str, Strategy]]:
+    """Votes that stop early, and chains that are cut."""
+    return tasks.load("gsm_symbolic", n=problems, difficulty=1.0), {
         f"{n} chains": SelfConsistency(n, sampling=chain),
         "until the vote is decided": AdaptiveConsistency(DecidedStop(), n, sampling=chain),
         "adaptive consistency": AdaptiveConsistency(n=n, sampling=chain),
         "DeepConf-high": DeepConf(n, min(4, n), sampling=chain),
         "DeepConf-low": DeepConf(n, min(4, n), keep=0.1, sampling=chain),
     }
-    methods: dict[str, Method] = {
-        name: lambda model, strategy=strategy: (strategy, model)
-        for name, strategy in strategies.items()
+
+
+def _of_functions(problems: int, n: int, program: Sampling) -> tuple[Task, dict[str, Strategy]]:
+    """Programs until one passes the visible tests, one at a time or in waves."""
+    task = tasks.load("humaneval", n=problems)
+    tests = task.verifier
+    assert tests is not None
+    plain: dict[str, Any] = {"instruction": "", "sampling": program}
+    return task, {
+        f"{n} programs": BestOfN(tests, n, **plain),
+        "until one passes": FirstVerified(tests, n=n, **plain),
+        "until one passes, in waves of 4": FirstVerified(tests, n=n, wave=min(4, n), **plain),
     }
-    task = tasks.load("gsm_symbolic", n=problems, difficulty=1.0)
-    return _measure(task, [file], methods, rounds=rounds, threads=threads, say=say)
+
+
+Kind = Literal["words", "functions"]
+_SETTINGS = {"words": _of_words, "functions": _of_functions}
 
 
 def measure_cascade(
