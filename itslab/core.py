@@ -632,6 +632,8 @@ class Result:
         elapsed: wall-clock seconds.
         unscored: why verdicts are missing, if any are -> how many.
         failed: the error that ended it, where many runs go on without it; "" otherwise.
+        outages: what could not be asked while others answered in its place, such as a stage of a
+            cascade whose server was down: another time the same run is another one.
         unfinished: whether the answer was read from a chain that was cut short: by the budget, by
             ``max_tokens``, or between two steps of a search.
     """
@@ -646,6 +648,7 @@ class Result:
     failed: str = ""
     unfinished: bool = False
     costs: Mapping[str, Cost] = field(default_factory=dict)
+    outages: tuple[str, ...] = ()
 
     @property
     def stages(self) -> list[Mapping[str, Any]]:

@@ -199,6 +199,7 @@ def _execute(run: Run, strategy: Strategy, prompt: Prompt) -> Result:
         stopped_by=run.stopped_by,
         elapsed=time.perf_counter() - began,
         unscored=run.unscored,
+        outages=tuple(run.outages),
         unfinished=node is not None and _cut(node, run.stepwise),
     )
 

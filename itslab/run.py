@@ -145,7 +145,7 @@ class Run:
         ledger: what was spent so far, on which model, and what the budget still affords.
         rng: the only randomness a strategy may use.
         prompt: what the strategy was asked, before it said anything to it; None until then.
-        stopped_by: what ended the run early; see ``Result``.
+        stopped_by, outages: what ended the run early, and what could not be asked; see ``Result``.
         drawn: the nodes that it bought, in their order: a fork in the same tree has others.
         stepwise: whether samples are steps, so that only the model itself can end a chain.
         level: of models that draw in place of another, as in a stage of a stage.
@@ -182,6 +182,7 @@ class Run:
         self.level = 0
         self.drawn: list[Node] = []
         self.unscored: Counter[str] = Counter()
+        self.outages: list[str] = []
         self.backend = backend
         self._best: Node | None = None
         self._bought: Counter[tuple[str, Request]] = Counter()

@@ -17,6 +17,7 @@ from itslab import tasks
 from itslab.backends import Bank
 from itslab.backends.llama import Llama
 from itslab.core import (
+    BackendError,
     Budget,
     Completion,
     Cost,
@@ -24,17 +25,28 @@ from itslab.core import (
     Node,
     Problem,
     Prompt,
+    Request,
     Result,
     Sampling,
     Tree,
 )
 from itslab.handle import solve
 from itslab.run import Run, Strategy
-from itslab.strategies import MCTS, BeamSearch
+from itslab.strategies import (
+    MCTS,
+    BeamSearch,
+    Cascade,
+    ChainOfThought,
+    Route,
+    Router,
+    SelfConsistency,
+    Stage,
+)
 from itslab.study import record
 from itslab.study.runner import solve_all
 from itslab.tasks import Task
-from itslab.verifiers import Confidence, Judge
+from itslab.testing import ScriptedModel
+from itslab.verifiers import Agreement, Confidence, Judge
 from itslab.viz.tree import Feed
 
 STEP = Sampling(max_tokens=5, signals=True)
@@ -243,3 +255,34 @@ def test_a_run_is_kept_under_what_its_strategy_was_before_it(llm: Llama, tmp_pat
     said.clear()
     solve_all(TASK, {"s": strategy}, llm, archive=archive, progress=False)
     assert not said
+
+
+@pytest.mark.parametrize("routed", [False, True])
+def test_a_run_in_which_a_model_was_down_is_not_kept(routed: bool, tmp_path: Path) -> None:
+    up = [False]
+
+    def larger(request: Request, index: int) -> str:
+        if not up[0]:
+            raise BackendError("the server is down")
+        return "8"
+
+    large = ScriptedModel(replies=larger, name="large", digest="large")
+    small = ScriptedModel(replies=lambda request, index: str(index), name="small", digest="small")
+    votes, one = SelfConsistency(4, instruction=""), ChainOfThought(instruction="")
+    strategy: Strategy = Cascade(
+        (Stage(votes, accept=Agreement(), threshold=0.9), Stage(one, large))
+    )
+    if routed:
+        strategy = Router(Agreement(), (0.9,), (Route(one, large), Route()), votes)
+    with Bank(tmp_path / "bank.sqlite") as bank:
+        [result] = solve_all(one_sum(), {"x": strategy}, small, archive=bank, progress=False)["x"]
+        assert (result.answer, result.outages) == ("0", ("BackendError: the server is down",))
+        assert bank.runs == 0
+        up[0] = True
+        [result] = solve_all(one_sum(), {"x": strategy}, small, archive=bank, progress=False)["x"]
+        assert (result.answer, result.outages) == ("8", ())
+        assert bank.runs == 1
+
+
+def one_sum() -> Task:
+    return replace(TASK, problems=TASK.problems[:1])

@@ -10,7 +10,16 @@ from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from itslab.core import Backend, BackendError, MissingSample, Node, Prompt, Verifier, require
+from itslab.core import (
+    Backend,
+    BackendError,
+    MissingSample,
+    Node,
+    Prompt,
+    PromptTooLong,
+    Verifier,
+    require,
+)
 from itslab.options import Limit, Options, check
 from itslab.run import Halt, Run, Strategy
 from itslab.strategies.chains import pose
@@ -90,11 +99,11 @@ class Cascade(Options):
                     node = stage.strategy(run, prompt)
             except (BackendError, Halt) as error:
                 found = _found(run, drawn)
-                if passing(error) or len(run.drawn) > drawn:
+                if passing(run, error) or len(run.drawn) > drawn:
                     self._note(run, prompt, number, found, False, named(error), blind)
-                if last and answered is None and found is not None and passing(error):
+                if last and answered is None and found is not None and passing(run, error):
                     answered = number, found
-                if not passing(error) or (last and answered is None and not blind):
+                if not passing(run, error) or (last and answered is None and not blind):
                     raise
                 if last and answered is None:  # one that was passed over is better than nobody
                     waiting.append(min(blind))
@@ -135,7 +144,7 @@ class Cascade(Options):
             try:
                 [score] = run.score([node], stage.accept)
             except (BackendError, Halt) as error:
-                if not passing(error):
+                if not passing(run, error):
                     raise
                 return False, f"{stage.accept!r} cannot be asked: {named(error)}"
         accepted = score >= stage.threshold
@@ -174,11 +183,15 @@ def _found(run: Run, drawn: int) -> Node | None:
     return best if best and said and since & {step.id for step in best.turn()} else None
 
 
-def passing(error: BackendError | Halt) -> bool:
-    """Whether an error ends a stage and not the run."""
+def passing(run: Run, error: BackendError | Halt) -> bool:
+    """Whether an error ends a stage and not the run, which then is another one than it would be."""
     if isinstance(error, Halt):
         return error.reason in PASSING
-    return not isinstance(error, MissingSample)  # a replay that lacks what was drawn is none
+    if isinstance(error, MissingSample):
+        return False  # a replay that lacks what was drawn is no outage
+    if not isinstance(error, PromptTooLong) and named(error) not in run.outages:
+        run.outages.append(named(error))
+    return True
 
 
 def named(error: Exception) -> str:

@@ -96,7 +96,7 @@ class Router(Options):
             with run.drawing_from(route.model), run.reusing(looked):
                 node = route.strategy(run, prompt)
         except (BackendError, Halt) as error:
-            if first is None or not passing(error):
+            if first is None or not passing(run, error):
                 raise
             node, failed = None, named(error)
         if first is None or (node is not None and run.extract(node.turn_text) is not None):
@@ -109,7 +109,7 @@ class Router(Options):
         try:
             [score] = run.score([seen], self.estimate)
         except (BackendError, Halt) as error:
-            if not passing(error):
+            if not passing(run, error):
                 raise
             return math.nan, f"{self.estimate!r} cannot be asked, as the hardest: {named(error)}"
         return score, ""

@@ -63,7 +63,7 @@ def find(runs: Runs, key: str, problem: Problem) -> Result | None:
 
 
 def keep(runs: Runs, key: str, label: str, problem: Problem, result: Result) -> None:
-    """Keep a finished run.
+    """Keep a finished run; not one that would be another if all had been asked (``outages``).
 
     Args:
         runs: where.
@@ -72,6 +72,8 @@ def keep(runs: Runs, key: str, label: str, problem: Problem, result: Result) -> 
         problem: that was asked.
         result: how it ended.
     """
+    if result.outages:
+        return
     text = json.dumps(_stored(result, problem), separators=(",", ":"))
     runs.keep_run(key, label, problem.id, text)
 
