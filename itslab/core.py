@@ -634,6 +634,9 @@ class Result:
         failed: the error that ended it, where many runs go on without it; "" otherwise.
         outages: what could not be asked while others answered in its place, such as a stage of a
             cascade whose server was down: another time the same run is another one.
+        stages: which stages of a cascade, or route of a router, were taken, in their order: each
+            with ``stage`` (from 0), ``model``, ``strategy``, ``accepted``, ``why`` and ``node``
+            (its id); ``level`` is 0, and higher for those within another one.
         unfinished: whether the answer was read from a chain that was cut short: by the budget, by
             ``max_tokens``, or between two steps of a search.
     """
@@ -649,15 +652,7 @@ class Result:
     unfinished: bool = False
     costs: Mapping[str, Cost] = field(default_factory=dict)
     outages: tuple[str, ...] = ()
-
-    @property
-    def stages(self) -> list[Mapping[str, Any]]:
-        """Which stages of a cascade, or route of a router, were taken, in their order.
-
-        Each with ``stage`` (from 0), ``model``, ``strategy``, ``accepted`` and ``why``; ``level``
-        is 0, and higher for those within another one.
-        """
-        return [event.data for event in list(self.tree.events) if event.kind == "stage"]
+    stages: tuple[Mapping[str, Any], ...] = ()
 
 
 # -- who takes part --------------------------------------------------------------------------------

@@ -200,6 +200,7 @@ def _execute(run: Run, strategy: Strategy, prompt: Prompt) -> Result:
         elapsed=time.perf_counter() - began,
         unscored=run.unscored,
         outages=tuple(run.outages),
+        stages=tuple(run.stages),
         unfinished=node is not None and _cut(node, run.stepwise),
     )
 

@@ -21,7 +21,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import astuple, replace
 from functools import partial
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -145,8 +145,9 @@ class Run:
         ledger: what was spent so far, on which model, and what the budget still affords.
         rng: the only randomness a strategy may use.
         prompt: what the strategy was asked, before it said anything to it; None until then.
-        stopped_by, outages: what ended the run early, and what could not be asked; see ``Result``.
+        stopped_by, outages, stages: as of ``Result``, so far.
         drawn: the nodes that it bought, in their order: a fork in the same tree has others.
+        used: these, and the samples that were used again (``reusing``).
         stepwise: whether samples are steps, so that only the model itself can end a chain.
         level: of models that draw in place of another, as in a stage of a stage.
         unscored: why verdicts are missing, if any are -> how many.
@@ -181,8 +182,10 @@ class Run:
         self.stepwise = False
         self.level = 0
         self.drawn: list[Node] = []
+        self.used: list[Node] = []
         self.unscored: Counter[str] = Counter()
         self.outages: list[str] = []
+        self.stages: list[Mapping[str, Any]] = []
         self.backend = backend
         self._best: Node | None = None
         self._bought: Counter[tuple[str, Request]] = Counter()
@@ -538,6 +541,7 @@ class Run:
         for node in found[:n]:
             self._reused.remove(node)
             self._used_again.add(node.id)
+        self.used += found[:n]
         return found[:n]
 
     # -- the ending --------------------------------------------------------------------------------
@@ -593,6 +597,7 @@ class Run:
 
         made = [node for row in rows for node in row]
         self.drawn += made
+        self.used += made
         self._drafts |= {node.id for node in made if self._drafting}
         self._drawn_by |= {node.id: (self.backend.digest, sampling) for node in made if not cutoff}
         try:
@@ -610,8 +615,9 @@ class Run:
     def _request(self, node: Node, sampling: Sampling, n: int) -> Request:
         """Return the request that continues a node with samples not bought in this run before."""
         messages, prefix = node.conversation()
-        # A sample's length does not change which sample it is.
-        key = self.backend.digest, Request(messages, prefix, replace(sampling, max_tokens=1))
+        # Neither its length nor what is measured changes which sample it is.
+        plain = replace(sampling, max_tokens=1, signals=False)
+        key = self.backend.digest, Request(messages, prefix, plain)
         first = self._bought[key]
         self._bought[key] += n
         return Request(messages, prefix, sampling, n, self.seed, first)

@@ -8,6 +8,8 @@ import pytest
 
 from itslab.core import (
     Budget,
+    Completion,
+    Cost,
     Node,
     OptionError,
     Problem,
@@ -190,3 +192,17 @@ def test_arguments_are_checked(bad: dict[str, object]) -> None:
         PassValue(math.nan)
     with pytest.raises(OptionError):
         AdaptiveConsistency(sampling=Sampling(max_tokens=0))
+
+
+def test_a_run_whose_server_ended_its_samples_says_so() -> None:
+    def say(request: Request, index: int) -> Completion:
+        refused = "hard" in request.messages[-1].content
+        finish, why = ("cancelled", "content_filter") if refused else ("end", "")
+        cost = Cost(decoded=2, calls=1)
+        return Completion(f"\\boxed{{{index % 2}}}", cost=cost, finish=finish, refused=why)
+
+    strategy = AdaptiveConsistency(NEVER, n=16, wave=4)
+    results = allocate(
+        TASK, strategy, ScriptedModel(replies=say), VoteValue(), Budget(tokens=60), progress=False
+    )
+    assert [result.stopped_by for result in results] == ["tokens", "server", "tokens"]

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -21,7 +22,7 @@ from itslab.core import (
     Result,
     Sampling,
 )
-from itslab.handle import solve
+from itslab.handle import solve, start
 from itslab.run import Run
 from itslab.spec import spec
 from itslab.strategies import (
@@ -469,3 +470,32 @@ def test_stages_within_a_stage_are_not_counted_with_it() -> None:
     result = solve("?", Cascade((Stage(inner),)), model("small", "2"))
     table = tables.stages(Task("one", (Problem("1", "?", "4"),)), [result])
     assert table.index.tolist() == [(1, "small")]
+
+
+def test_two_models_of_one_name_are_two() -> None:
+    """Servers may both call theirs `default`: nothing can be judged, so the other one is asked."""
+    first, second = replace(model("m", "1"), digest="a"), replace(model("m", "2"), digest="b")
+    result = solve("unseen", Cascade((Stage(ONE, accept=Sees()), Stage(ONE, second))), first)
+    assert result.answer == "2"
+
+
+def test_stages_that_measure_differently_draw_other_samples() -> None:
+    """Whether signals are measured does not change which sample is drawn."""
+    small = ScriptedModel(replies=lambda request, index: f"\\boxed{{{index}}}")
+    plain, measured = (SelfConsistency(2, sampling=Sampling(signals=s)) for s in (False, True))
+    solve("?", Cascade((Stage(plain, accept=even, threshold=2), Stage(measured))), small)
+    assert [(request.first, request.n) for request in small.asked] == [(0, 2), (2, 2)]
+
+
+def test_stages_of_a_fork_are_its_own() -> None:
+    small = ScriptedModel(replies=lambda request, index: "\\boxed{1}", name="small")
+    large = ScriptedModel(replies=lambda request, index: "\\boxed{2}", name="large", digest="l")
+    handle = start("?", Cascade((Stage(ONE), Stage(ONE, large))), small)
+    result = handle.result(10)
+    both = Cascade((Stage(ONE, accept=even), Stage(ONE, large)))
+    fork = handle.fork(result.tree.nodes[0], both).result(10)
+    assert [stage["stage"] for stage in result.stages] == [0]
+    assert [stage["stage"] for stage in fork.stages] == [0, 1]
+    task = Task("one", (Problem("1", "?", "1"),))
+    assert list(tables.stages(task, [result]).answered) == [1]
+    assert list(tables.stages(task, [fork]).answered) == [0, 1]

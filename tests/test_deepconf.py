@@ -194,3 +194,13 @@ def test_without_confidences_it_is_a_plain_vote(confidences: tuple[float, ...]) 
         return replace(sample, signals=Signals(confidences=confidences))
 
     assert solve("?", DeepConf(4, warmup=4), ScriptedModel(replies=say)).answer == "2"
+
+
+def test_one_chain_that_is_left_of_the_warm_up_does_not_agree_with_itself() -> None:
+    """A tenth of four is one chain: with its 9 it sets the level, and others are cut against it."""
+    warmup = [chain("1", 4, 4), chain("2", 5, 5), chain("3", 6, 6), chain("4", 9, 9)]
+    unsure, sure = chain("5", 1, 1, 1), chain("4", 9, 9)
+    result = run([*warmup, unsure, sure, sure], n=7, warmup=4, keep=0.1)
+    assert result.cost.calls == 6, "two that agree end it"
+    assert [n.completion.finish for n in result.tree if n.completion][4:] == ["cut", "end"]
+    assert result.answer == "4"

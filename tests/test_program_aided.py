@@ -19,8 +19,10 @@ from itslab.core import (
     Sampling,
 )
 from itslab.handle import solve, start
+from itslab.sandbox import execute
 from itslab.spec import spec
 from itslab.strategies import ProgramAided
+from itslab.strategies.programs import _rounded
 from itslab.study.samples import Samples
 from itslab.tasks import Task
 from itslab.testing import ScriptedModel
@@ -367,3 +369,15 @@ def test_samples_of_programs_stand_as_they_were_drawn() -> None:
     samples = Samples(Task("one", (Problem("1", "What is 6 × 7?", "2"),)), [result])
     assert samples.keys == [["0", None, "2", "3"]]
     assert samples.correct.tolist() == [[False, False, True, False]]
+
+
+@pytest.mark.parametrize("code", ["print(list(range(1, 600)))", "print(*range(1000))"])
+def test_a_line_that_is_too_long_is_no_answer_and_not_its_last_number(code: str, sandbox) -> None:  # type: ignore[no-untyped-def]
+    aided = ProgramAided(execute, fallback="none")
+    result = solve("?", aided, ScriptedModel(replies=[f"```python\n{code}\n```"]))
+    assert result.answer is None
+
+
+def test_digits_before_the_point_are_kept() -> None:
+    assert _rounded("123456789012345678.9000000000") == "123456789012345678.9000000000"
+    assert _rounded("0.30000000000000004") == "0.3"

@@ -19,7 +19,7 @@ from itslab.core import (
     Sampling,
 )
 from itslab.handle import solve, start
-from itslab.run import Run, judged
+from itslab.run import Run, Strategy, judged
 from itslab.spec import spec
 from itslab.strategies import (
     AdaptiveConsistency,
@@ -364,3 +364,27 @@ def test_stages_of_a_look_are_not_routes() -> None:
     look = Cascade((Stage(ONE, accept=never), Stage(ONE)))
     result = solve("?", Router(never, (0.5,), (Route(), Route(ONE)), look), model("small", *"12"))
     assert [each["level"] for each in result.stages] == [1, 1, 0]
+
+
+def down(run: Run, prompt: Prompt, nodes: Sequence[Node]) -> list[float]:
+    raise BackendError("the judge is down")
+
+
+@pytest.mark.parametrize("look", [ChainOfThought(), SelfConsistency(1)])
+def test_what_a_route_drew_before_its_judge_was_down_is_not_lost(look: Strategy) -> None:
+    """The look says nothing; the route has drawn 3 when nobody can judge it."""
+    small = ScriptedModel(replies=["I do not know.", "\\boxed{3}"], name="small")
+    route = Route(FirstVerified(down, n=1, sampling=Sampling(temperature=0.5)))
+    result = solve("?", Router(Question(), (), (route,), look), small)
+    assert result.answer == "3"
+    assert result.outages == ("BackendError: the judge is down",)
+
+
+def test_a_router_in_a_route_goes_on_from_the_same_look() -> None:
+    def after_four(route: Strategy) -> Router:
+        return Router(Agreement(), (0.9,), (Route(route), Route()), SelfConsistency(4))
+
+    small = model("small", *"12345678")
+    result = solve("?", after_four(after_four(SelfConsistency(8))), small)
+    assert result.cost.calls == 8
+    assert [(request.first, request.n) for request in small.asked] == [(0, 4), (4, 4)]

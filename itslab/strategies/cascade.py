@@ -89,7 +89,8 @@ class Cascade(Options):
             number = waiting.popleft()
             stage, last = self.stages[number], not waiting
             unseen = "" if last else run.blind(stage.accept, prompt)
-            others = {self._model(run, i).name for i in waiting} - {self._model(run, number).name}
+            ours = self._model(run, number).digest
+            others = {self._model(run, i).digest for i in waiting} - {ours}
             if unseen and others:
                 blind[number] = unseen
                 continue
@@ -98,11 +99,11 @@ class Cascade(Options):
                 with run.drawing_from(stage.model):
                     node = stage.strategy(run, prompt)
             except (BackendError, Halt) as error:
-                found = _found(run, drawn)
+                there = found(run, drawn)
                 if passing(run, error) or len(run.drawn) > drawn:
-                    self._note(run, prompt, number, found, False, named(error), blind)
-                if last and answered is None and found is not None and passing(run, error):
-                    answered = number, found
+                    self._note(run, prompt, number, there, False, named(error), blind)
+                if last and answered is None and there is not None and passing(run, error):
+                    answered = number, there
                 if not passing(run, error) or (last and answered is None and not blind):
                     raise
                 if last and answered is None:  # one that was passed over is better than nobody
@@ -176,8 +177,8 @@ def _same(one: object, other: object) -> bool:
         return False
 
 
-def _found(run: Run, drawn: int) -> Node | None:
-    """The best answer so far, if it was drawn since there were so many nodes."""
+def found(run: Run, drawn: int) -> Node | None:
+    """Return the best answer so far, if it was drawn since there were so many nodes."""
     best, since = run.best, {node.id for node in run.drawn[drawn:]}
     said = best is not None and run.extract(best.turn_text) is not None
     return best if best and said and since & {step.id for step in best.turn()} else None
@@ -217,13 +218,13 @@ def note(
 
     Its ``level`` is 0, and in a stage or route of another one higher by 1.
     """
-    run.tree.log(
-        "stage",
-        node,
-        stage=number,
-        strategy=repr(strategy),
-        model=model.name,
-        accepted=accepted,
-        why=why,
-        level=run.level,
-    )
+    stage = {
+        "stage": number,
+        "strategy": repr(strategy),
+        "model": model.name,
+        "accepted": accepted,
+        "why": why,
+        "level": run.level,
+    }
+    run.tree.log("stage", node, **stage)
+    run.stages.append({**stage, "node": node.id})

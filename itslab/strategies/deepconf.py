@@ -28,7 +28,8 @@ class DeepConf(Options):
     The level is the confidence that a part ``keep`` of the warm-up never falls below: with 0.9
     (DeepConf-high) few chains are cut, with 0.1 (DeepConf-low) most. Chains that stay above it
     vote, each with the weight of its mean confidence; the warm-up's that do not are left out. No
-    further chain is begun once the leading answer has ``consensus`` of the weight. Of a server that
+    further chain is begun once two or more vote and the leading answer has ``consensus`` of the
+    weight. Of a server that
     tells no probabilities no chain is cut, and all weigh the same.
 
     Args:
@@ -94,6 +95,8 @@ class DeepConf(Options):
         run.tree.log("vote", chains[winner], votes=keys)
         run.checkpoint(chains[winner])
         votes = tally(said, weights, run.key)
+        if sum(key is not None for key in keys) < 2:
+            return chains[winner], 0.0  # one does not agree with itself
         return chains[winner], max(votes.values()) / (sum(votes.values()) or 1.0)
 
 

@@ -31,6 +31,7 @@ _SHOWN = 500  # characters of what a program prints, in a turn
 _COMPLAINT = 1_000  # characters of an error, the last ones, that a model is shown
 _LONGEST = 1_000  # characters of an answer; a number may have many digits
 _DECIMALS = 10  # from which on the last ones of a float are noise
+_EXACT = 1e15  # from which on all digits that a float holds stand before the point
 _WHOLE = re.compile(r"(-?\d+)\.0*")
 _EMPTY = ("None", "nan", "inf", "-inf")  # printed, but no answer
 _COLOURS = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
@@ -166,14 +167,14 @@ def _said(run: Run, text: str) -> tuple[str, str]:
     lines = [line.strip() for line in _COLOURS.sub("", text).splitlines() if line.strip()]
     if not lines:
         return "", PRINTS_NOTHING
+    if len(lines[-1]) > _LONGEST:
+        return "", f"The last line that the program prints has more than {_LONGEST:,} characters."
     held = (
         lines[-1] if is_value(lines[-1]) else next(filter(None, map(run.extract, lines[::-1])), "")
     )
     said = _rounded(held or lines[-1])
     if said in _EMPTY:
         return "", f"The program prints {said}, which is no answer."
-    if len(said) > _LONGEST:
-        return "", f"The last line that the program prints has more than {_LONGEST:,} characters."
     return said, ""
 
 
@@ -191,7 +192,7 @@ def _rounded(number: str) -> str:
         value = float(number)
     except ValueError:
         return number
-    if len(number.partition(".")[2]) < _DECIMALS or not math.isfinite(value):
+    if len(number.partition(".")[2]) < _DECIMALS or not abs(value) < _EXACT:
         return number
     short = float(f"{value:.12g}")
     return repr(short if math.isclose(short, value, rel_tol=1e-14) else float(f"{value:.15g}"))

@@ -13,7 +13,7 @@ from itertools import pairwise
 from itslab.core import Backend, BackendError, Node, OptionError, Prompt, Verifier, require
 from itslab.options import Options, check
 from itslab.run import Halt, Run, Strategy
-from itslab.strategies.cascade import latest, named, note, passing
+from itslab.strategies.cascade import found, latest, named, note, passing
 from itslab.strategies.chains import pose
 
 
@@ -78,10 +78,10 @@ class Router(Options):
         if self.look is None:
             first, seen, looked = None, pose(run, prompt, ""), list[Node]()
         else:
-            before = len(run.drawn)
+            before = len(run.used)
             with run.drawing_from(None):
                 first = self.look(run, prompt)
-            seen, looked = first or latest(run, prompt), run.drawn[before:]
+            seen, looked = first or latest(run, prompt), run.used[before:]
             run.checkpoint(seen)
         score, why = self._estimated(run, seen)
         number = sum(score >= edge for edge in self.edges)
@@ -91,14 +91,15 @@ class Router(Options):
         note(run, seen, number, route.strategy or self.look, model, True, why)
         if route.strategy is None:
             return first
-        failed = "the route gave no answer"
+        failed, drawn = "the route gave no answer", len(run.drawn)
         try:
             with run.drawing_from(route.model), run.reusing(looked):
                 node = route.strategy(run, prompt)
         except (BackendError, Halt) as error:
-            if first is None or not passing(run, error):
+            looks = first is not None and run.extract(first.turn_text) is not None
+            node, failed = None if looks else found(run, drawn), named(error)
+            if not passing(run, error) or (first is None and node is None):
                 raise
-            node, failed = None, named(error)
         if first is None or (node is not None and run.extract(node.turn_text) is not None):
             return node
         note(run, first, number, self.look, run.backend, True, f"the look stands: {failed}")

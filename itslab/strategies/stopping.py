@@ -84,7 +84,8 @@ class DirichletStop(Options):
 
     def evidence(self, codes: Codes, left: int) -> Levels:
         """Return P(the leader is the most frequent of the answers seen)."""
-        return _most_frequent(-np.sort(-_counts(codes), axis=1))
+        # The same counts have the same evidence, whichever other orders are looked at beside them.
+        return np.round(_most_frequent(-np.sort(-_counts(codes), axis=1)), 12)
 
 
 @dataclass(frozen=True)

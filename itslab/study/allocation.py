@@ -233,8 +233,8 @@ class _Desk:
         """What every run came to, once it was stopped."""
         for handle in self._handles:
             result = outcome(handle)
-            ours = result.stopped_by is not None
-            yield replace(result, stopped_by=self._ended_by if ours else None)
+            ours = result.stopped_by == "stop"
+            yield replace(result, stopped_by=self._ended_by if ours else result.stopped_by)
 
 
 def _samples(run: Run) -> list[Node]:

@@ -207,5 +207,6 @@ def _restored(run: dict[str, Any], problem: Problem) -> Result:
         unscored=run["unscored"],
         failed=run.get("failed", ""),
         unfinished=run.get("unfinished", False),
+        stages=tuple({**e.data, "node": e.node} for e in tree.events if e.kind == "stage"),
         costs={model: Cost(*cost) for model, cost in run.get("costs", {}).items()},
     )

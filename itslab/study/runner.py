@@ -143,5 +143,15 @@ def outcome(handle: RunHandle) -> Result:
             raise
         run, why = handle.run, " ".join(f"{type(error).__name__}: {error}".split())
         elapsed = run.tree.events[-1].time if run.tree.events else 0.0
-        costs = run.ledger.by_model
-        return Result(None, None, run.tree, run.cost, None, elapsed, run.unscored, why, costs=costs)
+        return Result(
+            answer=None,
+            node=None,
+            tree=run.tree,
+            cost=run.cost,
+            stopped_by=None,
+            elapsed=elapsed,
+            unscored=run.unscored,
+            failed=why,
+            costs=run.ledger.by_model,
+            stages=tuple(run.stages),
+        )

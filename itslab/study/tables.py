@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from itslab.answers import vote
-from itslab.core import Event, Result, require
+from itslab.core import Result, require
 from itslab.study.methods import MethodResult, Results, at_tokens
 from itslab.study.samples import Samples, finished, graded, held_out, versions
 from itslab.study.selection import pass_at_k
@@ -423,14 +423,13 @@ def stages(task: Task, results: Sequence[Result]) -> pd.DataFrame:
     asked: dict[tuple[int, str], int] = {}
     answered: dict[tuple[int, str], list[int]] = {}
     for i, result in enumerate(results):
-        outer = [event for event in result.tree.events if event.kind == "stage"]
-        outer = [event for event in outer if not event.data.get("level", 0)]
-        for place in {_stage(event) for event in outer}:
+        outer = [stage for stage in result.stages if not stage.get("level", 0)]
+        for place in {_stage(stage) for stage in outer}:
             asked[place] = asked.get(place, 0) + 1
             answered.setdefault(place, [])
         if outer:  # where none was accepted, since the budget ended, whoever's answer it is
-            accepted = [event for event in outer if event.data["accepted"]]
-            told = [event for event in outer if result.node and event.node == result.node.id]
+            accepted = [stage for stage in outer if stage["accepted"]]
+            told = [stage for stage in outer if result.node and stage["node"] == result.node.id]
             answered[_stage((accepted or told or outer)[-1])].append(i)
     rows = {}
     for place in sorted(asked):
@@ -448,9 +447,9 @@ def stages(task: Task, results: Sequence[Result]) -> pd.DataFrame:
     return table
 
 
-def _stage(event: Event) -> tuple[int, str]:
+def _stage(stage: Mapping[str, Any]) -> tuple[int, str]:
     """The number of a stage, from 1, and its model."""
-    return event.data["stage"] + 1, event.data["model"]
+    return stage["stage"] + 1, stage["model"]
 
 
 def diversity(task: Task, results: Mapping[Any, Sequence[Result]]) -> pd.DataFrame:
