@@ -1,6 +1,7 @@
 """Cascades, difficulty and policies on recorded samples: the same as running them, by hand and by
 simulation."""
 
+import copy
 import itertools
 import random
 from collections.abc import Sequence
@@ -443,6 +444,32 @@ def test_a_policy_is_judged_on_problems_that_it_has_not_seen() -> None:
     assert seen.success.mean() > 0.65
     assert abs(unseen.success.mean() - 0.5) < 0.15
     assert policy.oracle(results, tokens=10).success.mean() == 1
+
+
+@pytest.mark.parametrize("name", ["agreement", "question"])
+def test_what_a_problem_is_answered_by_does_not_depend_on_its_own_gold_answer(name: str) -> None:
+    """With all marks of a problem turned round, it is still asked in the same way."""
+    samples = world(p=40)
+    cheap, dear = (np.full(40, tokens) for tokens in (1.0, 4.0))
+
+    def chosen(marks: np.ndarray) -> np.ndarray:
+        seen = replace_marks(samples, marks)
+        rates = seen.correct[:, 4:].mean(axis=1)
+        results = {"one": did(rates * 0.8, cheap), "four": did(np.minimum(rates + 0.1, 1), dear)}
+        by = difficulty.estimators(seen, 4)[name]
+        return policy.cross_fitted(by, results, tokens=2.5, bins=3).tokens
+
+    plain = chosen(samples.correct)
+    for i in (0, 16, 32):
+        turned = samples.correct.copy()
+        turned[i] = ~turned[i]
+        assert chosen(turned)[i] == plain[i]
+
+
+def replace_marks(samples: Samples, marks: np.ndarray) -> Samples:
+    other = copy.copy(samples)
+    other.correct = marks
+    return other
 
 
 def test_no_bin_is_empty() -> None:

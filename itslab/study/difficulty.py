@@ -8,20 +8,24 @@ from the first k samples, or from the question alone.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
 
-from itslab.core import require
+from itslab.core import OptionError, require
 from itslab.options import Count, checked
 from itslab.run import judged
 from itslab.study.samples import Samples, held_out
 from itslab.verifiers.checks import dispersion
 from itslab.verifiers.combined import Question
 from itslab.verifiers.confidence import Confidence
+from itslab.verifiers.probe import Probe
 
 Array = NDArray[np.float64]
+
+Estimator = Callable[[NDArray[np.int64]], Array]
+"""Of the numbers of the problems that may be known: how likely each of all is solved, (p,)."""
 
 ORACLE = "oracle (gold answers)"
 """The name of what no estimate may know."""
@@ -68,17 +72,58 @@ def estimates(samples: Samples, k: Count = 4) -> dict[str, Array]:
     Args:
         samples, k: as of ``signals``.
     """
-    told, later = signals(samples, k), samples.correct[:, k:]
-    every = {**told, "all": np.hstack([told[name] for name in told if name != "probe"])}
+    later = samples.correct[:, k:]
+    every = _joined(samples, k)
     rates = {name: _estimated(x, later, samples.task.clusters) for name, x in every.items()}
     return {**rates, ORACLE: later.mean(axis=1)}
+
+
+@checked
+def estimators(samples: Samples, k: Count = 4) -> dict[str, Estimator]:
+    """Return what estimates difficulty by each signal, knowing some of the problems only.
+
+    Whoever fits a policy to estimates, and judges it on other problems, must not let the estimates
+    of the former know the latter: these are fitted within the problems that are given, those of
+    each held out from its own, and asked about all others. See ``policy.cross_fitted``.
+
+    Args:
+        samples, k: as of ``signals``.
+    """
+    later, clusters = samples.correct[:, k:], samples.task.clusters
+
+    def by(x: Array) -> Estimator:
+        def estimate(known: NDArray[np.int64]) -> Array:
+            rates = np.full(len(x), np.nan)
+            names = [clusters[i] for i in known]
+            rates[known] = _estimated(x[known], later[known], names)
+            others = np.setdiff1d(np.arange(len(x)), known)
+            try:
+                probe = Probe.fit(_repeated(x[known], later), later[known], names)
+            except OptionError:  # too little, as where there are no states
+                return rates
+            rates[others] = 1 / (1 + np.exp(-(x[others] @ np.array(probe.weights) + probe.bias)))
+            return rates
+
+        return estimate
+
+    return {name: by(x) for name, x in _joined(samples, k).items()}
+
+
+def _joined(samples: Samples, k: int) -> dict[str, Array]:
+    """The signals, and ``all`` of them but the probe side by side."""
+    told = signals(samples, k)
+    return {**told, "all": np.hstack([told[name] for name in told if name != "probe"])}
+
+
+def _repeated(x: Array, later: NDArray[np.bool_]) -> Array:
+    """What is told of a problem, for each of its samples."""
+    return np.repeat(x[:, None], later.shape[1], axis=1)
 
 
 def _estimated(x: Array, later: NDArray[np.bool_], clusters: Sequence[object]) -> Array:
     if x.shape[1] == 0:  # samples without signals have no states
         return np.full(len(x), np.nan)
-    same = np.repeat(x[:, None], later.shape[1], axis=1)
-    rates: Array = held_out(same, later, clusters).mean(axis=1)
+    rates: Array = held_out(_repeated(x, later), later, clusters).mean(axis=1)
     return rates
 
 

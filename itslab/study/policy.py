@@ -18,6 +18,7 @@ from itslab.core import Verifier, require
 from itslab.options import Count, Options, Positive, check, checked
 from itslab.run import Strategy
 from itslab.strategies.router import Route, Router
+from itslab.study.difficulty import Estimator
 from itslab.study.knapsack import best_of_each, relaxed
 from itslab.study.methods import MethodResult
 
@@ -118,29 +119,32 @@ class ComputeOptimal(Options):
 
 @checked
 def cross_fitted(
-    estimates: ArrayLike, results: Methods, tokens: Positive, bins: Count = 4
+    estimates: ArrayLike | Estimator, results: Methods, tokens: Positive, bins: Count = 4
 ) -> MethodResult:
     """Return what policies do on problems that they were not fitted on.
 
     One for each of 5 parts of the problems, fitted on the other 4; a cluster is in one part.
 
     Args:
-        estimates, results, tokens, bins: as of ``ComputeOptimal.fit``. Estimates should come from
-            other problems too: see ``difficulty.estimates``.
+        estimates: one of ``difficulty.estimators``, which is fitted anew on each 4 parts; or (p,)
+            numbers that know no gold answer, such as counts. What was fitted to answers of these
+            problems knows something of those that a policy is judged on.
+        results, tokens, bins: as of ``ComputeOptimal.fit``.
 
     Raises:
         OptionError: there are fewer than 5 clusters, or as of ``ComputeOptimal.fit``.
     """
     from sklearn.model_selection import GroupKFold
 
-    easy = _levels(estimates, results)
+    count = _same_problems(results)
     clusters = next(iter(results.values())).clusters
-    names = range(len(easy)) if clusters is None else clusters
+    names = range(count) if clusters is None else clusters
     number = {name: i for i, name in enumerate(dict.fromkeys(names))}
     require(len(number) >= FOLDS, "clusters", len(number), f"at least {FOLDS}")
     groups = [number[name] for name in names]
-    chosen = np.empty(len(easy), dtype=object)
-    for train, test in GroupKFold(FOLDS).split(easy, groups=groups):
+    chosen = np.empty(count, dtype=object)
+    for train, test in GroupKFold(FOLDS).split(groups, groups=groups):
+        easy = _levels(estimates(train) if callable(estimates) else estimates, results)
         seen = {name: result.part(train) for name, result in results.items()}
         policy = ComputeOptimal.fit(easy[train], seen, tokens, bins)
         for i, name in zip(test, policy.choose(easy[test]), strict=True):
