@@ -27,12 +27,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from dataclasses import asdict, astuple, dataclass, field, replace
+from dataclasses import astuple, dataclass, field, replace
 from functools import cache
-from itertools import groupby
 from pathlib import Path
 from typing import Any, get_args
 
+from itslab.backends.banked import FIX, Banked
+from itslab.backends.places import Flights, request_digest
 from itslab.core import (
     Backend,
     BackendError,
@@ -40,9 +41,6 @@ from itslab.core import (
     Cost,
     Cutoff,
     Finish,
-    MissingSample,
-    OnSample,
-    OnText,
     Request,
     Sampling,
     Shape,
@@ -54,7 +52,6 @@ from itslab.options import Text, checked
 
 SCHEMA = 4
 MAGIC = b"SQLite format 3\0"
-FIX = "Record it with Bank(path).record(model)"
 TABLES = f"""
 PRAGMA journal_mode = WAL;
 CREATE TABLE bank (schema INTEGER NOT NULL);
@@ -90,6 +87,21 @@ CREATE TABLE IF NOT EXISTS runs (
 ) WITHOUT ROWID;
 """
 STORE = f"INSERT OR IGNORE INTO samples VALUES (NULL{', ?' * 21})"
+_COLUMNS = """request, sample, max_tokens, signals, text, tokens, logprobs, offsets, entropies,
+certainties, confidences, state, choices, finish, prefilled, reused, decoded, calls, seconds"""
+MERGE = f"""
+INSERT OR IGNORE INTO sources (digest, name, width, build, shape)
+  SELECT digest, name, width, build, shape FROM other.sources ORDER BY id;
+INSERT OR IGNORE INTO samples ({_COLUMNS}, source, created)
+  SELECT {_COLUMNS}, ours.id, created FROM other.samples
+  JOIN other.sources AS theirs ON theirs.id = source
+  JOIN main.sources AS ours
+    ON (ours.digest, ours.name, ours.width, ours.build)
+    = (theirs.digest, theirs.name, theirs.width, theirs.build)
+  ORDER BY other.samples.id;
+INSERT OR IGNORE INTO memos SELECT * FROM other.memos;
+"""
+MERGE_RUNS = "INSERT OR IGNORE INTO runs SELECT * FROM other.runs;"
 # The oldest row wins, so that a row added later never changes what an earlier lookup returned.
 LOOKUP = """
 SELECT max_tokens, text, finish, tokens, logprobs, offsets, choices,
@@ -102,29 +114,6 @@ WHERE request = :request AND sample = :sample AND signals >= :signals AND (
   AND (decoded <= :wanted OR length(offsets) > 0)  -- else it cannot be shortened
 ) ORDER BY samples.id
 """
-
-
-def request_digest(model: str, request: Request) -> bytes:
-    """Name the place in a bank where the samples of a request are kept.
-
-    ``max_tokens``, ``n``, ``first`` and whether signals were measured do not matter; of the prefix
-    only its text does.
-    """
-    sampling = request.sampling
-    exact = {
-        "model": model,
-        "messages": [[message.role, message.content] for message in request.messages],
-        "prefix": request.prefix_text,
-        "seed": int(request.seed),
-        "temperature": float(sampling.temperature),
-        "top_p": float(sampling.top_p),
-        "top_k": int(sampling.top_k),
-        "min_p": float(sampling.min_p),
-        "stop": list(sampling.stop),
-        "include_stop": bool(sampling.include_stop),
-        "choices": list(sampling.choices),
-    }
-    return hashlib.blake2b(json.dumps(exact).encode(), digest_size=16).digest()
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +153,7 @@ class Bank:
     def __init__(self, path: Text | Path) -> None:
         self.path = Path(path)
         self.packed = self.path.suffix == ".xz"
+        self.flights = Flights()
         self._lock = threading.Lock()
         with self._using():
             if not self.packed and not self.path.exists():
@@ -290,6 +280,27 @@ class Bank:
         if certain and not self.fixed:
             self._query("INSERT OR IGNORE INTO memos VALUES (?, ?)", (key, value))
         return value
+
+    def merge(self, other: Path) -> None:
+        """Add all that another bank holds and this one lacks: samples, memos, finished runs.
+
+        Args:
+            other: its file, which is not packed.
+
+        Raises:
+            BackendError: the file cannot be read, is no bank, or is of another version.
+        """
+        require(other.suffix != ".xz", "other", str(other), "a bank that is not packed")
+        with Bank(other) as theirs:
+            script = f"{RUNS}{MERGE}{MERGE_RUNS}" if theirs._has_runs() else MERGE
+        with self._using():
+            self._db.execute("ATTACH ? AS other", (str(other),))
+            try:
+                self._db.executescript(f"BEGIN IMMEDIATE; {script} COMMIT;")
+            finally:
+                if self._db.in_transaction:
+                    self._db.execute("ROLLBACK")
+                self._db.execute("DETACH other")
 
     @property
     def runs(self) -> int:
@@ -435,109 +446,6 @@ class Bank:
                 raise BackendError(
                     f"the sample bank {self.path} cannot be used: {error}"
                 ) from error
-
-
-@dataclass(frozen=True)
-class Banked:
-    """A bank as a backend; made by :meth:`Bank.record` and :meth:`Bank.replay`.
-
-    A sample is stored the moment it is finished; cancelled ones never are. Completions come back as
-    every later lookup returns them: log-probabilities in single precision, and with the cost they
-    had when they were drawn.
-
-    Args:
-        bank: where samples are looked up and kept.
-        name: of the model.
-        digest: of its weights.
-        batch_size: how many samples the model runs at once.
-        model: where lacking samples are bought; None replays only.
-        source: the bank's number for this build of the model.
-        fix: how to come by a sample that is lacking, if there is no model.
-    """
-
-    bank: Bank
-    name: str
-    digest: str
-    batch_size: int
-    model: Backend | None = None
-    source: int = 0
-    fix: str = FIX
-
-    def generate(
-        self,
-        requests: Sequence[Request],
-        on_text: OnText | None = None,
-        on_sample: OnSample | None = None,
-        cancel: threading.Event | None = None,
-    ) -> list[list[Completion]]:
-        """Serve what the bank holds, each text in one piece, and buy all the rest in one call.
-
-        Raises:
-            MissingSample: there is no model to buy from; nothing has been handed over then.
-        """
-        served = [self.bank.find(self.digest, request) for request in requests]
-        gaps = [(i, gap) for i, row in enumerate(served) for gap in _gaps(row)]
-        if gaps and self.model is None:
-            i, gap = gaps[0]
-            raise MissingSample(self._lack(requests[i], requests[i].first + gap[0]))
-        for i, row in enumerate(served):
-            for j, sample in enumerate(row):
-                if sample and on_text:
-                    on_text(i, j, sample.text)
-                if sample and on_sample:
-                    on_sample(i, j, sample)
-
-        def place(order: int, position: int) -> tuple[int, int]:
-            i, gap = gaps[order]
-            return i, gap[position]
-
-        def keep(order: int, position: int, sample: Completion) -> None:
-            i, j = place(order, position)
-            if sample.finish != "cancelled":
-                sample = self.bank.keep(self.source, self.digest, requests[i], sample)
-            served[i][j] = sample
-            if on_sample:
-                on_sample(i, j, sample)
-
-        if gaps and self.model is not None:
-            self.model.generate(
-                [replace(requests[i], first=requests[i].first + g[0], n=len(g)) for i, g in gaps],
-                on_text and (lambda order, position, text: on_text(*place(order, position), text)),
-                keep,
-                cancel,
-            )
-        return [[sample for sample in row if sample is not None] for row in served]
-
-    def _lack(self, request: Request, index: int) -> str:
-        stored = self.bank.stored(self.digest, request)
-        if index in stored:
-            without = ", or without signals" if request.sampling.signals else ""
-            held = f"that one only up to {stored[index]} tokens{without}"
-        elif stored:
-            held = f"samples {_ranges(sorted(stored))} of this request"
-        else:
-            held = "none of this request"
-        usual, asked = asdict(Sampling()), asdict(request.sampling)
-        changed = {name: value for name, value in asked.items() if value != usual[name]}
-        options = ", ".join(f"{name}={value!r}" for name, value in changed.items())
-        return (
-            f"the bank {self.bank.path} lacks sample {index} of {self.name} with "
-            f"seed={request.seed}{options and f', {options}'}. It holds {held}. {self.fix}"
-        )
-
-
-def _gaps(row: Sequence[Completion | None]) -> list[list[int]]:
-    return _runs([j for j, sample in enumerate(row) if sample is None])
-
-
-def _runs(numbers: Sequence[int]) -> list[list[int]]:
-    """Consecutive numbers together: 0, 1, 2, 5 gives [0, 1, 2], [5]."""
-    runs = groupby(enumerate(numbers), lambda pair: pair[1] - pair[0])
-    return [[number for _, number in run] for _, run in runs]
-
-
-def _ranges(numbers: Sequence[int]) -> str:
-    return ", ".join(f"{r[0]}–{r[-1]}" if len(r) > 1 else f"{r[0]}" for r in _runs(numbers))
 
 
 def _blob(values: Sequence[float], code: str) -> bytes:

@@ -1,18 +1,70 @@
-"""Strategies × problems, so many at once that the model's batch stays full."""
+"""Many runs, so many at once that the model's batch stays full."""
 
 from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TypeVar
 
-from itslab.core import Backend, BackendError, Budget, PromptTooLong, Result
+from itslab.core import Backend, BackendError, Budget, Problem, PromptTooLong, Result
 from itslab.handle import RunHandle, start
 from itslab.options import Whole, checked
 from itslab.run import Strategy
 from itslab.study import record
 from itslab.study.progress import Progress
 from itslab.tasks import Task
+
+Place = TypeVar("Place", bound=Hashable)
+
+
+@dataclass(frozen=True)
+class Job:
+    """A run that is to be made.
+
+    Args:
+        name: of the strategy, for people.
+        task: that the problem belongs to: it says how answers are read and compared.
+        problem: whose prompt the strategy sees.
+        strategy: how to spend compute.
+        backend: the model.
+        budget: the most to spend.
+        seed: of the run.
+    """
+
+    name: str
+    task: Task
+    problem: Problem
+    strategy: Strategy
+    backend: Backend
+    budget: Budget = Budget()
+    seed: int = 0
+
+    @cached_property
+    def key(self) -> str:
+        """What the run is kept under; see ``record.run_key``."""
+        return record.run_key(
+            self.strategy, self.task, self.problem, self.backend, self.budget, self.seed
+        )
+
+    def find(self, archive: record.Runs) -> Result | None:
+        """Return the run as an archive keeps it; None if it does not."""
+        return record.find(archive, self.key, self.problem)
+
+    def start(self) -> RunHandle:
+        """Begin the run."""
+        return start(
+            self.problem.prompt,
+            self.strategy,
+            self.backend,
+            budget=self.budget,
+            extract=self.task.extract,
+            key=self.task.key,
+            seed=self.seed,
+            problem=self.problem.id,
+        )
 
 
 @checked
@@ -43,91 +95,69 @@ def solve_all(
         archive: a bank whose runs are used; all others are made, and kept in it.
         progress: show runs, samples, tokens and the time that is left, on standard output.
     """
-    sweep = _Sweep(task, strategies, backend, budget, seed, archive)
-    counts = Counter(name for name, _ in sweep.waiting)
-    with Progress(task.name, counts, progress and bool(sweep.waiting)) as bar:
-        try:
-            while sweep.waiting or sweep.running:
-                sweep.begin()
-                for name, result in sweep.collect():
-                    bar.finish(name, result)
-                bar.show(handle.run.cost for handle in sweep.running.values())
-                time.sleep(0.02)
-        finally:
-            for handle in sweep.running.values():
-                handle.stop()
-    return {name: [sweep.results[name, i] for i in range(len(task))] for name in strategies}
+    jobs = {
+        (name, i): Job(name, task, problem, strategy, backend, budget, seed)
+        for name, strategy in strategies.items()
+        for i, problem in enumerate(task)
+    }
+    results = dict(sweep(jobs, archive=archive, label=task.name, progress=progress))
+    return {name: [results[name, i] for i in range(len(task))] for name in strategies}
 
 
-Place = tuple[str, int]  # the name of a strategy, the number of a problem
+def sweep(
+    jobs: Mapping[Place, Job],
+    *,
+    archive: record.Runs | None = None,
+    label: str = "",
+    progress: bool = True,
+) -> Iterator[tuple[Place, Result]]:
+    """Make many runs, and yield each as it ends: first those that an archive keeps.
 
+    As many go on at once as the batch of their model holds samples, begun in their order. Whoever
+    stops iterating stops those under way.
 
-class _Sweep:
-    """The runs of ``solve_all``: those that wait, those that go on, and the results of the others.
+    Args:
+        jobs: by a name of the caller's.
+        archive: a bank whose runs are used; all others are made, and kept in it.
+        label: what the progress is called.
+        progress: show runs, samples, tokens and the time that is left, on standard output.
 
-    Attributes:
-        waiting: the next one last.
-        running, results: by the name of the strategy and the number of the problem.
+    Raises:
+        BackendError: a model cannot be used.
     """
-
-    def __init__(
-        self,
-        task: Task,
-        strategies: Mapping[str, Strategy],
-        backend: Backend,
-        budget: Budget,
-        seed: int,
-        archive: record.Runs | None,
-    ) -> None:
-        self._task, self._strategies, self._backend = task, strategies, backend
-        self._budget, self._seed, self._archive = budget, seed, archive
-        places = [(name, i) for name in strategies for i in range(len(task))]
+    waiting = []
+    if archive is not None:
         # Now: what a user's strategy holds may be another once it has run.
-        self._keys = {place: self._key(*place) for place in places} if archive is not None else {}
-        found = {place: self._find(place) for place in self._keys}
-        self.results = {place: result for place, result in found.items() if result is not None}
-        self.waiting = [place for place in reversed(places) if place not in self.results]
-        self.running: dict[Place, RunHandle] = {}
-
-    def begin(self) -> None:
-        """Begin as many runs as the backend has room for."""
-        while self.waiting and len(self.running) < self._backend.batch_size:
-            name, i = self.waiting.pop()
-            problem = self._task.problems[i]
-            self.running[name, i] = start(
-                problem.prompt,
-                self._strategies[name],
-                self._backend,
-                budget=self._budget,
-                extract=self._task.extract,
-                key=self._task.key,
-                seed=self._seed,
-                problem=problem.id,
-            )
-
-    def collect(self) -> Iterator[tuple[str, Result]]:
-        """Yield the results of runs that have ended, each with its strategy's name.
-
-        Raises:
-            BackendError: the model cannot be used.
-        """
-        for place in [place for place, handle in self.running.items() if not handle.running]:
-            name, i = place
-            self.results[place] = result = outcome(self.running.pop(place))
-            if self._archive is not None:
-                problem = self._task.problems[i]
-                record.keep(self._archive, self._keys[place], name, problem, result)
-            yield name, result
-
-    def _key(self, name: str, i: int) -> str:
-        problem, strategy = self._task.problems[i], self._strategies[name]
-        return record.run_key(
-            strategy, self._task, problem, self._backend, self._budget, self._seed
-        )
-
-    def _find(self, place: Place) -> Result | None:
-        assert self._archive is not None  # or there are no keys
-        return record.find(self._archive, self._keys[place], self._task.problems[place[1]])
+        for job in jobs.values():
+            job.key  # noqa: B018  # is kept
+    for place, job in jobs.items():
+        found = None if archive is None else job.find(archive)
+        if found is None:
+            waiting.append(place)
+        else:
+            yield place, found
+    waiting.reverse()  # the next one last
+    counts = Counter(jobs[place].name for place in waiting)
+    running: dict[Place, RunHandle] = {}
+    with Progress(label, counts, progress and bool(waiting)) as bar:
+        try:
+            while waiting or running:
+                while waiting and len(running) < jobs[waiting[-1]].backend.batch_size:
+                    place = waiting.pop()
+                    running[place] = jobs[place].start()
+                ended = [place for place, handle in running.items() if not handle.running]
+                for place in ended:
+                    job, result = jobs[place], outcome(running.pop(place))
+                    if archive is not None:
+                        record.keep(archive, job.key, job.name, job.problem, result)
+                    bar.finish(job.name, result)
+                    yield place, result
+                bar.show(handle.run.cost for handle in running.values())
+                if not ended:
+                    time.sleep(0.02)
+        finally:
+            for handle in running.values():
+                handle.stop()
 
 
 def outcome(handle: RunHandle) -> Result:
