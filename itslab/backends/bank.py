@@ -207,8 +207,13 @@ class Bank:
                 f"the sample bank {self.path} is damaged: a shape cannot be read ({error})"
             ) from error
 
-    def record(self, model: Backend) -> Banked:
-        """Stand before a model: serve what the bank holds, buy what it lacks and keep it."""
+    def record(self, model: Backend, *others: Bank) -> Banked:
+        """Stand before a model: serve what the bank holds, buy what it lacks and keep it.
+
+        Args:
+            model: where lacking samples are bought.
+            others: further banks whose samples are served, and kept there alone.
+        """
         if self.packed:
             raise BackendError(
                 f"{self.path} is packed and can only be replayed: "
@@ -229,7 +234,7 @@ class Bank:
         [(row,)] = self._query(
             "SELECT id FROM sources WHERE (digest, name, width, build) = (?, ?, ?, ?)", source
         )
-        return Banked(self, model.name, model.digest, model.batch_size, model, row)
+        return Banked(self, model.name, model.digest, model.batch_size, model, row, others=others)
 
     def replay(self, model: str | None = None, *, fix: str = FIX) -> Banked:
         """Serve the bank's samples and nothing else.
@@ -273,8 +278,9 @@ class Bank:
             make: makes it, and may add whether it always comes out the same, so that it can be
                 kept. Where it raises, nothing is.
         """
-        for (value,) in self._query("SELECT value FROM memos WHERE key = ?", (key,)):
-            return str(value)
+        known = self.find_memo(key)
+        if known is not None:
+            return known
         made = make()
         value, certain = (made, True) if isinstance(made, str) else made
         if certain and not self.fixed:
@@ -301,6 +307,11 @@ class Bank:
                 if self._db.in_transaction:
                     self._db.execute("ROLLBACK")
                 self._db.execute("DETACH other")
+
+    def find_memo(self, key: str) -> str | None:
+        """Return what is kept under a key; None if nothing is."""
+        rows = self._query("SELECT value FROM memos WHERE key = ?", (key,))
+        return str(rows[0][0]) if rows else None
 
     @property
     def runs(self) -> int:

@@ -45,6 +45,7 @@ class Banked:
         model: where lacking samples are bought; None replays only.
         source: the bank's number for this build of the model.
         fix: how to come by a sample that is lacking, if there is no model.
+        others: further banks whose samples are served.
     """
 
     bank: Bank
@@ -54,6 +55,7 @@ class Banked:
     model: Backend | None = None
     source: int = 0
     fix: str = FIX
+    others: tuple[Bank, ...] = ()
 
     def generate(
         self,
@@ -67,7 +69,7 @@ class Banked:
         Raises:
             MissingSample: there is no model to buy from; nothing has been handed over then.
         """
-        served = [self.bank.find(self.digest, request) for request in requests]
+        served = [self._find(request) for request in requests]
         lacking = [(i, j) for i, row in enumerate(served) for j, one in enumerate(row) if not one]
         if lacking and self.model is None:
             i, j = lacking[0]
@@ -100,12 +102,20 @@ class Banked:
             lacking = []
             for i, j in theirs:
                 one = replace(requests[i], first=requests[i].first + j, n=1)
-                [sample] = self.bank.find(self.digest, one)
+                [sample] = self._find(one)
                 if sample:
                     found(i, j, sample)
                 else:
                     lacking.append((i, j))
         return [[sample for sample in row if sample is not None] for row in served]
+
+    def _find(self, request: Request) -> list[Completion | None]:
+        """Look up the samples of a request, here and in the other banks."""
+        row = self.bank.find(self.digest, request)
+        for other in self.others if None in row else ():
+            found = other.find(self.digest, request)
+            row = [ours or theirs for ours, theirs in zip(row, found, strict=True)]
+        return row
 
     def _place(self, requests: Sequence[Request], spot: Spot) -> Place:
         request, number = requests[spot[0]], spot[1]

@@ -113,7 +113,7 @@ class MethodResult:
         return cls(
             np.array(right, dtype=float),
             np.array([result.cost.decoded for result in results], dtype=float),
-            np.array([result.cost.flops + _unpaid(result.tree) for result in results]),
+            np.array([result.cost.flops + unpaid(result.tree) for result in results]),
             task.clusters,
             np.array([sum(bool(node.completion) for node in r.tree) for r in results], dtype=float),
         )
@@ -272,8 +272,8 @@ def at_tokens(sizes: Iterable[MethodResult], tokens: float) -> MethodResult:
 # -- what it costs ---------------------------------------------------------------------------------
 
 
-def _unpaid(tree: Tree) -> float:
-    """FLOPs of the openings of a run's conversations that others had evaluated before it."""
+def unpaid(tree: Tree) -> float:
+    """Return the FLOPs of a run's prompts that others had evaluated before it."""
     openings: dict[object, list[Completion]] = {}
     for node in tree:
         before = node.parent
@@ -295,14 +295,20 @@ def _found(drawn: Sequence[Completion]) -> float:
 
 def _flops(row: Sequence[Node], often: Array) -> float:
     """FLOPs of one evaluation of a prompt, and of each of its samples so often."""
+    return opening(row) + float(often @ decodings(row))
+
+
+def decodings(row: Sequence[Node]) -> list[float]:
+    """Return the FLOPs of each of several samples of one prompt, without that of the prompt.
+
+    Where the model's shape is unknown: what was paid, whoever evaluated the prompt.
+    """
     turns = [[step.completion for step in node.turn() if step.completion] for node in row]
     shape = turns[0][0].shape
-    if shape is None:  # what was paid, whoever evaluated the prompt
-        return float(often @ [sum(step.cost.flops for step in turn) for turn in turns])
+    if shape is None:
+        return [sum(step.cost.flops for step in turn) for turn in turns]
     first = turns[0][0].cost
-    prompt = first.prefilled + first.reused
-    decoding = [_decoding(shape, prompt, turn) for turn in turns]
-    return opening(row) + float(often @ decoding)
+    return [_decoding(shape, first.prefilled + first.reused, turn) for turn in turns]
 
 
 def opening(row: Sequence[Node]) -> float:

@@ -87,8 +87,8 @@ def run_key(
         OptionError: the strategy, a part of it, or how the task reads answers cannot be
             identified.
     """
-    reading = [_reading(reader) for reader in (task.extract, task.key)]
-    asked = problem.id, problem.prompt, reading
+    read = [reading(reader) for reader in (task.extract, task.key)]
+    asked = problem.id, problem.prompt, read
     named = (backend.digest, spec(strategy).text, asked, repr(budget), seed)
     return hashlib.blake2b(json.dumps(named).encode(), digest_size=12).hexdigest()
 
@@ -137,9 +137,10 @@ def _within(prompt: str, text: str | list[str]) -> str:
     return text.replace(HOLE, prompt) if isinstance(text, str) else prompt.join(text)
 
 
-def _reading(reader: Callable[[str], str | None]) -> tuple[str, str]:
-    """What a task's reader is known by: of the package's own its name, for what it holds is the
-    task's own.
+def reading(reader: Callable[..., Any]) -> tuple[str, str]:
+    """Return what a task's reader, or grader, is known by.
+
+    Of the package's own that is its name, for what it holds is the task's own.
     """
     known, read = spec(reader), reader.func if isinstance(reader, partial) else reader
     ours = getattr(read, "__module__", "").split(".")[0] == "itslab"

@@ -44,7 +44,7 @@ class Samples:
     def __init__(self, task: Task, results: Sequence[Result]) -> None:
         require(len(results) == len(task), "results", len(results), f"one for each of {len(task)}")
         self.task, self.results = task, results
-        self.nodes = [_ends(result.tree) for result in results]
+        self.nodes = [sample_ends(result.tree) for result in results]
         counts = sorted({len(row) for row in self.nodes})
         require(len(counts) == 1 and counts[0] > 0, "samples", counts, "equally many per problem")
         texts = [[node.turn_text for node in row] for row in self.nodes]
@@ -134,8 +134,11 @@ class Samples:
         return self.task.grade(problem, answer)
 
 
-def _ends(tree: Tree) -> list[Node]:
-    """Where each sample ends, in the order in which they were drawn: text may be appended later."""
+def sample_ends(tree: Tree) -> list[Node]:
+    """Return where each sample ends, in the order in which they were drawn.
+
+    Text may have been appended since.
+    """
 
     def drawn(leaf: Node) -> int:
         return next(step.id for step in leaf.turn() if step.completion)

@@ -117,7 +117,7 @@ def proportion(
     valid = bool(((y >= -_ROUNDING) & (y <= w + _ROUNDING)).all())
     require(valid, "values", (y.min(), y.max()), "in [0, 1]" if (w == 1).all() else "in [0, whole]")
     _check_level(level)
-    y, w = _sums(np.clip(y, 0, w), clusters), _sums(w, clusters)
+    y, w = sums(np.clip(y, 0, w), clusters), sums(w, clusters)
     y, w = y[w > 0], w[w > 0]
     n, total = len(y), float(w.sum())
     m = float(y.sum()) / total
@@ -165,7 +165,7 @@ def difference(
         valid = bool(((rates >= -_ROUNDING) & (rates <= 1 + _ROUNDING)).all())
         require(valid, name, (rates.min(), rates.max()), "in [0, 1]")
     _check_level(level)
-    gaps, sizes = _sums(x - y, clusters), _sums(np.ones_like(x), clusters)
+    gaps, sizes = sums(x - y, clusters), sums(np.ones_like(x), clusters)
     n, value = len(gaps), float((x - y).mean())
     if n == 1:
         return Estimate(value, -1.0, 1.0, 1, 1.0)
@@ -250,7 +250,7 @@ def _p_value(gaps: Array, wins: float, losses: float) -> float:
         return 2.0 ** (1 - gaps.size)
     score = math.erfc(abs(wins - losses) / math.sqrt(2 * (wins + losses)))
     if np.ptp(np.abs(gaps)) < 1e-9:
-        return max(score, _sign_test(int((gaps > 0).sum()), int((gaps < 0).sum())))
+        return max(score, sign_test(int((gaps > 0).sum()), int((gaps < 0).sum())))
     if gaps.size <= _FEW:
         signs = np.array(list(product((1, -1), repeat=gaps.size)))
         as_far = np.abs(signs @ np.abs(gaps)) >= abs(gaps.sum()) - 1e-9
@@ -263,8 +263,8 @@ def _single(rates: Array) -> bool:
     return bool(np.isin(rates, (0.0, 1.0)).all())
 
 
-def _sign_test(wins: int, losses: int) -> float:
-    """Two-sided exact p-value of a split as unequal as this among fair coins."""
+def sign_test(wins: int, losses: int) -> float:
+    """Return the two-sided exact p-value of a split as unequal as this among fair coins."""
     from scipy.special import bdtr
 
     return min(2 * float(bdtr(min(wins, losses), wins + losses, 0.5)), 1.0)
@@ -316,8 +316,8 @@ def _check_level(level: float) -> None:
     require(number and 0 < level < 1, "level", level, "a number between 0 and 1")
 
 
-def _sums(values: Array, clusters: Sequence[Hashable] | None) -> Array:
-    """Sums over the members of each cluster, (number of clusters,)."""
+def sums(values: Array, clusters: Sequence[Hashable] | None) -> Array:
+    """Return sums over the members of each cluster, (number of clusters,)."""
     if clusters is None:
         return values
     row = isinstance(clusters, Sequence | np.ndarray) and not isinstance(clusters, str)

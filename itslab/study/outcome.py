@@ -1,0 +1,265 @@
+"""What came of a study: tidy tables, one row for each run and one for each sample, and curves."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from itslab.core import ItslabError, Problem, require
+from itslab.study import rows as plain
+from itslab.study import selection
+from itslab.study.methods import MethodResult, Results
+from itslab.study.plan import Cell, Study
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Array = NDArray[np.float64]
+
+
+class Row(NamedTuple):
+    """What a run came to; see ``rows.row``."""
+
+    cell: Cell
+    problem: Problem
+    data: Mapping[str, Any]
+
+
+CELL = ["task", "model", "method", "size", "budget", "seed"]
+FILES = "runs.parquet", "samples.parquet", "about.json"
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What came of a study.
+
+    Args:
+        runs: one row for each run: ``task``, ``model``, ``method``, ``size`` (missing where it has
+            one only), ``budget``, ``seed``, ``problem``, ``cluster`` (problems of one template
+            share it), ``answer``, ``correct`` (missing where the run ``failed``, which says why),
+            ``stopped_by``, ``unfinished``, ``drawn``, ``prefilled``, ``reused``, ``decoded``,
+            ``calls``, ``seconds``, ``flops``, ``elapsed``; and ``rule``, by which it chose among
+            independent samples.
+        samples: one row for each independent sample of them: the same names, ``sample`` (its
+            number), ``key`` (its answer, canonical), ``correct``, ``score``, ``tokens``, ``flops``
+            (without the prompt), ``opening`` (FLOPs of the prompt).
+        about: what drew it: specs, digests, builds, the machine and its load, versions; and
+            ``lacking``, how many runs there are not.
+    """
+
+    runs: pd.DataFrame
+    samples: pd.DataFrame
+    about: Mapping[str, Any]
+
+    @property
+    def lacking(self) -> int:
+        """How many runs of the study there are not."""
+        return int(self.about.get("lacking", 0))
+
+    @property
+    def failed(self) -> pd.DataFrame:
+        """Runs that failed for good, and why: columns of ``CELL``, ``problem``, ``failed``."""
+        return self.runs.loc[self.runs.failed != "", [*CELL, "problem", "failed"]]
+
+    def save(self, folder: str | Path) -> Path:
+        """Write ``runs.parquet``, ``samples.parquet`` and ``about.json`` into a folder.
+
+        Raises:
+            ItslabError: it cannot be written.
+        """
+        target = Path(folder)
+        try:
+            target.mkdir(parents=True, exist_ok=True)
+            self.runs.to_parquet(target / FILES[0], index=False)
+            self.samples.to_parquet(target / FILES[1], index=False)
+            text = json.dumps(self.about, indent=1, ensure_ascii=False)
+            (target / FILES[2]).write_text(text, encoding="utf-8")
+        except OSError as error:
+            raise ItslabError(f"the tables cannot be written to {target}: {error}") from error
+        return target
+
+    @classmethod
+    def load(cls, folder: str | Path) -> Outcome:
+        """Read what ``save`` wrote.
+
+        Raises:
+            ItslabError: the folder lacks a table, or one cannot be read.
+        """
+        import pandas as pd
+
+        source = Path(folder)
+        try:
+            about = json.loads((source / FILES[2]).read_text(encoding="utf-8"))
+            return cls(*(pd.read_parquet(source / name) for name in FILES[:2]), about)
+        except (OSError, ValueError) as error:
+            reason = " ".join(str(error).split())
+            raise ItslabError(f"{source} holds no outcome of a study: {reason}") from error
+
+    def results(self, task: str, model: str, budget: str = "", coverage: bool = False) -> Results:
+        """Return what each method did, by its name and size, on the problems that none failed on.
+
+        Where a method votes among independent samples, or takes the best of them, all subsets of
+        the samples are averaged; others are averaged over seeds.
+
+        Args:
+            task, model, budget: which part of the study.
+            coverage: add, for each such method, the share of problems that any of as many samples
+                solves, as ``coverage of …``.
+
+        Raises:
+            OptionError: there is no such part.
+        """
+        runs = self._part(self.runs, task, model, budget)
+        lost = runs.loc[runs.failed != "", "problem"].unique()
+        kept = runs[~runs.problem.isin(lost)]
+        problems = list(dict.fromkeys(kept.problem))
+        require(bool(problems), "task", task, "one with a problem that no run failed on")
+        clusters = list(kept.drop_duplicates("problem").cluster)
+        done: dict[tuple[str, int], MethodResult] = {}
+        for method, rows in kept.groupby("method", sort=False):
+            drawn = self._part(self.samples, task, model, budget)
+            drawn = drawn[(drawn.method == method) & ~drawn.problem.isin(lost)]
+            rule = rows.rule.iloc[0]
+            pool = _Pool.of(drawn, problems) if rule and not budget and len(drawn) else None
+            for size in sorted(rows["size"].unique()):
+                plain = rows[rows["size"] == size] if size == size else rows  # nan: the only size
+                if pool is None:
+                    done[str(method), _whole(size, 1)] = _of_runs(plain, problems, clusters)
+                    continue
+                k = _whole(size, pool.size)
+                done[str(method), k] = pool.method(rule, k, clusters)
+                if coverage:
+                    done[f"coverage of {method}", k] = pool.method("any", k, clusters)
+        return done
+
+    def _part(self, table: pd.DataFrame, task: str, model: str, budget: str) -> pd.DataFrame:
+        known = self.runs[["task", "model", "budget"]]
+        for name, value in (("task", task), ("model", model), ("budget", budget)):
+            there = list(known[name].unique())
+            require(value in there, name, value, " or ".join(map(repr, there)) or "in the study")
+        asked = (table.task == task) & (table.model == model) & (table.budget == budget)
+        return table[asked]
+
+
+def tables(study: Study, made: Iterable[Row], about: Mapping[str, Any]) -> Outcome:
+    """Return the tidy tables of some runs of a study; see ``Outcome``."""
+    import pandas as pd
+
+    rules = {
+        name: plain.rule(ladder[0]) if len({*map(plain.rule, ladder)}) == 1 else ""
+        for name, ladder in study.ladders.items()
+    }
+    order = {name: i for i, name in enumerate([*study.tasks, *study.models])}
+    runs, samples = [], []
+    for cell, problem, data in made:
+        named = isinstance(cell.size, str)
+        method = f"{cell.method} {cell.size}".strip() if named else cell.method
+        size = math.nan if named else float(cell.size)
+        place = [cell.task, cell.model, method, size, cell.budget, cell.seed, problem.id]
+        cluster = str(problem.meta.get("template", problem.id))
+        runs.append([*place, cluster, rules[cell.method], *(data[name] for name in _PAID)])
+        samples += (
+            [*place, number, *sample, data["opening"]]
+            for number, sample in enumerate(data.get("samples", ()))
+        )
+    known = pd.DataFrame(runs, columns=[*CELL, "problem", "cluster", "rule", *_PAID])
+    known["correct"] = known.correct.astype("boolean")
+    known["answer"] = known.answer.astype("string")
+    known = known.sort_values(
+        ["task", "model"], key=lambda column: column.map(order), kind="stable", ignore_index=True
+    )
+    drawn = pd.DataFrame(samples, columns=[*CELL, "problem", "sample", *_SAMPLE, "opening"])
+    kinds = {"key": "string", "correct": bool, "score": float}
+    return Outcome(known, drawn.astype(kinds), about)
+
+
+_SAMPLE = ["key", "correct", "score", "tokens", "flops"]
+_PAID = [
+    "answer",
+    "correct",
+    "failed",
+    "stopped_by",
+    "unfinished",
+    "drawn",
+    "prefilled",
+    "reused",
+    "decoded",
+    "calls",
+    "seconds",
+    "flops",
+    "elapsed",
+]
+
+
+def _whole(size: float, otherwise: int) -> int:
+    """A size as a whole number; of a method without sizes another one."""
+    return otherwise if math.isnan(size) else int(size)
+
+
+def _of_runs(rows: pd.DataFrame, problems: Sequence[str], clusters: Sequence[Any]) -> MethodResult:
+    """A method at one size, averaged over seeds."""
+    columns = {"success": "correct", "tokens": "decoded", "flops": "flops", "drawn": "drawn"}
+    numbers = rows[["problem", *columns.values()]].astype(dict.fromkeys(columns.values(), float))
+    means = numbers.groupby("problem").mean().reindex(problems)
+    return MethodResult(
+        **{name: means[column].to_numpy() for name, column in columns.items()}, clusters=clusters
+    )
+
+
+@dataclass(frozen=True)
+class _Pool:
+    """Independent samples of some problems, (p, n) each."""
+
+    keys: list[list[str | None]]
+    correct: Array
+    scores: Array
+    tokens: Array
+    flops: Array
+    opening: Array
+
+    @property
+    def size(self) -> int:
+        return self.correct.shape[1]
+
+    @classmethod
+    def of(cls, rows: pd.DataFrame, problems: Sequence[str]) -> _Pool | None:
+        """The samples of the largest size of a method, those of all seeds; None if uneven."""
+        rows = rows[rows["size"].eq(rows["size"].max()) | rows["size"].isna()]
+        counts = rows.groupby("problem").size().reindex(problems, fill_value=0)
+        if counts.min() == 0 or counts.min() != counts.max():
+            return None
+        n = int(counts.max())
+        order = {problem: i for i, problem in enumerate(problems)}
+        rows = rows.iloc[np.argsort(rows.problem.map(order).to_numpy(), kind="stable")]
+
+        def square(name: str) -> Array:
+            return rows[name].to_numpy(dtype=float, na_value=math.nan).reshape(-1, n)
+
+        keys = np.array([k if isinstance(k, str) else None for k in rows.key], dtype=object)
+        columns = (square(name) for name in ("correct", "score", "tokens", "flops"))
+        return cls(keys.reshape(-1, n).tolist(), *columns, square("opening")[:, 0])
+
+    def method(self, rule: str, k: int, clusters: Sequence[Any]) -> MethodResult:
+        """What choosing among k of the samples does, averaged over all subsets."""
+        if rule == "majority":
+            success = selection.majority_at_k(self.keys, self.correct, [k])
+        elif rule == "best":
+            unheard = np.array([[key is None for key in row] for row in self.keys])
+            scores = np.where(unheard, math.nan, self.scores)
+            success = selection.best_at_k(scores, self.correct, [k])
+        else:
+            success = selection.pass_at_k(self.correct, [k])
+        return MethodResult(
+            success[:, 0],
+            k * self.tokens.mean(axis=1),
+            self.opening + k * self.flops.mean(axis=1),
+            clusters,
+            np.full(len(self.correct), float(k)),
+        )

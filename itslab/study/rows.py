@@ -1,0 +1,91 @@
+"""What a run came to, as plain data: graded, priced, and small enough to be kept beside it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from typing import Any
+
+from itslab.core import Node, Result, Tree
+from itslab.run import Strategy
+from itslab.strategies import BestOfN, SelfConsistency
+from itslab.study import methods, record
+from itslab.study.runner import Job
+from itslab.study.samples import sample_ends
+
+VERSION = 1
+"""Of the rows: others are made anew from the runs."""
+
+
+def row_key(job: Job) -> str:
+    """Name the row of a run by the run, and by all that grading it depends on."""
+    problem, task = job.problem, job.task
+    named = VERSION, job.key, problem.answer, record.reading(task.grade)
+    return hashlib.sha256(json.dumps(named).encode()).hexdigest()
+
+
+def row(job: Job, result: Result) -> dict[str, Any]:
+    """Return what a run came to.
+
+    Returns:
+        Plain data: ``answer``, ``correct`` (None where the run failed), ``failed`` (why),
+        ``stopped_by``, ``unfinished``; what was paid: ``drawn`` (samples, or steps of a search),
+        ``prefilled``, ``reused``, ``decoded`` (tokens), ``calls``, ``seconds`` of compute,
+        ``flops`` as if nobody else had evaluated the prompt; ``elapsed`` (seconds by the clock);
+        and of independent samples ``samples``, one list for each: its canonical answer, whether it
+        is right, its score if it has one, tokens, FLOPs; and ``opening``, the FLOPs of the prompt.
+    """
+    task, problem, cost = job.task, job.problem, result.cost
+    failed = bool(result.failed)
+    plain = {
+        "answer": result.answer,
+        "correct": None if failed else bool(task.grade(problem, result.answer)),
+        "failed": result.failed,
+        "stopped_by": result.stopped_by or "",
+        "unfinished": result.unfinished,
+        "drawn": sum(bool(node.completion) for node in result.tree),
+        "prefilled": cost.prefilled,
+        "reused": cost.reused,
+        "decoded": cost.decoded,
+        "calls": cost.calls,
+        "seconds": cost.seconds,
+        "flops": cost.flops + methods.unpaid(result.tree),
+        "elapsed": result.elapsed,
+    }
+    ends = [] if failed else independent(result.tree)
+    if ends:
+        plain["opening"] = methods.opening(ends)
+        plain["samples"] = [
+            _sample(job, end, flops)
+            for end, flops in zip(ends, methods.decodings(ends), strict=True)
+        ]
+    return plain
+
+
+def _sample(job: Job, end: Node, flops: float) -> list[Any]:
+    answer = job.task.extract(end.turn_text)
+    right = answer is not None and bool(job.task.grade(job.problem, answer))
+    score = end.verdict.score if end.verdict else math.nan
+    tokens = sum(step.completion.cost.decoded for step in end.turn() if step.completion)
+    key = None if answer is None else job.task.key(answer)
+    return [key, right, None if math.isnan(score) else score, tokens, flops]
+
+
+def independent(tree: Tree) -> list[Node]:
+    """Return where the samples of a tree end, if each was drawn whole and for itself; else none."""
+    ends = sample_ends(tree)
+    alike = len({id(end.parent) for end in ends}) == 1
+    drawn = sum(bool(node.completion) for node in tree)
+    return ends if alike and drawn == len(ends) and all(end.completion for end in ends) else []
+
+
+def rule(strategy: Strategy) -> str:
+    """Return by which rule a strategy chooses among independent samples.
+
+    ``majority`` or ``best`` (by a verifier); "" for any other. Where it is known, what it does with
+    fewer samples can be averaged over all subsets.
+    """
+    if type(strategy) is SelfConsistency and strategy.verifier is None:
+        return "majority"
+    return "best" if type(strategy) is BestOfN else ""
