@@ -1,0 +1,87 @@
+"""What compute costs in money and energy: prices per token, per hour of a device, and its watts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from itslab.core import Cost, ItslabError
+from itslab.options import NotNegative, Options, Text, checked
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MILLION = 1_000_000
+HOUR = 3600
+
+
+@dataclass(frozen=True)
+class Price(Options):
+    """What a model costs: by tokens, as a provider bills it, or by the time of one's own device.
+
+    Args:
+        input: of a million prompt tokens that are evaluated, in US dollars.
+        cached: of a million that were evaluated before.
+        output: of a million that are decoded.
+        hourly: of an hour of the device, in US dollars, such as its rent.
+        watts: that the device takes while it computes, above what it takes anyway.
+        energy: of a kilowatt-hour, in US dollars.
+    """
+
+    input: NotNegative = 0.0
+    cached: NotNegative = 0.0
+    output: NotNegative = 0.0
+    hourly: NotNegative = 0.0
+    watts: NotNegative = 0.0
+    energy: NotNegative = 0.0
+
+    def dollars(self, cost: Cost) -> float:
+        """Return what was paid for a cost, in US dollars."""
+        tokens = (
+            self.input * cost.prefilled + self.cached * cost.reused + self.output * cost.decoded
+        )
+        power = self.kilowatt_hours(cost) * self.energy
+        return tokens / MILLION + self.hourly * cost.seconds / HOUR + power
+
+    def kilowatt_hours(self, cost: Cost) -> float:
+        """Return the energy that a cost took: watts × seconds of compute."""
+        return self.watts * cost.seconds / HOUR / 1000
+
+    def priced(self, runs: pd.DataFrame) -> pd.DataFrame:
+        """Return runs of a study with columns ``dollars`` and ``kWh``; see ``Outcome.runs``."""
+        columns = ["prefilled", "reused", "decoded", "calls", "seconds", "flops"]
+        costs = [Cost(*row) for row in runs[columns].itertuples(index=False)]
+        return runs.assign(
+            dollars=[self.dollars(cost) for cost in costs],
+            kWh=[self.kilowatt_hours(cost) for cost in costs],
+        )
+
+
+@checked
+def listed(model: Text, provider: str | None = None) -> Price:
+    """Return what a provider asks for a model today, by the list of the package genai-prices.
+
+    Args:
+        model: as the provider names it, such as ``gpt-4o-mini``.
+        provider: such as ``openai``; None takes the first that has the model.
+
+    Raises:
+        ItslabError: the package is not installed, or does not know the model.
+    """
+    try:
+        from genai_prices import Usage, calc_price
+    except ImportError as error:
+        raise ItslabError(
+            "prices of providers take the package genai-prices: pip install genai-prices, or write "
+            "them down as Price(input=…, cached=…, output=…)"
+        ) from error
+
+    def of(**tokens: int) -> float:
+        return float(calc_price(Usage(**tokens), model, provider_id=provider).total_price)
+
+    try:
+        fresh = of(input_tokens=MILLION)
+        cached = of(input_tokens=MILLION, cache_read_tokens=MILLION)
+        return Price(input=fresh, cached=cached, output=of(output_tokens=MILLION))
+    except LookupError as error:
+        raise ItslabError(f"genai-prices does not know {model!r}: {error}") from error
