@@ -89,25 +89,39 @@ class Banked:
             for j, sample in enumerate(row):
                 if sample:
                     found(i, j, sample)
-        while lacking:  # what another draws is waited for, not drawn again
-            places = {spot: self._place(requests, spot) for spot in lacking}
-            mine = self._buy(requests, places, on_text, hand_over, cancel)
-            theirs = [spot for spot in lacking if spot not in mine]
-            if theirs and cancel is not None and cancel.is_set():
-                for i, j in theirs:
+        places = {spot: self._place(requests, spot) for spot in lacking}
+        while places:
+            # What another draws is waited for, and not drawn again; so the bank is asked once more.
+            mine = self._claimed(places)
+            try:
+                for i, j in list(mine):
+                    one = replace(requests[i], first=requests[i].first + j, n=1)
+                    [sample] = self._find(one)
+                    if sample:
+                        self.bank.flights.free([mine.pop((i, j))])
+                        del places[i, j]
+                        found(i, j, sample)
+                self._buy(requests, mine, on_text, hand_over, cancel)
+            finally:
+                self.bank.flights.free(mine.values())
+            places = {spot: place for spot, place in places.items() if not served[spot[0]][spot[1]]}
+            if places and cancel is not None and cancel.is_set():
+                for i, j in places:
                     hand_over(i, j, Completion("", finish="cancelled", index=requests[i].first + j))
                 break
-            if theirs and not mine:
-                self.bank.flights.wait([places[spot] for spot in theirs], _LOOK)
-            lacking = []
-            for i, j in theirs:
-                one = replace(requests[i], first=requests[i].first + j, n=1)
-                [sample] = self._find(one)
-                if sample:
-                    found(i, j, sample)
-                else:
-                    lacking.append((i, j))
+            if places:
+                self.bank.flights.wait(places.values(), _LOOK)
         return [[sample for sample in row if sample is not None] for row in served]
+
+    def _claimed(self, places: Mapping[Spot, Place]) -> dict[Spot, Place]:
+        """Claim those of some samples that nobody draws; of twins in one call the first."""
+        free = {*self.bank.flights.claim(places.values())}
+        mine = {}
+        for spot, place in places.items():
+            if place in free:
+                free.remove(place)
+                mine[spot] = place
+        return mine
 
     def _find(self, request: Request) -> list[Completion | None]:
         """Look up the samples of a request, here and in the other banks."""
@@ -124,17 +138,13 @@ class Banked:
     def _buy(
         self,
         requests: Sequence[Request],
-        places: Mapping[Spot, Place],
+        places: dict[Spot, Place],
         on_text: OnText | None,
         hand_over: OnSample,
         cancel: threading.Event | None,
-    ) -> set[Spot]:
-        """Draw, in one call, those of some samples that nobody draws yet; return which."""
-        assert self.model is not None  # or nothing can be lacking
-        claimed = {*self.bank.flights.claim(places.values())}
-        free = dict.fromkeys(claimed)  # of twins in one call, the first is drawn
-        mine = [spot for spot, place in places.items() if free.pop(place, 0) is None]
-        rows = [(i, [j for _, j in row]) for i, row in groupby(mine, key=itemgetter(0))]
+    ) -> None:
+        """Draw some samples in one call. Whoever waits for one has it as soon as it is stored."""
+        rows = [(i, [j for _, j in row]) for i, row in groupby(places, key=itemgetter(0))]
         gaps = [(i, gap) for i, row in rows for gap in _runs(row)]
         asked = [replace(requests[i], first=requests[i].first + g[0], n=len(g)) for i, g in gaps]
 
@@ -146,21 +156,16 @@ class Banked:
             i, j = spot(order, position)
             if sample.finish != "cancelled":
                 sample = self.bank.keep(self.source, self.digest, requests[i], sample)
-            claimed.discard(places[i, j])
-            self.bank.flights.free([places[i, j]])
+            self.bank.flights.free([places.pop((i, j))])
             hand_over(i, j, sample)
 
-        try:
-            if gaps:
-                self.model.generate(
-                    asked,
-                    on_text and (lambda order, place, text: on_text(*spot(order, place), text)),
-                    keep,
-                    cancel,
-                )
-        finally:
-            self.bank.flights.free(claimed)
-        return {*mine}
+        if asked and self.model is not None:
+            self.model.generate(
+                asked,
+                on_text and (lambda order, place, text: on_text(*spot(order, place), text)),
+                keep,
+                cancel,
+            )
 
     def _lack(self, request: Request, index: int) -> str:
         stored = self.bank.stored(self.digest, request)

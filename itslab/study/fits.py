@@ -1,7 +1,7 @@
-"""Scaling laws of inference: curves fitted to accuracy and coverage, with forecasts and their error.
+"""Scaling laws of inference: curves fitted to accuracy and coverage, forecasts and their error.
 
 - The exponentiated power law, log c = −e^a k^−b for coverage c at k samples: Brown et al. 2024,
-  Large Language Monkeys (arXiv:2407.21787, §3).
+  Large Language Monkeys (arXiv:2407.21787).
 - Success rates that follow a beta distribution. Where many problems are nearly hopeless, failures
   fall as a power of k with the exponent of the distribution's left tail: Schaeffer et al. 2025
   (arXiv:2502.17578).

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -156,9 +156,16 @@ def tables(study: Study, made: Iterable[Row], about: Mapping[str, Any]) -> Outco
         name: plain.rule(ladder[0]) if len({*map(plain.rule, ladder)}) == 1 else ""
         for name, ladder in study.ladders.items()
     }
-    order = {name: i for i, name in enumerate([*study.tasks, *study.models])}
+    order = {cell: i for i, cell in enumerate(_cells(study))}
+    number = {
+        (name, problem.id): i
+        for name, task in study.tasks.items()
+        for i, problem in enumerate(task)
+    }
     runs, samples = [], []
-    for cell, problem, data in made:
+    for cell, problem, data in sorted(
+        made, key=lambda row: (order[row.cell], number[row.cell.task, row.problem.id])
+    ):
         named = isinstance(cell.size, str)
         method = f"{cell.method} {cell.size}".strip() if named else cell.method
         size = math.nan if named else float(cell.size)
@@ -166,18 +173,24 @@ def tables(study: Study, made: Iterable[Row], about: Mapping[str, Any]) -> Outco
         cluster = str(problem.meta.get("template", problem.id))
         runs.append([*place, cluster, rules[cell.method], *(data[name] for name in _PAID)])
         samples += (
-            [*place, number, *sample, data["opening"]]
-            for number, sample in enumerate(data.get("samples", ()))
+            [*place, i, *sample, data["opening"]]
+            for i, sample in enumerate(data.get("samples", ()))
         )
     known = pd.DataFrame(runs, columns=[*CELL, "problem", "cluster", "rule", *_PAID])
     known["correct"] = known.correct.astype("boolean")
     known["answer"] = known.answer.astype("string")
-    known = known.sort_values(
-        ["task", "model"], key=lambda column: column.map(order), kind="stable", ignore_index=True
-    )
     drawn = pd.DataFrame(samples, columns=[*CELL, "problem", "sample", *_SAMPLE, "opening"])
     kinds = {"key": "string", "correct": bool, "score": float}
     return Outcome(known, drawn.astype(kinds), about)
+
+
+def _cells(study: Study) -> Iterator[Cell]:
+    """All cells of a study: by task, model and method, the smallest size first."""
+    for task in study.tasks:
+        for model in study.models:
+            cells = [cell for cell, _, _ in study.cells(task, model)]
+            for method in study.ladders:
+                yield from reversed([cell for cell in cells if cell.method == method])
 
 
 _SAMPLE = ["key", "correct", "score", "tokens", "flops"]

@@ -3,7 +3,7 @@
 Whoever looks at an interval after every problem, and stops as soon as it excludes 0, is wrong far
 more often than it says. A bettor against "there is no difference" may look whenever he likes: if
 that is true, he ever multiplies his capital by 20 with probability 5 % at most (Ville 1939). This
-is the hedged capital process of Waudby-Smith & Ramdas 2024 (J. Royal Statistical Society B 86, §4),
+is the hedged capital process of Waudby-Smith & Ramdas 2024 (J. Royal Statistical Society B 86),
 which needs nothing but that differences lie in [−1, 1].
 """
 

@@ -14,7 +14,7 @@ def chinchilla(n: Positive, d: Positive) -> float:
     """Return the loss of a model of n parameters trained on d tokens.
 
     E + A / N^α + B / D^β with E = 1.69, A = 406.4, B = 410.7, α = 0.34, β = 0.28: Hoffmann et al.
-    2022 (arXiv:2203.15556, eq. 10).
+    2022 (arXiv:2203.15556).
     """
     return 1.69 + 406.4 / n**0.34 + 410.7 / d**0.28
 
@@ -24,7 +24,7 @@ def kaplan(n: Positive, d: Positive) -> float:
     """Return the loss of a model of n non-embedding parameters trained on d tokens.
 
     ((N_c / N)^(α_N / α_D) + D_c / D)^α_D with α_N = 0.076, α_D = 0.095, N_c = 8.8 × 10^13,
-    D_c = 5.4 × 10^13: Kaplan et al. 2020 (arXiv:2001.08361, eq. 1.5).
+    D_c = 5.4 × 10^13: Kaplan et al. 2020 (arXiv:2001.08361).
     """
     return float(((8.8e13 / n) ** (0.076 / 0.095) + 5.4e13 / d) ** 0.095)
 
@@ -41,7 +41,7 @@ def exchange(larger: Positive, ratio: Positive) -> float:
 
     Training a model M times larger and asking it costs M (X + Y), where X = 6 N D_pretrain and
     Y = 2 N D_inference are those of the smaller one. Spent on inference by that, it is
-    M + 3 (M − 1) / R times its own: Snell et al. 2024 (arXiv:2408.03314, §7).
+    M + 3 (M − 1) / R times its own: Snell et al. 2024 (arXiv:2408.03314).
 
     Args:
         larger: M, how many times the parameters of the smaller model the larger one has, ≥ 1.

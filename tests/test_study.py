@@ -1,0 +1,306 @@
+"""Studies: what is declared, what is drawn, what is kept, and what comes of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import threading
+import time
+import warnings
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import itslab as its
+from itslab.conduct import conduct
+from itslab.core import ItslabError, OptionError, Problem
+from itslab.study.outcome import Outcome
+from itslab.study.plan import Named, OwnVerifier, Study, bound
+from itslab.study.reading import parse, read
+from itslab.study.selection import majority_at_k
+from itslab.study.sequential import Answered
+from itslab.tasks import Task
+from itslab.testing import ScriptedModel, ScriptedVerifier
+
+SHORT = its.Sampling(max_tokens=20)
+
+
+def sums(n: int = 6) -> Task:
+    """Problems i + i, of two templates."""
+    problems = (
+        Problem(f"sum/{i}", f"{i} + {i}?", str(2 * i), {"template": f"t{i % 2}"}) for i in range(n)
+    )
+    return Task("sums", tuple(problems))
+
+
+def says(request, index: int) -> str:
+    """Two of three samples are right, those of problem 0 never."""
+    i = int(request.messages[-1].content.split(" + ")[0].split("\n")[-1])
+    right = i > 0 and index % 3 < 2
+    return f"The answer is {2 * i if right else 2 * i + 1}."
+
+
+def scripted(name: str = "small") -> ScriptedModel:
+    return ScriptedModel(replies=says, name=name, digest=f"digest of {name}")
+
+
+def votes(**options) -> Study:
+    chains = tuple(its.SelfConsistency(n, instruction="", sampling=SHORT) for n in (1, 2, 4))
+    greedy = its.ChainOfThought(instruction="", sampling=dataclasses.replace(SHORT, temperature=0))
+    settings = {
+        "tasks": {"sums": sums()},
+        "models": ("small",),
+        "strategies": {"chain": greedy, "vote": chains},
+    }
+    return Study(**(settings | options))
+
+
+# -- what is declared ------------------------------------------------------------------------------
+
+
+def test_a_study_counts_its_runs_and_names_its_models() -> None:
+    two = votes(
+        models=("small", "large"), seeds=(0, 1), budgets=(its.Budget(), its.Budget(tokens=9))
+    )
+    assert two.runs == 6 * 2 * 4 * 2 * 2
+    cascade = its.Cascade(
+        (
+            its.Stage(its.Direct(), accept=ScriptedVerifier({})),
+            its.Stage(its.Direct(), Named("huge")),
+        )
+    )
+    assert votes(strategies={"both": cascade}).named == ["small", "huge"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"tasks": {}}, "tasks"),
+        ({"tasks": {"none": Task("none", ())}}, "a task with problems"),
+        ({"models": ()}, "models"),
+        ({"models": ("a", "a")}, "all different"),
+        ({"strategies": {"twice": (its.Direct(), its.Direct())}}, "that differ"),
+        ({"strategies": {"none": ()}}, "one at least"),
+        ({"budgets": ()}, "budgets"),
+        ({"seeds": (-1,)}, "seeds"),
+        ({"strategies": {"tests": its.BestOfN(OwnVerifier())}}, "one with a verifier"),
+    ],
+)
+def test_what_cannot_be_studied_is_refused(options, said: str) -> None:
+    with pytest.raises(OptionError, match=said):
+        votes(**options)
+
+
+def test_a_task_and_models_are_put_into_a_strategy_and_it_is_else_the_same() -> None:
+    check = ScriptedVerifier({"a": 1.0})
+    task = dataclasses.replace(sums(), verifier=check)
+    plain = its.SelfConsistency(3)
+    assert bound(plain, task, {}) is plain
+    model = scripted("large")
+    cascade = its.Cascade(
+        (its.Stage(plain, accept=OwnVerifier()), its.Stage(plain, Named("large")))
+    )
+    made = bound(cascade, task, {"large": model})
+    assert made.stages[0].accept is check
+    assert made.stages[1].model is model
+    assert made.stages[0].strategy is plain
+
+
+YAML = """
+tasks:
+  words: {load: gsm_symbolic, n: 3, difficulty: 1.0}
+models: [qwen2.5-coder-0.5b, qwen2.5-coder-0.5b@Q8_0]
+strategies:
+  chain: ChainOfThought
+  vote: {use: SelfConsistency, n: [1, 4], sampling: {max_tokens: 64}}
+  both:
+    use: Cascade
+    stages:
+      - {strategy: Direct, accept: {use: Judge, backend: qwen2.5-coder-1.5b}, threshold: 0.9}
+      - {strategy: {use: ProgramAided, interpreter: sandbox}, model: qwen2.5-coder-1.5b}
+budgets: [{tokens: 500}]
+"""
+
+
+def test_a_study_is_read_from_yaml(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(YAML)
+    study = read(tmp_path / "mine.yaml")
+    assert study.name == "mine"
+    assert [s.n for s in study.ladders["vote"]] == [1, 4]
+    assert study.ladders["vote"][0].sampling.max_tokens == 64
+    assert study.named == ["qwen2.5-coder-0.5b", "qwen2.5-coder-0.5b@Q8_0", "qwen2.5-coder-1.5b"]
+    assert study.budgets == (its.Budget(tokens=500),)
+    assert study.runs == 3 * 2 * 4
+
+
+@pytest.mark.parametrize(
+    ("place", "value", "said"),
+    [
+        ("modls", ["a"], "study has no 'modls': did you mean models"),
+        ("strategies", {"a": "SelfConsistensy"}, "strategies.a: unknown strategy.*SelfConsistency"),
+        ("strategies", {"a": {"use": "SelfConsistency", "m": 3}}, "SelfConsistency has no 'm'"),
+        ("strategies", {"a": {"use": "SelfConsistency", "n": [1, 0]}}, "n=0 is not valid"),
+        ("strategies", {"a": {"n": 3}}, "written as use"),
+        ("strategies", {"a": {"use": "BestOfN", "verifier": "Judg"}}, "did you mean Judge"),
+        ("strategies", {"a": {"use": "BestOfN"}}, "verifier"),
+        ("tasks", {"a": "gsm_symbolik"}, "tasks.a: unknown task.*gsm_symbolic"),
+        ("tasks", {"a": {"load": "gsm_symbolic", "n": 2, "hard": 1}}, "tasks.a"),
+        ("budgets", [{"token": 3}], "budgets.0: Budget has no 'token': did you mean tokens"),
+        ("seeds", ["one"], "seeds"),
+        ("models", [3], "models"),
+    ],
+)
+def test_what_is_misspelt_is_named_with_what_is_near(place: str, value, said: str) -> None:
+    plain = {"tasks": {"a": "gsm_symbolic"}, "models": ["m"], "strategies": {"d": "Direct"}}
+    plain["tasks"] = {"a": {"load": "gsm_symbolic", "n": 2}}
+    with pytest.raises(ItslabError, match=said):
+        parse(plain | {place: value})
+
+
+def test_a_file_that_is_no_study_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ItslabError, match="cannot be read"):
+        read(tmp_path / "none.yaml")
+    (tmp_path / "list.yaml").write_text("[1, 2]")
+    with pytest.raises(OptionError, match="a mapping"):
+        read(tmp_path / "list.yaml")
+
+
+# -- what is drawn ---------------------------------------------------------------------------------
+
+
+def test_samples_are_drawn_once_for_all_sizes_and_the_rest_is_found(tmp_path: Path) -> None:
+    model = scripted()
+    store = tmp_path / "study.sqlite"
+    first = conduct(votes(), store, load=lambda name: model, progress=False)
+    # 4 sampled chains and a greedy one for each of 6 problems
+    assert sum(request.n for request in model.asked) == 6 * 5
+    again = scripted()
+    second = conduct(votes(), store, load=lambda name: again, progress=False)
+    assert again.asked == []
+    assert second.runs.equals(first.runs)
+    assert len(first.runs) == 6 * 4
+    assert first.lacking == 0
+
+
+def test_a_wider_study_draws_what_is_new(tmp_path: Path) -> None:
+    store = tmp_path / "study.sqlite"
+    conduct(votes(), store, load=lambda name: scripted(), progress=False)
+    model = scripted()
+    wide = votes(
+        tasks={"sums": sums(7)},
+        strategies={"vote": its.SelfConsistency(6, instruction="", sampling=SHORT)},
+    )
+    conduct(wide, store, load=lambda name: model, progress=False)
+    assert sum(request.n for request in model.asked) == 6 * 2 + 6
+
+
+def test_a_replay_takes_what_is_there_and_says_what_is_not(tmp_path: Path) -> None:
+    store = tmp_path / "study.sqlite"
+    conduct(votes(), store, load=lambda name: scripted(), progress=False)
+    outcome = conduct(votes(tasks={"sums": sums(8)}), store, mode="replay", progress=False)
+    assert (len(outcome.runs), outcome.lacking) == (24, 8)
+
+
+def test_curves_average_over_all_subsets_of_the_samples(tmp_path: Path) -> None:
+    outcome = conduct(votes(), tmp_path / "s.sqlite", load=lambda name: scripted(), progress=False)
+    results = outcome.results("sums", "small", coverage=True)
+    marks = np.array([[0, 0, 0, 0]] + [[1, 1, 0, 1]] * 5)
+    keys = [["x"] * 4] + [["r", "r", "w", "r"]] * 5
+    for k in (1, 2, 4):
+        assert results["vote", k].success == pytest.approx(majority_at_k(keys, marks, [k])[:, 0])
+    assert results["coverage of vote", 2].success.tolist() == [0, 1, 1, 1, 1, 1]
+    assert results["vote", 2].tokens.tolist() == [8.0] * 6  # four words each
+    assert results["chain", 1].clusters == [f"t{i % 2}" for i in range(6)]
+
+
+def test_tables_are_written_and_read_again(tmp_path: Path) -> None:
+    outcome = conduct(votes(), tmp_path / "s.sqlite", load=lambda name: scripted(), progress=False)
+    again = Outcome.load(outcome.save(tmp_path / "tables"))
+    assert again.runs.equals(outcome.runs)
+    assert again.samples.equals(outcome.samples)
+    assert again.about == json.loads(json.dumps(outcome.about))
+    for told in ("strategies", "models", "drawn by", "machine", "versions", "tasks"):
+        assert again.about[told]
+    with pytest.raises(ItslabError, match="holds no outcome"):
+        Outcome.load(tmp_path)
+
+
+def test_a_run_that_fails_for_good_is_counted_apart(tmp_path: Path) -> None:
+    def breaks(run, prompt):
+        if "3 + 3" in str(prompt):
+            raise ZeroDivisionError("of this problem")
+        return its.Direct()(run, prompt)
+
+    study = votes(strategies={"breaks": breaks, "vote": votes().strategies["vote"]})
+    outcome = conduct(study, tmp_path / "s.sqlite", load=lambda name: scripted(), progress=False)
+    [lost] = outcome.failed.itertuples()
+    assert (lost.problem, lost.method) == ("sum/3", "breaks")
+    assert lost.failed == "ZeroDivisionError: of this problem"
+    assert outcome.runs.correct.isna().sum() == 1
+    results = outcome.results("sums", "small")
+    assert {len(result.success) for result in results.values()} == {5}
+
+
+def test_the_same_study_is_not_conducted_twice_at_once(tmp_path: Path) -> None:
+    store, go = tmp_path / "s.sqlite", threading.Event()
+
+    def waits(request, index: int) -> str:
+        go.wait(20)
+        return says(request, index)
+
+    slow = ScriptedModel(replies=waits, name="small", digest="digest of small")
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(conduct, votes(), store, load=lambda name: slow, progress=False)
+        while not slow.asked:
+            time.sleep(0.01)
+        with pytest.raises(ItslabError, match=r"is being conducted into .* already"):
+            conduct(votes(), store, load=lambda name: scripted(), progress=False)
+        other = votes(tasks={"sums": sums(2)})  # another one may
+        with ThreadPoolExecutor(1) as beside:
+            second = beside.submit(conduct, other, store, load=lambda n: scripted(), progress=False)
+            go.set()
+            assert len(second.result().runs) == 8
+        assert len(first.result().runs) == 24
+
+
+def test_a_store_that_another_build_filled_is_told(tmp_path: Path) -> None:
+    @dataclasses.dataclass(kw_only=True)
+    class Built(ScriptedModel):
+        provenance: str = "old build"
+
+    def model(build: str):
+        return Built(replies=says, name="small", digest="d", provenance=build)
+
+    store = tmp_path / "s.sqlite"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        conduct(votes(), store, load=lambda n: model("old build"), progress=False)
+    with pytest.warns(UserWarning, match="that another build drew.*old build.*new build"):
+        conduct(votes(seeds=(0, 1)), store, load=lambda n: model("new build"), progress=False)
+
+
+# -- when to stop ----------------------------------------------------------------------------------
+
+
+def test_a_study_ends_when_its_question_is_answered(tmp_path: Path) -> None:
+    problems = (Problem(f"sum/{i}", f"{i} + {i}?", str(2 * i)) for i in range(1, 200))
+    task = Task("sums", tuple(problems))
+
+    def never(run, prompt):
+        return run.append(run.reply(None, prompt), "The answer is -1.")
+
+    study = votes(
+        tasks={"sums": task},
+        strategies={"chain": its.Direct(sampling=SHORT), "never": never},
+    )
+    asked = Answered("chain", "never", "sums", "small")
+    outcome = conduct(
+        study, tmp_path / "s.sqlite", load=lambda n: scripted(), until=asked, progress=False
+    )
+    estimate = asked.estimate(outcome)
+    assert estimate.p <= 0.05
+    assert estimate.low > 0
+    assert 5 < len(outcome.runs) / 2 < 40
+    assert outcome.lacking == study.runs - len(outcome.runs)
