@@ -40,7 +40,7 @@ from itslab.viz import (
     ThinkingPanel,
     Transcript,
     VotePanel,
-    accuracy_against_tokens,
+    accuracy_against,
     forest,
     losses,
     reliability,
@@ -99,7 +99,7 @@ def test_accuracy_is_drawn_against_tokens_with_its_intervals() -> None:
         ("majority", 4, 840, 0.5, 0.4, 0.6),
     ]
     columns = ["method", "samples", "tokens", "accuracy", "low", "high"]
-    figure = accuracy_against_tokens(pd.DataFrame(rows, columns=columns), "n = 40")
+    figure = accuracy_against(pd.DataFrame(rows, columns=columns), "n = 40")
     band, single, line = figure.data
     assert single.name == "one greedy chain"
     assert (single.error_y.array[0], single.error_y.arrayminus[0]) == pytest.approx((0.1, 0.1))

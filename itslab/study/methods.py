@@ -6,7 +6,7 @@ import math
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import pairwise
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -34,6 +34,7 @@ class MethodResult:
         clusters: (p,) which problems belong together; None: each is alone.
         drawn: (p,) samples drawn, on average; of runs what they drew, as many steps as there are
             in a search; None if that is unknown.
+        seconds: (p,) of compute, by whatever drew it; None if that is unknown.
     """
 
     success: Array
@@ -41,9 +42,11 @@ class MethodResult:
     flops: Array
     clusters: Sequence[Hashable] | None = None
     drawn: Array | None = None
+    seconds: Array | None = None
 
     def __post_init__(self) -> None:
         rows = {"tokens": self.tokens, "flops": self.flops, "drawn": self.drawn}
+        rows |= {"seconds": self.seconds}
         shape = np.shape(self.success)
         require(len(shape) == 1, "success", self.success, "(p,) rates, one for each problem")
         rates = np.asarray(self.success)
@@ -80,6 +83,7 @@ class MethodResult:
             self.flops[chosen],
             None if self.clusters is None else [self.clusters[i] for i in chosen],
             None if self.drawn is None else self.drawn[chosen],
+            None if self.seconds is None else self.seconds[chosen],
         )
 
     def gain(self, reference: MethodResult) -> Estimate:
@@ -116,6 +120,7 @@ class MethodResult:
             np.array([result.cost.flops + unpaid(result.tree) for result in results]),
             task.clusters,
             np.array([sum(bool(node.completion) for node in r.tree) for r in results], dtype=float),
+            np.array([result.cost.seconds for result in results]),
         )
 
     @classmethod
@@ -143,6 +148,7 @@ class MethodResult:
             np.array(flops),
             samples.task.clusters,
             weights.sum(axis=1),
+            (weights * samples.seconds).sum(axis=1),
         )
 
     @classmethod
@@ -231,41 +237,56 @@ def gains(results: Results, reference: str) -> dict[str, Estimate]:
 
 
 def at_tokens(sizes: Iterable[MethodResult], tokens: float) -> MethodResult:
-    """Return what a method does for as many tokens per problem on average.
+    """Return what a method does for as many tokens per problem on average; see ``at_budget``."""
+    return at_budget(sizes, tokens, "tokens")
+
+
+def at_budget(
+    sizes: Iterable[MethodResult],
+    amount: float,
+    budget: Literal["tokens", "flops", "seconds"],
+) -> MethodResult:
+    """Return what a method does for as much of a budget per problem on average.
 
     Between two sizes one of them is drawn by lot for each problem, with the probabilities that make
-    the tokens come out right. Below the smallest and above the largest size, that one is returned.
+    the budget come out right. Below the smallest and above the largest size, that one is returned.
 
     Args:
-        sizes: the method at several sizes, for ever more tokens.
-        tokens: decoded per problem, on average.
+        sizes: the method at several sizes, for ever more of the budget.
+        amount: per problem, on average.
+        budget: what is spent: decoded ``tokens``, ``flops``, or ``seconds`` of compute.
 
     Raises:
-        OptionError: there is no size, or their order is another one.
+        OptionError: there is no size, their order is another one, or their seconds are unknown.
     """
     ladder = list(sizes)
-    prices = [result.tokens.mean() for result in ladder]
+    require(budget in ("tokens", "flops", "seconds"), "budget", budget, "tokens, flops or seconds")
+    known = all(getattr(result, budget) is not None for result in ladder)
+    require(known, budget, None, "known of all sizes")
+    prices = [float(getattr(result, budget).mean()) for result in ladder]
     # Sizes that cost the same differ by rounding.
     rising = bool(prices) and all(a <= b * (1 + 1e-9) for a, b in pairwise(prices))
-    require(rising, "sizes", prices, "results that take ever more tokens")
-    number = isinstance(tokens, int | float | np.number) and math.isfinite(tokens)
-    require(number, "tokens", tokens, "a number")
+    require(rising, "sizes", prices, f"results that take ever more {budget}")
+    number = isinstance(amount, int | float | np.number) and math.isfinite(amount)
+    require(number, budget, amount, "a number")
     shapes = sorted({len(result.success) for result in ladder})
     require(len(shapes) == 1, "sizes", shapes, "of the same problems")
-    above = next((i for i, price in enumerate(prices) if price >= tokens), len(ladder) - 1)
-    if above == 0 or prices[above] <= tokens:
+    above = next((i for i, price in enumerate(prices) if price >= amount), len(ladder) - 1)
+    if above == 0 or prices[above] <= amount:
         return ladder[above]
     low, high = ladder[above - 1], ladder[above]
-    part = (tokens - prices[above - 1]) / (prices[above] - prices[above - 1])
+    part = (amount - prices[above - 1]) / (prices[above] - prices[above - 1])
 
-    def mixed(a: Array, b: Array) -> Array:
-        return np.asarray((1 - part) * a + part * b)
+    def mixed(name: str) -> Any:
+        a, b = getattr(low, name), getattr(high, name)
+        return None if a is None or b is None else np.asarray((1 - part) * a + part * b)
 
     return MethodResult(
-        mixed(low.success, high.success),
-        mixed(low.tokens, high.tokens),
-        mixed(low.flops, high.flops),
+        mixed("success"),
+        mixed("tokens"),
+        mixed("flops"),
         low.clusters,
+        seconds=mixed("seconds"),
     )
 
 

@@ -49,7 +49,7 @@ class Outcome:
             independent samples.
         samples: one row for each independent sample of them: the same names, ``sample`` (its
             number), ``key`` (its answer, canonical), ``correct``, ``score``, ``tokens``, ``flops``
-            (without the prompt), ``opening`` (FLOPs of the prompt).
+            (without the prompt), ``seconds``, ``opening`` (FLOPs of the prompt).
         about: what drew it: specs, digests, builds, the machine and its load, versions; and
             ``lacking``, how many runs there are not.
     """
@@ -193,7 +193,7 @@ def _cells(study: Study) -> Iterator[Cell]:
                 yield from reversed([cell for cell in cells if cell.method == method])
 
 
-_SAMPLE = ["key", "correct", "score", "tokens", "flops"]
+_SAMPLE = ["key", "correct", "score", "tokens", "flops", "seconds"]
 _PAID = [
     "answer",
     "correct",
@@ -218,7 +218,8 @@ def _whole(size: float, otherwise: int) -> int:
 
 def _of_runs(rows: pd.DataFrame, problems: Sequence[str], clusters: Sequence[Any]) -> MethodResult:
     """A method at one size, averaged over seeds."""
-    columns = {"success": "correct", "tokens": "decoded", "flops": "flops", "drawn": "drawn"}
+    columns = {"success": "correct", "tokens": "decoded"}
+    columns |= {name: name for name in ("flops", "drawn", "seconds")}
     numbers = rows[["problem", *columns.values()]].astype(dict.fromkeys(columns.values(), float))
     means = numbers.groupby("problem").mean().reindex(problems)
     return MethodResult(
@@ -235,6 +236,7 @@ class _Pool:
     scores: Array
     tokens: Array
     flops: Array
+    seconds: Array
     opening: Array
 
     @property
@@ -256,7 +258,7 @@ class _Pool:
             return rows[name].to_numpy(dtype=float, na_value=math.nan).reshape(-1, n)
 
         keys = np.array([k if isinstance(k, str) else None for k in rows.key], dtype=object)
-        columns = (square(name) for name in ("correct", "score", "tokens", "flops"))
+        columns = (square(name) for name in ("correct", "score", "tokens", "flops", "seconds"))
         return cls(keys.reshape(-1, n).tolist(), *columns, square("opening")[:, 0])
 
     def method(self, rule: str, k: int, clusters: Sequence[Any]) -> MethodResult:
@@ -275,4 +277,5 @@ class _Pool:
             self.opening + k * self.flops.mean(axis=1),
             clusters,
             np.full(len(self.correct), float(k)),
+            k * self.seconds.mean(axis=1),
         )

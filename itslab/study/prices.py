@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from itslab.core import Cost, ItslabError
 from itslab.options import NotNegative, Options, Text, checked
@@ -46,6 +46,13 @@ class Price(Options):
     def kilowatt_hours(self, cost: Cost) -> float:
         """Return the energy that a cost took: watts × seconds of compute."""
         return self.watts * cost.seconds / HOUR / 1000
+
+    def of_row(self, row: Any) -> float:
+        """Return the dollars of a row of ``tables.accuracy``: of its tokens and its seconds.
+
+        Prompts are left out there: they are few tokens beside those of many samples.
+        """
+        return self.dollars(Cost(decoded=row.tokens, seconds=row.seconds))
 
     def priced(self, runs: pd.DataFrame) -> pd.DataFrame:
         """Return runs of a study with columns ``dollars`` and ``kWh``; see ``Outcome.runs``."""

@@ -7,7 +7,7 @@ import json
 import math
 from typing import Any
 
-from itslab.core import Node, Result, Tree
+from itslab.core import Cost, Node, Result, Tree
 from itslab.run import Strategy
 from itslab.strategies import BestOfN, SelfConsistency
 from itslab.study import methods, record
@@ -34,7 +34,8 @@ def row(job: Job, result: Result) -> dict[str, Any]:
         ``prefilled``, ``reused``, ``decoded`` (tokens), ``calls``, ``seconds`` of compute,
         ``flops`` as if nobody else had evaluated the prompt; ``elapsed`` (seconds by the clock);
         and of independent samples ``samples``, one list for each: its canonical answer, whether it
-        is right, its score if it has one, tokens, FLOPs; and ``opening``, the FLOPs of the prompt.
+        is right, its score if it has one, tokens, FLOPs,
+        seconds; and ``opening``, the FLOPs of the prompt.
     """
     task, problem, cost = job.task, job.problem, result.cost
     failed = bool(result.failed)
@@ -67,9 +68,9 @@ def _sample(job: Job, end: Node, flops: float) -> list[Any]:
     answer = job.task.extract(end.turn_text)
     right = answer is not None and bool(job.task.grade(job.problem, answer))
     score = end.verdict.score if end.verdict else math.nan
-    tokens = sum(step.completion.cost.decoded for step in end.turn() if step.completion)
+    paid = sum((step.completion.cost for step in end.turn() if step.completion), Cost())
     key = None if answer is None else job.task.key(answer)
-    return [key, right, None if math.isnan(score) else score, tokens, flops]
+    return [key, right, None if math.isnan(score) else score, paid.decoded, flops, paid.seconds]
 
 
 def independent(tree: Tree) -> list[Node]:

@@ -11,7 +11,17 @@ from typing import NamedTuple, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from itslab.core import Completion, Node, OptionError, Problem, Result, Tree, Verifier, require
+from itslab.core import (
+    Completion,
+    Cost,
+    Node,
+    OptionError,
+    Problem,
+    Result,
+    Tree,
+    Verifier,
+    require,
+)
 from itslab.run import judged
 from itslab.tasks import Task
 from itslab.verifiers import probe
@@ -36,6 +46,7 @@ class Samples:
         correct: (p, n) whether its answer is right.
         readable: (p, n) whether it is, or would be if its text were read by another rule.
         tokens: (p, n) decoded.
+        seconds: (p, n) of compute.
 
     Raises:
         OptionError: there are not as many results as problems, or not equally many samples each.
@@ -53,7 +64,9 @@ class Samples:
         self.correct = self._graded([[[a] if a else [] for a in row] for row in self.answers])
         others = [[task.readings(text) for text in row] for row in texts]
         self.readable = self.correct | self._graded(others)
-        self.tokens = np.array([[_decoded(node) for node in row] for row in self.nodes])
+        paid = [[_paid(node) for node in row] for row in self.nodes]
+        self.tokens = np.array([[cost.decoded for cost in row] for row in paid])
+        self.seconds = np.array([[cost.seconds for cost in row] for row in paid])
 
     @property
     def unanswered(self) -> NDArray[np.bool_]:
@@ -151,8 +164,8 @@ def _last(node: Node) -> Completion | None:
     return next((step.completion for step in reversed(node.turn()) if step.completion), None)
 
 
-def _decoded(node: Node) -> int:
-    return sum(step.completion.cost.decoded for step in node.turn() if step.completion)
+def _paid(node: Node) -> Cost:
+    return sum((step.completion.cost for step in node.turn() if step.completion), Cost())
 
 
 def held_out(states: ArrayLike, correct: ArrayLike, clusters: Sequence[Hashable]) -> Array:

@@ -32,19 +32,23 @@ Array = NDArray[np.float64]
 
 
 def accuracy(results: Results) -> pd.DataFrame:
-    """Return one row per method and size, for ``viz.accuracy_against_tokens``.
+    """Return one row per method and size, for ``viz.accuracy_against``.
 
     Returns:
-        Columns ``method``, ``samples`` (the size), ``tokens`` (per problem), ``accuracy``, ``low``,
-        ``high`` (its 95 % interval over problems).
+        Columns ``method``, ``samples`` (the size), ``tokens``, ``gflops``, ``seconds`` of compute
+        (missing where they are unknown), all per problem; ``accuracy``, ``low``, ``high`` (its 95 %
+        interval over problems).
     """
     import pandas as pd
 
     rows = []
     for (method, size), result in results.items():
         solved = result.solved
-        rows.append((method, size, result.tokens.mean(), solved.value, solved.low, solved.high))
-    return pd.DataFrame(rows, columns=["method", "samples", "tokens", "accuracy", "low", "high"])
+        seconds = math.nan if result.seconds is None else float(result.seconds.mean())
+        paid = (result.tokens.mean(), result.flops.mean() / 1e9, seconds)
+        rows.append((method, size, *paid, solved.value, solved.low, solved.high))
+    budgets = ["samples", "tokens", "gflops", "seconds"]
+    return pd.DataFrame(rows, columns=["method", *budgets, "accuracy", "low", "high"])
 
 
 def by_flops(results: Mapping[tuple[str, str], MethodResult]) -> pd.DataFrame:

@@ -1,10 +1,9 @@
 """Figures of studies, panels that run and watch, samples to be read, and the tree of a run."""
 
 from itslab.viz.controls import Controls, slider
+from itslab.viz.curves import accuracy_against, by_problem, fitted, front, gains
 from itslab.viz.figures import (
-    accuracy_against_tokens,
     forest,
-    front,
     losses,
     refinement,
     reliability,
@@ -25,9 +24,12 @@ __all__ = [
     "TreePanel",
     "TreeView",
     "VotePanel",
-    "accuracy_against_tokens",
+    "accuracy_against",
+    "by_problem",
+    "fitted",
     "forest",
     "front",
+    "gains",
     "losses",
     "refinement",
     "reliability",

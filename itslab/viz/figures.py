@@ -38,12 +38,13 @@ if TYPE_CHECKING:
 # -- what figures have in common -------------------------------------------------------------------
 
 
-def _error_bars(value: pd.Series, low: pd.Series, high: pd.Series) -> dict[str, Any]:
+def error_bars(value: pd.Series, low: pd.Series, high: pd.Series) -> dict[str, Any]:
+    """Return how an interval is drawn around a value."""
     return {"array": high - value, "arrayminus": value - low, "thickness": 1.5}
 
 
-def _line(mark: Mark) -> dict[str, Any]:
-    """How a series is drawn as points with lines between them."""
+def drawn_as(mark: Mark) -> dict[str, Any]:
+    """Return how a series is drawn as points with lines between them."""
     return {
         "marker": {"color": mark.colour, "symbol": mark.symbol, "size": 9},
         "line": {"color": mark.colour, "width": 2.5, "dash": mark.dash},
@@ -87,121 +88,7 @@ def _stack(part: Part, fractions: pd.Series, labels: Sequence[str], edge: str) -
     }
 
 
-# -- accuracy --------------------------------------------------------------------------------------
-
-_TICKS = [digit * 10**power for power in range(8) for digit in (1, 2, 5)]
-
-
-def accuracy_against_tokens(
-    table: pd.DataFrame, title: str = "Accuracy against compute"
-) -> go.Figure:
-    """Draw accuracy against decoded tokens, one line per method.
-
-    Args:
-        table: columns ``method``, ``samples`` (per problem), ``tokens`` (decoded per problem),
-            ``accuracy``, ``low``, ``high`` (fractions: the estimate and its interval).
-        title: should say how many problems there are and what the interval is.
-    """
-    figure = go.Figure()
-    methods = list(zip(table.groupby("method", sort=False), cycle(MARKS), strict=False))
-    for (method, rows), mark in methods:  # bands lie below all lines
-        if len(rows) > 1:
-            figure.add_scatter(
-                x=[*rows.tokens, *rows.tokens[::-1]],
-                y=[*rows.high, *rows.low[::-1]],
-                fill="toself",
-                fillcolor=mark.colour,
-                opacity=0.1,
-                line_width=0,
-                mode="lines",
-                hoverinfo="skip",
-                legendgroup=method,
-                showlegend=False,
-            )
-    for (method, rows), mark in methods:
-        single = len(rows) == 1
-        figure.add_scatter(
-            x=rows.tokens,
-            y=rows.accuracy,
-            error_y=_error_bars(rows.accuracy, rows.low, rows.high) if single else None,
-            name=str(method),
-            legendgroup=method,
-            mode="markers" if single else "lines+markers",
-            **_line(mark),
-            customdata=rows[["samples", "low", "high"]],
-            hovertemplate=(
-                "%{customdata[0]} samples, %{x:,.0f} tokens<br>"
-                "%{y:.0%} (%{customdata[1]:.0%} to %{customdata[2]:.0%})"
-            ),
-        )
-    figure.update_layout(template=TEMPLATE, title=title, height=470, hovermode="closest")
-    figure.update_xaxes(
-        title="decoded tokens per problem (log scale)", type="log", tickvals=_TICKS, tickformat=",d"
-    )
-    figure.update_yaxes(title="problems solved (%)", tickformat=".0%", range=[0, 1.02])
-    return figure
-
-
-def front(table: pd.DataFrame, title: str = "Accuracy against FLOPs") -> go.Figure:
-    """Draw methods as points by what they solve and cost, and the line that none of them beats.
-
-    On the line (the Pareto front) are the methods than which no other solves more for as much or
-    less.
-
-    Args:
-        table: columns ``method``, ``gflops`` (per problem), ``accuracy``, ``low``, ``high``
-            (fractions: the estimate and its interval), and ``group`` (methods that share a mark);
-            optionally ``note`` (text beside the mark).
-        title: should say how many problems there are and what the interval is.
-
-    Raises:
-        OptionError: there is no method with an accuracy.
-    """
-    table = table[table.accuracy.notna()].reset_index(drop=True)
-    require(len(table) > 0, "table", table, "a row of one method at least, with an accuracy")
-    figure = go.Figure()
-    order = table.sort_values(["gflops", "accuracy"], ascending=[True, False])
-    best = order[order.accuracy > order.accuracy.cummax().shift(fill_value=-1)]
-    figure.add_scatter(
-        x=[*best.gflops, order.gflops.max() * 1.1],
-        y=[*best.accuracy, best.accuracy.iloc[-1]],
-        mode="lines",
-        line={"color": MUTED, "width": 1.5, "dash": "dot", "shape": "hv"},
-        name="front",
-        hoverinfo="skip",
-    )
-    groups = zip(table.groupby("group", sort=False), cycle(MARKS[1:]), strict=False)
-    for (group, rows), mark in groups:
-        figure.add_scatter(
-            x=rows.gflops,
-            y=rows.accuracy,
-            error_y=_error_bars(rows.accuracy, rows.low, rows.high),
-            mode="markers+text" if "note" in rows else "markers",
-            text=rows.get("note"),
-            # Nothing lies above and left of the front.
-            textposition=np.where(rows.index.isin(best.index), "top left", "bottom right"),
-            marker={"color": mark.colour, "symbol": mark.symbol, "size": 11},
-            name=str(group),
-            customdata=rows[["method", "low", "high"]],
-            hovertemplate=(
-                "%{customdata[0]}: %{x:,.0f} GFLOPs<br>"
-                "%{y:.0%} (%{customdata[1]:.0%} to %{customdata[2]:.0%})<extra></extra>"
-            ),
-        )
-    figure.update_layout(
-        template=TEMPLATE,
-        title=title,
-        height=470,
-        hovermode="closest",
-        legend={"orientation": "h", "x": 0, "y": -0.22, "yanchor": "top"},
-    )
-    if order.gflops.max() >= 10 * order.gflops.min() > 0:
-        figure.update_xaxes(title="GFLOPs per problem (log scale)", type="log", tickvals=_TICKS)
-    else:
-        figure.update_xaxes(title="GFLOPs per problem", rangemode="tozero")
-    figure.update_xaxes(tickformat=",d")
-    figure.update_yaxes(title="problems solved (%)", tickformat=".0%")
-    return figure
+# -- accuracy ------------------------------------------------------------------------------------
 
 
 def forest(
@@ -230,7 +117,7 @@ def forest(
         figure.add_scatter(
             x=rows.accuracy,
             y=list(places),
-            error_x=_error_bars(rows.accuracy, rows.low, rows.high),
+            error_x=error_bars(rows.accuracy, rows.low, rows.high),
             mode="markers",
             marker={"color": mark.colour, "symbol": mark.symbol, "size": 10},
             customdata=rows[["method", "low", "high"]],
@@ -341,9 +228,9 @@ def reliability(table: pd.DataFrame, title: str = "Reliability") -> go.Figure:
         figure.add_scatter(
             x=rows.predicted,
             y=rows.observed,
-            error_y=_error_bars(rows.observed, rows.low, rows.high),
+            error_y=error_bars(rows.observed, rows.low, rows.high),
             mode="lines+markers",
-            marker=_line(mark)["marker"],
+            marker=drawn_as(mark)["marker"],
             line_width=1.5,
             customdata=rows[["count", "low", "high"]],
             hovertemplate=(
@@ -400,10 +287,10 @@ def refinement(table: pd.DataFrame, title: str = "Refinement") -> go.Figure:
         figure.add_scatter(
             x=table.index + aside,
             y=table[name],
-            error_y=_error_bars(table[name], table[low], table[high]),
+            error_y=error_bars(table[name], table[low], table[high]),
             name=label,
             mode="lines+markers",
-            **_line(mark),
+            **drawn_as(mark),
             hovertemplate="iteration %{x:.0f}: %{y:.1%}",
             row=1,
             col=1,

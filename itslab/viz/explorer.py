@@ -1,0 +1,331 @@
+"""A study to walk through: what is compared, on what, against which budget; all follows at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from itertools import cycle
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from numpy.typing import NDArray
+from plotly.subplots import make_subplots
+
+from itslab.core import OptionError, require
+from itslab.study.fits import Fit, fit
+from itslab.study.methods import MethodResult, Results, at_budget
+from itslab.study.outcome import Outcome
+from itslab.study.prices import Price
+from itslab.viz.curves import AXES
+from itslab.viz.figures import drawn_as, error_bars
+from itslab.viz.panels import Panel
+from itslab.viz.style import INK, MARKS, MUTED, TEMPLATE, Mark
+
+PLOTLY = "application/vnd.plotly.v1+json"
+SLICES = {"all": (0.0, 1.0), "easiest third": (2 / 3, 1.0), "middle third": (1 / 3, 2 / 3)}
+SLICES |= {"hardest third": (0.0, 1 / 3)}
+"""Problems by how often anything in the study solved them, from the lowest part to the highest."""
+
+Name = tuple[str, str]  # model, method
+
+
+class Explorer(Panel):
+    """A study's curves, paired differences, front and fits, of what is chosen.
+
+    The difficulty of a problem is how often all that was tried solved it, which no strategy can
+    know, and which makes slices look more different than they are: for a look, not for claims.
+
+    Args:
+        outcome: of the study.
+        prices: name of a model -> its price, for dollars.
+        task: that is chosen at first; by default the first.
+    """
+
+    mime = PLOTLY
+
+    def __init__(
+        self, outcome: Outcome, prices: Mapping[str, Price] = {}, task: str | None = None
+    ) -> None:
+        import ipywidgets as widgets
+
+        self._outcome, self._prices = outcome, prices
+        require(len(outcome.runs) > 0, "outcome", "no runs", "of a study of which some were drawn")
+        tasks, models = (list(outcome.runs[name].unique()) for name in ("task", "model"))
+        require(task in (None, *tasks), "task", task, " or ".join(map(repr, tasks)))
+        self._results = cache(self._computed)
+        look = {"style": {"description_width": "70px"}}
+        self.task = widgets.Dropdown(
+            description="task", options=tasks, value=task or tasks[0], **look
+        )
+        wide = {"rows": 4, "layout": {"width": "300px"}, **look}
+        self.models = widgets.SelectMultiple(
+            description="models", options=models, value=models, **wide
+        )
+        methods = self._methods()
+        self.methods = widgets.SelectMultiple(
+            description="methods", options=methods, value=methods[:4], **wide
+        )
+        axes = [name for name in AXES if name != "dollars" or prices]
+        self.axis = widgets.ToggleButtons(
+            options=axes, value="tokens", style={"button_width": "86px"}
+        )
+        self.slice = widgets.Dropdown(description="problems", options=list(SLICES), **look)
+        self.law = widgets.Dropdown(
+            description="fit", options=["none", "power law", "logistic"], value="none", **look
+        )
+        self._widget = go.FigureWidget(self.figure())
+        controls = [self.task, self.slice, self.law, self.models, self.methods, self.axis]
+        super().__init__(controls, self._widget)
+        self.task.observe(self._change_task, "value")
+        for control in (self.models, self.methods, self.axis, self.slice, self.law):
+            control.observe(self._show, "value")
+
+    # -- what is chosen
+
+    def _methods(self) -> list[str]:
+        runs = self._outcome.runs
+        names = list(runs[runs.task == self.task.value].method.unique())
+        drawn = runs[(runs.task == self.task.value) & (runs.rule != "")].method.unique()
+        return [*names, *(f"coverage of {name}" for name in drawn)]
+
+    def _change_task(self, _: Any) -> None:
+        methods = self._methods()
+        kept = [name for name in self.methods.value if name in methods] or methods[:4]
+        with self.methods.hold_trait_notifications():
+            self.methods.options, self.methods.value = methods, kept
+        self._show()
+
+    def _computed(self, task: str, model: str) -> Results:
+        runs = self._outcome.runs
+        there = runs[(runs.task == task) & (runs.model == model)]
+        if there.empty:
+            return {}
+        return self._outcome.results(task, model, str(there.budget.iloc[0]), coverage=True)
+
+    def ladders(self) -> dict[Name, dict[int, MethodResult]]:
+        """Return what the chosen methods of the chosen models did on the chosen problems."""
+        found: dict[Name, dict[int, MethodResult]] = {}
+        for model in self.models.value:
+            results = self._results(self.task.value, model)
+            for (method, size), result in results.items():
+                if method in self.methods.value:
+                    found.setdefault((model, method), {})[size] = result
+        counts = {len(r.success) for sizes in found.values() for r in sizes.values()}
+        if len(counts) == 1 and self.slice.value != "all":
+            chosen = self._chosen()
+            if len(chosen) == counts.pop():
+                return {
+                    name: {size: result.part(chosen) for size, result in sizes.items()}
+                    for name, sizes in found.items()
+                }
+        return found
+
+    def _chosen(self) -> NDArray[np.bool_]:
+        """Which problems the slice holds, by how often all that was tried solved them."""
+        low, high = SLICES[self.slice.value]
+        every = [
+            result.success
+            for model in self._outcome.runs.model.unique()
+            for (method, _), result in self._results(self.task.value, model).items()
+            if not method.startswith("coverage")
+        ]
+        ranks = np.argsort(np.argsort(np.mean(every, axis=0), kind="stable"), kind="stable")
+        place = (ranks + 0.5) / len(ranks)
+        return np.asarray((place >= low) & (place <= high))
+
+    # -- what is drawn
+
+    def _show(self, _: Any = None) -> None:
+        fresh = self.figure()
+        with self._widget.batch_update():
+            self._widget.data = ()
+            self._widget.add_traces(list(fresh.data))
+            self._widget.layout = fresh.layout
+
+    def figure(self) -> go.Figure:
+        """Return the four pictures: curves, differences, the front, and what fits leave over."""
+        ladders = {name: sizes for name, sizes in self.ladders().items() if sizes}
+        figure = make_subplots(
+            rows=2,
+            cols=2,
+            horizontal_spacing=0.16,
+            vertical_spacing=0.16,
+            subplot_titles=("", "", "front", "left over by the fits (points)"),
+        )
+        count = next((len(r.success) for s in ladders.values() for r in s.values()), 0)
+        budget = AXES[self.axis.value]
+        one = len({model for model, _ in ladders}) == 1
+        tables = self._tables(ladders)
+        largest = []
+        for (name, table), mark in zip(tables.items(), cycle(MARKS), strict=False):
+            label = name[1] if one else f"{name[0]}, {name[1]}"
+            if table[budget.column].isna().any():
+                continue
+            self._add_curve(figure, label, table, mark)
+            largest.append(table.assign(name=label, colour=mark.colour))
+        if largest:
+            self._add_gains(figure, ladders, one)
+            self._add_front(figure, pd.concat(largest))
+        figure.update_layout(
+            template=TEMPLATE,
+            height=820,
+            hovermode="closest",
+            title=f"{self.task.value}, {self.slice.value}: {count} problems, 95 % intervals",
+            legend={"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom"},
+            margin={"t": 130},
+        )
+        for row, col in ((1, 1), (2, 1), (2, 2)):
+            figure.update_xaxes(type="log", tickformat=",~s", nticks=6, row=row, col=col)
+            figure.update_xaxes(title=f"{budget.title} (log)", row=row, col=col)
+        figure.update_yaxes(tickformat=".0%", title="solved (%)", col=1)
+        figure.update_yaxes(range=[0, 1.02], row=1, col=1)
+        return figure
+
+    def _tables(self, ladders: Mapping[Name, Mapping[int, MethodResult]]) -> dict[Name, Any]:
+        """The numbers of each line, priced."""
+        from itslab.study.tables import accuracy
+
+        tables = {}
+        for (model, method), sizes in ladders.items():
+            table = accuracy({(method, size): result for size, result in sizes.items()})
+            price = self._prices.get(model)
+            table["dollars"] = np.nan if price is None else 1000 * table.apply(price.of_row, axis=1)
+            tables[model, method] = table.sort_values("tokens")
+        return tables
+
+    def _add_curve(self, figure: go.Figure, label: str, table: Any, mark: Mark) -> None:
+        budget = AXES[self.axis.value]
+        at = table[budget.column]
+        figure.add_scatter(
+            x=at,
+            y=table.accuracy,
+            error_y={**error_bars(table.accuracy, table.low, table.high), "width": 3},
+            name=label,
+            mode="lines+markers",
+            **drawn_as(mark),
+            customdata=table[["samples", "low", "high"]],
+            hovertemplate=(
+                f"%{{customdata[0]}} samples, %{{x:{budget.form}}} {self.axis.value}<br>"
+                "%{y:.0%} (%{customdata[1]:.0%} to %{customdata[2]:.0%})"
+            ),
+            row=1,
+            col=1,
+        )
+        law = self._fit(table)
+        if law is not None:
+            at = np.geomspace(law.x.min(), law.x.max() * 3, 40)
+            thin = {"color": mark.colour, "width": 1, "dash": "dot"}
+            figure.add_scatter(
+                x=at, y=law(at), mode="lines", line=thin, hoverinfo="skip", showlegend=False
+            )
+            figure.add_scatter(
+                x=law.x,
+                y=100 * law.residuals,
+                mode="markers",
+                marker=drawn_as(mark)["marker"],
+                showlegend=False,
+                name=label,
+                row=2,
+                col=2,
+            )
+
+    def _fit(self, table: Any) -> Fit | None:
+        """The chosen law, where there are budgets enough."""
+        if self.law.value == "none":
+            return None
+        rows = table.drop_duplicates(AXES[self.axis.value].column)
+        try:
+            return fit(
+                self.law.value,
+                rows[AXES[self.axis.value].column].to_numpy(),
+                rows.accuracy.to_numpy()[None, :],
+                draws=1,
+            )
+        except OptionError:
+            return None
+
+    def _add_gains(
+        self, figure: go.Figure, ladders: Mapping[Name, Mapping[int, MethodResult]], one: bool
+    ) -> None:
+        """Each method at its largest size against the first one, for as much of the budget."""
+        budget = AXES[self.axis.value].column
+        (first, rivals), *others = ladders.items()
+        by = budget if budget in ("tokens", "flops", "seconds") else "tokens"
+        by = "flops" if budget == "gflops" else by
+        rows = []
+        for (model, method), sizes in others:
+            result = sizes[max(sizes)]
+            try:
+                rival = at_budget(list(rivals.values()), float(_mean(result, by)), by)
+                gain = result.gain(rival)
+            except OptionError:
+                continue  # of other problems
+            rows.append((method if one else f"{model}, {method}", gain))
+        labels = [name for name, _ in rows]
+        gains = [gain for _, gain in rows]
+        for i, gain in enumerate(gains):
+            figure.add_scatter(
+                x=[100 * gain.value],
+                y=[i],
+                error_x={
+                    "array": [100 * (gain.high - gain.value)],
+                    "arrayminus": [100 * (gain.value - gain.low)],
+                    "thickness": 1.5,
+                },
+                mode="markers",
+                marker={"color": INK, "size": 9},
+                showlegend=False,
+                hovertemplate=f"{labels[i]}: {gain.points}<extra></extra>",
+                row=1,
+                col=2,
+            )
+        figure.add_vline(0, line={"color": MUTED, "width": 1, "dash": "dot"}, row=1, col=2)
+        reference = first[1] if one else f"{first[0]}, {first[1]}"
+        figure.update_yaxes(
+            tickvals=list(range(len(labels))),
+            ticktext=labels,
+            range=[len(labels) - 0.4, -0.6],
+            showgrid=False,
+            row=1,
+            col=2,
+        )
+        unit = {"tokens": "tokens", "flops": "FLOPs", "seconds": "seconds"}[by]
+        figure.update_xaxes(title=f"points against {reference}<br>for as many {unit}", row=1, col=2)
+
+    def _add_front(self, figure: go.Figure, table: Any) -> None:
+        price = AXES[self.axis.value].column
+        order = table.sort_values([price, "accuracy"], ascending=[True, False])
+        best = order[order.accuracy > order.accuracy.cummax().shift(fill_value=-1)]
+        figure.add_scatter(
+            x=best[price],
+            y=best.accuracy,
+            mode="lines",
+            line={"color": MUTED, "width": 1.5, "dash": "dot", "shape": "hv"},
+            hoverinfo="skip",
+            showlegend=False,
+            row=2,
+            col=1,
+        )
+        figure.add_scatter(
+            x=best[price],
+            y=best.accuracy,
+            error_y=error_bars(best.accuracy, best.low, best.high),
+            mode="markers",
+            marker={"color": best.colour, "size": 9},
+            showlegend=False,
+            customdata=best[["name", "samples"]],
+            hovertemplate="%{customdata[0]} %{customdata[1]}: %{y:.0%}<extra></extra>",
+            row=2,
+            col=1,
+        )
+
+    def picture(self) -> Any:
+        """Return the figure that replaces the panel in a page."""
+        return self.figure().to_plotly_json()
+
+
+def _mean(result: MethodResult, budget: str) -> float:
+    paid = getattr(result, budget)
+    return float("nan") if paid is None else float(paid.mean())
