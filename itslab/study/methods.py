@@ -35,6 +35,7 @@ class MethodResult:
         drawn: (p,) samples drawn, on average; of runs what they drew, as many steps as there are
             in a search; None if that is unknown.
         seconds: (p,) of compute, by whatever drew it; None if that is unknown.
+        dollars: (p,) None without a price.
     """
 
     success: Array
@@ -43,10 +44,11 @@ class MethodResult:
     clusters: Sequence[Hashable] | None = None
     drawn: Array | None = None
     seconds: Array | None = None
+    dollars: Array | None = None
 
     def __post_init__(self) -> None:
         rows = {"tokens": self.tokens, "flops": self.flops, "drawn": self.drawn}
-        rows |= {"seconds": self.seconds}
+        rows |= {"seconds": self.seconds, "dollars": self.dollars}
         shape = np.shape(self.success)
         require(len(shape) == 1, "success", self.success, "(p,) rates, one for each problem")
         rates = np.asarray(self.success)
@@ -84,6 +86,7 @@ class MethodResult:
             None if self.clusters is None else [self.clusters[i] for i in chosen],
             None if self.drawn is None else self.drawn[chosen],
             None if self.seconds is None else self.seconds[chosen],
+            None if self.dollars is None else self.dollars[chosen],
         )
 
     def gain(self, reference: MethodResult) -> Estimate:
@@ -244,7 +247,7 @@ def at_tokens(sizes: Iterable[MethodResult], tokens: float) -> MethodResult:
 def at_budget(
     sizes: Iterable[MethodResult],
     amount: float,
-    budget: Literal["tokens", "flops", "seconds"],
+    budget: Literal["tokens", "flops", "seconds", "dollars"],
 ) -> MethodResult:
     """Return what a method does for as much of a budget per problem on average.
 
@@ -254,13 +257,14 @@ def at_budget(
     Args:
         sizes: the method at several sizes, for ever more of the budget.
         amount: per problem, on average.
-        budget: what is spent: decoded ``tokens``, ``flops``, or ``seconds`` of compute.
+        budget: what is spent: decoded ``tokens``, ``flops``, ``seconds`` of compute, ``dollars``.
 
     Raises:
-        OptionError: there is no size, their order is another one, or their seconds are unknown.
+        OptionError: there is no size, their order is another one, or what they spend is unknown.
     """
     ladder = list(sizes)
-    require(budget in ("tokens", "flops", "seconds"), "budget", budget, "tokens, flops or seconds")
+    names = ("tokens", "flops", "seconds", "dollars")
+    require(budget in names, "budget", budget, " or ".join(map(repr, names)))
     known = all(getattr(result, budget) is not None for result in ladder)
     require(known, budget, None, "known of all sizes")
     prices = [float(getattr(result, budget).mean()) for result in ladder]
@@ -287,6 +291,7 @@ def at_budget(
         mixed("flops"),
         low.clusters,
         seconds=mixed("seconds"),
+        dollars=mixed("dollars"),
     )
 
 

@@ -17,6 +17,7 @@ from itslab.study import rows as plain
 from itslab.study import selection
 from itslab.study.methods import MethodResult, Results
 from itslab.study.plan import Cell, Study
+from itslab.study.prices import Price
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,7 +50,8 @@ class Outcome:
             independent samples.
         samples: one row for each independent sample of them: the same names, ``sample`` (its
             number), ``key`` (its answer, canonical), ``correct``, ``score``, ``tokens``, ``flops``
-            (without the prompt), ``seconds``, ``opening`` (FLOPs of the prompt).
+            (without the prompt), ``seconds``, ``opening`` (FLOPs of the
+            prompt), ``prompt`` (its tokens).
         about: what drew it: specs, digests, builds, the machine and its load, versions; and
             ``lacking``, how many runs there are not.
     """
@@ -102,7 +104,14 @@ class Outcome:
             reason = " ".join(str(error).split())
             raise ItslabError(f"{source} holds no outcome of a study: {reason}") from error
 
-    def results(self, task: str, model: str, budget: str = "", coverage: bool = False) -> Results:
+    def results(
+        self,
+        task: str,
+        model: str,
+        budget: str = "",
+        coverage: bool = False,
+        price: Price | None = None,
+    ) -> Results:
         """Return what each method did, by its name and size, on the problems that none failed on.
 
         Where a method votes among independent samples, or takes the best of them, all subsets of
@@ -112,6 +121,7 @@ class Outcome:
             task, model, budget: which part of the study.
             coverage: add, for each such method, the share of problems that any of as many samples
                 solves, as ``coverage of …``.
+            price: of the model, for dollars.
 
         Raises:
             OptionError: there is no such part.
@@ -131,12 +141,12 @@ class Outcome:
             for size in sorted(rows["size"].unique()):
                 plain = rows[rows["size"] == size] if size == size else rows  # nan: the only size
                 if pool is None:
-                    done[str(method), _whole(size, 1)] = _of_runs(plain, problems, clusters)
+                    done[str(method), _whole(size, 1)] = _of_runs(plain, problems, clusters, price)
                     continue
                 k = _whole(size, pool.size)
-                done[str(method), k] = pool.method(rule, k, clusters)
+                done[str(method), k] = pool.method(rule, k, clusters, price)
                 if coverage:
-                    done[f"coverage of {method}", k] = pool.method("any", k, clusters)
+                    done[f"coverage of {method}", k] = pool.method("any", k, clusters, price)
         return done
 
     def _part(self, table: pd.DataFrame, task: str, model: str, budget: str) -> pd.DataFrame:
@@ -173,13 +183,15 @@ def tables(study: Study, made: Iterable[Row], about: Mapping[str, Any]) -> Outco
         cluster = str(problem.meta.get("template", problem.id))
         runs.append([*place, cluster, rules[cell.method], *(data[name] for name in _PAID)])
         samples += (
-            [*place, i, *sample, data["opening"]]
+            [*place, i, *sample, data["opening"], data["prompt"]]
             for i, sample in enumerate(data.get("samples", ()))
         )
     known = pd.DataFrame(runs, columns=[*CELL, "problem", "cluster", "rule", *_PAID])
     known["correct"] = known.correct.astype("boolean")
     known["answer"] = known.answer.astype("string")
-    drawn = pd.DataFrame(samples, columns=[*CELL, "problem", "sample", *_SAMPLE, "opening"])
+    drawn = pd.DataFrame(
+        samples, columns=[*CELL, "problem", "sample", *_SAMPLE, "opening", "prompt"]
+    )
     kinds = {"key": "string", "correct": bool, "score": float}
     return Outcome(known, drawn.astype(kinds), about)
 
@@ -216,10 +228,14 @@ def _whole(size: float, otherwise: int) -> int:
     return otherwise if math.isnan(size) else int(size)
 
 
-def _of_runs(rows: pd.DataFrame, problems: Sequence[str], clusters: Sequence[Any]) -> MethodResult:
+def _of_runs(
+    rows: pd.DataFrame, problems: Sequence[str], clusters: Sequence[Any], price: Price | None
+) -> MethodResult:
     """A method at one size, averaged over seeds."""
     columns = {"success": "correct", "tokens": "decoded"}
     columns |= {name: name for name in ("flops", "drawn", "seconds")}
+    if price is not None:
+        rows, columns = price.priced(rows), {**columns, "dollars": "dollars"}
     numbers = rows[["problem", *columns.values()]].astype(dict.fromkeys(columns.values(), float))
     means = numbers.groupby("problem").mean().reindex(problems)
     return MethodResult(
@@ -238,6 +254,7 @@ class _Pool:
     flops: Array
     seconds: Array
     opening: Array
+    prompt: Array
 
     @property
     def size(self) -> int:
@@ -259,9 +276,12 @@ class _Pool:
 
         keys = np.array([k if isinstance(k, str) else None for k in rows.key], dtype=object)
         columns = (square(name) for name in ("correct", "score", "tokens", "flops", "seconds"))
-        return cls(keys.reshape(-1, n).tolist(), *columns, square("opening")[:, 0])
+        whole = (square(name)[:, 0] for name in ("opening", "prompt"))
+        return cls(keys.reshape(-1, n).tolist(), *columns, *whole)
 
-    def method(self, rule: str, k: int, clusters: Sequence[Any]) -> MethodResult:
+    def method(
+        self, rule: str, k: int, clusters: Sequence[Any], price: Price | None
+    ) -> MethodResult:
         """What choosing among k of the samples does, averaged over all subsets."""
         if rule == "majority":
             success = selection.majority_at_k(self.keys, self.correct, [k])
@@ -271,11 +291,14 @@ class _Pool:
             success = selection.best_at_k(scores, self.correct, [k])
         else:
             success = selection.pass_at_k(self.correct, [k])
+        tokens, seconds = k * self.tokens.mean(axis=1), k * self.seconds.mean(axis=1)
+        paid = zip(self.prompt, tokens, seconds, strict=True)
         return MethodResult(
             success[:, 0],
-            k * self.tokens.mean(axis=1),
+            tokens,
             self.opening + k * self.flops.mean(axis=1),
             clusters,
             np.full(len(self.correct), float(k)),
-            k * self.seconds.mean(axis=1),
+            seconds,
+            price and np.array([price.of(p, (k - 1) * p, t, s) for p, t, s in paid]),
         )

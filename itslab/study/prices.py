@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from itslab.core import Cost, ItslabError
 from itslab.options import NotNegative, Options, Text, checked
@@ -37,22 +37,17 @@ class Price(Options):
 
     def dollars(self, cost: Cost) -> float:
         """Return what was paid for a cost, in US dollars."""
-        tokens = (
-            self.input * cost.prefilled + self.cached * cost.reused + self.output * cost.decoded
-        )
-        power = self.kilowatt_hours(cost) * self.energy
-        return tokens / MILLION + self.hourly * cost.seconds / HOUR + power
+        return self.of(cost.prefilled, cost.reused, cost.decoded, cost.seconds)
+
+    def of(self, prefilled: float, reused: float, decoded: float, seconds: float) -> float:
+        """Return what so many tokens, and seconds of compute, cost in US dollars."""
+        tokens = self.input * prefilled + self.cached * reused + self.output * decoded
+        energy = self.watts * seconds / HOUR / 1000 * self.energy
+        return tokens / MILLION + self.hourly * seconds / HOUR + energy
 
     def kilowatt_hours(self, cost: Cost) -> float:
         """Return the energy that a cost took: watts × seconds of compute."""
         return self.watts * cost.seconds / HOUR / 1000
-
-    def of_row(self, row: Any) -> float:
-        """Return the dollars of a row of ``tables.accuracy``: of its tokens and its seconds.
-
-        Prompts are left out there: they are few tokens beside those of many samples.
-        """
-        return self.dollars(Cost(decoded=row.tokens, seconds=row.seconds))
 
     def priced(self, runs: pd.DataFrame) -> pd.DataFrame:
         """Return runs of a study with columns ``dollars`` and ``kWh``; see ``Outcome.runs``."""

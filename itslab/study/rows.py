@@ -35,7 +35,7 @@ def row(job: Job, result: Result) -> dict[str, Any]:
         ``flops`` as if nobody else had evaluated the prompt; ``elapsed`` (seconds by the clock);
         and of independent samples ``samples``, one list for each: its canonical answer, whether it
         is right, its score if it has one, tokens, FLOPs,
-        seconds; and ``opening``, the FLOPs of the prompt.
+        seconds; ``prompt``, its tokens; and ``opening``, its FLOPs.
     """
     task, problem, cost = job.task, job.problem, result.cost
     failed = bool(result.failed)
@@ -56,6 +56,8 @@ def row(job: Job, result: Result) -> dict[str, Any]:
     }
     ends = [] if failed else independent(result.tree)
     if ends:
+        first = min((end.completion for end in ends if end.completion), key=lambda one: one.index)
+        plain["prompt"] = first.cost.prefilled + first.cost.reused
         plain["opening"] = methods.opening(ends)
         plain["samples"] = [
             _sample(job, end, flops)

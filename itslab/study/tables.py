@@ -36,19 +36,23 @@ def accuracy(results: Results) -> pd.DataFrame:
 
     Returns:
         Columns ``method``, ``samples`` (the size), ``tokens``, ``gflops``, ``seconds`` of compute
-        (missing where they are unknown), all per problem; ``accuracy``, ``low``, ``high`` (its 95 %
-        interval over problems).
+        (missing where they are unknown), all per problem; ``dollars`` (likewise) per 1,000;
+        ``accuracy``, ``low``, ``high`` (its 95 % interval over problems).
     """
     import pandas as pd
 
     rows = []
     for (method, size), result in results.items():
         solved = result.solved
-        seconds = math.nan if result.seconds is None else float(result.seconds.mean())
-        paid = (result.tokens.mean(), result.flops.mean() / 1e9, seconds)
+        seconds, dollars = map(_average, (result.seconds, result.dollars))
+        paid = (result.tokens.mean(), result.flops.mean() / 1e9, seconds, 1000 * dollars)
         rows.append((method, size, *paid, solved.value, solved.low, solved.high))
-    budgets = ["samples", "tokens", "gflops", "seconds"]
+    budgets = ["samples", "tokens", "gflops", "seconds", "dollars"]
     return pd.DataFrame(rows, columns=["method", *budgets, "accuracy", "low", "high"])
+
+
+def _average(paid: Array | None) -> float:
+    return math.nan if paid is None else float(paid.mean())
 
 
 def by_flops(results: Mapping[tuple[str, str], MethodResult]) -> pd.DataFrame:

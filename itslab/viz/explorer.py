@@ -102,7 +102,9 @@ class Explorer(Panel):
         there = runs[(runs.task == task) & (runs.model == model)]
         if there.empty:
             return {}
-        return self._outcome.results(task, model, str(there.budget.iloc[0]), coverage=True)
+        budget = str(there.budget.iloc[0])
+        price = self._prices.get(model)
+        return self._outcome.results(task, model, budget, coverage=True, price=price)
 
     def ladders(self) -> dict[Name, dict[int, MethodResult]]:
         """Return what the chosen methods of the chosen models did on the chosen problems."""
@@ -252,8 +254,7 @@ class Explorer(Panel):
         """Each method at its largest size against the first one, for as much of the budget."""
         budget = AXES[self.axis.value].column
         (first, rivals), *others = ladders.items()
-        by = budget if budget in ("tokens", "flops", "seconds") else "tokens"
-        by = "flops" if budget == "gflops" else by
+        by = {"samples": "tokens", "gflops": "flops"}.get(budget, budget)
         rows = []
         for (model, method), sizes in others:
             result = sizes[max(sizes)]
@@ -291,7 +292,7 @@ class Explorer(Panel):
             row=1,
             col=2,
         )
-        unit = {"tokens": "tokens", "flops": "FLOPs", "seconds": "seconds"}[by]
+        unit = {"flops": "FLOPs"}.get(by, by)
         figure.update_xaxes(title=f"points against {reference}<br>for as many {unit}", row=1, col=2)
 
     def _add_front(self, figure: go.Figure, table: Any) -> None:
