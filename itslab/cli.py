@@ -111,6 +111,48 @@ def record(
         typer.echo(f"packed: {Bank(bank).pack(f'{bank}.xz')}")
 
 
+@app.command()
+def study(
+    file: Annotated[Path, typer.Argument(help="The study, as YAML; see `itslab.study.reading`.")],
+    store: Annotated[
+        Path | None, typer.Option(help="Where all is kept; by default FILE.sqlite.")
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="A folder for tables and report; by default FILE.outcome.")
+    ] = None,
+    replay: Annotated[
+        bool, typer.Option("--replay", help="Take what is in the store, and draw nothing.")
+    ] = False,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes that draw.")] = None,
+    dask: Annotated[str | None, typer.Option(help="The address of a Dask scheduler.")] = None,
+) -> None:
+    """Draw what a study lacks, and write its tables and its report."""
+    from itslab.conduct import conduct, executing
+    from itslab.report import write_report
+    from itslab.study.reading import read
+    from itslab.study.tables import comparison
+
+    plan = read(file)
+    folder = out or file.with_suffix(".outcome")
+    with executing(workers, dask) as executor:
+        outcome = conduct(
+            plan,
+            store or file.with_suffix(".sqlite"),
+            mode="replay" if replay else "live",
+            executor=executor,
+        )
+    parts = outcome.runs[["task", "model", "budget"]].drop_duplicates()
+    for task, model, budget in parts.to_numpy():
+        typer.echo(f"\n{', '.join(filter(None, (task, model, budget)))}")
+        typer.echo(comparison(outcome.results(task, model, budget)))
+    if outcome.lacking:
+        typer.echo(f"\n{outcome.lacking:,} of {plan.runs:,} runs are lacking")
+    for lost in outcome.failed.itertuples():
+        typer.echo(f"failed: {lost.problem}, {lost.method}: {lost.failed}")
+    typer.echo(f"\ntables: {_near(outcome.save(folder))}")
+    typer.echo(f"report: {_near(write_report(outcome, folder / 'report.html'))}")
+
+
 def _paired(parameter: list[str] | None, values: list[str] | None) -> list[str]:
     """Parameters as NAME=VALUE; papermill writes ``-p NAME VALUE``, which is read as well."""
     names, rest = parameter or [], iter(values or [])

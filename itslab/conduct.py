@@ -22,12 +22,19 @@ import uuid
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Executor, Future, ThreadPoolExecutor, as_completed
+from concurrent.futures import (
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    ThreadPoolExecutor,
+    as_completed,
+)
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from importlib.metadata import version
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -100,6 +107,39 @@ def conduct(
             "seconds": round(time.monotonic() - began, 1),
         }
         return tables(study, made.values(), about)
+
+
+@contextmanager
+def executing(workers: int | None = None, dask: str | None = None) -> Iterator[Any]:
+    """Yield an executor for ``conduct``: processes here, or a Dask cluster; None for neither.
+
+    Args:
+        workers: processes. Each has a model in memory, and its threads share the cores.
+        dask: the address of a scheduler, such as ``tcp://host:8786``.
+
+    Raises:
+        OptionError: both are asked for.
+        ItslabError: Dask is not installed, or its scheduler does not answer.
+    """
+    require(workers is None or dask is None, "workers", workers, "left out with dask")
+    if workers is not None:
+        with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+            yield pool
+    elif dask is not None:
+        try:
+            from distributed import Client
+        except ImportError as error:
+            raise ItslabError(
+                "a cluster takes Dask: pip install 'itslab[cluster]', on its workers as well"
+            ) from error
+        try:
+            client = Client(dask, timeout=20)
+        except (OSError, ValueError, TimeoutError) as error:
+            raise ItslabError(f"the Dask scheduler {dask} does not answer: {error}") from error
+        with client, client.get_executor(pure=False, retries=3) as cluster:
+            yield cluster
+    else:
+        yield None
 
 
 # -- models by name --------------------------------------------------------------------------------
@@ -296,7 +336,7 @@ def _draw_there(
 
 def work(part: _Part, store: str, token: str, load: Load | None) -> str | bytes:
     """Draw a part of a study in a worker; return its store's name, or all that it holds."""
-    shared = Path(token).exists()
+    shared = _shares(token)
     with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
         folder = Path(token).parent if shared else Path(scratch)
         path = folder / f"{part.name}.sqlite"
@@ -309,6 +349,11 @@ def work(part: _Part, store: str, token: str, load: Load | None) -> str | bytes:
         except ItslabError as error:
             _say_where(error)
         return path.name if shared else path.read_bytes()
+
+
+def _shares(token: str) -> bool:
+    """Whether a worker sees the folder of the main store."""
+    return Path(token).exists()
 
 
 def _say_where(error: ItslabError) -> NoReturn:

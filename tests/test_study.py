@@ -304,3 +304,125 @@ def test_a_study_ends_when_its_question_is_answered(tmp_path: Path) -> None:
     assert estimate.low > 0
     assert 5 < len(outcome.runs) / 2 < 40
     assert outcome.lacking == study.runs - len(outcome.runs)
+
+
+# -- on many workers -------------------------------------------------------------------------------
+
+
+def loads(name: str) -> ScriptedModel:
+    """A model for workers, whose processes import this module."""
+    return scripted(name)
+
+
+def slowly(name: str) -> ScriptedModel:
+    def waits(request, index: int) -> str:
+        time.sleep(0.02)
+        return says(request, index)
+
+    return ScriptedModel(replies=waits, name=name, digest=f"digest of {name}")
+
+
+def broken(name: str) -> ScriptedModel:
+    raise ItslabError(f"{name} is not on this machine")
+
+
+@pytest.fixture
+def alone(tmp_path: Path) -> Outcome:
+    """What an uninterrupted study comes to."""
+    return conduct(
+        votes(tasks={"sums": sums(20)}), tmp_path / "alone.sqlite", load=loads, progress=False
+    )
+
+
+def same(a: Outcome, b: Outcome) -> None:
+    """All but times."""
+    drop = ["elapsed", "seconds"]
+    assert a.runs.drop(columns=drop).equals(b.runs.drop(columns=drop))
+    assert a.samples.drop(columns="seconds").equals(b.samples.drop(columns="seconds"))
+
+
+def test_worker_processes_draw_the_same_and_leave_nothing_behind(tmp_path, alone) -> None:
+    store, study = tmp_path / "s.sqlite", votes(tasks={"sums": sums(20)})
+    with ProcessPoolExecutor(2, get_context("spawn")) as pool:
+        outcome = conduct(study, store, executor=pool, chunk=3, load=loads, progress=False)
+    same(outcome, alone)
+    assert not (tmp_path / "s.sqlite.parts").exists()
+    same(conduct(study, store, mode="replay"), alone)
+
+
+def test_a_worker_that_is_killed_costs_its_problems_only(tmp_path, alone) -> None:
+    store, study = tmp_path / "s.sqlite", votes(tasks={"sums": sums(20)})
+    pool = ProcessPoolExecutor(2, get_context("spawn"))
+
+    def kill() -> None:
+        while not list((tmp_path / "s.sqlite.parts").glob("*.sqlite")):
+            time.sleep(0.01)
+        time.sleep(0.2)
+        os.kill(next(iter(pool._processes)), signal.SIGKILL)
+
+    killer = threading.Thread(target=kill)
+    killer.start()
+    with pytest.raises(ItslabError, match="problems are not finished .*conduct the study again"):
+        conduct(study, store, executor=pool, chunk=2, load=slowly, progress=False)
+    killer.join()
+    with its.Bank(store) as bank:
+        kept = bank.samples
+    assert kept > 0
+    model = slowly("small")
+    outcome = conduct(study, store, load=lambda name: model, progress=False)
+    same(outcome, alone)
+    assert sum(request.n for request in model.asked) < 20 * 5  # the rest was there
+
+
+def test_workers_that_share_no_folder_send_their_parts(tmp_path, alone, monkeypatch) -> None:
+    """The token is not there, as on another machine."""
+    store, study = tmp_path / "s.sqlite", votes(tasks={"sums": sums(20)})
+    monkeypatch.setattr(conducting, "_shares", lambda token: False)
+    with ThreadPoolExecutor(2) as pool:
+        outcome = conduct(study, store, executor=pool, chunk=5, load=loads, progress=False)
+    same(outcome, alone)
+
+
+def test_a_worker_without_the_model_says_which_and_where(tmp_path: Path) -> None:
+    with (
+        ProcessPoolExecutor(1, get_context("spawn")) as pool,
+        pytest.raises(ItslabError, match="worker .*, process .*small is not on this machine"),
+    ):
+        conduct(votes(), tmp_path / "s.sqlite", executor=pool, load=broken, progress=False)
+
+
+@pytest.mark.slow
+def test_dask_workers_that_are_killed_again_and_again_lose_no_finished_sample(
+    tmp_path, alone
+) -> None:
+    from distributed import Client, LocalCluster
+
+    store, study = tmp_path / "s.sqlite", votes(tasks={"sums": sums(20)})
+    with (
+        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
+        Client(cluster) as client,
+    ):
+        done = threading.Event()
+
+        def kill() -> None:
+            for turn in range(6):
+                pids = [w["pid"] for w in client.run(lambda: {"pid": os.getpid()}).values()]
+                os.kill(pids[turn % len(pids)], signal.SIGKILL)
+                client.wait_for_workers(2, timeout=30)
+                if done.wait(0.5):
+                    return
+
+        killer = threading.Thread(target=kill)
+        killer.start()
+        for _ in range(12):
+            try:
+                with client.get_executor(pure=False, retries=10) as pool:
+                    outcome = conduct(
+                        study, store, executor=pool, chunk=2, load=slowly, progress=False
+                    )
+                break
+            except ItslabError:
+                continue
+        done.set()
+        killer.join()
+    same(outcome, alone)

@@ -189,9 +189,7 @@ def tables(study: Study, made: Iterable[Row], about: Mapping[str, Any]) -> Outco
     known = pd.DataFrame(runs, columns=[*CELL, "problem", "cluster", "rule", *_PAID])
     known["correct"] = known.correct.astype("boolean")
     known["answer"] = known.answer.astype("string")
-    drawn = pd.DataFrame(
-        samples, columns=[*CELL, "problem", "sample", *_SAMPLE, "opening", "prompt"]
-    )
+    drawn = pd.DataFrame(samples, columns=[*CELL, "problem", "sample", *_DRAWN])
     kinds = {"key": "string", "correct": bool, "score": float}
     return Outcome(known, drawn.astype(kinds), about)
 
@@ -205,7 +203,7 @@ def _cells(study: Study) -> Iterator[Cell]:
                 yield from reversed([cell for cell in cells if cell.method == method])
 
 
-_SAMPLE = ["key", "correct", "score", "tokens", "flops", "seconds"]
+_DRAWN = ["key", "correct", "score", "tokens", "flops", "seconds", "opening", "prompt"]
 _PAID = [
     "answer",
     "correct",

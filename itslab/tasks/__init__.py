@@ -18,6 +18,7 @@ from itslab.core import TaskError, require
 from itslab.options import Count, Text, Whole, checked
 from itslab.tasks.files import SUFFIXES, from_file, gsm8k
 from itslab.tasks.generated import PREFIX, gsm_symbolic, reasoning_gym
+from itslab.tasks.moves import moves
 from itslab.tasks.programs import humaneval
 from itslab.tasks.puzzles import countdown, puzzle24
 from itslab.tasks.task import Grader, Task, grade
@@ -32,6 +33,7 @@ LOADERS: dict[str, Callable[..., Task]] = {
     "gsm8k": gsm8k,
     "countdown": countdown,
     "puzzle24": puzzle24,
+    "moves": moves,
     "humaneval": humaneval,
 }
 

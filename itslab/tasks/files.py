@@ -99,12 +99,10 @@ def _no_number(name: str) -> NoReturn:
 
 
 def _parquet(path: Path) -> Sequence[Mapping[Any, Any]]:
-    try:
-        import pandas
+    import pandas
 
+    try:
         return pandas.read_parquet(path).to_dict("records")
-    except ImportError as error:
-        raise TaskError(f"reading {path.name} takes pyarrow: pip install 'itslab[hub]'") from error
     except (OSError, ValueError) as error:
         raise TaskError(f"cannot read {path}: {error}") from error
 

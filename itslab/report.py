@@ -1,0 +1,154 @@
+"""The report of a study: one page with its curves, tables and provenance, that needs no network."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from itslab.core import ItslabError, OptionError
+from itslab.study import fits, tables
+from itslab.study.comparisons import band
+from itslab.study.methods import Results, gains
+from itslab.study.outcome import Outcome
+from itslab.study.statistics import holm
+from itslab.viz import curves
+
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
+<title>{title}</title><script charset="utf-8">{plotly}</script><style>
+:root {{ color-scheme: light }}
+body {{ font: 15px/1.5 Helvetica, Arial, sans-serif; color: #1b1b1b; background: white;
+  max-width: 64rem; margin: 0 auto; padding: 1rem }}
+table {{ border-collapse: collapse; display: block; overflow-x: auto; font-size: 14px }}
+th, td {{ padding: 0.25rem 0.8rem; text-align: right; border-bottom: 1px solid #e6e6e6 }}
+th:first-child, td:first-child {{ text-align: left }}
+pre {{ white-space: pre-wrap; overflow-wrap: anywhere; font-size: 13px }}
+</style></head><body><h1>{title}</h1><p>{lead}</p>{body}</body></html>
+"""
+
+
+def write_report(outcome: Outcome, path: str | Path) -> Path:
+    """Write what came of a study as a page.
+
+    Args:
+        outcome: of the study.
+        path: of the page.
+
+    Raises:
+        ItslabError: there are no runs, or the page cannot be written.
+    """
+    from plotly.offline import get_plotlyjs
+
+    if outcome.runs.empty:
+        raise ItslabError(f"there is nothing to report: {outcome.lacking} runs are lacking")
+    about = outcome.about
+    machine = about["machine"]
+    lead = (
+        f"{len(outcome.runs):,} runs, {outcome.lacking:,} lacking, {len(outcome.failed):,} failed; "
+        f"{about['at']}, itslab {about['versions']['itslab']}, {machine['processor']}. Intervals "
+        "are 95 %, over problems, or over the templates that they are made from."
+    )
+    target = Path(path)
+    page = _PAGE.format(
+        title=html.escape(str(about["study"])),
+        plotly=get_plotlyjs(),
+        lead=html.escape(lead),
+        body="\n".join(_parts(outcome)),
+    )
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(page, encoding="utf-8")
+    except OSError as error:
+        raise ItslabError(f"the report {target} cannot be written: {error}") from error
+    return target
+
+
+def _parts(outcome: Outcome) -> Iterator[str]:
+    runs = outcome.runs
+    for task, model, budget in runs[["task", "model", "budget"]].drop_duplicates().to_numpy():
+        title = ", ".join(filter(None, (task, model, budget)))
+        yield f"<h2>{html.escape(title)}</h2>"
+        try:
+            results = outcome.results(task, model, budget)
+        except OptionError as error:
+            yield f"<p>{html.escape(str(error))}</p>"
+            continue
+        count = len(next(iter(results.values())).success)
+        table = tables.accuracy(results)
+        heading = f"{title}: {count} problems, 95 % intervals"
+        yield _figure(curves.accuracy_against(table, heading))
+        yield _html(tables.comparison(results))
+        yield from _differences(results)
+        yield from _fits(results)
+    if len(outcome.failed):
+        yield "<h2>Runs that failed</h2>"
+        yield _html(outcome.failed.set_index("task"))
+    yield "<h2>To repeat it</h2>"
+    yield f"<pre>{html.escape(_lines(outcome.about))}</pre>"
+
+
+def _differences(results: Results) -> Iterator[str]:
+    """Each method against the first, with p-values as one of several tests."""
+    first = next(iter(results))[0]
+    differences = gains(results, first)
+    if differences:
+        adjusted = holm([gain.p for gain in differences.values()])
+        yield f"<h3>Against {html.escape(first)}, the largest size of each</h3>"
+        rows = {
+            name: {"points": gain.points, "p": f"{gain.p:.3g}", "p (Holm)": f"{p:.3g}"}
+            for (name, gain), p in zip(differences.items(), adjusted, strict=True)
+        }
+        import pandas as pd
+
+        yield _html(pd.DataFrame(rows).T)
+
+
+def _fits(results: Results) -> Iterator[str]:
+    """A logistic in log tokens for each method with sizes enough, and a band over its curve."""
+    rows: dict[str, dict[str, str]] = {}
+    for method in dict.fromkeys(name for name, _ in results):
+        sizes = [result for (name, _), result in results.items() if name == method]
+        if len(sizes) < 3:
+            continue
+        rates = np.stack([result.success for result in sizes], axis=1)
+        tokens = np.array([float(result.tokens.mean()) for result in sizes])
+        whole = band(rates, clusters=sizes[0].clusters)[-1]
+        try:
+            law = fits.fit("logistic", tokens, rates, sizes[0].clusters)
+        except OptionError as error:
+            rows[method] = {"logistic in log tokens": str(error)}
+            continue
+        low, high = law.ranges()["b"]
+        rows[method] = {
+            "logistic in log tokens": f"slope {law.parameters['b']:.2f} [{low:.2f}, {high:.2f}]",
+            "largest residual (points)": f"{100 * np.abs(law.residuals).max():.1f}",
+            "at the largest size": sizes[-1].solved.percent,
+            "the same, in a band over the whole curve": whole.percent,
+        }
+    if rows:
+        import pandas as pd
+
+        yield "<h3>Fits</h3>"
+        yield _html(pd.DataFrame(rows).T.fillna(""))
+
+
+def _figure(figure: Any) -> str:
+    import plotly.io
+
+    config = {"responsive": True, "displaylogo": False}
+    return str(plotly.io.to_html(figure, config=config, include_plotlyjs=False, full_html=False))
+
+
+def _html(table: Any) -> str:
+    return str(table.to_html(border=0))
+
+
+def _lines(about: Mapping[str, Any]) -> str:
+    import yaml
+
+    told = {name: value for name, value in about.items() if name != "clusters"}
+    return str(yaml.safe_dump(told, allow_unicode=True, sort_keys=False, width=96))
