@@ -7,6 +7,9 @@ from .backends import (
     RewardModel as RewardModel,
     load as load,
 )
+from .conductor import (
+    conduct as conduct,
+)
 from .core import (
     Backend as Backend,
     Budget as Budget,
@@ -65,6 +68,14 @@ from .strategies import (
     SelfRefine as SelfRefine,
     Stage as Stage,
     TreeOfThoughts as TreeOfThoughts,
+)
+from .study.outcome import (
+    Outcome as Outcome,
+)
+from .study.plan import (
+    Named as Named,
+    OwnVerifier as OwnVerifier,
+    Study as Study,
 )
 from .verifiers import (
     Agreement as Agreement,

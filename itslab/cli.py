@@ -127,7 +127,7 @@ def study(
     dask: Annotated[str | None, typer.Option(help="The address of a Dask scheduler.")] = None,
 ) -> None:
     """Draw what a study lacks, and write its tables and its report."""
-    from itslab.conduct import conduct, executing
+    from itslab.conductor import conduct, executing
     from itslab.report import write_report
     from itslab.study.reading import read
     from itslab.study.tables import comparison

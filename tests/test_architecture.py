@@ -31,10 +31,11 @@ MAY_IMPORT = {
     "sandbox": {"core", "options", "syntax"},
     "verifiers": {"sandbox", "syntax", *BASE},
     "tasks": {"code", "models", "plugins", "sandbox", "syntax", "verifiers", *BASE},
-    "study": {"run", "strategies", "handle", "spec", "tasks", "verifiers", *BASE},
+    "study": {"run", "sandbox", "strategies", "handle", "spec", "tasks", "verifiers", *BASE},
     "viz": {"handle", "run", "study", "tasks", *BASE},
 }
-ANYTHING = {"bench", "cli", "doctor", "notebooks", "page", "share", "__init__", "__main__"}
+ANYTHING = {"bench", "cli", "conductor", "doctor", "notebooks", "page", "report", "share"}
+ANYTHING |= {"__init__", "__main__"}
 
 
 def modules() -> list[Path]:

@@ -193,9 +193,15 @@ class Bank:
     @property
     def models(self) -> list[Source]:
         """The models whose samples the bank holds, one entry for each build, oldest first."""
+        return [source for source in self.sources if source.samples]
+
+    @property
+    def sources(self) -> list[Source]:
+        """The models that were recorded into it, though perhaps no sample was lacking."""
         rows = self._query(
             "SELECT digest, name, width, build, count(samples.id), shape FROM sources "
-            "JOIN samples ON samples.source = sources.id GROUP BY sources.id ORDER BY sources.id"
+            "LEFT JOIN samples ON samples.source = sources.id "
+            "GROUP BY sources.id ORDER BY sources.id"
         )
         try:
             return [

@@ -13,10 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from itslab.core import ItslabError, Problem, require
-from itslab.study import rows as plain
 from itslab.study import selection
 from itslab.study.methods import MethodResult, Results
-from itslab.study.plan import Cell, Study
+from itslab.study.plan import Cell, Study, pooled, rule, sizes
 from itslab.study.prices import Price
 
 if TYPE_CHECKING:
@@ -138,15 +137,16 @@ class Outcome:
             drawn = drawn[(drawn.method == method) & ~drawn.problem.isin(lost)]
             rule = rows.rule.iloc[0]
             pool = _Pool.of(drawn, problems) if rule and not budget and len(drawn) else None
-            for size in sorted(rows["size"].unique()):
-                plain = rows[rows["size"] == size] if size == size else rows  # nan: the only size
-                if pool is None:
-                    done[str(method), _whole(size, 1)] = _of_runs(plain, problems, clusters, price)
-                    continue
-                k = _whole(size, pool.size)
+            if pool is None:
+                for size in sorted(rows["size"].unique()):
+                    one = rows[rows["size"] == size] if size == size else rows  # nan: the only one
+                    done[str(method), _whole(size, 1)] = _of_runs(one, problems, clusters, price)
+                continue
+            steps = self.about["sizes"][method]
+            for k in steps:
                 done[str(method), k] = pool.method(rule, k, clusters, price)
-                if coverage:
-                    done[f"coverage of {method}", k] = pool.method("any", k, clusters, price)
+            for k in steps if coverage else ():
+                done[f"coverage of {method}", k] = pool.method("any", k, clusters, price)
         return done
 
     def _part(self, table: pd.DataFrame, task: str, model: str, budget: str) -> pd.DataFrame:
@@ -163,8 +163,7 @@ def tables(study: Study, made: Iterable[Row], about: Mapping[str, Any]) -> Outco
     import pandas as pd
 
     rules = {
-        name: plain.rule(ladder[0]) if len({*map(plain.rule, ladder)}) == 1 else ""
-        for name, ladder in study.ladders.items()
+        name: rule(ladder[0]) if pooled(ladder) else "" for name, ladder in study.ladders.items()
     }
     order = {cell: i for i, cell in enumerate(_cells(study))}
     number = {
@@ -191,7 +190,7 @@ def tables(study: Study, made: Iterable[Row], about: Mapping[str, Any]) -> Outco
     known["answer"] = known.answer.astype("string")
     drawn = pd.DataFrame(samples, columns=[*CELL, "problem", "sample", *_DRAWN])
     kinds = {"key": "string", "correct": bool, "score": float}
-    return Outcome(known, drawn.astype(kinds), about)
+    return Outcome(known, drawn.astype(kinds), {**about, "sizes": sizes(study)})
 
 
 def _cells(study: Study) -> Iterator[Cell]:

@@ -35,6 +35,7 @@ from itslab.core import (
 )
 from itslab.options import Options, Text, Whole, check
 from itslab.run import Strategy
+from itslab.strategies import BestOfN, SelfConsistency
 from itslab.study.runner import Job
 from itslab.tasks import Task
 
@@ -161,19 +162,24 @@ class Study(Options):
     @property
     def runs(self) -> int:
         """How many runs there are: one for each cell and problem."""
-        per_problem = sum(map(len, self.ladders.values())) * len(self.budgets) * len(self.seeds)
-        return sum(map(len, self.tasks.values())) * len(self.models) * per_problem
+        cells = (
+            (task, *self.cells(name, m)) for name, task in self.tasks.items() for m in self.models
+        )
+        return sum(len(task) * len(each) for task, *each in cells)
 
     def cells(self, task: str, model: str) -> Iterator[tuple[Cell, Strategy, Budget]]:
         """Yield all choices for a task and a model, the largest size of each strategy first.
 
-        Smaller sizes then find the samples of larger ones.
+        Smaller sizes then find the samples of larger ones; where what they do can be averaged over
+        all subsets of these (``pooled``), they are not run at all.
         """
-        for seed in self.seeds:
-            for method, ladder in self.ladders.items():
-                sizes = _sizes(ladder)
-                for size, strategy in reversed([*zip(sizes, ladder, strict=True)]):
-                    for budget in self.budgets:
+        for budget in self.budgets:
+            for seed in self.seeds:
+                for method, ladder in self.ladders.items():
+                    rungs = [*zip(_sizes(ladder), ladder, strict=True)]
+                    if pooled(ladder) and budget == Budget():
+                        rungs = rungs[-1:]
+                    for size, strategy in reversed(rungs):
                         cell = Cell(task, model, method, size, shown(budget), seed)
                         yield cell, strategy, budget
 
@@ -260,6 +266,34 @@ def _is_part(value: Any) -> bool:
     return is_dataclass(value) and not isinstance(value, type | OwnVerifier | Named)
 
 
+def pooled(ladder: Ladder) -> bool:
+    """Whether a strategy's sizes are numbers of independent samples, among which it chooses.
+
+    What it does with fewer of them is then averaged over all subsets of the most.
+    """
+    alike = len({rule(strategy) for strategy in ladder}) == 1 and rule(ladder[0]) != ""
+    return alike and (len(ladder) == 1 or _differing(ladder) == ["n"])
+
+
+def rule(strategy: Strategy) -> str:
+    """Return by which rule a strategy chooses among independent samples.
+
+    ``majority`` or ``best`` (by a verifier); "" for any other.
+    """
+    if type(strategy) is SelfConsistency and strategy.verifier is None:
+        return "majority"
+    return "best" if type(strategy) is BestOfN else ""
+
+
+def sizes(study: Study) -> dict[str, list[int]]:
+    """Return the sizes of each strategy that is ``pooled``."""
+    return {
+        name: [strategy.n for strategy in ladder]  # type: ignore[attr-defined]
+        for name, ladder in study.ladders.items()
+        if pooled(ladder)
+    }
+
+
 def _is_mapping(value: object) -> bool:
     return isinstance(value, Mapping)
 
@@ -268,9 +302,7 @@ def _sizes(ladder: Ladder) -> list[float | str]:
     """What tells the strategies of a ladder apart: the one number in which they differ, or text."""
     if len(ladder) == 1:
         return [""]
-    options = [_options(strategy) for strategy in ladder]
-    names = dict.fromkeys(name for given in options for name in given)
-    differing = [n for n in names if len({repr(given.get(n)) for given in options}) > 1]
+    options, differing = [_options(strategy) for strategy in ladder], _differing(ladder)
     values = [[given.get(name) for name in differing] for given in options]
     numbers = len(differing) == 1 and all(type(v[0]) in (int, float) for v in values)
     if numbers and len({type(strategy) for strategy in ladder}) == 1:
@@ -279,6 +311,13 @@ def _sizes(ladder: Ladder) -> list[float | str]:
         ", ".join(f"{n}={v!r}" for n, v in zip(differing, value, strict=True)) or repr(strategy)
         for value, strategy in zip(values, ladder, strict=True)
     ]
+
+
+def _differing(ladder: Ladder) -> list[str]:
+    """The options in which strategies differ."""
+    options = [_options(strategy) for strategy in ladder]
+    names = dict.fromkeys(name for given in options for name in given)
+    return [n for n in names if len({repr(given.get(n)) for given in options}) > 1]
 
 
 def _options(strategy: Strategy) -> dict[str, Any]:

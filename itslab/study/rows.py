@@ -8,8 +8,6 @@ import math
 from typing import Any
 
 from itslab.core import Cost, Node, Result, Tree
-from itslab.run import Strategy
-from itslab.strategies import BestOfN, SelfConsistency
 from itslab.study import methods, record
 from itslab.study.runner import Job
 from itslab.study.samples import sample_ends
@@ -81,14 +79,3 @@ def independent(tree: Tree) -> list[Node]:
     alike = len({id(end.parent) for end in ends}) == 1
     drawn = sum(bool(node.completion) for node in tree)
     return ends if alike and drawn == len(ends) and all(end.completion for end in ends) else []
-
-
-def rule(strategy: Strategy) -> str:
-    """Return by which rule a strategy chooses among independent samples.
-
-    ``majority`` or ``best`` (by a verifier); "" for any other. Where it is known, what it does with
-    fewer samples can be averaged over all subsets.
-    """
-    if type(strategy) is SelfConsistency and strategy.verifier is None:
-        return "majority"
-    return "best" if type(strategy) is BestOfN else ""

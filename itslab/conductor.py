@@ -45,7 +45,7 @@ from itslab.options import Count, Text, checked
 from itslab.spec import spec
 from itslab.study import rows
 from itslab.study.outcome import Outcome, Row, tables
-from itslab.study.plan import Cell, Named, Study
+from itslab.study.plan import Cell, Study
 from itslab.study.runner import Job, sweep
 
 MODES = ("live", "replay")
@@ -64,6 +64,7 @@ def conduct(
     chunk: Count = 8,
     until: Until | None = None,
     load: Load | None = None,
+    others: Sequence[Bank] = (),
     progress: bool = True,
 ) -> Outcome:
     """Draw what a study's store lacks, and return what came of the study.
@@ -78,6 +79,7 @@ def conduct(
         until: looked at after each problem, in their order; the study ends early where it returns
             True. See ``study.sequential``.
         load: makes a model of its name; by default as ``itslab.load``, with quantizations.
+        others: further banks whose samples are served, where nobody else draws.
         progress: show it on standard output.
 
     Raises:
@@ -99,7 +101,7 @@ def conduct(
             if mode == "replay" or not lacking.problems:
                 continue
             if executor is None:
-                _draw_here(lacking, bank, made, until, load, progress)
+                _draw_here(lacking, bank, made, until, load, others, progress)
             else:
                 _draw_there(lacking, bank, store, made, executor, chunk, load)
         about = _about(study, bank, load, mode) | {
@@ -192,8 +194,8 @@ class _Identity:
 def _identities(study: Study, bank: Bank, load: Load | None, mode: str) -> dict[str, Backend]:
     """The models of a study, without loading those that need not be."""
     if mode == "replay":
-        there = {source.name for source in bank.models}
-        return {name: bank.replay(name) if name in there else Named(name) for name in study.named}
+        digests = {source.name: source.digest for source in bank.sources}
+        return {name: _Identity(name, digests.get(name, "")) for name in study.named}
     if load is not None:
         return {name: load(name) for name in study.named}
     return {
@@ -281,9 +283,10 @@ def _draw_here(
     made: dict[tuple[Cell, int], Row],
     until: Until | None,
     load: Load | None,
+    others: Sequence[Bank],
     progress: bool,
 ) -> None:
-    backends = _recorded(part.study, bank, load)
+    backends = _recorded(part.study, bank, load, *others)
     _compare_builds(bank, backends[part.model])
     counts = {name: sum(1 for _ in part.study.cells(name, part.model)) for name in part.problems}
     ahead = [(name, i) for name, numbers in part.problems.items() for i in numbers]
@@ -332,6 +335,7 @@ def _draw_there(
             f"{count} problems are not finished ({' '.join(why.split())}): what was drawn of them "
             f"is kept, conduct the study again to go on"
         ) from (lost[0] if lost else None)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def work(part: _Part, store: str, token: str, load: Load | None) -> str | bytes:
