@@ -23,6 +23,8 @@ from itslab.study.statistics import matrix
 
 Array = NDArray[np.float64]
 _MOST_SAMPLES = 1000  # beyond, binomial coefficients leave the range of a float
+_AT_ONCE = 256
+"""Problems that are counted at once, so that memory stays small."""
 
 
 def pass_at_k(correct: ArrayLike, ks: Sequence[int]) -> Array:
@@ -103,20 +105,35 @@ def majority_at_k(
         ks: numbers of samples, each from 1 to n.
     """
     right = _samples(correct, ks)
-    n, most = right.shape[1], max(ks)
     votes, credit, silent = _ballots(keys, right)
-    binomial = np.array([[float(math.comb(c, i)) for i in range(n + 1)] for c in range(n + 1)])
     success = np.zeros((len(right), len(ks)))
+    for start in range(0, len(right), _AT_ONCE):
+        part = slice(start, start + _AT_ONCE)
+        _count(votes[part], credit[part], silent[part], right.shape[1], ks, success[part])
+    return success
+
+
+def _count(
+    votes: NDArray[np.int64],
+    credit: Array,
+    silent: NDArray[np.int64],
+    n: int,
+    ks: Sequence[int],
+    success: Array,
+) -> None:
+    """Add up what each number of votes for a right answer contributes to success, (p, len(ks))."""
+    most = max(ks)
+    binomial = np.array([[float(math.comb(c, i)) for i in range(n + 1)] for c in range(n + 1)])
     for target in np.flatnonzero(credit.any(axis=0)):
         own, others = votes[:, target], np.delete(votes, target, axis=1)
         for m in range(1, min(int(own.max()), most) + 1):
-            ways = _ways(others, silent, m, most - m, binomial)
+            rows = np.flatnonzero((own >= m) & (credit[:, target] > 0))
+            ways = _ways(others[rows], silent[rows], m, most - m, binomial)
             shared = (ways / np.arange(1, ways.shape[1] + 1)[:, None]).sum(axis=1)
             for column, k in enumerate(ks):
                 if m <= k:
-                    subsets = binomial[own, m] * shared[:, k - m]
-                    success[:, column] += credit[:, target] * subsets / math.comb(n, k)
-    return success
+                    subsets = binomial[own[rows], m] * shared[:, k - m]
+                    success[rows, column] += credit[rows, target] * subsets / math.comb(n, k)
 
 
 def weighted_at_k(
@@ -268,7 +285,9 @@ def _ways(
 
     A generating function: one factor per answer, multiplied up to ``most`` samples.
     """
-    ways = np.zeros((len(others), most // m + 1, most + 1))
+    others = others[:, others.any(axis=0)]
+    ties = min(most // m, others.shape[1])
+    ways = np.zeros((len(others), ties + 1, most + 1))
     ways[:, 0] = binomial[silent, : most + 1]
     for count in others.T:
         product = np.zeros_like(ways)
