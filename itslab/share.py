@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import lzma
+import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, wraps
@@ -15,8 +16,11 @@ from pathlib import Path
 
 from itslab import sandbox
 from itslab.backends import Bank, load
+from itslab.conductor import conduct
 from itslab.core import Backend, Interpreter, ItslabError, Output, require
 from itslab.handle import RunHandle
+from itslab.study.outcome import Outcome
+from itslab.study.plan import Study
 
 SECONDS = 3.0
 """Of a test, by default: outcomes within them are kept without saying so."""
@@ -123,6 +127,25 @@ class Recording:
             ItslabError: the bank is missing.
         """
         return sandbox.execute if self.mode == "live" else _printed(self._bank(bank))
+
+    def conduct(self, study: Study, bank: str, samples: Sequence[str] = ()) -> Outcome:
+        """Return what came of a study: as it was recorded, or drawn now.
+
+        Args:
+            study: what is tried on what.
+            bank: the name of its store, without folder or ending.
+            samples: names of banks whose samples are taken, where it is recorded or drawn.
+
+        Raises:
+            ItslabError: a bank is missing.
+        """
+        if self.mode == "replay":
+            return conduct(study, shared(f"data/{bank}.sqlite.xz"), mode="replay")
+        others = [Bank(shared(f"data/{name}.sqlite.xz")) for name in samples]
+        with tempfile.TemporaryDirectory() as folder:
+            kept = self.mode == "record"
+            store = _working(f"{bank}.sqlite") if kept else Path(folder, "study.sqlite")
+            return conduct(study, store, others=others)
 
     def record_panel(
         self, begin: Callable[..., RunHandle], settings: Iterable[Sequence[object]]

@@ -69,6 +69,26 @@ class Outcome:
         """Runs that failed for good, and why: columns of ``CELL``, ``problem``, ``failed``."""
         return self.runs.loc[self.runs.failed != "", [*CELL, "problem", "failed"]]
 
+    def join(self, other: Outcome) -> Outcome:
+        """Return this and what came of a study of other tasks, models or methods."""
+        import pandas as pd
+
+        runs, samples = (
+            pd.concat([ours, theirs], ignore_index=True).drop_duplicates(
+                [*CELL, "problem", *(["sample"] if "sample" in ours else [])]
+            )
+            for ours, theirs in ((self.runs, other.runs), (self.samples, other.samples))
+        )
+        sizes: dict[str, dict[str, list[int]]] = {}
+        for each in (self, other):
+            for task, methods in each.about["sizes"].items():
+                for method, counts in methods.items():
+                    known = sizes.setdefault(task, {}).setdefault(method, [])
+                    known[:] = sorted({*known, *counts})
+        both = {"sizes": sizes, "clusters": self.about["clusters"] | other.about["clusters"]}
+        lacking = self.lacking + other.lacking
+        return Outcome(runs, samples, {**self.about, **both, "lacking": lacking})
+
     def save(self, folder: str | Path) -> Path:
         """Write ``runs.parquet``, ``samples.parquet`` and ``about.json`` into a folder.
 
@@ -142,7 +162,7 @@ class Outcome:
                     one = rows[rows["size"] == size] if size == size else rows  # nan: the only one
                     done[str(method), _whole(size, 1)] = _of_runs(one, problems, clusters, price)
                 continue
-            steps = self.about["sizes"][method]
+            steps = [k for k in self.about["sizes"][task][method] if k <= pool.size]
             for k in steps:
                 done[str(method), k] = pool.method(rule, k, clusters, price)
             for k in steps if coverage else ():
@@ -190,7 +210,7 @@ def tables(study: Study, made: Iterable[Row], about: Mapping[str, Any]) -> Outco
     known["answer"] = known.answer.astype("string")
     drawn = pd.DataFrame(samples, columns=[*CELL, "problem", "sample", *_DRAWN])
     kinds = {"key": "string", "correct": bool, "score": float}
-    return Outcome(known, drawn.astype(kinds), {**about, "sizes": sizes(study)})
+    return Outcome(known, drawn.astype(kinds), {**about, "sizes": dict.fromkeys(study.tasks, sizes(study))})
 
 
 def _cells(study: Study) -> Iterator[Cell]:

@@ -2,6 +2,7 @@
 
 from itslab.viz.controls import Controls, slider
 from itslab.viz.curves import accuracy_against, by_problem, fitted, front, gains
+from itslab.viz.explorer import Explorer
 from itslab.viz.figures import (
     forest,
     losses,
@@ -16,6 +17,7 @@ from itslab.viz.tree import TreePanel, TreeView
 
 __all__ = [
     "Controls",
+    "Explorer",
     "RefinementPanel",
     "RoutePanel",
     "SampleBrowser",
