@@ -1,0 +1,203 @@
+"""The explorer, curves and reports of studies: what they show is what the tables hold."""
+
+from __future__ import annotations
+
+import json
+import re
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from test_study import loads, sums, votes
+from typer.testing import CliRunner
+
+from itslab import viz
+from itslab.cli import app
+from itslab.conductor import conduct
+from itslab.core import ItslabError, OptionError
+from itslab.report import write_report
+from itslab.study import fits, tables
+from itslab.study.outcome import Outcome
+from itslab.study.prices import Price
+from itslab.viz.explorer import SLICES
+
+
+@pytest.fixture(scope="module")
+def outcome(tmp_path_factory) -> Outcome:
+    study = votes(tasks={"sums": sums(12), "few": sums(5)}, models=("small", "large"))
+    store = tmp_path_factory.mktemp("study") / "s.sqlite"
+    return conduct(study, store, load=loads, progress=False)
+
+
+# -- curves ----------------------------------------------------------------------------------------
+
+
+def test_curves_are_drawn_against_any_budget_that_is_known(outcome) -> None:
+    table = tables.accuracy(outcome.results("sums", "small"))
+    figure = viz.accuracy_against(table, x="GFLOPs")
+    assert "GFLOPs per problem" in figure.layout.xaxis.title.text
+    with pytest.raises(OptionError, match="'samples' or 'tokens' or 'GFLOPs' or 'seconds'"):
+        viz.accuracy_against(table, x="dollars")
+    priced = outcome.results("sums", "small", price=Price(output=1.0))
+    dollars = viz.accuracy_against(tables.accuracy(priced), x="dollars")
+    [vote] = [trace for trace in dollars.data if trace.name == "vote" and trace.mode != "lines"]
+    assert list(vote.x) == pytest.approx([1000 * 4 * k / 1e6 for k in (1, 2, 4)])  # four tokens each
+
+
+def test_few_lines_have_bands_and_many_a_bar_at_their_end() -> None:
+    def lines(count: int) -> pd.DataFrame:
+        rows = [
+            (f"m{i}", k, 10.0 * k, 0.1 * i + 0.01 * k, 0.0, 1.0)
+            for i in range(count)
+            for k in (1, 2, 4)
+        ]
+        columns = ["method", "samples", "tokens", "accuracy", "low", "high"]
+        return pd.DataFrame(rows, columns=columns)
+
+    few, many = viz.accuracy_against(lines(3)), viz.accuracy_against(lines(5))
+    assert sum(trace.fill == "toself" for trace in few.data) == 3
+    assert not any(trace.fill for trace in many.data)
+    for trace in many.data:
+        assert [float(x) > 0 for x in trace.error_y.array] == [False, False, True]
+
+
+def test_a_fit_is_drawn_with_what_it_leaves_over_and_what_was_held_out() -> None:
+    ks = np.array([1, 2, 4, 8])
+    law = fits.fit("power law", ks, np.array([[0.2, 0.4, 0.5, 0.7]]), draws=5)
+    figure = viz.fitted(law, "title", "samples", held_out=([16], [0.8]))
+    left = [trace for trace in figure.data if trace.yaxis == "y2"]
+    assert np.allclose(left[0].y, 100 * law.residuals)
+    assert left[1].y[0] == pytest.approx(100 * (0.8 - law([16])[0]))
+    names = [trace.name for trace in figure.data]
+    assert "forecast" in names
+    assert "held out" in names
+
+
+def test_problems_are_shown_the_easiest_first() -> None:
+    figure = viz.by_problem({"a": [0, 1, 1], "b": [0, 0, 1]}, ["x", "y", "z"])
+    assert figure.data[0].z.tolist() == [[1, 1, 0], [1, 0, 0]]
+    assert figure.data[0].customdata[0].tolist() == ["z", "y", "x"]
+    with pytest.raises(OptionError, match="rates"):
+        viz.by_problem({"a": [1]}, ["x", "y"])
+
+
+# -- the explorer ----------------------------------------------------------------------------------
+
+
+def drawn(explorer) -> dict[str, tuple[list, list]]:
+    """The lines of the first picture."""
+    return {
+        trace.name: (list(trace.x), list(trace.y))
+        for trace in explorer.figure().data
+        if trace.mode == "lines+markers"
+    }
+
+
+def test_every_choice_changes_what_is_drawn(outcome) -> None:
+    explorer = viz.Explorer(outcome, {"small": Price(output=1), "large": Price(output=9)})
+    assert set(drawn(explorer)) == {
+        f"{model}, {method}"
+        for model in ("small", "large")
+        for method in ("chain", "vote", "coverage of vote")
+    }
+    explorer.models.value = ("large",)
+    assert set(drawn(explorer)) == {"chain", "vote", "coverage of vote"}
+    explorer.methods.value = ("vote",)
+    tokens = drawn(explorer)["vote"][0]
+    for axis in ("samples", "seconds", "dollars", "GFLOPs"):
+        explorer.axis.value = axis
+        assert drawn(explorer)["vote"][0] != tokens
+    explorer.axis.value = "tokens"
+    whole = drawn(explorer)["vote"][1]
+    explorer.slice.value = "hardest third"
+    hard = drawn(explorer)["vote"][1]
+    assert hard[-1] < whole[-1]
+    assert "4 problems" in explorer.figure().layout.title.text
+    explorer.slice.value = "all"
+    explorer.task.value = "few"
+    assert "5 problems" in explorer.figure().layout.title.text
+
+
+def test_thirds_are_all_problems_once() -> None:
+    for n in (3, 7, 100):
+        place = (np.arange(n) + 0.5) / n
+        parts = [(place >= low) & (place <= high) for low, high in list(SLICES.values())[1:]]
+        assert (np.sum(parts, axis=0) == 1).all()
+
+
+def test_differences_are_paired_for_as_many_tokens(outcome) -> None:
+    explorer = viz.Explorer(outcome)
+    explorer.models.value, explorer.methods.value = ("small",), ("chain", "coverage of vote")
+    gain = next(t for t in explorer.figure().data if t.xaxis == "x2" and t.mode == "markers")
+    results = outcome.results("sums", "small", coverage=True)
+    expected = results["coverage of vote", 4].gain(results["chain", 1])
+    assert gain.x[0] == pytest.approx(100 * expected.value)
+
+
+def test_a_change_answers_in_half_a_second_and_a_page_has_the_picture(outcome) -> None:
+    explorer = viz.Explorer(outcome)
+    began = time.perf_counter()
+    explorer.law.value = "logistic"
+    assert time.perf_counter() - began < 0.5
+    bundle = explorer._repr_mimebundle_()
+    assert bundle["application/vnd.plotly.v1+json"]["data"]
+    json.dumps(bundle["application/vnd.plotly.v1+json"], default=list)
+
+
+def test_an_outcome_without_runs_is_refused(outcome) -> None:
+    with pytest.raises(OptionError, match="of which some were drawn"):
+        viz.Explorer(Outcome(outcome.runs.iloc[:0], outcome.samples.iloc[:0], outcome.about))
+    with pytest.raises(OptionError, match="task='none'"):
+        viz.Explorer(outcome, task="none")
+
+
+# -- reports and the command -----------------------------------------------------------------------
+
+
+def test_a_report_holds_curves_tables_and_what_it_takes_to_repeat_it(outcome, tmp_path) -> None:
+    page = write_report(outcome, tmp_path / "new" / "report.html").read_text()
+    for part in ("sums, small", "few, large", "points against", "p (Holm)", "slope", "drawn by"):
+        assert part in page
+    assert "SelfConsistency" in page
+    assert not re.findall(r"""(?:src|href)=["']https?:""", page), "nothing is fetched"
+    lacking = Outcome(outcome.runs.iloc[:0], outcome.samples, {**outcome.about, "lacking": 3})
+    with pytest.raises(ItslabError, match="3 runs are lacking"):
+        write_report(lacking, tmp_path / "none.html")
+
+
+STUDY = """
+tasks: {moves: {load: moves, n: 2, numbers: 3}}
+models: [smollm2-135m]
+strategies:
+  greedy: {use: Direct, sampling: {temperature: 0, max_tokens: 24}}
+  rules: {use: BestOfN, verifier: task, n: [1, 2], instruction: "", sampling: {max_tokens: 24}}
+"""
+
+
+def test_a_study_is_conducted_from_the_shell_with_a_real_model(tmp_path, small_model) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(STUDY)
+    first = CliRunner().invoke(app, ["study", str(file)])
+    assert first.exit_code == 0, first.output
+    assert "moves, smollm2-135m" in first.output
+    assert (tmp_path / "mine.outcome" / "report.html").is_file()
+    kept = Outcome.load(tmp_path / "mine.outcome")
+    assert len(kept.runs) == 4
+    again = CliRunner().invoke(app, ["study", str(file), "--replay"])
+    assert again.exit_code == 0, again.output
+    assert Outcome.load(tmp_path / "mine.outcome").runs.equals(kept.runs)
+
+
+def test_a_study_that_is_misspelt_is_one_line(tmp_path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(STUDY.replace("models", "modells"))
+    result = CliRunner().invoke(app, ["study", str(file)])
+    assert result.exit_code == 1
+    assert result.stderr.strip().count("\n") == 0
+    assert "did you mean models" in result.stderr
+    both = CliRunner().invoke(app, ["study", str(file), "--workers", "2", "--dask", "tcp://x:1"])
+    assert both.exit_code == 1
+
+
