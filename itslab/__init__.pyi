@@ -69,9 +69,6 @@ from .strategies import (
     Stage as Stage,
     TreeOfThoughts as TreeOfThoughts,
 )
-from .study.outcome import (
-    Outcome as Outcome,
-)
 from .study.plan import (
     Named as Named,
     OwnVerifier as OwnVerifier,

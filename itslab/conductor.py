@@ -21,7 +21,7 @@ import time
 import uuid
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from concurrent.futures import (
     Executor,
     Future,
@@ -135,7 +135,7 @@ def executing(workers: int | None = None, dask: str | None = None) -> Iterator[A
                 "a cluster takes Dask: pip install 'itslab[cluster]', on its workers as well"
             ) from error
         try:
-            client = Client(dask, timeout=20)
+            client: Any = Client(dask, timeout=20)
         except (OSError, ValueError, TimeoutError) as error:
             raise ItslabError(f"the Dask scheduler {dask} does not answer: {error}") from error
         with client, client.get_executor(pure=False, retries=3) as cluster:
@@ -238,7 +238,7 @@ class _Part:
 
     def draw(
         self, bank: Bank, backends: Mapping[str, Backend], progress: bool
-    ) -> Iterator[tuple[tuple[Cell, int], Row]]:
+    ) -> Generator[tuple[tuple[Cell, int], Row], None, None]:
         """Make the runs, in the order of the problems, and yield what each came to as it ends."""
         jobs = self.jobs(backends)
         label = f"{self.study.name}, {self.model}"

@@ -61,6 +61,7 @@ def test_the_rules_score_by_what_they_know_and_no_more() -> None:
 
 def brute_force(numbers, target: int) -> bool:
     """All orders and signs, folded in any way: of three numbers there are two."""
+
     def go(a, sign, b):
         if sign == "/":
             return a // b if b and a % b == 0 else None
@@ -111,4 +112,6 @@ def test_a_search_prunes_what_breaks_the_rules() -> None:
     )
     result = its.solve("?", search, model, extract=extract_moves)
     assert result.answer == "3 * 8 = 24\n24 * 1 = 24"
-    assert [node.text for node in result.tree if node.status == "pruned"] == ["1 + 1 = 3\n"]
+    pruned = [node.text for node in result.tree if node.status == "pruned"]
+    assert "1 + 1 = 3\n" in pruned
+    assert not any(node.parent and node.parent.text == "1 + 1 = 3\n" for node in result.tree)

@@ -239,6 +239,10 @@ def gains(results: Results, reference: str) -> dict[str, Estimate]:
     }
 
 
+Budget = Literal["tokens", "flops", "seconds", "dollars"]
+"""What is spent: of ``MethodResult``, the field's name."""
+
+
 def at_tokens(sizes: Iterable[MethodResult], tokens: float) -> MethodResult:
     """Return what a method does for as many tokens per problem on average; see ``at_budget``."""
     return at_budget(sizes, tokens, "tokens")
@@ -247,7 +251,7 @@ def at_tokens(sizes: Iterable[MethodResult], tokens: float) -> MethodResult:
 def at_budget(
     sizes: Iterable[MethodResult],
     amount: float,
-    budget: Literal["tokens", "flops", "seconds", "dollars"],
+    budget: Budget,
 ) -> MethodResult:
     """Return what a method does for as much of a budget per problem on average.
 

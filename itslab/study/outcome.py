@@ -118,7 +118,8 @@ class Outcome:
         source = Path(folder)
         try:
             about = json.loads((source / FILES[2]).read_text(encoding="utf-8"))
-            return cls(*(pd.read_parquet(source / name) for name in FILES[:2]), about)
+            runs, samples = (pd.read_parquet(source / name) for name in FILES[:2])
+            return cls(runs, samples, about)
         except (OSError, ValueError) as error:
             reason = " ".join(str(error).split())
             raise ItslabError(f"{source} holds no outcome of a study: {reason}") from error
@@ -191,7 +192,8 @@ def tables(study: Study, made: Iterable[Row], about: Mapping[str, Any]) -> Outco
         for name, task in study.tasks.items()
         for i, problem in enumerate(task)
     }
-    runs, samples = [], []
+    runs: list[list[Any]] = []
+    samples: list[list[Any]] = []
     for cell, problem, data in sorted(
         made, key=lambda row: (order[row.cell], number[row.cell.task, row.problem.id])
     ):
@@ -209,8 +211,10 @@ def tables(study: Study, made: Iterable[Row], about: Mapping[str, Any]) -> Outco
     known["correct"] = known.correct.astype("boolean")
     known["answer"] = known.answer.astype("string")
     drawn = pd.DataFrame(samples, columns=[*CELL, "problem", "sample", *_DRAWN])
-    kinds = {"key": "string", "correct": bool, "score": float}
-    return Outcome(known, drawn.astype(kinds), {**about, "sizes": dict.fromkeys(study.tasks, sizes(study))})
+    drawn["key"] = drawn.key.astype("string")
+    drawn["correct"], drawn["score"] = drawn.correct.astype(bool), drawn.score.astype(float)
+    counts = {task: sizes(study) for task in study.tasks}
+    return Outcome(known, drawn, {**about, "sizes": counts})
 
 
 def _cells(study: Study) -> Iterator[Cell]:
@@ -254,7 +258,7 @@ def _of_runs(
     if price is not None:
         rows, columns = price.priced(rows), {**columns, "dollars": "dollars"}
     numbers = rows[["problem", *columns.values()]].astype(dict.fromkeys(columns.values(), float))
-    means = numbers.groupby("problem").mean().reindex(problems)
+    means = numbers.groupby("problem").mean().reindex([*problems])
     return MethodResult(
         **{name: means[column].to_numpy() for name, column in columns.items()}, clusters=clusters
     )
@@ -275,13 +279,13 @@ class _Pool:
 
     @property
     def size(self) -> int:
-        return self.correct.shape[1]
+        return int(self.correct.shape[1])
 
     @classmethod
     def of(cls, rows: pd.DataFrame, problems: Sequence[str]) -> _Pool | None:
         """The samples of the largest size of a method, those of all seeds; None if uneven."""
         rows = rows[rows["size"].eq(rows["size"].max()) | rows["size"].isna()]
-        counts = rows.groupby("problem").size().reindex(problems, fill_value=0)
+        counts = rows.groupby("problem").size().reindex([*problems], fill_value=0)
         if counts.min() == 0 or counts.min() != counts.max():
             return None
         n = int(counts.max())
@@ -317,5 +321,7 @@ class _Pool:
             clusters,
             np.full(len(self.correct), float(k)),
             seconds,
-            price and np.array([price.of(p, (k - 1) * p, t, s) for p, t, s in paid]),
+            None
+            if price is None
+            else np.array([price.of(p, (k - 1) * p, t, s) for p, t, s in paid]),
         )

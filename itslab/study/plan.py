@@ -55,7 +55,7 @@ class OwnVerifier:
 
 
 @dataclass(frozen=True)
-class Named:
+class Named(Options):
     """Stands for a model, by its name, until a study is conducted."""
 
     name: Text
@@ -118,8 +118,6 @@ class Study(Options):
     name: Text = "study"
 
     def __post_init__(self) -> None:
-        if isinstance(self.models, str):
-            object.__setattr__(self, "models", (self.models,))
         for name, ladder in self.strategies.items() if _is_mapping(self.strategies) else ():
             if isinstance(ladder, list):
                 object.__setattr__(self, "strategies", {**self.strategies, name: tuple(ladder)})
@@ -162,10 +160,11 @@ class Study(Options):
     @property
     def runs(self) -> int:
         """How many runs there are: one for each cell and problem."""
-        cells = (
-            (task, *self.cells(name, m)) for name, task in self.tasks.items() for m in self.models
+        return sum(
+            len(task) * sum(1 for _ in self.cells(name, model))
+            for name, task in self.tasks.items()
+            for model in self.models
         )
-        return sum(len(task) * len(each) for task, *each in cells)
 
     def cells(self, task: str, model: str) -> Iterator[tuple[Cell, Strategy, Budget]]:
         """Yield all choices for a task and a model, the largest size of each strategy first.
@@ -245,10 +244,9 @@ def bound(strategy: Any, task: Task, models: Mapping[str, Backend]) -> Any:
 
 def _same(a: object, b: object) -> bool:
     """Whether nothing was put in: tuples are made anew."""
-    pair = isinstance(a, tuple) and isinstance(b, tuple)
-    return (
-        pair and len(a) == len(b) and all(x is y or _same(x, y) for x, y in zip(a, b, strict=True))
-    )
+    if not (isinstance(a, tuple) and isinstance(b, tuple) and len(a) == len(b)):
+        return False
+    return all(x is y or _same(x, y) for x, y in zip(a, b, strict=True))
 
 
 def _parts(part: Any) -> Iterator[Any]:
@@ -298,7 +296,7 @@ def _is_mapping(value: object) -> bool:
     return isinstance(value, Mapping)
 
 
-def _sizes(ladder: Ladder) -> list[float | str]:
+def _sizes(ladder: Ladder) -> list[Any]:
     """What tells the strategies of a ladder apart: the one number in which they differ, or text."""
     if len(ladder) == 1:
         return [""]

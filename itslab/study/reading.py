@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from types import UnionType
-from typing import Annotated, Any, TypeVar, Union, get_args, get_origin
+from typing import Annotated, Any, TypeVar, Union, cast, get_args, get_origin
 
 from itslab import sandbox, strategies, tasks, verifiers
 from itslab.core import Backend, Budget, Interpreter, ItslabError, OptionError, Verifier, require
@@ -69,7 +69,8 @@ def parse(given: Mapping[str, Any]) -> Study:
     try:
         known = Declared(**given)
     except ValidationError as error:
-        first = error.errors()[0]
+        found = sorted(error.errors(), key=lambda one: one["type"] != "extra_forbidden")
+        first = found[0]  # a misspelt key before one that is lacking for that
         place = ".".join(map(str, first["loc"]))
         if first["type"] == "extra_forbidden":
             raise _unknown("study", place, Declared.model_fields) from error
@@ -116,7 +117,7 @@ def _budget(given: Mapping[str, Any]) -> Budget:
 def _ladder(given: str | Mapping[str, Any]) -> Strategy | Ladder:
     """A strategy, or several sizes of one where options are lists of values."""
     if isinstance(given, str):
-        return _chosen(given, {}, "strategy")
+        return cast(Strategy, _chosen(given, {}, "strategy"))
     options = dict(given)
     require("use" in options, "strategy", given, "written as use: NAME, with its options")
     name = options.pop("use")
@@ -127,7 +128,7 @@ def _ladder(given: str | Mapping[str, Any]) -> Strategy | Ladder:
         if isinstance(value, list) and not _takes_lists(hints.get(option, Any))
     }
     if not lists:
-        return _chosen(name, options, "strategy")
+        return cast(Strategy, _chosen(name, options, "strategy"))
     counts = {len(value) for value in lists.values()}
     require(len(counts) == 1 and 0 not in counts, "sizes", lists, "lists of equally many values")
     return tuple(

@@ -37,7 +37,7 @@ def row(job: Job, result: Result) -> dict[str, Any]:
     """
     task, problem, cost = job.task, job.problem, result.cost
     failed = bool(result.failed)
-    plain = {
+    plain: dict[str, Any] = {
         "answer": result.answer,
         "correct": None if failed else bool(task.grade(problem, result.answer)),
         "failed": result.failed,

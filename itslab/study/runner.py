@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Generator, Hashable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
@@ -110,7 +110,7 @@ def sweep(
     archive: record.Runs | None = None,
     label: str = "",
     progress: bool = True,
-) -> Iterator[tuple[Place, Result]]:
+) -> Generator[tuple[Place, Result], None, None]:
     """Make many runs, and yield each as it ends: first those that an archive keeps.
 
     As many go on at once as the batch of their model holds samples, begun in their order. Whoever

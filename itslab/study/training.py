@@ -16,7 +16,7 @@ def chinchilla(n: Positive, d: Positive) -> float:
     E + A / N^α + B / D^β with E = 1.69, A = 406.4, B = 410.7, α = 0.34, β = 0.28: Hoffmann et al.
     2022 (arXiv:2203.15556).
     """
-    return 1.69 + 406.4 / n**0.34 + 410.7 / d**0.28
+    return float(1.69 + 406.4 / n**0.34 + 410.7 / d**0.28)
 
 
 @checked

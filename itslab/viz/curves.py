@@ -102,9 +102,9 @@ def accuracy_against(
         single = len(rows) == 1
         bars = None
         if single or lines > _BANDS:
-            ends = rows.assign(last=[*[False] * (len(rows) - 1), True])
-            shown = ends[["low", "high"]].where(ends["last"], ends.accuracy, axis=0)
-            bars = error_bars(rows.accuracy, shown.low, shown.high)
+            last = rows.index == rows.index[-1]
+            low, high = (end.where(last, rows.accuracy) for end in (rows.low, rows.high))
+            bars = error_bars(rows.accuracy, low, high)
         figure.add_scatter(
             x=rows[budget.column],
             y=rows.accuracy,

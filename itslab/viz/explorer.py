@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from functools import cache
 from itertools import cycle
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,7 @@ from plotly.subplots import make_subplots
 
 from itslab.core import OptionError, require
 from itslab.study.fits import Fit, fit
-from itslab.study.methods import MethodResult, Results, at_budget
+from itslab.study.methods import Budget, MethodResult, Results, at_budget
 from itslab.study.outcome import Outcome
 from itslab.study.prices import Price
 from itslab.viz.curves import AXES
@@ -93,8 +93,9 @@ class Explorer(Panel):
     def _change_task(self, _: Any) -> None:
         methods = self._methods()
         kept = [name for name in self.methods.value if name in methods] or methods[:4]
-        with self.methods.hold_trait_notifications():
-            self.methods.options, self.methods.value = methods, kept
+        self.methods.unobserve(self._show, "value")  # other options take its value away
+        self.methods.options, self.methods.value = methods, kept
+        self.methods.observe(self._show, "value")
         self._show()
 
     def _computed(self, task: str, model: str) -> Results:
@@ -192,8 +193,6 @@ class Explorer(Panel):
         tables = {}
         for (model, method), sizes in ladders.items():
             table = accuracy({(method, size): result for size, result in sizes.items()})
-            price = self._prices.get(model)
-            table["dollars"] = np.nan if price is None else 1000 * table.apply(price.of_row, axis=1)
             tables[model, method] = table.sort_values("tokens")
         return tables
 
@@ -259,7 +258,7 @@ class Explorer(Panel):
         for (model, method), sizes in others:
             result = sizes[max(sizes)]
             try:
-                rival = at_budget(list(rivals.values()), float(_mean(result, by)), by)
+                rival = at_budget(list(rivals.values()), float(_mean(result, by)), cast(Budget, by))
                 gain = result.gain(rival)
             except OptionError:
                 continue  # of other problems
