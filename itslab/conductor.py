@@ -404,7 +404,11 @@ def _alone(study: Study, store: Path) -> Iterator[None]:
     """Let nobody else conduct the same study meanwhile: all would be drawn twice."""
     from filelock import FileLock, Timeout
 
-    lock = FileLock(store.with_name(f"{store.name}.{_study_key(study)[:8]}.lock"))
+    place = f"{store.absolute()} {_study_key(study)}"
+    name = f"{hashlib.blake2b(place.encode(), digest_size=12).hexdigest()}.lock"
+    folder = models.home() / "locks"
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / name)
     try:
         lock.acquire(timeout=0)
     except Timeout as error:

@@ -131,7 +131,7 @@ def test_thirds_are_all_problems_once() -> None:
 def test_differences_are_paired_for_as_many_tokens(outcome) -> None:
     explorer = viz.Explorer(outcome)
     explorer.models.value, explorer.methods.value = ("small",), ("chain", "coverage of vote")
-    gain = next(t for t in explorer.figure().data if t.xaxis == "x2" and t.mode == "markers")
+    gain = next(t for t in explorer.figure().data if t.xaxis == "x2" and t.error_x.array)
     results = outcome.results("sums", "small", coverage=True)
     expected = results["coverage of vote", 4].gain(results["chain", 1])
     assert gain.x[0] == pytest.approx(100 * expected.value)

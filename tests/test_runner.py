@@ -146,17 +146,19 @@ def result_of(seconds: float, elapsed: float) -> Result:
     return Result(None, None, Tree(), Cost(seconds=seconds), None, elapsed)
 
 
-def test_the_remaining_time_counts_what_is_drawn_and_not_what_is_replayed() -> None:
+def test_the_remaining_time_is_as_it_went_of_late() -> None:
     progress = Progress("by hand", {"cheap": 10, "dear": 10}, shown=False)
+    began, _ = progress._past[0]
+    assert progress.remaining(0, began) is None
     for _ in range(10):
         progress.finish("cheap", result_of(seconds=1, elapsed=0.001))  # from a bank
-    assert progress.remaining(0, elapsed=0.1) is None  # nothing is known of the dear ones
+    assert progress.remaining(0, began + 0.1) is None  # nothing is known of the dear ones
     progress.finish("dear", result_of(seconds=8, elapsed=0.001))
-    assert progress.remaining(0, elapsed=0.1) is None  # the rest may be recorded as well
-    assert progress.remaining(2, elapsed=2) == 9 * 8 - 2  # it is not
-    progress.finish("dear", result_of(seconds=8, elapsed=16))  # 16 s for 8 s of compute
-    assert progress.remaining(0, elapsed=16) == pytest.approx(8 * 8 * 2)
-    assert progress.remaining(8, elapsed=32) == pytest.approx(7 * 8 * 2)
+    # 18 s of compute in 0.2 s: the rest may be recorded as well
+    assert progress.remaining(0, began + 0.2) == pytest.approx(9 * 8 * 0.2 / 18)
+    progress.finish("dear", result_of(seconds=8, elapsed=39.8))
+    assert progress.remaining(0, began + 40) == pytest.approx(8 * 8 * 39.8 / 8)  # it is not
+    assert progress.remaining(4, began + 60) == pytest.approx((8 * 8 - 4) * 59.8 / 12)
 
 
 def test_the_results_equal_those_of_solve(llm: Llama) -> None:

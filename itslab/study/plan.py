@@ -35,7 +35,7 @@ from itslab.core import (
 )
 from itslab.options import Options, Text, Whole, check
 from itslab.run import Strategy
-from itslab.strategies import BestOfN, SelfConsistency
+from itslab.strategies import BestOfN, ProgramAided, SelfConsistency
 from itslab.study.runner import Job
 from itslab.tasks import Task
 
@@ -280,6 +280,8 @@ def rule(strategy: Strategy) -> str:
     """
     if type(strategy) is SelfConsistency and strategy.verifier is None:
         return "majority"
+    if type(strategy) is ProgramAided and not strategy.repairs and strategy.fallback != "chain":
+        return "majority"  # what programs print votes
     return "best" if type(strategy) is BestOfN else ""
 
 

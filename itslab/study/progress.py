@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, NoReturn
 
@@ -14,12 +14,17 @@ if TYPE_CHECKING:
     from tqdm import tqdm
 
 
+_LATELY = 30.0
+"""Seconds that are looked back."""
+
+
 class Progress:
     """A bar of finished runs with their samples and tokens, and the time that is left.
 
-    A run will cost what finished runs of its strategy did on average, and a second of compute will
-    take what it took so far. Samples that were recorded earlier tell what theirs will cost, though
-    they took no time themselves.
+    A run will cost what finished runs of its strategy did on average, in seconds of compute as they
+    were recorded; and such seconds will pass as quickly as they did of late. So samples that are
+    served from a bank, within no time, say nothing of how long it takes to draw others, for longer
+    than half a minute.
 
     Args:
         label: what is solved.
@@ -33,8 +38,7 @@ class Progress:
         self._seconds = dict.fromkeys(runs, 0.0)
         self._cost = Cost()
         self._failed = 0
-        self._fresh = 0.0  # seconds of compute that were spent now, not replayed
-        self._began = time.monotonic()
+        self._past = deque([(time.monotonic(), 0.0)])  # when, and how much compute was done
         self._bar = _bar(label, sum(runs.values()), shown)
 
     def __enter__(self) -> Progress:
@@ -50,14 +54,12 @@ class Progress:
         self._cost += result.cost
         self._failed += bool(result.failed)
         self._seconds[name] += result.cost.seconds
-        if result.elapsed > result.cost.seconds / 2:
-            self._fresh += result.cost.seconds
         self._bar.update()
 
     def show(self, running: Iterable[Cost]) -> None:
         """Draw the bar; ``running`` is what the runs under way have cost so far."""
         now = sum(running, Cost())
-        cost, left = self._cost + now, self.remaining(now.seconds, time.monotonic() - self._began)
+        cost, left = self._cost + now, self.remaining(now.seconds, time.monotonic())
         clock = "?" if left is None else time.strftime("%H:%M:%S", time.gmtime(left))
         state = f"{cost.calls:,} samples, {cost.decoded:,} tokens, {clock} left"
         if self._failed:
@@ -65,23 +67,27 @@ class Progress:
         self._bar.set_postfix_str(state, refresh=False)
         self._bar.update(0)
 
-    def remaining(self, running: float, elapsed: float) -> float | None:
+    def remaining(self, running: float, now: float) -> float | None:
         """Estimate the seconds until all runs are finished; None as long as nobody can know.
 
         Args:
-            running: seconds of compute spent in runs that are not finished.
-            elapsed: seconds since the beginning.
+            running: seconds of compute of runs that are not finished.
+            now: by a clock that never goes back.
         """
+        done = sum(self._seconds.values()) + running
+        self._past.append((now, done))
+        while len(self._past) > 2 and self._past[1][0] <= now - _LATELY:
+            self._past.popleft()
         ahead = 0.0
         for name, left in self._left.items():
             if left and not self._done[name]:
                 return None
             ahead += left * self._seconds[name] / max(self._done[name], 1)
-        fresh = self._fresh + running
-        if ahead and not fresh:
-            return None  # all was recorded so far, and nobody knows whether the rest is
-        pace = max(elapsed / fresh, 1.0) if fresh else 1.0
-        return max(ahead - running, 0.0) * pace
+        began, before = self._past[0]
+        pace = (done - before) / (now - began) if now > began else 0.0
+        if ahead and pace <= 0:
+            return None
+        return max(ahead - running, 0.0) / pace if ahead else 0.0
 
 
 def _bar(label: str, total: int, shown: bool) -> tqdm[NoReturn]:

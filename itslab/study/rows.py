@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Sequence
 from typing import Any
 
 from itslab.core import Cost, Node, Result, Tree
@@ -54,7 +55,7 @@ def row(job: Job, result: Result) -> dict[str, Any]:
     }
     ends = [] if failed else independent(result.tree)
     if ends:
-        first = min((end.completion for end in ends if end.completion), key=lambda one: one.index)
+        first = next(step.completion for step in ends[0].turn() if step.completion)
         plain["prompt"] = first.cost.prefilled + first.cost.reused
         plain["opening"] = methods.opening(ends)
         plain["samples"] = [
@@ -76,6 +77,11 @@ def _sample(job: Job, end: Node, flops: float) -> list[Any]:
 def independent(tree: Tree) -> list[Node]:
     """Return where the samples of a tree end, if each was drawn whole and for itself; else none."""
     ends = sample_ends(tree)
-    alike = len({id(end.parent) for end in ends}) == 1
-    drawn = sum(bool(node.completion) for node in tree)
-    return ends if alike and drawn == len(ends) and all(end.completion for end in ends) else []
+    drawn = [[step for step in end.turn() if step.completion] for end in ends]
+    alike = len({id(turn[0].parent) for turn in drawn}) == 1
+    return ends if alike and all(len(turn) == 1 for turn in drawn) and _all(tree, drawn) else []
+
+
+def _all(tree: Tree, drawn: Sequence[Sequence[Node]]) -> bool:
+    """Whether nothing else was drawn."""
+    return sum(bool(node.completion) for node in tree) == sum(map(len, drawn))

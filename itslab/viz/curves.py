@@ -43,7 +43,7 @@ AXES: Mapping[str, Axis] = {
 }
 """What accuracy is drawn against."""
 
-_TICKS = [digit * 10.0**power for power in range(-4, 8) for digit in (1, 2, 5)]
+TICKS = [digit * 10.0**power for power in range(-4, 8) for digit in (1, 2, 5)]
 _BANDS = 3
 """Up to so many lines have a band; more would hide each other, and have a bar at their end."""
 
@@ -122,7 +122,7 @@ def accuracy_against(
         if fit := fits.get(str(method)):
             figure.add_trace(_curve(fit, mark.colour, f"{method}: {fit.law}"))
     figure.update_layout(template=TEMPLATE, title=title, height=470, hovermode="closest")
-    figure.update_xaxes(title=f"{budget.title} (log scale)", type="log", tickvals=_TICKS)
+    figure.update_xaxes(title=f"{budget.title} (log scale)", type="log", tickvals=TICKS)
     figure.update_xaxes(tickformat=",~g")
     figure.update_yaxes(title="problems solved (%)", tickformat=".0%", range=[0, 1.02])
     return figure
@@ -200,7 +200,7 @@ def front(
         legend={"orientation": "h", "x": 0, "y": -0.22, "yanchor": "top"},
     )
     if order[price].max() >= 10 * order[price].min() > 0:
-        figure.update_xaxes(title=f"{budget.title} (log scale)", type="log", tickvals=_TICKS)
+        figure.update_xaxes(title=f"{budget.title} (log scale)", type="log", tickvals=TICKS)
     else:
         figure.update_xaxes(title=budget.title, rangemode="tozero")
     figure.update_xaxes(tickformat=",~g")
@@ -270,7 +270,7 @@ def fitted(
         )
     figure.add_hline(0, line={"color": MUTED, "width": 1}, row=2, col=1)
     figure.update_layout(template=TEMPLATE, title=title, height=560, hovermode="closest")
-    figure.update_xaxes(type="log", tickvals=_TICKS, tickformat=",~g")
+    figure.update_xaxes(type="log", tickvals=TICKS, tickformat=",~g")
     figure.update_xaxes(title=f"{unit} (log scale)", row=2, col=1)
     figure.update_yaxes(title="solved (%)", tickformat=".0%", range=[0, 1.02], row=1, col=1)
     figure.update_yaxes(title="left over<br>(points)", rangemode="tozero", row=2, col=1)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from functools import cache
 from itertools import cycle
 from typing import Any, cast
@@ -18,7 +18,7 @@ from itslab.study.fits import Fit, fit
 from itslab.study.methods import Budget, MethodResult, Results, at_budget
 from itslab.study.outcome import Outcome
 from itslab.study.prices import Price
-from itslab.viz.curves import AXES
+from itslab.viz.curves import AXES, TICKS
 from itslab.viz.figures import drawn_as, error_bars
 from itslab.viz.panels import Panel
 from itslab.viz.style import INK, MARKS, MUTED, TEMPLATE, Mark
@@ -73,7 +73,7 @@ class Explorer(Panel):
         )
         self.slice = widgets.Dropdown(description="problems", options=list(SLICES), **look)
         self.law = widgets.Dropdown(
-            description="fit", options=["none", "power law", "logistic"], value="none", **look
+            description="fit", options=["none", "power law", "logistic"], value="logistic", **look
         )
         self._widget = go.FigureWidget(self.figure())
         controls = [self.task, self.slice, self.law, self.models, self.methods, self.axis]
@@ -153,35 +153,34 @@ class Explorer(Panel):
         figure = make_subplots(
             rows=2,
             cols=2,
-            horizontal_spacing=0.16,
-            vertical_spacing=0.16,
-            subplot_titles=("", "", "front", "left over by the fits (points)"),
+            horizontal_spacing=0.13,
+            vertical_spacing=0.2,
+            subplot_titles=("", "", "the front of these", "left over by the fits (points)"),
         )
         count = next((len(r.success) for s in ladders.values() for r in s.values()), 0)
         budget = AXES[self.axis.value]
-        one = len({model for model, _ in ladders}) == 1
+        label = _labels(ladders)
         tables = self._tables(ladders)
         largest = []
         for (name, table), mark in zip(tables.items(), cycle(MARKS), strict=False):
-            label = name[1] if one else f"{name[0]}, {name[1]}"
             if table[budget.column].isna().any():
                 continue
-            self._add_curve(figure, label, table, mark)
-            largest.append(table.assign(name=label, colour=mark.colour))
+            self._add_curve(figure, label[name], table, mark)
+            largest.append(table.assign(name=label[name], colour=mark.colour))
         if largest:
-            self._add_gains(figure, ladders, one)
+            self._add_gains(figure, ladders, label)
             self._add_front(figure, pd.concat(largest))
         figure.update_layout(
             template=TEMPLATE,
-            height=820,
+            height=860,
             hovermode="closest",
             title=f"{self.task.value}, {self.slice.value}: {count} problems, 95 % intervals",
             legend={"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom"},
             margin={"t": 130},
         )
         for row, col in ((1, 1), (2, 1), (2, 2)):
-            figure.update_xaxes(type="log", tickformat=",~s", nticks=6, row=row, col=col)
-            figure.update_xaxes(title=f"{budget.title} (log)", row=row, col=col)
+            figure.update_xaxes(type="log", tickvals=TICKS, tickformat=",~g", row=row, col=col)
+            figure.update_xaxes(title=f"{budget.title} (log scale)", row=row, col=col)
         figure.update_yaxes(tickformat=".0%", title="solved (%)", col=1)
         figure.update_yaxes(range=[0, 1.02], row=1, col=1)
         return figure
@@ -248,21 +247,24 @@ class Explorer(Panel):
             return None
 
     def _add_gains(
-        self, figure: go.Figure, ladders: Mapping[Name, Mapping[int, MethodResult]], one: bool
+        self,
+        figure: go.Figure,
+        ladders: Mapping[Name, Mapping[int, MethodResult]],
+        label: Mapping[Name, str],
     ) -> None:
         """Each method at its largest size against the first one, for as much of the budget."""
         budget = AXES[self.axis.value].column
         (first, rivals), *others = ladders.items()
         by = {"samples": "tokens", "gflops": "flops"}.get(budget, budget)
         rows = []
-        for (model, method), sizes in others:
+        for name, sizes in others:
             result = sizes[max(sizes)]
             try:
                 rival = at_budget(list(rivals.values()), float(_mean(result, by)), cast(Budget, by))
                 gain = result.gain(rival)
             except OptionError:
                 continue  # of other problems
-            rows.append((method if one else f"{model}, {method}", gain))
+            rows.append((f"{label[name]}, {max(sizes)}", gain))
         labels = [name for name, _ in rows]
         gains = [gain for _, gain in rows]
         for i, gain in enumerate(gains):
@@ -274,7 +276,9 @@ class Explorer(Panel):
                     "arrayminus": [100 * (gain.value - gain.low)],
                     "thickness": 1.5,
                 },
-                mode="markers",
+                mode="markers+text",
+                text=[f"{labels[i]}: {gain.points}"],
+                textposition="top center",
                 marker={"color": INK, "size": 9},
                 showlegend=False,
                 hovertemplate=f"{labels[i]}: {gain.points}<extra></extra>",
@@ -282,17 +286,20 @@ class Explorer(Panel):
                 col=2,
             )
         figure.add_vline(0, line={"color": MUTED, "width": 1, "dash": "dot"}, row=1, col=2)
-        reference = first[1] if one else f"{first[0]}, {first[1]}"
         figure.update_yaxes(
-            tickvals=list(range(len(labels))),
-            ticktext=labels,
-            range=[len(labels) - 0.4, -0.6],
+            showticklabels=False,
+            ticks="",
+            range=[len(labels) - 0.5, -0.8],
             showgrid=False,
+            title="",
             row=1,
             col=2,
         )
+        reach = max([10.0, *(100 * abs(end) for g in gains for end in (g.low, g.high))]) * 1.3
+        figure.update_xaxes(range=[-reach, reach], row=1, col=2)
         unit = {"flops": "FLOPs"}.get(by, by)
-        figure.update_xaxes(title=f"points against {reference}<br>for as many {unit}", row=1, col=2)
+        against = f"points for as many {unit} against<br>{label[first]}"
+        figure.update_xaxes(title=against, row=1, col=2)
 
     def _add_front(self, figure: go.Figure, table: Any) -> None:
         price = AXES[self.axis.value].column
@@ -324,6 +331,15 @@ class Explorer(Panel):
     def picture(self) -> Any:
         """Return the figure that replaces the panel in a page."""
         return self.figure().to_plotly_json()
+
+
+def _labels(names: Iterable[Name]) -> dict[Name, str]:
+    """What tells lines apart: the method, the model, or both."""
+    known = list(names)
+    models, methods = {model for model, _ in known}, {method for _, method in known}
+    if len(models) == 1:
+        return {name: name[1] for name in known}
+    return {name: name[0] if len(methods) == 1 else f"{name[0]}, {name[1]}" for name in known}
 
 
 def _mean(result: MethodResult, budget: str) -> float:
