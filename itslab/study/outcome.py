@@ -48,8 +48,9 @@ class Outcome:
             ``calls``, ``seconds``, ``flops``, ``elapsed``; and ``rule``, by which it chose among
             independent samples.
         samples: one row for each independent sample of them: the same names, ``sample`` (its
-            number), ``key`` (its answer, canonical), ``correct``, ``score``, ``tokens``, ``flops``
-            (without the prompt), ``seconds``, ``opening`` (FLOPs of the
+            number), ``key`` (its answer, canonical), ``correct``, ``score``, and what it cost with
+            its verdict: ``tokens``, ``flops`` (without the prompt), ``seconds``, ``prefilled`` and
+            ``reused`` (of the verdict), ``opening`` (FLOPs of the
             prompt), ``prompt`` (its tokens).
         about: what drew it: specs, digests, builds, the machine and its load, versions; and
             ``lacking``, how many runs there are not.
@@ -226,7 +227,9 @@ def _cells(study: Study) -> Iterator[Cell]:
                 yield from reversed([cell for cell in cells if cell.method == method])
 
 
-_DRAWN = ["key", "correct", "score", "tokens", "flops", "seconds", "opening", "prompt"]
+_DRAWN = ["key", "correct", "score", "tokens", "flops", "seconds", "prefilled", "reused"]
+_DRAWN += ["opening", "prompt"]
+_POOLED = ("correct", "score", "tokens", "flops", "seconds", "prefilled", "reused")
 _PAID = [
     "answer",
     "correct",
@@ -274,6 +277,8 @@ class _Pool:
     tokens: Array
     flops: Array
     seconds: Array
+    prefilled: Array
+    reused: Array
     opening: Array
     prompt: Array
 
@@ -296,7 +301,7 @@ class _Pool:
             return rows[name].to_numpy(dtype=float, na_value=math.nan).reshape(-1, n)
 
         keys = np.array([k if isinstance(k, str) else None for k in rows.key], dtype=object)
-        columns = (square(name) for name in ("correct", "score", "tokens", "flops", "seconds"))
+        columns = (square(name) for name in _POOLED)
         whole = (square(name)[:, 0] for name in ("opening", "prompt"))
         return cls(keys.reshape(-1, n).tolist(), *columns, *whole)
 
@@ -313,7 +318,9 @@ class _Pool:
         else:
             success = selection.pass_at_k(self.correct, [k])
         tokens, seconds = k * self.tokens.mean(axis=1), k * self.seconds.mean(axis=1)
-        paid = zip(self.prompt, tokens, seconds, strict=True)
+        fresh = self.prompt + k * self.prefilled.mean(axis=1)
+        again = (k - 1) * self.prompt + k * self.reused.mean(axis=1)
+        paid = zip(fresh, again, tokens, seconds, strict=True)
         return MethodResult(
             success[:, 0],
             tokens,
@@ -321,7 +328,5 @@ class _Pool:
             clusters,
             np.full(len(self.correct), float(k)),
             seconds,
-            None
-            if price is None
-            else np.array([price.of(p, (k - 1) * p, t, s) for p, t, s in paid]),
+            None if price is None else np.array([price.of(*each) for each in paid]),
         )

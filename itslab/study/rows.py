@@ -13,7 +13,7 @@ from itslab.study import methods, record
 from itslab.study.runner import Job
 from itslab.study.samples import sample_ends
 
-VERSION = 1
+VERSION = 2
 """Of the rows: others are made anew from the runs."""
 
 
@@ -33,8 +33,9 @@ def row(job: Job, result: Result) -> dict[str, Any]:
         ``prefilled``, ``reused``, ``decoded`` (tokens), ``calls``, ``seconds`` of compute,
         ``flops`` as if nobody else had evaluated the prompt; ``elapsed`` (seconds by the clock);
         and of independent samples ``samples``, one list for each: its canonical answer, whether it
-        is right, its score if it has one, tokens, FLOPs,
-        seconds; ``prompt``, its tokens; and ``opening``, its FLOPs.
+        is right, its score if it has one, and what it
+        cost with its verdict: tokens, FLOPs, seconds, prompt tokens of the verdict evaluated and
+        reused; ``prompt``, its tokens; and ``opening``, its FLOPs.
     """
     task, problem, cost = job.task, job.problem, result.cost
     failed = bool(result.failed)
@@ -70,8 +71,17 @@ def _sample(job: Job, end: Node, flops: float) -> list[Any]:
     right = answer is not None and bool(job.task.grade(job.problem, answer))
     score = end.verdict.score if end.verdict else math.nan
     paid = sum((step.completion.cost for step in end.turn() if step.completion), Cost())
+    judged = end.verdict.cost if end.verdict else Cost()
     key = None if answer is None else job.task.key(answer)
-    return [key, right, None if math.isnan(score) else score, paid.decoded, flops, paid.seconds]
+    return [key, right, None if math.isnan(score) else score, *_prices(paid, judged, flops)]
+
+
+def _prices(paid: Cost, judged: Cost, flops: float) -> list[float]:
+    """What a sample cost, with its verdict: tokens decoded, FLOPs, seconds, and of the verdict the
+    prompt tokens evaluated and reused.
+    """
+    tokens, seconds = paid.decoded + judged.decoded, paid.seconds + judged.seconds
+    return [tokens, flops + judged.flops, seconds, judged.prefilled, judged.reused]
 
 
 def independent(tree: Tree) -> list[Node]:

@@ -21,7 +21,7 @@ from itslab.study.prices import Price
 from itslab.viz.curves import AXES, TICKS
 from itslab.viz.figures import drawn_as, error_bars
 from itslab.viz.panels import Panel
-from itslab.viz.style import INK, MARKS, MUTED, TEMPLATE, Mark
+from itslab.viz.style import MARKS, MUTED, TEMPLATE, Mark
 
 PLOTLY = "application/vnd.plotly.v1+json"
 SLICES = {"all": (0.0, 1.0), "easiest third": (2 / 3, 1.0), "middle third": (1 / 3, 2 / 3)}
@@ -162,13 +162,17 @@ class Explorer(Panel):
         label = _labels(ladders)
         tables = self._tables(ladders)
         largest = []
-        for (name, table), mark in zip(tables.items(), cycle(MARKS), strict=False):
+        look = dict(zip(tables, cycle(MARKS), strict=False))
+        for name, table in tables.items():
+            mark = look[name]
             if table[budget.column].isna().any():
                 continue
             self._add_curve(figure, label[name], table, mark)
-            largest.append(table.assign(name=label[name], colour=mark.colour))
+            if not name[1].startswith("coverage"):  # which nobody reaches without the gold answers
+                largest.append(table.assign(name=label[name], colour=mark.colour))
+        if ladders:
+            self._add_gains(figure, ladders, label, look)
         if largest:
-            self._add_gains(figure, ladders, label)
             self._add_front(figure, pd.concat(largest))
         figure.update_layout(
             template=TEMPLATE,
@@ -251,12 +255,13 @@ class Explorer(Panel):
         figure: go.Figure,
         ladders: Mapping[Name, Mapping[int, MethodResult]],
         label: Mapping[Name, str],
+        look: Mapping[Name, Mark],
     ) -> None:
         """Each method at its largest size against the first one, for as much of the budget."""
         budget = AXES[self.axis.value].column
         (first, rivals), *others = ladders.items()
         by = {"samples": "tokens", "gflops": "flops"}.get(budget, budget)
-        rows = []
+        rows, marks = [], []
         for name, sizes in others:
             result = sizes[max(sizes)]
             try:
@@ -265,6 +270,7 @@ class Explorer(Panel):
             except OptionError:
                 continue  # of other problems
             rows.append((f"{label[name]}, {max(sizes)}", gain))
+            marks.append(look[name])
         labels = [name for name, _ in rows]
         gains = [gain for _, gain in rows]
         for i, gain in enumerate(gains):
@@ -277,9 +283,9 @@ class Explorer(Panel):
                     "thickness": 1.5,
                 },
                 mode="markers+text",
-                text=[f"{labels[i]}: {gain.points}"],
+                text=[gain.points],
                 textposition="top center",
-                marker={"color": INK, "size": 9},
+                marker=drawn_as(marks[i])["marker"],
                 showlegend=False,
                 hovertemplate=f"{labels[i]}: {gain.points}<extra></extra>",
                 row=1,
