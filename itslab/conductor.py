@@ -272,7 +272,9 @@ class _Part:
 
 
 def _keep(bank: Bank, cell: Cell, job: Job, result: Result) -> Row:
-    """What a run came to, kept beside it."""
+    """What a run came to, kept beside it, unless it would be another with all models there."""
+    if result.outages:
+        return Row(cell, job.problem, rows.row(job, result))
     text = bank.memo(rows.row_key(job), lambda: json.dumps(rows.row(job, result)))
     return Row(cell, job.problem, json.loads(text))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Mapping
 from functools import cache
 from itertools import cycle
@@ -75,9 +76,10 @@ class Explorer(Panel):
         self.law = widgets.Dropdown(
             description="fit", options=["none", "power law", "logistic"], value="logistic", **look
         )
-        self._widget = go.FigureWidget(self.figure())
         controls = [self.task, self.slice, self.law, self.models, self.methods, self.axis]
-        super().__init__(controls, self._widget)
+        # What a live figure of plotly would bring into a saved notebook are five megabytes.
+        super().__init__(controls, widgets.Output())
+        self._show()
         self.task.observe(self._change_task, "value")
         for control in (self.models, self.methods, self.axis, self.slice, self.law):
             control.observe(self._show, "value")
@@ -141,11 +143,8 @@ class Explorer(Panel):
     # -- what is drawn
 
     def _show(self, _: Any = None) -> None:
-        fresh = self.figure()
-        with self._widget.batch_update():
-            self._widget.data = ()
-            self._widget.add_traces(list(fresh.data))
-            self._widget.layout = fresh.layout
+        data = {PLOTLY: self.picture()}
+        self.view.outputs = ({"output_type": "display_data", "data": data, "metadata": {}},)
 
     def figure(self) -> go.Figure:
         """Return the four pictures: curves, differences, the front, and what fits leave over."""
@@ -336,7 +335,7 @@ class Explorer(Panel):
 
     def picture(self) -> Any:
         """Return the figure that replaces the panel in a page."""
-        return self.figure().to_plotly_json()
+        return json.loads(self.figure().to_json())
 
 
 def _labels(names: Iterable[Name]) -> dict[Name, str]:
