@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 from pathlib import Path
@@ -175,15 +174,7 @@ def test_an_unknown_split_of_gsm8k_is_refused():
         tasks.load("gsm8k", split="dev")
 
 
-@pytest.mark.skipif(importlib.util.find_spec("pyarrow") is not None, reason="pyarrow is here")
-def test_parquet_without_pyarrow_says_what_to_install(tmp_path):
-    (tmp_path / "x.parquet").write_bytes(b"PAR1")
-    with pytest.raises(TaskError, match=r"itslab\[hub\]"):
-        tasks.load(str(tmp_path / "x.parquet"))
-
-
 def test_parquet_is_read_like_jsonl(tmp_path, ten):
-    pytest.importorskip("pyarrow")
     import pandas
 
     path = tmp_path / "sums.parquet"
