@@ -6,6 +6,8 @@ import dataclasses
 import json
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 import warnings
@@ -446,3 +448,41 @@ def test_dask_workers_that_are_killed_again_and_again_lose_no_finished_sample(
         done.set()
         killer.join()
     same(outcome, alone)
+
+
+@pytest.mark.slow
+def test_a_driver_that_is_killed_again_and_again_loses_no_finished_sample(tmp_path, alone) -> None:
+    store = tmp_path / "s.sqlite"
+    code = (
+        "from test_study import *\n"
+        f"study = votes(tasks={{'sums': sums(20)}})\n"
+        f"conduct(study, {str(store)!r}, load=slowly, progress=False)\n"
+    )
+    paths, kept, kills = [str(Path(__file__).parent), *sys.path], 0, 0
+    for _ in range(40):
+        driver = subprocess.Popen(
+            [sys.executable, "-c", code],
+            env=os.environ
+            | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])},
+        )
+        before, began = kept, time.monotonic()
+        while driver.poll() is None and kept < before + 25 and time.monotonic() - began < 60:
+            time.sleep(0.02)
+            kept = samples(store)
+        if driver.poll() is None:
+            driver.kill()
+            kills += 1
+        driver.wait()
+        assert samples(store) >= before
+        if driver.returncode == 0:
+            break
+    assert kills >= 3
+    same(conduct(votes(tasks={"sums": sums(20)}), store, load=loads, progress=False), alone)
+    assert samples(store) == 20 * 5, "each was drawn once"
+
+
+def samples(store: Path) -> int:
+    if not store.exists():
+        return 0
+    with its.Bank(store) as bank:
+        return bank.samples
