@@ -462,8 +462,7 @@ def test_a_driver_that_is_killed_again_and_again_loses_no_finished_sample(tmp_pa
     for _ in range(40):
         driver = subprocess.Popen(
             [sys.executable, "-c", code],
-            env=os.environ
-            | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])},
+            env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
         )
         before, began = kept, time.monotonic()
         while driver.poll() is None and kept < before + 25 and time.monotonic() - began < 60:
