@@ -121,3 +121,15 @@ def test_notebook_06_runs_in_jupyterlab_and_problems_change_their_route(lab: Lab
         stage.wait_for()
         # What the one program printed, not the last number in its text.
         assert cascade.locator(".votes").text_content() == "✓ 51"
+
+
+def test_notebook_07_runs_in_jupyterlab_and_its_explorer_follows(lab: Lab) -> None:
+    with lab.opened("07_scaling_study", n_problems=20, n_programs=10) as page:
+        panel = page.locator(".jupyter-widgets.widget-vbox").first
+        panel.get_by_text("functions, all: 10 problems").wait_for()
+        panel.get_by_role("button", name="GFLOPs").click()
+        panel.get_by_text("GFLOPs per problem").first.wait_for()
+        panel.locator("select").first.select_option("word problems")
+        panel.get_by_text("word problems, all: 20 problems").wait_for()
+        panel.locator("select").nth(1).select_option("hardest third")
+        panel.get_by_text("word problems, hardest third: 7 problems").wait_for()

@@ -110,6 +110,7 @@ def test_all_selectors_over_a_hundred_problems_take_under_five_seconds(samples: 
     rng, counts = np.random.default_rng(0), (1, 2, 4, 8, 16)
     samples.task = replace(TASK, problems=tuple(Problem(str(i), "?", "0") for i in range(100)))
     samples.nodes, samples.tokens = [(samples.nodes[0] * 6)[:16]] * 100, np.full((100, 16), 200)
+    samples.seconds = np.full((100, 16), 0.5)
     samples.keys = [[str(key) for key in row] for row in rng.integers(0, 8, (100, 16))]
     samples.correct = np.array([[key == "0" for key in row] for row in samples.keys])
     scores = {f"verifier {i}": rng.random((100, 16)) - i % 2 for i in range(10)}
