@@ -144,7 +144,7 @@ def study(
     parts = outcome.runs[["task", "model", "budget"]].drop_duplicates()
     for task, model, budget in parts.to_numpy():
         typer.echo(f"\n{', '.join(filter(None, (task, model, budget)))}")
-        typer.echo(comparison(outcome.results(task, model, budget)))
+        typer.echo(comparison(outcome.results(task, model, budget)).to_string())
     if outcome.lacking:
         typer.echo(f"\n{outcome.lacking:,} of {plan.runs:,} runs are lacking")
     for lost in outcome.failed.itertuples():

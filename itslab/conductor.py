@@ -103,7 +103,7 @@ def conduct(
             if executor is None:
                 _draw_here(lacking, bank, made, until, load, others, progress)
             else:
-                _draw_there(lacking, bank, store, made, executor, chunk, load)
+                _draw_there(lacking, bank, store, made, executor, chunk, load, progress)
         about = _about(study, bank, load, mode) | {
             "lacking": study.runs - len(made),
             "seconds": round(time.monotonic() - began, 1),
@@ -313,20 +313,26 @@ def _draw_there(
     executor: Executor,
     size: int,
     load: Load | None,
+    progress: bool,
 ) -> None:
     folder = _parts(store)
     folder.mkdir(exist_ok=True)
     token = folder / f"{uuid.uuid4().hex}.token"  # who sees it shares the folder
     token.touch()
+    from tqdm import tqdm
+
     lost: list[BaseException] = []
     chunks = [*part.chunks(size)]
     try:
         tasks = [executor.submit(work, one, str(store), str(token), load) for one in chunks]
-        for task in as_completed(tasks):
-            try:
-                _merge(bank, folder, task.result())
-            except Exception as error:  # of one worker: the others go on
-                lost.append(error)
+        label, runs = f"{part.study.name}, {part.model}", sum(map(len, part.problems.values()))
+        with tqdm(total=runs, desc=label, unit="problem", disable=not progress) as bar:
+            for task in as_completed(tasks):
+                try:
+                    _merge(bank, folder, task.result())
+                    bar.update(sum(map(len, chunks[tasks.index(task)].problems.values())))
+                except Exception as error:  # of one worker: the others go on
+                    lost.append(error)
     finally:
         token.unlink(missing_ok=True)
     left = part.known(bank, _identities(part.study, bank, load, "live"), made)

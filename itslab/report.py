@@ -139,7 +139,7 @@ def _fits(results: Results) -> Iterator[str]:
 def _figure(figure: Any) -> str:
     import plotly.io
 
-    config = {"responsive": True, "displaylogo": False}
+    config = {"responsive": True, "displaylogo": False, "toImageButtonOptions": {"format": "svg"}}
     return str(plotly.io.to_html(figure, config=config, include_plotlyjs=False, full_html=False))
 
 
