@@ -18,6 +18,7 @@ from itslab.conductor import conduct
 from itslab.core import ItslabError, OptionError
 from itslab.report import write_report
 from itslab.study import fits, tables
+from itslab.study.methods import MethodResult
 from itslab.study.outcome import Outcome
 from itslab.study.prices import Price
 from itslab.viz.explorer import SLICES
@@ -82,6 +83,27 @@ def test_problems_are_shown_the_easiest_first() -> None:
     assert figure.data[0].customdata[0].tolist() == ["z", "y", "x"]
     with pytest.raises(OptionError, match="rates"):
         viz.by_problem({"a": [1]}, ["x", "y"])
+
+
+def test_an_atlas_compares_for_as_many_tokens_and_corrects_for_all_of_its_tests() -> None:
+    def did(rates: list[float], tokens: float) -> MethodResult:
+        return MethodResult(np.array(rates), np.full(len(rates), tokens), np.zeros(len(rates)))
+
+    rng = np.random.default_rng(0)
+    votes = [did([0.2] * 60, 100), did([0.4] * 60, 200)]
+    better = did(list((rng.random(60) < 0.9).astype(float)), 150)
+    table = tables.atlas(
+        {"a": {("search", "beam"): better, ("chain", "one"): votes[0]}}, {"a": votes}
+    )
+    assert table.gain.tolist() == pytest.approx([better.success.mean() - 0.3, 0.0])
+    assert table["p (Holm)"].tolist() == pytest.approx(
+        [min(2 * better.gain(votes[0]).p, 1), 1], abs=0.01
+    )
+    figure = viz.atlas(table)
+    drawn = [trace for trace in figure.data if trace.error_x.array]
+    assert [trace.marker.symbol for trace in drawn] == ["triangle-right", "circle"]
+    with pytest.raises(OptionError, match="with one for 'a'"):
+        tables.atlas({"a": {}}, {})
 
 
 # -- the explorer ----------------------------------------------------------------------------------

@@ -175,6 +175,52 @@ def equal_tokens(
     return pd.DataFrame(rows).T
 
 
+def atlas(
+    methods: Mapping[str, Mapping[tuple[str, str], MethodResult]],
+    rivals: Mapping[str, Iterable[MethodResult]],
+) -> pd.DataFrame:
+    """Return where which method pays: differences to a rival that spends as many tokens.
+
+    Args:
+        methods: by the name of a task: by family and method, what it did there.
+        rivals: by the name of a task: the rival at several sizes, for ever more tokens, such as the
+            majority of ever more samples.
+
+    Returns:
+        One row for each method of each task, for ``viz.atlas``: ``task``, ``family``, ``method``,
+        ``problems``, ``tokens`` (per problem), ``gain``, ``low``, ``high`` (paired, 95 %),
+        ``p (Holm)`` (as one of all the tests in the table), ``points`` (as text).
+
+    Raises:
+        OptionError: a task has no rival.
+    """
+    import pandas as pd
+
+    rows: list[dict[str, Any]] = []
+    for task, results in methods.items():
+        require(task in rivals, "rivals", sorted(rivals), f"with one for {task!r}")
+        sizes = list(rivals[task])
+        for (family, method), result in results.items():
+            gain = result.gain(at_tokens(sizes, result.tokens.mean()))
+            rows.append(
+                {
+                    "task": task,
+                    "family": family,
+                    "method": method,
+                    "problems": len(result.success),
+                    "tokens": round(float(result.tokens.mean())),
+                    "gain": gain.value,
+                    "low": gain.low,
+                    "high": gain.high,
+                    "p (Holm)": gain.p,
+                    "points": gain.points,
+                }
+            )
+    table = pd.DataFrame(rows)
+    table["p (Holm)"] = holm(list(table["p (Holm)"]))
+    return table
+
+
 def _price(result: MethodResult) -> dict[str, object]:
     return {"tokens": round(result.tokens.mean()), "GFLOPs": round(result.flops.mean() / 1e9)}
 

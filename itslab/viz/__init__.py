@@ -1,7 +1,7 @@
 """Figures of studies, panels that run and watch, samples to be read, and the tree of a run."""
 
 from itslab.viz.controls import Controls, slider
-from itslab.viz.curves import accuracy_against, by_problem, fitted, front, gains
+from itslab.viz.curves import accuracy_against, atlas, by_problem, fitted, front, gains
 from itslab.viz.explorer import Explorer
 from itslab.viz.figures import (
     forest,
@@ -27,6 +27,7 @@ __all__ = [
     "TreeView",
     "VotePanel",
     "accuracy_against",
+    "atlas",
     "by_problem",
     "fitted",
     "forest",

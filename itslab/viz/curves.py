@@ -14,7 +14,7 @@ from plotly.subplots import make_subplots
 from itslab.core import require
 from itslab.study.fits import Fit
 from itslab.viz.figures import drawn_as, error_bars
-from itslab.viz.style import BLUE, INK, MARKS, MUTED, ORANGE, TEMPLATE, short
+from itslab.viz.style import BLUE, GREEN, INK, MARKS, MUTED, ORANGE, TEMPLATE, short
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,6 +44,8 @@ AXES: Mapping[str, Axis] = {
 """What accuracy is drawn against."""
 
 TICKS = [digit * 10.0**power for power in range(-4, 8) for digit in (1, 2, 5)]
+_SIGNS = {GREEN: "triangle-right", ORANGE: "triangle-left", MUTED: "circle"}
+"""Better, worse, and neither: no figure relies on colour alone."""
 _BANDS = 3
 """Up to so many lines have a band; more would hide each other, and have a bar at their end."""
 
@@ -313,6 +315,56 @@ def gains(table: pd.DataFrame, reference: str, title: str = "Differences") -> go
     figure.update_yaxes(
         tickvals=places, ticktext=list(table.method), range=[len(table) - 0.4, -0.6], ticks=""
     )
+    return figure
+
+
+def atlas(table: pd.DataFrame, title: str = "Where which method pays") -> go.Figure:
+    """Draw where methods pay: a column for each task, a row for each method, with intervals.
+
+    Args:
+        table: as ``study.tables.atlas`` returns it.
+        title: should say what the rival is and what the intervals are.
+    """
+    tasks = list(dict.fromkeys(table.task))
+    methods = list(dict.fromkeys(table.method))
+    counts = table.groupby("task").problems.first()
+    figure = make_subplots(
+        cols=len(tasks),
+        shared_yaxes=True,
+        horizontal_spacing=0.03,
+        column_titles=[f"<b>{task}</b><br>{counts[task]} problems" for task in tasks],
+        x_title="percentage points against the rival for as many tokens",
+    )
+    for column, task in enumerate(tasks, 1):
+        rows = table[table.task == task]
+        clear = np.select([rows.low > 0, rows.high < 0], [GREEN, ORANGE], MUTED)
+        for (_, row), colour in zip(rows.iterrows(), clear, strict=True):
+            figure.add_scatter(
+                x=[100 * row.gain],
+                y=[methods.index(row.method)],
+                error_x={
+                    "array": [100 * (row.high - row.gain)],
+                    "arrayminus": [100 * (row.gain - row.low)],
+                    "thickness": 1.5,
+                    "color": colour,
+                },
+                mode="markers",
+                marker={"color": colour, "size": 9, "symbol": _SIGNS[colour]},
+                showlegend=False,
+                hovertemplate=(
+                    f"{row.method}: {row.points} points, {row.tokens:,} tokens<extra></extra>"
+                ),
+                row=1,
+                col=column,
+            )
+        figure.add_vline(0, line={"color": INK, "width": 1, "dash": "dot"}, row=1, col=column)
+    figure.update_layout(
+        template=TEMPLATE, title=title, height=200 + 28 * len(methods), margin={"t": 120, "b": 80}
+    )
+    figure.update_yaxes(
+        tickvals=list(range(len(methods))), range=[len(methods) - 0.4, -0.6], ticks=""
+    )
+    figure.update_yaxes(ticktext=methods, col=1)
     return figure
 
 
