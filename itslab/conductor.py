@@ -84,12 +84,15 @@ def conduct(
 
     Raises:
         BackendError: a model, or the store, cannot be used; finished runs are kept.
-        ItslabError: somebody else conducts the same study into this store, or workers died.
+        ItslabError: somebody else conducts the same study into this store, workers died, or there
+            is no store to replay.
     """
     require(mode in MODES, "mode", mode, " or ".join(map(repr, MODES)))
     fits = executor is None or (callable(getattr(executor, "submit", None)) and until is None)
     require(fits, "executor", executor, "an Executor, and none with until, which looks in order")
     began, store = time.monotonic(), Path(store)
+    if mode == "replay" and not store.exists():
+        raise ItslabError(f"there is no store {store}: conduct the study with mode='live' first")
     made: dict[tuple[Cell, int], Row] = {}
     with Bank(store) as bank, ExitStack() as stack:
         if mode == "live":

@@ -221,6 +221,13 @@ def test_a_replay_takes_what_is_there_and_says_what_is_not(tmp_path: Path) -> No
     conduct(votes(), store, load=lambda name: scripted(), progress=False)
     outcome = conduct(votes(tasks={"sums": sums(8)}), store, mode="replay", progress=False)
     assert (len(outcome.runs), outcome.lacking) == (12, 4)
+    assert repr(outcome) == "<outcome of study: 12 runs, 4 lacking, 0 failed>"
+
+
+def test_a_replay_without_a_store_makes_none(tmp_path: Path) -> None:
+    with pytest.raises(ItslabError, match="there is no store"):
+        conduct(votes(), tmp_path / "none.sqlite", mode="replay")
+    assert not list(tmp_path.iterdir())
 
 
 def test_curves_average_over_all_subsets_of_the_samples(tmp_path: Path) -> None:

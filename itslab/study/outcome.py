@@ -60,6 +60,10 @@ class Outcome:
     samples: pd.DataFrame
     about: Mapping[str, Any]
 
+    def __repr__(self) -> str:
+        told = f"{len(self.runs):,} runs, {self.lacking:,} lacking, {len(self.failed):,} failed"
+        return f"<outcome of {self.about.get('study', 'a study')}: {told}>"
+
     @property
     def lacking(self) -> int:
         """How many runs of the study there are not."""
