@@ -128,7 +128,7 @@ def test_notebook_07_runs_in_jupyterlab_and_its_explorer_follows(lab: Lab) -> No
         panel = page.locator(".jupyter-widgets.widget-vbox").first
         panel.get_by_text("functions, all: 10 problems").wait_for()
         panel.get_by_role("button", name="GFLOPs").click()
-        panel.get_by_text("GFLOPs per problem").first.wait_for()
+        panel.get_by_text("GFLOPs (log scale)").first.wait_for()
         panel.locator("select").first.select_option("word problems")
         panel.get_by_text("word problems, all: 20 problems").wait_for()
         panel.locator("select").nth(1).select_option("hardest third")

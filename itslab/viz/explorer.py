@@ -173,17 +173,24 @@ class Explorer(Panel):
             self._add_gains(figure, ladders, label, look)
         if largest:
             self._add_front(figure, pd.concat(largest))
+        unit = budget.title.replace(" per problem", "")
         figure.update_layout(
             template=TEMPLATE,
             height=860,
             hovermode="closest",
-            title=f"{self.task.value}, {self.slice.value}: {count} problems, 95 % intervals",
-            legend={"orientation": "h", "x": 0, "y": 1.0, "yanchor": "bottom"},
-            margin={"t": 130},
+            title=(
+                f"{self.task.value}, {self.slice.value}: {count} problems<br>"
+                f"<sup>per problem: {unit}; 95 % intervals</sup>"
+            ),
+            legend={"orientation": "h", "x": 0, "y": -0.11, "yanchor": "top"},
+            margin={"t": 70, "b": 120},
         )
+        figure.update_annotations(font_size=13)
+        figure.update_xaxes(title_font_size=13, tickangle=0)
+        figure.update_yaxes(title_font_size=13)
         for row, col in ((1, 1), (2, 1), (2, 2)):
             figure.update_xaxes(type="log", tickvals=TICKS, tickformat=",~g", row=row, col=col)
-            figure.update_xaxes(title=f"{budget.title} (log scale)", row=row, col=col)
+            figure.update_xaxes(title=f"{self.axis.value} (log scale)", row=row, col=col)
         figure.update_yaxes(tickformat=".0%", title="solved (%)", col=1)
         figure.update_yaxes(range=[0, 1.02], row=1, col=1)
         return figure
@@ -300,10 +307,10 @@ class Explorer(Panel):
             row=1,
             col=2,
         )
-        reach = max([10.0, *(100 * abs(end) for g in gains for end in (g.low, g.high))]) * 1.3
+        reach = max([10.0, *(100 * abs(end) for g in gains for end in (g.low, g.high))]) * 1.7
         figure.update_xaxes(range=[-reach, reach], row=1, col=2)
         unit = {"flops": "FLOPs"}.get(by, by)
-        against = f"points for as many {unit} against<br>{label[first]}"
+        against = f"points for as many {unit}<br>against {label[first]}"
         figure.update_xaxes(title=against, row=1, col=2)
 
     def _add_front(self, figure: go.Figure, table: Any) -> None:
