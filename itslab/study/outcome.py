@@ -169,10 +169,11 @@ class Outcome:
                     done[str(method), _whole(size, 1)] = _of_runs(one, problems, clusters, price)
                 continue
             steps = [k for k in self.about["sizes"][task][method] if k <= pool.size]
-            for k in steps:
-                done[str(method), k] = pool.method(rule, k, clusters, price)
-            for k in steps if coverage else ():
-                done[f"coverage of {method}", k] = pool.method("any", k, clusters, price)
+            for title, by in {method: rule, f"coverage of {method}": "any"}.items():
+                for k, result in zip(steps, pool.methods(by, steps, clusters, price), strict=True):
+                    done[str(title), k] = result
+                if not coverage:
+                    break
         return done
 
     def _part(self, table: pd.DataFrame, task: str, model: str, budget: str) -> pd.DataFrame:
@@ -309,24 +310,32 @@ class _Pool:
         whole = (square(name)[:, 0] for name in ("opening", "prompt"))
         return cls(keys.reshape(-1, n).tolist(), *columns, *whole)
 
-    def method(
-        self, rule: str, k: int, clusters: Sequence[Any], price: Price | None
-    ) -> MethodResult:
-        """What choosing among k of the samples does, averaged over all subsets."""
+    def methods(
+        self, rule: str, ks: Sequence[int], clusters: Sequence[Any], price: Price | None
+    ) -> list[MethodResult]:
+        """What choosing among k of the samples does, averaged over all subsets, for each k."""
         if rule == "majority":
-            success = selection.majority_at_k(self.keys, self.correct, [k])
+            success = selection.majority_at_k(self.keys, self.correct, ks)
         elif rule == "best":
             unheard = np.array([[key is None for key in row] for row in self.keys])
             scores = np.where(unheard, math.nan, self.scores)
-            success = selection.best_at_k(scores, self.correct, [k])
+            success = selection.best_at_k(scores, self.correct, ks)
         else:
-            success = selection.pass_at_k(self.correct, [k])
+            success = selection.pass_at_k(self.correct, ks)
+        return [
+            self._priced(rates, k, clusters, price) for k, rates in zip(ks, success.T, strict=True)
+        ]
+
+    def _priced(
+        self, success: Array, k: int, clusters: Sequence[Any], price: Price | None
+    ) -> MethodResult:
+        """Success rates with what k samples cost: their prompt is evaluated once."""
         tokens, seconds = k * self.tokens.mean(axis=1), k * self.seconds.mean(axis=1)
         fresh = self.prompt + k * self.prefilled.mean(axis=1)
         again = (k - 1) * self.prompt + k * self.reused.mean(axis=1)
         paid = zip(fresh, again, tokens, seconds, strict=True)
         return MethodResult(
-            success[:, 0],
+            success,
             tokens,
             self.opening + k * self.flops.mean(axis=1),
             clusters,
