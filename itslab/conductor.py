@@ -178,8 +178,8 @@ def _file(name: str) -> models.ModelFile:
     return models.resolve(name)
 
 
-_loaded = lru_cache(load_named)
-"""A worker is sent many chunks, and loads a model once."""
+_loaded = lru_cache(3)(load_named)
+"""A worker is sent many chunks, and loads a model once; of many models few are in memory."""
 
 
 @dataclass(frozen=True)
@@ -207,9 +207,10 @@ def _identities(study: Study, bank: Bank, load: Load | None, mode: str) -> dict[
     }
 
 
-def _recorded(study: Study, bank: Bank, load: Load | None, *others: Bank) -> dict[str, Backend]:
-    """The models of a study, with all that they draw kept in a bank."""
-    return {name: bank.record((load or _loaded)(name), *others) for name in study.named}
+def _recorded(part: _Part, bank: Bank, load: Load | None, *others: Bank) -> dict[str, Backend]:
+    """The models that these runs ask, with all that they draw kept in a bank."""
+    names = dict.fromkeys([part.model, *part.study.asked])
+    return {name: bank.record((load or _loaded)(name), *others) for name in names}
 
 
 # -- drawing ---------------------------------------------------------------------------------------
@@ -291,10 +292,25 @@ def _draw_here(
     others: Sequence[Bank],
     progress: bool,
 ) -> None:
-    backends = _recorded(part.study, bank, load, *others)
+    backends = _recorded(part, bank, load, *others)
     _compare_builds(bank, backends[part.model])
     counts = {name: sum(1 for _ in part.study.cells(name, part.model)) for name in part.problems}
     ahead = [(name, i) for name, numbers in part.problems.items() for i in numbers]
+    every = ((name, i) for name, task in part.study.tasks.items() for i in range(len(task)))
+    place = {problem: number for number, problem in enumerate(every)}
+
+    def answered() -> bool:
+        """Whether the problems before the first that is not done yet answer the question.
+
+        What ended first is not looked at first: quick problems are easy ones.
+        """
+        first = place[ahead[0]] if ahead else len(place)
+        past = [row for (cell, i), row in made.items() if place[cell.task, i] < first]
+        known = tables(part.study, past, _clusters(part.study))
+        return until is not None and bool(past) and until(known)
+
+    if answered():
+        return
     done: dict[tuple[str, int], int] = {}
     with closing(part.draw(bank, backends, progress)) as drawn:
         for (cell, i), row in drawn:
@@ -302,9 +318,7 @@ def _draw_here(
             done[cell.task, i] = done.get((cell.task, i), 0) + 1
             while until and ahead and done.get(ahead[0], 0) == counts[ahead[0][0]]:
                 ahead.pop(0)
-                # What ended first is not looked at first: quick problems are easy ones.
-                past = [r for (c, j), r in made.items() if (c.task, j) not in ahead]
-                if until(tables(part.study, past, _clusters(part.study))):
+                if answered():
                     return
 
 
@@ -358,7 +372,7 @@ def work(part: _Part, store: str, token: str, load: Load | None) -> str | bytes:
         try:
             others = [stack.enter_context(Bank(store))] if shared else []
             with Bank(path) as bank:
-                backends = _recorded(part.study, bank, load, *others)
+                backends = _recorded(part, bank, load, *others)
                 for _ in part.draw(bank, backends, progress=False):
                     pass
         except ItslabError as error:
@@ -418,7 +432,10 @@ def _alone(study: Study, store: Path) -> Iterator[None]:
     place = f"{store.absolute()} {_study_key(study)}"
     name = f"{hashlib.blake2b(place.encode(), digest_size=12).hexdigest()}.lock"
     folder = models.home() / "locks"
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:  # there may be no cache folder
+        folder = store.absolute().parent
     lock = FileLock(folder / name)
     try:
         lock.acquire(timeout=0)

@@ -335,6 +335,37 @@ def test_a_study_ends_when_its_question_is_answered(tmp_path: Path) -> None:
     assert outcome.lacking == study.runs - len(outcome.runs)
 
 
+def test_a_study_that_goes_on_looks_at_problems_in_their_order(tmp_path: Path) -> None:
+    """The last problems are known already, but not the first: nothing is known of the order yet."""
+    store, whole = tmp_path / "s.sqlite", sums(6)
+    last = votes(tasks={"sums": dataclasses.replace(whole, problems=whole.problems[3:])})
+    conduct(last, store, load=lambda n: scripted(), progress=False)
+    seen: list[list[str]] = []
+
+    def looks(outcome: Outcome) -> bool:
+        seen.append(list(dict.fromkeys(outcome.runs.problem)))
+        return len(seen[-1]) == 2
+
+    study = votes(tasks={"sums": whole})
+    outcome = conduct(study, store, until=looks, load=lambda n: scripted(), progress=False)
+    assert seen == [["sum/0"], ["sum/0", "sum/1"]]
+    assert outcome.lacking <= 2  # the third may have ended meanwhile
+    model, before = scripted(), len(seen)
+    conduct(study, store, until=lambda o: True, load=lambda n: model, progress=False)
+    assert (len(seen), model.asked) == (before, []), "it was answered before anything was drawn"
+
+
+def test_only_the_models_that_are_asked_are_loaded_to_draw(tmp_path: Path) -> None:
+    loaded: list[str] = []
+    study = votes(models=("small", "large"))
+    store = tmp_path / "s.sqlite"
+    conduct(study, store, load=loads, progress=False)
+    part = conducting._Part(study, "large", {"sums": [0]})
+    with its.Bank(store) as bank:
+        conducting._recorded(part, bank, lambda name: loaded.append(name) or scripted(name))
+    assert loaded == ["large"]
+
+
 # -- on many workers -------------------------------------------------------------------------------
 
 

@@ -148,6 +148,11 @@ class Study(Options):
     @property
     def named(self) -> list[str]:
         """The names of all models: those that are tried, and those that strategies ask besides."""
+        return list(dict.fromkeys([*self.models, *self.asked]))
+
+    @property
+    def asked(self) -> list[str]:
+        """The names of the models that strategies ask besides the one that is tried."""
         inside = [
             part.name
             for ladder in self.ladders.values()
@@ -155,7 +160,7 @@ class Study(Options):
             for part in _parts(strategy)
             if isinstance(part, Named)
         ]
-        return list(dict.fromkeys([*self.models, *inside]))
+        return list(dict.fromkeys(inside))
 
     @property
     def runs(self) -> int:
