@@ -335,6 +335,16 @@ def test_a_study_ends_when_its_question_is_answered(tmp_path: Path) -> None:
     assert outcome.lacking == study.runs - len(outcome.runs)
 
 
+def test_a_question_stays_open_where_all_runs_failed(tmp_path: Path) -> None:
+    def breaks(run, prompt):
+        raise ZeroDivisionError
+
+    study = votes(strategies={"a": breaks, "b": its.Direct(sampling=SHORT)})
+    asked = Answered("a", "b", "sums", "small")
+    outcome = conduct(study, tmp_path / "s.sqlite", load=loads, until=asked, progress=False)
+    assert (asked.estimate(outcome).p, outcome.lacking) == (1.0, 0)
+
+
 def test_a_study_that_goes_on_looks_at_problems_in_their_order(tmp_path: Path) -> None:
     """The last problems are known already, but not the first: nothing is known of the order yet."""
     store, whole = tmp_path / "s.sqlite", sums(6)

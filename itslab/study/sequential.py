@@ -105,6 +105,9 @@ class Answered(Options):
 
     def estimate(self, outcome: Outcome) -> Estimate:
         """Return the difference so far, with the interval that holds at any time."""
+        lost = {*outcome.failed.problem}
+        if {*outcome.runs.problem} <= lost:  # nothing can be compared yet
+            return Estimate(0.0, -1.0, 1.0, 0, 1.0)
         results = outcome.results(self.task, self.model)
         largest = {name: result for (name, _), result in results.items()}
         for option, name in (("a", self.a), ("b", self.b)):
