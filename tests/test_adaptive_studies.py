@@ -446,6 +446,7 @@ def test_a_policy_is_judged_on_problems_that_it_has_not_seen() -> None:
     assert policy.oracle(results, tokens=10).success.mean() == 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["agreement", "question"])
 def test_what_a_problem_is_answered_by_does_not_depend_on_its_own_gold_answer(name: str) -> None:
     """With all marks of a problem turned round, it is still asked in the same way."""

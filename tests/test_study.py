@@ -413,6 +413,7 @@ def same(a: Outcome, b: Outcome) -> None:
     assert a.samples.drop(columns="seconds").equals(b.samples.drop(columns="seconds"))
 
 
+@pytest.mark.slow
 def test_worker_processes_draw_the_same_and_leave_nothing_behind(tmp_path, alone) -> None:
     store, study = tmp_path / "s.sqlite", votes(tasks={"sums": sums(20)})
     with ProcessPoolExecutor(2, get_context("spawn")) as pool:
@@ -422,6 +423,7 @@ def test_worker_processes_draw_the_same_and_leave_nothing_behind(tmp_path, alone
     same(conduct(study, store, mode="replay"), alone)
 
 
+@pytest.mark.slow
 def test_a_worker_that_is_killed_costs_its_problems_only(tmp_path, alone) -> None:
     store, study = tmp_path / "s.sqlite", votes(tasks={"sums": sums(20)})
     pool = ProcessPoolExecutor(2, get_context("spawn"))
@@ -455,6 +457,7 @@ def test_workers_that_share_no_folder_send_their_parts(tmp_path, alone, monkeypa
     same(outcome, alone)
 
 
+@pytest.mark.slow
 def test_a_worker_without_the_model_says_which_and_where(tmp_path: Path) -> None:
     with (
         ProcessPoolExecutor(1, get_context("spawn")) as pool,
