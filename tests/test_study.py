@@ -21,6 +21,7 @@ import pytest
 
 import itslab as its
 from itslab import conductor as conducting
+from itslab import share
 from itslab.conductor import conduct
 from itslab.core import ItslabError, OptionError, Problem
 from itslab.study import tables
@@ -538,6 +539,18 @@ def samples(store: Path) -> int:
         return 0
     with its.Bank(store) as bank:
         return bank.samples
+
+
+def test_the_study_that_comes_with_the_package_is_replayed_from_its_file() -> None:
+    study = read(share.shared("data/quantizations.yaml"))
+    store = share.shared("data/quantizations.sqlite.xz")
+    outcome = conduct(study, store, mode="replay")
+    assert (outcome.lacking, len(outcome.runs), len(outcome.samples)) == (0, 200, 1600)
+    solved = {
+        model: outcome.results("word problems", model)["programs vote", 8].solved.percent
+        for model in study.models
+    }
+    assert [*solved.values()] == ["30% [19%, 45%]", "37% [24%, 52%]"]  # as data/README.md says
 
 
 # -- many samples ----------------------------------------------------------------------------------
