@@ -33,9 +33,9 @@ def row(job: Job, result: Result) -> dict[str, Any]:
         ``prefilled``, ``reused``, ``decoded`` (tokens), ``calls``, ``seconds`` of compute,
         ``flops`` as if nobody else had evaluated the prompt; ``elapsed`` (seconds by the clock);
         and of independent samples ``samples``, one list for each: its canonical answer, whether it
-        is right, its score if it has one, and what it
-        cost with its verdict: tokens, FLOPs, seconds, prompt tokens of the verdict evaluated and
-        reused; ``prompt``, its tokens; and ``opening``, its FLOPs.
+        is right, its score if it has one, and what it cost with its verdict: tokens, FLOPs,
+        seconds, prompt tokens of the verdict evaluated and reused; and of their prompt
+        ``prompt``, its tokens, and ``opening``, its FLOPs.
     """
     task, problem, cost = job.task, job.problem, result.cost
     failed = bool(result.failed)

@@ -166,10 +166,9 @@ def front(
     budget = axis(x, table)
     price = budget.column
     figure = go.Figure()
-    order = table.sort_values([price, "accuracy"], ascending=[True, False])
-    best = order[order.accuracy > order.accuracy.cummax().shift(fill_value=-1)]
+    best = undominated(table, price)
     figure.add_scatter(
-        x=[*best[price], order[price].max() * 1.1],
+        x=[*best[price], table[price].max() * 1.1],
         y=[*best.accuracy, best.accuracy.iloc[-1]],
         mode="lines",
         line={"color": MUTED, "width": 1.5, "dash": "dot", "shape": "hv"},
@@ -201,13 +200,19 @@ def front(
         hovermode="closest",
         legend={"orientation": "h", "x": 0, "y": -0.22, "yanchor": "top"},
     )
-    if order[price].max() >= 10 * order[price].min() > 0:
+    if table[price].max() >= 10 * table[price].min() > 0:
         figure.update_xaxes(title=f"{budget.title} (log scale)", type="log", tickvals=TICKS)
     else:
         figure.update_xaxes(title=budget.title, rangemode="tozero")
     figure.update_xaxes(tickformat=",~g")
     figure.update_yaxes(title="problems solved (%)", tickformat=".0%")
     return figure
+
+
+def undominated(table: pd.DataFrame, price: str) -> pd.DataFrame:
+    """Return the rows than which no other solves more for as much or less, the cheapest first."""
+    order = table.sort_values([price, "accuracy"], ascending=[True, False])
+    return order[order.accuracy > order.accuracy.cummax().shift(fill_value=-1)]
 
 
 def fitted(

@@ -19,7 +19,8 @@ from itslab.study.fits import Fit, fit
 from itslab.study.methods import Budget, MethodResult, Results, at_budget
 from itslab.study.outcome import Outcome
 from itslab.study.prices import Price
-from itslab.viz.curves import AXES, TICKS
+from itslab.study.tables import accuracy
+from itslab.viz.curves import AXES, TICKS, undominated
 from itslab.viz.figures import drawn_as, error_bars
 from itslab.viz.panels import Panel
 from itslab.viz.style import MARKS, MUTED, TEMPLATE, Mark
@@ -196,9 +197,7 @@ class Explorer(Panel):
         return figure
 
     def _tables(self, ladders: Mapping[Name, Mapping[int, MethodResult]]) -> dict[Name, Any]:
-        """The numbers of each line, priced."""
-        from itslab.study.tables import accuracy
-
+        """The numbers of each line."""
         tables = {}
         for (model, method), sizes in ladders.items():
             table = accuracy({(method, size): result for size, result in sizes.items()})
@@ -315,8 +314,7 @@ class Explorer(Panel):
 
     def _add_front(self, figure: go.Figure, table: Any) -> None:
         price = AXES[self.axis.value].column
-        order = table.sort_values([price, "accuracy"], ascending=[True, False])
-        best = order[order.accuracy > order.accuracy.cummax().shift(fill_value=-1)]
+        best = undominated(table, price)
         figure.add_scatter(
             x=best[price],
             y=best.accuracy,
