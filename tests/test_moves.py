@@ -50,7 +50,7 @@ def test_what_breaks_the_rules_is_said(move: str, why: str) -> None:
 
 def test_the_rules_score_by_what_they_know_and_no_more() -> None:
     rules = Legal((3, 4, 5, 9), 24)
-    assert rules._judge(GAME).score == 0.5  # it cannot be won any more, which no rule says
+    assert rules._judge(GAME).score == 2 / 3  # it cannot be won any more, which no rule says
     assert solve([1, 6], 24) is None
     assert rules._judge(f"{GAME}6 * 1 = 6").score == 0
     won = "9 - 5 = 4\n4 + 4 = 8\n8 * 3 = 24"

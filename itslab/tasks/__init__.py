@@ -18,9 +18,11 @@ from itslab.core import TaskError, require
 from itslab.options import Count, Text, Whole, checked
 from itslab.tasks.files import SUFFIXES, from_file, gsm8k
 from itslab.tasks.generated import PREFIX, gsm_symbolic, reasoning_gym
+from itslab.tasks.keywords import keywords
 from itslab.tasks.moves import moves
 from itslab.tasks.programs import humaneval
 from itslab.tasks.puzzles import countdown, puzzle24
+from itslab.tasks.sudoku import sudoku
 from itslab.tasks.task import Grader, Task, grade
 
 __all__ = ["LOADERS", "Grader", "Task", "grade", "load"]
@@ -34,6 +36,8 @@ LOADERS: dict[str, Callable[..., Task]] = {
     "countdown": countdown,
     "puzzle24": puzzle24,
     "moves": moves,
+    "sudoku": sudoku,
+    "keywords": keywords,
     "humaneval": humaneval,
 }
 

@@ -113,8 +113,8 @@ def solve(left: Sequence[int], target: int) -> list[str] | None:
 
 @dataclass(frozen=True)
 class Legal(Options):
-    """Scores a chain of moves by the rules: 0 if one is not legal or the last number is another
-    one, 1 if it is the target, ½ while the game goes on. It never looks ahead.
+    """Scores a chain of moves by the rules: 0 if one is not legal or the last number is not the
+    target, else the share of moves that are made. It never looks ahead.
 
     Args:
         numbers, target: of the game.
@@ -131,10 +131,9 @@ class Legal(Options):
         state = play(self.numbers, self.target, text)
         if state.left is None:
             return Verdict(0.0, note=state.why)
-        if len(state.left) > 1:
-            return Verdict(0.5)
-        reached = state.left[0] == self.target
-        return Verdict(float(reached), note="" if reached else f"{state.left[0]} is left")
+        if len(state.left) == 1 and state.left[0] != self.target:
+            return Verdict(0.0, note=f"{state.left[0]} is left")
+        return Verdict(len(state.moves) / (len(self.numbers) - 1))
 
 
 def extract_moves(text: str) -> str | None:
