@@ -36,7 +36,7 @@ from functools import lru_cache
 from importlib.metadata import version
 from multiprocessing import get_context
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NamedTuple, NoReturn
 
 from itslab import models
 from itslab.backends import Bank
@@ -79,7 +79,7 @@ def conduct(
         until: looked at after each problem, in their order; the study ends early where it returns
             True. See ``study.sequential``.
         load: makes a model of its name; by default as ``itslab.load``, with quantizations.
-        others: further banks whose samples are served, where nobody else draws.
+        others: further banks whose samples and runs are taken, where no executor draws.
         progress: show it on standard output.
 
     Raises:
@@ -216,6 +216,20 @@ def _recorded(part: _Part, bank: Bank, load: Load | None, *others: Bank) -> dict
 # -- drawing ---------------------------------------------------------------------------------------
 
 
+class _Archives(NamedTuple):
+    """Where finished runs are looked up: the store, where new ones are kept, and other banks."""
+
+    store: Bank
+    others: Sequence[Bank]
+
+    def find_run(self, key: str) -> str | None:
+        found = (bank.find_run(key) for bank in (self.store, *self.others))
+        return next((text for text in found if text is not None), None)
+
+    def keep_run(self, key: str, strategy: str, problem: str, text: str) -> None:
+        self.store.keep_run(key, strategy, problem, text)
+
+
 @dataclass(frozen=True)
 class _Part:
     """The runs of one model on some problems of each task."""
@@ -241,12 +255,17 @@ class _Part:
         return replace(self, problems={name: [*numbers] for name, numbers in lacking.items()})
 
     def draw(
-        self, bank: Bank, backends: Mapping[str, Backend], progress: bool
+        self,
+        bank: Bank,
+        backends: Mapping[str, Backend],
+        progress: bool,
+        others: Sequence[Bank] = (),
     ) -> Generator[tuple[tuple[Cell, int], Row], None, None]:
         """Make the runs, in the order of the problems, and yield what each came to as it ends."""
         jobs = self.jobs(backends)
         label = f"{self.study.name}, {self.model}"
-        runs = sweep(jobs, archive=bank, label=label, progress=progress)
+        archive = _Archives(bank, others)
+        runs = sweep(jobs, archive=archive, label=label, progress=progress)
         with closing(runs), ThreadPoolExecutor(2) as pool:  # programs are graded beside
             waiting: list[tuple[tuple[Cell, int], Future[Row]]] = []
             for place, result in runs:
@@ -312,7 +331,7 @@ def _draw_here(
     if answered():
         return
     done: dict[tuple[str, int], int] = {}
-    with closing(part.draw(bank, backends, progress)) as drawn:
+    with closing(part.draw(bank, backends, progress, others)) as drawn:
         for (cell, i), row in drawn:
             made[cell, i] = row
             done[cell.task, i] = done.get((cell.task, i), 0) + 1

@@ -134,7 +134,7 @@ class Recording:
         Args:
             study: what is tried on what.
             bank: the name of its store, without folder or ending.
-            samples: names of banks whose samples are taken, where it is recorded or drawn.
+            samples: names of banks whose samples and runs are taken, where it is recorded or drawn.
 
         Raises:
             ItslabError: a bank is missing.

@@ -92,9 +92,11 @@ def test_an_atlas_compares_for_as_many_tokens_and_corrects_for_all_of_its_tests(
     rng = np.random.default_rng(0)
     votes = [did([0.2] * 60, 100), did([0.4] * 60, 200)]
     better = did(list((rng.random(60) < 0.9).astype(float)), 150)
-    table = tables.atlas(
-        {"a": {("search", "beam"): better, ("chain", "one"): votes[0]}}, {"a": votes}
-    )
+    held = [
+        tables.Held("a", "beam", "150 tokens", better, votes),
+        tables.Held("a", "chain", "one", votes[0], votes),
+    ]
+    table = tables.atlas(held)
     assert table.gain.tolist() == pytest.approx([better.success.mean() - 0.3, 0.0])
     assert table["p (Holm)"].tolist() == pytest.approx(
         [min(2 * better.gain(votes[0]).p, 1), 1], abs=0.01
@@ -102,8 +104,12 @@ def test_an_atlas_compares_for_as_many_tokens_and_corrects_for_all_of_its_tests(
     figure = viz.atlas(table)
     drawn = [trace for trace in figure.data if trace.error_x.array]
     assert [trace.marker.symbol for trace in drawn] == ["triangle-right", "circle"]
-    with pytest.raises(OptionError, match="with one for 'a'"):
-        tables.atlas({"a": {}}, {})
+    twice = tables.atlas([held[0], held[0]._replace(budget="more"), held[1]])
+    places = [trace.y[0] for trace in viz.atlas(twice).data if trace.error_x.array]
+    assert places == pytest.approx([-0.15, 0.15, 1])
+    assert tables.atlas(held[:1]).solved[0] == better.solved.percent
+    with pytest.raises(OptionError, match="held"):
+        tables.atlas([])
 
 
 # -- the explorer ----------------------------------------------------------------------------------

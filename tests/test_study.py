@@ -23,7 +23,7 @@ import itslab as its
 from itslab import conductor as conducting
 from itslab import share
 from itslab.conductor import conduct
-from itslab.core import ItslabError, OptionError, Problem
+from itslab.core import ItslabError, OptionError, Problem, Verdict
 from itslab.study import tables
 from itslab.study.outcome import Outcome
 from itslab.study.plan import Named, OwnVerifier, Study, bound
@@ -243,6 +243,46 @@ def test_curves_average_over_all_subsets_of_the_samples(tmp_path: Path) -> None:
     assert results["coverage of vote", 2].success.tolist() == [0, 1, 1, 1, 1, 1]
     assert results["vote", 2].tokens.tolist() == [8.0] * 6  # four words each
     assert results["chain", 1].clusters == [f"t{i % 2}" for i in range(6)]
+
+
+def test_drawing_until_one_passes_costs_what_is_drawn(tmp_path: Path) -> None:
+    """Of [1, 1, 0, 1] in random order: the second is drawn where the first is the one that fails.
+
+    Problem 0 has none that passes.
+    """
+
+    def even(prompt, nodes):
+        return [Verdict(float(int(node.text.split()[-1].strip(".")) % 2 == 0)) for node in nodes]
+
+    task = dataclasses.replace(sums(), verifier=even)
+    tested = tuple(its.BestOfN(OwnVerifier(), n, instruction="", sampling=SHORT) for n in (1, 2, 4))
+    study = votes(tasks={"sums": task}, strategies={"tested": tested})
+    outcome = conduct(study, tmp_path / "s.sqlite", load=lambda name: scripted(), progress=False)
+    results = outcome.results("sums", "small", passing=1.0)
+    first = results["first of tested", 2]
+    assert first.success.tolist() == [0, 1, 1, 1, 1, 1]
+    assert first.drawn == pytest.approx([2, *[1.25] * 5])
+    assert first.tokens == pytest.approx([8, *[5.0] * 5])  # four words each
+    assert results["tested", 2].tokens == pytest.approx([8.0] * 6)
+    assert not any("first" in name for name, _ in outcome.results("sums", "small"))
+
+
+def test_runs_of_other_banks_are_taken_and_not_copied(tmp_path: Path) -> None:
+    conduct(votes(), tmp_path / "a.sqlite", load=lambda name: scripted(), progress=False)
+
+    def silent(name: str) -> ScriptedModel:
+        def refuse(request, index):
+            raise AssertionError("drawn again")
+
+        return dataclasses.replace(scripted(), replies=refuse)
+
+    with its.Bank(tmp_path / "a.sqlite") as bank:
+        there = conduct(votes(), tmp_path / "b.sqlite", load=silent, others=[bank], progress=False)
+    assert there.lacking == 0
+    with its.Bank(tmp_path / "b.sqlite") as bank:
+        assert (bank.runs, bank.samples) == (0, 0)
+    again = conduct(votes(), tmp_path / "b.sqlite", mode="replay")
+    assert again.runs.equals(there.runs)
 
 
 def test_tables_are_written_and_read_again(tmp_path: Path) -> None:

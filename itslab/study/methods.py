@@ -169,13 +169,13 @@ class MethodResult:
             k: draw at most so many, and take the best scored if none passes.
             threshold: the score at which drawing ends.
         """
-        score = _ranked(samples, scores)
-        success, drawn = selection.first_passing(score, samples.correct, threshold, k)
-        passing = (score >= threshold) & (score > -np.inf)
-        ends = selection.pass_at_k(passing, [k])[:, 0]  # with one that passes, any of them
-        count = passing.sum(axis=1)
-        good, bad = ends / np.maximum(count, 1), (drawn - ends) / np.maximum((~passing).sum(1), 1)
-        return cls._weighed(samples, success, np.where(passing, good[:, None], bad[:, None]))
+        shape = samples.unanswered.shape
+        score = np.array(scores, dtype=float)
+        require(score.shape == shape, "scores", score.shape, f"of shape {shape}")
+        success, weights = until_passing(
+            score, samples.correct, samples.unanswered, k, threshold=threshold
+        )
+        return cls._weighed(samples, success, weights)
 
     @classmethod
     def best_of(cls, samples: Samples, scores: ArrayLike, k: int) -> MethodResult:
@@ -184,12 +184,37 @@ class MethodResult:
         return cls.of_samples(samples, success, k)
 
 
-def _ranked(samples: Samples, scores: ArrayLike) -> Array:
+def until_passing(
+    scores: Array, correct: ArrayLike, unanswered: ArrayLike, k: int, threshold: float = 1.0
+) -> tuple[Array, Array]:
+    """Draw until a sample scores enough, at most k, and take the best scored if none does.
+
+    Averaged over all orders of the samples; see ``selection.first_passing``.
+
+    Args:
+        scores: (p, n) of samples; nan where one cannot be scored.
+        correct: (p, n) which are right.
+        unanswered: (p, n) which hold no answer.
+        k: draw at most so many.
+        threshold: the score at which drawing ends.
+
+    Returns:
+        (p,) success rates; (p, n) how often each sample is drawn. Those that fail are drawn more
+        often than those that pass.
+    """
+    score = _ranked(scores, np.asarray(unanswered, dtype=bool))
+    success, drawn = selection.first_passing(score, correct, threshold, k)
+    passing = (score >= threshold) & (score > -np.inf)
+    ends = selection.pass_at_k(passing, [k])[:, 0]  # with one that passes, any of them
+    count = passing.sum(axis=1)
+    good, bad = ends / np.maximum(count, 1), (drawn - ends) / np.maximum((~passing).sum(1), 1)
+    return success, np.where(passing, good[:, None], bad[:, None])
+
+
+def _ranked(score: Array, mute: NDArray[np.bool_]) -> Array:
     """Scores in the order in which ``FirstVerified`` prefers samples: those without an answer last,
     before them those that cannot be scored. Rows in which no answer is scored stay nan.
     """
-    score, mute = np.array(scores, dtype=float), samples.unanswered
-    require(score.shape == mute.shape, "scores", score.shape, f"of shape {mute.shape}")
     seen = (~np.isnan(score) & ~mute).any(axis=1, keepdims=True)
     ranked = np.where(mute, np.nan, np.where(np.isnan(score) & seen, -np.inf, score))
     return np.where(mute.all(axis=1, keepdims=True), -np.inf, ranked)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from itslab.core import ItslabError, Problem, require
 from itslab.study import selection
-from itslab.study.methods import MethodResult, Results
+from itslab.study.methods import MethodResult, Results, until_passing
 from itslab.study.plan import Cell, Study, pooled, rule, sizes
 from itslab.study.prices import Price
 
@@ -136,6 +136,7 @@ class Outcome:
         budget: str = "",
         coverage: bool = False,
         price: Price | None = None,
+        passing: float | None = None,
     ) -> Results:
         """Return what each method did, by its name and size, on the problems that none failed on.
 
@@ -147,6 +148,8 @@ class Outcome:
             coverage: add, for each such method, the share of problems that any of as many samples
                 solves, as ``coverage of …``.
             price: of the model, for dollars.
+            passing: add, for each method that takes the best of samples, what drawing until one
+                scores so much does, as ``first of …``.
 
         Raises:
             OptionError: there is no such part.
@@ -169,11 +172,15 @@ class Outcome:
                     done[str(method), _whole(size, 1)] = _of_runs(one, problems, clusters, price)
                 continue
             steps = [k for k in self.about["sizes"][task][method] if k <= pool.size]
-            for title, by in {method: rule, f"coverage of {method}": "any"}.items():
-                for k, result in zip(steps, pool.methods(by, steps, clusters, price), strict=True):
-                    done[str(title), k] = result
-                if not coverage:
-                    break
+            curves = {str(method): pool.methods(rule, steps, clusters, price)}
+            if passing is not None and rule == "best":
+                curves[f"first of {method}"] = [
+                    pool.until(k, passing, clusters, price) for k in steps
+                ]
+            if coverage:
+                curves[f"coverage of {method}"] = pool.methods("any", steps, clusters, price)
+            for title, results in curves.items():
+                done |= {(title, k): one for k, one in zip(steps, results, strict=True)}
         return done
 
     def _part(self, table: pd.DataFrame, task: str, model: str, budget: str) -> pd.DataFrame:
@@ -322,24 +329,40 @@ class _Pool:
             success = selection.best_at_k(scores, self.correct, ks)
         else:
             success = selection.pass_at_k(self.correct, ks)
+        weights = [np.full(self.correct.shape, k / self.size) for k in ks]
         return [
-            self._priced(rates, k, clusters, price) for k, rates in zip(ks, success.T, strict=True)
+            self._priced(rates, often, clusters, price)
+            for often, rates in zip(weights, success.T, strict=True)
         ]
 
-    def _priced(
-        self, success: Array, k: int, clusters: Sequence[Any], price: Price | None
+    def until(
+        self, k: int, threshold: float, clusters: Sequence[Any], price: Price | None
     ) -> MethodResult:
-        """Success rates with what k samples cost: their prompt is evaluated once."""
-        tokens, seconds = k * self.tokens.mean(axis=1), k * self.seconds.mean(axis=1)
-        fresh = self.prompt + k * self.prefilled.mean(axis=1)
-        again = (k - 1) * self.prompt + k * self.reused.mean(axis=1)
-        paid = zip(fresh, again, tokens, seconds, strict=True)
+        """What drawing until one of k samples scores enough does, averaged over all orders."""
+        mute = np.array([[key is None for key in row] for row in self.keys])
+        success, weights = until_passing(self.scores, self.correct, mute, k, threshold)
+        return self._priced(success, weights, clusters, price)
+
+    def _priced(
+        self, success: Array, weights: Array, clusters: Sequence[Any], price: Price | None
+    ) -> MethodResult:
+        """Success rates with what samples cost that are drawn so often, (p, n): their prompt is
+        evaluated once.
+        """
+
+        def paid(column: Array) -> Array:
+            return np.asarray((weights * column).sum(axis=1))
+
+        drawn, tokens, seconds = weights.sum(axis=1), paid(self.tokens), paid(self.seconds)
+        fresh = self.prompt + paid(self.prefilled)
+        again = (drawn - 1) * self.prompt + paid(self.reused)
+        bill = zip(fresh, again, tokens, seconds, strict=True)
         return MethodResult(
             success,
             tokens,
-            self.opening + k * self.flops.mean(axis=1),
+            self.opening + paid(self.flops),
             clusters,
-            np.full(len(self.correct), float(k)),
+            drawn,
             seconds,
-            None if price is None else np.array([price.of(*each) for each in paid]),
+            None if price is None else np.array([price.of(*each) for each in bill]),
         )

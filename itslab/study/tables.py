@@ -10,14 +10,14 @@ import math
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from functools import partial
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from itslab.answers import vote
 from itslab.core import Result, require
-from itslab.study.methods import MethodResult, Results, at_tokens
+from itslab.study.methods import Budget, MethodResult, Results, at_budget, at_tokens
 from itslab.study.samples import Samples, finished, graded, held_out, versions
 from itslab.study.selection import pass_at_k
 from itslab.study.statistics import Estimate, auroc, holm, mean, proportion
@@ -175,47 +175,65 @@ def equal_tokens(
     return pd.DataFrame(rows).T
 
 
-def atlas(
-    methods: Mapping[str, Mapping[tuple[str, str], MethodResult]],
-    rivals: Mapping[str, Iterable[MethodResult]],
-) -> pd.DataFrame:
-    """Return where which method pays: differences to a rival that spends as many tokens.
+class Held(NamedTuple):
+    """A method at one budget, and what it is held against.
 
     Args:
-        methods: by the name of a task: by family and method, what it did there.
-        rivals: by the name of a task: the rival at several sizes, for ever more tokens, such as the
+        task: its name.
+        method: its name, such as that of its family.
+        budget: how much it may spend, as text, such as ``small``.
+        result: what it did.
+        rival: on the same problems, the rival at several sizes, for ever more tokens, such as the
             majority of ever more samples.
+        by: what the rival spends as much of; models of several sizes compare by ``flops``.
+    """
+
+    task: str
+    method: str
+    budget: str
+    result: MethodResult
+    rival: Sequence[MethodResult]
+    by: Budget = "tokens"
+
+
+def atlas(held: Iterable[Held]) -> pd.DataFrame:
+    """Return where which method pays: paired differences to a rival that spends as much.
+
+    Args:
+        held: methods on tasks.
 
     Returns:
-        One row for each method of each task, for ``viz.atlas``: ``task``, ``family``, ``method``,
-        ``problems``, ``tokens`` (per problem), ``gain``, ``low``, ``high`` (paired, 95 %),
-        ``p (Holm)`` (as one of all the tests in the table), ``points`` (as text).
+        One row for each, for ``viz.atlas``: ``task``, ``method``, ``budget``, ``problems``,
+        ``tokens`` (per problem), ``solved`` and ``rival`` (with intervals, as text), ``gain``,
+        ``low``, ``high`` (95 %), ``points`` (the same as text), ``p (Holm)`` (as one of all the
+        tests in the table).
 
     Raises:
-        OptionError: a task has no rival.
+        OptionError: nothing is held against anything, or a rival has other problems.
     """
     import pandas as pd
 
     rows: list[dict[str, Any]] = []
-    for task, results in methods.items():
-        require(task in rivals, "rivals", sorted(rivals), f"with one for {task!r}")
-        sizes = list(rivals[task])
-        for (family, method), result in results.items():
-            gain = result.gain(at_tokens(sizes, result.tokens.mean()))
-            rows.append(
-                {
-                    "task": task,
-                    "family": family,
-                    "method": method,
-                    "problems": len(result.success),
-                    "tokens": round(float(result.tokens.mean())),
-                    "gain": gain.value,
-                    "low": gain.low,
-                    "high": gain.high,
-                    "p (Holm)": gain.p,
-                    "points": gain.points,
-                }
-            )
+    for task, method, budget, result, sizes, by in held:
+        rival = at_budget(sizes, float(getattr(result, by).mean()), by)
+        gain = result.gain(rival)
+        rows.append(
+            {
+                "task": task,
+                "method": method,
+                "budget": budget,
+                "problems": len(result.success),
+                "tokens": round(float(result.tokens.mean())),
+                "solved": result.solved.percent,
+                "rival": rival.solved.percent,
+                "gain": gain.value,
+                "low": gain.low,
+                "high": gain.high,
+                "points": gain.points,
+                "p (Holm)": gain.p,
+            }
+        )
+    require(bool(rows), "held", rows, "one method at least")
     table = pd.DataFrame(rows)
     table["p (Holm)"] = holm(list(table["p (Holm)"]))
     return table

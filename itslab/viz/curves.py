@@ -326,50 +326,56 @@ def gains(table: pd.DataFrame, reference: str, title: str = "Differences") -> go
 def atlas(table: pd.DataFrame, title: str = "Where which method pays") -> go.Figure:
     """Draw where methods pay: a column for each task, a row for each method, with intervals.
 
+    Of a method's budgets the smallest is drawn uppermost, as the smallest sign.
+
     Args:
         table: as ``study.tables.atlas`` returns it.
         title: should say what the rival is and what the intervals are.
     """
-    tasks = list(dict.fromkeys(table.task))
-    methods = list(dict.fromkeys(table.method))
-    counts = table.groupby("task").problems.first()
+    tasks, names = ([*dict.fromkeys(table[column])] for column in ("task", "method"))
+    counts = table.groupby("task").problems.agg(["min", "max"])
+    of = {
+        task: f"{low}" if low == high else f"{low}–{high}"
+        for task, low, high in counts.itertuples()
+    }
     figure = make_subplots(
         cols=len(tasks),
         shared_yaxes=True,
         horizontal_spacing=0.03,
-        column_titles=[f"<b>{task}</b><br>{counts[task]} problems" for task in tasks],
+        column_titles=[f"<b>{task}</b><br>{of[task]} problems" for task in tasks],
         x_title="percentage points against the rival for as many tokens",
     )
-    for column, task in enumerate(tasks, 1):
-        rows = table[table.task == task]
-        clear = np.select([rows.low > 0, rows.high < 0], [GREEN, ORANGE], MUTED)
-        for (_, row), colour in zip(rows.iterrows(), clear, strict=True):
-            figure.add_scatter(
-                x=[100 * row.gain],
-                y=[methods.index(row.method)],
-                error_x={
-                    "array": [100 * (row.high - row.gain)],
-                    "arrayminus": [100 * (row.gain - row.low)],
-                    "thickness": 1.5,
-                    "color": colour,
-                },
-                mode="markers",
-                marker={"color": colour, "size": 9, "symbol": _SIGNS[colour]},
-                showlegend=False,
-                hovertemplate=(
-                    f"{row.method}: {row.points} points, {row.tokens:,} tokens<extra></extra>"
-                ),
-                row=1,
-                col=column,
-            )
+    place = table.groupby(["task", "method"]).cumcount()
+    for (_, row), nth in zip(table.iterrows(), place, strict=True):
+        beside = int(((table.task == row.task) & (table.method == row.method)).sum())
+        colour = GREEN if row.low > 0 else ORANGE if row.high < 0 else MUTED
+        figure.add_scatter(
+            x=[100 * row.gain],
+            y=[names.index(row.method) + 0.3 * (nth - (beside - 1) / 2)],
+            error_x={
+                "array": [100 * (row.high - row.gain)],
+                "arrayminus": [100 * (row.gain - row.low)],
+                "thickness": 1.5,
+                "color": colour,
+            },
+            mode="markers",
+            marker={"color": colour, "size": 7 + 3 * nth, "symbol": _SIGNS[colour]},
+            showlegend=False,
+            hovertemplate=(
+                f"{row.method}, {row.budget}: {row.solved} against {row.rival},<br>"
+                f"{row.points} points, {row.tokens:,} tokens, {row.problems} problems"
+                "<extra></extra>"
+            ),
+            row=1,
+            col=1 + tasks.index(row.task),
+        )
+    for column in range(1, len(tasks) + 1):
         figure.add_vline(0, line={"color": INK, "width": 1, "dash": "dot"}, row=1, col=column)
     figure.update_layout(
-        template=TEMPLATE, title=title, height=200 + 28 * len(methods), margin={"t": 120, "b": 80}
+        template=TEMPLATE, title=title, height=200 + 40 * len(names), margin={"t": 120, "b": 80}
     )
-    figure.update_yaxes(
-        tickvals=list(range(len(methods))), range=[len(methods) - 0.4, -0.6], ticks=""
-    )
-    figure.update_yaxes(ticktext=methods, col=1)
+    figure.update_yaxes(tickvals=list(range(len(names))), range=[len(names) - 0.4, -0.6], ticks="")
+    figure.update_yaxes(ticktext=names, col=1)
     return figure
 
 
