@@ -175,6 +175,21 @@ def test_a_change_answers_in_half_a_second_and_a_page_has_the_picture(outcome) -
     json.dumps(bundle["application/vnd.plotly.v1+json"], default=list)
 
 
+def test_sliders_move_where_training_pays() -> None:
+    """M + 3 (M − 1) / R = 16 for M = 4 at R = 9 ÷ 12; at 4 × and less it is never dearer."""
+    panel = viz.Exchange(larger=4, spent=16)
+    point = next(trace for trace in panel.figure().data if trace.mode == "markers+text")
+    assert (point.x[0], point.y[0]) == (pytest.approx(0.75), 16)
+    shown = panel.view.outputs[0]["data"]["application/vnd.plotly.v1+json"]
+    assert "below R = 0.75" in shown["layout"]["title"]["text"]
+    panel.spent.value = 4.0
+    shown = panel.view.outputs[0]["data"]["application/vnd.plotly.v1+json"]
+    assert "never dearer" in shown["layout"]["title"]["text"]
+    assert not any(trace.mode == "markers+text" for trace in panel.figure().data)
+    with pytest.raises(OptionError, match="larger"):
+        viz.Exchange(larger=-1)
+
+
 def test_an_outcome_without_runs_is_refused(outcome) -> None:
     with pytest.raises(OptionError, match="of which some were drawn"):
         viz.Explorer(Outcome(outcome.runs.iloc[:0], outcome.samples.iloc[:0], outcome.about))

@@ -2,6 +2,7 @@
 
 from itslab.viz.controls import Controls, slider
 from itslab.viz.curves import accuracy_against, atlas, by_problem, fitted, front, gains
+from itslab.viz.exchange import Exchange
 from itslab.viz.explorer import Explorer
 from itslab.viz.figures import (
     forest,
@@ -17,6 +18,7 @@ from itslab.viz.tree import TreePanel, TreeView
 
 __all__ = [
     "Controls",
+    "Exchange",
     "Explorer",
     "RefinementPanel",
     "RoutePanel",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping
 from functools import cache
 from itertools import cycle
@@ -22,10 +21,9 @@ from itslab.study.prices import Price
 from itslab.study.tables import accuracy
 from itslab.viz.curves import AXES, TICKS, undominated
 from itslab.viz.figures import drawn_as, error_bars
-from itslab.viz.panels import Panel
+from itslab.viz.panels import FigurePanel
 from itslab.viz.style import MARKS, MUTED, TEMPLATE, Mark
 
-PLOTLY = "application/vnd.plotly.v1+json"
 SLICES = {"all": (0.0, 1.0), "easiest third": (2 / 3, 1.0), "middle third": (1 / 3, 2 / 3)}
 SLICES |= {"hardest third": (0.0, 1 / 3)}
 """Problems by how often anything in the study solved them, from the lowest part to the highest."""
@@ -33,7 +31,7 @@ SLICES |= {"hardest third": (0.0, 1 / 3)}
 Name = tuple[str, str]  # model, method
 
 
-class Explorer(Panel):
+class Explorer(FigurePanel):
     """A study's curves, paired differences, front and fits, of what is chosen.
 
     The difficulty of a problem is how often all that was tried solved it, which no strategy can
@@ -44,8 +42,6 @@ class Explorer(Panel):
         prices: name of a model -> its price, for dollars.
         task: that is chosen at first; by default the first.
     """
-
-    mime = PLOTLY
 
     def __init__(
         self, outcome: Outcome, prices: Mapping[str, Price] = {}, task: str | None = None
@@ -78,12 +74,8 @@ class Explorer(Panel):
             description="fit", options=["none", "power law", "logistic"], value="logistic", **look
         )
         controls = [self.task, self.slice, self.law, self.models, self.methods, self.axis]
-        # What a live figure of plotly would bring into a saved notebook are five megabytes.
-        super().__init__(controls, widgets.Output())
-        self._show()
+        super().__init__(controls, controls[1:])
         self.task.observe(self._change_task, "value")
-        for control in (self.models, self.methods, self.axis, self.slice, self.law):
-            control.observe(self._show, "value")
 
     # -- what is chosen
 
@@ -96,10 +88,10 @@ class Explorer(Panel):
     def _change_task(self, _: Any) -> None:
         methods = self._methods()
         kept = [name for name in self.methods.value if name in methods] or methods[:4]
-        self.methods.unobserve(self._show, "value")  # other options take its value away
+        self.methods.unobserve(self.show, "value")  # other options take its value away
         self.methods.options, self.methods.value = methods, kept
-        self.methods.observe(self._show, "value")
-        self._show()
+        self.methods.observe(self.show, "value")
+        self.show()
 
     def _computed(self, task: str, model: str) -> Results:
         runs = self._outcome.runs
@@ -142,10 +134,6 @@ class Explorer(Panel):
         return np.asarray((place >= low) & (place <= high))
 
     # -- what is drawn
-
-    def _show(self, _: Any = None) -> None:
-        data = {PLOTLY: self.picture()}
-        self.view.outputs = ({"output_type": "display_data", "data": data, "metadata": {}},)
 
     def figure(self) -> go.Figure:
         """Return the four pictures: curves, differences, the front, and what fits leave over."""
@@ -337,10 +325,6 @@ class Explorer(Panel):
             row=2,
             col=1,
         )
-
-    def picture(self) -> Any:
-        """Return the figure that replaces the panel in a page."""
-        return json.loads(self.figure().to_json())
 
 
 def _labels(names: Iterable[Name]) -> dict[Name, str]:

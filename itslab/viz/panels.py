@@ -8,6 +8,7 @@ by a program), its view stands in its place.
 from __future__ import annotations
 
 import html
+import json
 import re
 import threading
 import time
@@ -22,6 +23,8 @@ from itslab.viz import style
 from itslab.viz.controls import slider
 from itslab.viz.figures import Bar, bars, canonical_gold, picture
 from itslab.viz.style import BLUE, GRID, INK, ORANGE, RED, WINE
+
+PLOTLY = "application/vnd.plotly.v1+json"
 
 # -- a run to watch --------------------------------------------------------------------------------
 
@@ -226,12 +229,45 @@ class Panel:
         row = widgets.HBox(controls, layout={"flex_flow": "row wrap"})
         self.box = widgets.VBox([row, self.view])
 
-    def picture(self) -> str:
+    def picture(self) -> Any:
         """Return the picture that replaces the panel in a page."""
         return str(self.view.value)
 
     def _repr_mimebundle_(self, **options: Any) -> dict[str, Any]:
         return {**self.box._repr_mimebundle_(**options), self.mime: self.picture()}
+
+
+class FigurePanel(Panel):
+    """Controls above a plotly figure, which is drawn anew whenever one of them changes.
+
+    Args:
+        controls: widgets, in a row.
+        watched: those whose changes are followed; by default all that have a value.
+    """
+
+    mime = PLOTLY
+
+    def __init__(self, controls: Sequence[Any], watched: Sequence[Any] | None = None) -> None:
+        import ipywidgets as widgets
+
+        # What a live figure of plotly would bring into a saved notebook are five megabytes.
+        super().__init__(controls, widgets.Output())
+        self.show()
+        for control in controls if watched is None else watched:
+            control.observe(self.show, "value")
+
+    def figure(self) -> Any:
+        """Return the figure that the controls ask for."""
+        raise NotImplementedError
+
+    def show(self, _: Any = None) -> None:
+        """Draw the figure anew."""
+        data = {PLOTLY: self.picture()}
+        self.view.outputs = ({"output_type": "display_data", "data": data, "metadata": {}},)
+
+    def picture(self) -> Any:
+        """Return the figure, as plain data, that replaces the panel in a page."""
+        return json.loads(self.figure().to_json())
 
 
 class RunPanel(Watcher, Panel, ABC):
