@@ -20,9 +20,10 @@ import pandas as pd
 import pytest
 
 import itslab as its
-from itslab import conductor as conducting
 from itslab import share
-from itslab.conductor import conduct
+from itslab.conductor import conduct, workers
+from itslab.conductor.loading import recorded
+from itslab.conductor.parts import Part
 from itslab.core import ItslabError, OptionError, Problem, Verdict
 from itslab.study import tables
 from itslab.study.outcome import Outcome
@@ -411,9 +412,9 @@ def test_only_the_models_that_are_asked_are_loaded_to_draw(tmp_path: Path) -> No
     study = votes(models=("small", "large"))
     store = tmp_path / "s.sqlite"
     conduct(study, store, load=loads, progress=False)
-    part = conducting._Part(study, "large", {"sums": [0]})
+    part = Part(study, "large", {"sums": [0]})
     with its.Bank(store) as bank:
-        conducting._recorded(part, bank, lambda name: loaded.append(name) or scripted(name))
+        recorded(part.models, bank, lambda name: loaded.append(name) or scripted(name))
     assert loaded == ["large"]
 
 
@@ -492,7 +493,7 @@ def test_a_worker_that_is_killed_costs_its_problems_only(tmp_path, alone) -> Non
 def test_workers_that_share_no_folder_send_their_parts(tmp_path, alone, monkeypatch) -> None:
     """The token is not there, as on another machine."""
     store, study = tmp_path / "s.sqlite", votes(tasks={"sums": sums(20)})
-    monkeypatch.setattr(conducting, "_shares", lambda token: False)
+    monkeypatch.setattr(workers, "_shares", lambda token: False)
     with ThreadPoolExecutor(2) as pool:
         outcome = conduct(study, store, executor=pool, chunk=5, load=loads, progress=False)
     same(outcome, alone)

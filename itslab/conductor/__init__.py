@@ -1,0 +1,160 @@
+"""Conduct a study: draw what its store lacks, here or on many workers, and return what came of it.
+
+A store is a bank: the samples, the finished runs and what they came to. So a study that was
+interrupted, killed or widened goes on from there, and a finished one is read without a model.
+
+With an executor, problems go to workers in chunks. A worker loads each model once, draws into a
+store of its own for each chunk, in the folder ``STORE.parts``, and reads what the main store holds;
+finished parts are merged into that. What a killed worker had drawn is found by whoever gets its
+chunk next. Workers that do not share the folder send their parts instead.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, closing, contextmanager
+from pathlib import Path
+from typing import Any
+
+from itslab import models
+from itslab.backends import Bank
+from itslab.conductor.loading import Load, identities, load_named, recorded
+from itslab.conductor.parts import Part, study_key
+from itslab.conductor.provenance import about, clusters, compare_builds
+from itslab.conductor.workers import draw_there, executing, merge_parts
+from itslab.core import ItslabError, require
+from itslab.options import Count, Text, checked
+from itslab.study.outcome import Outcome, Row, tables
+from itslab.study.plan import Cell, Study
+
+__all__ = ["MODES", "conduct", "executing", "load_named"]
+
+MODES = ("live", "replay")
+Until = Callable[[Outcome], bool]
+
+
+@checked
+def conduct(
+    study: Study,
+    store: Text | Path,
+    *,
+    mode: str = "live",
+    executor: Any = None,
+    chunk: Count = 8,
+    until: Until | None = None,
+    load: Load | None = None,
+    others: Sequence[Bank] = (),
+    progress: bool = True,
+) -> Outcome:
+    """Draw what a study's store lacks, and return what came of the study.
+
+    Args:
+        study: what is tried on what.
+        store: the file of a bank, made if it is not there; in replay perhaps a packed one.
+        mode: ``live``, or ``replay``, which takes what is there and needs no model.
+        executor: any of ``concurrent.futures``, or of Dask (``Client(…).get_executor()``), whose
+            workers draw; by default this process does.
+        chunk: how many problems a worker is sent at once; all methods of a problem go together.
+        until: looked at after each problem, in their order; the study ends early where it returns
+            True. See ``study.sequential``.
+        load: makes a model of its name; by default as ``itslab.load``, with quantizations.
+        others: further banks whose samples and runs are taken, where no executor draws.
+        progress: show it on standard output.
+
+    Raises:
+        BackendError: a model, or the store, cannot be used; finished runs are kept.
+        ItslabError: somebody else conducts the same study into this store, workers died, or there
+            is no store to replay.
+    """
+    require(mode in MODES, "mode", mode, " or ".join(map(repr, MODES)))
+    fits = executor is None or (callable(getattr(executor, "submit", None)) and until is None)
+    require(fits, "executor", executor, "an Executor, and none with until, which looks in order")
+    began, store = time.monotonic(), Path(store)
+    if mode == "replay" and not store.exists():
+        raise ItslabError(f"there is no store {store}: conduct the study with mode='live' first")
+    made: dict[tuple[Cell, int], Row] = {}
+    with Bank(store) as bank, ExitStack() as stack:
+        if mode == "live":
+            stack.enter_context(_alone(study, store))
+            merge_parts(bank, store)
+        for model in study.models:
+            wanted = Part(study, model, {name: range(len(t)) for name, t in study.tasks.items()})
+            lacking = wanted.known(bank, identities(study, bank, load, mode), made)
+            if mode == "replay" or not lacking.problems:
+                continue
+            if executor is None:
+                _draw_here(lacking, bank, made, until, load, others, progress)
+            else:
+                draw_there(lacking, bank, store, made, executor, chunk, load, progress)
+        told = about(study, bank, load, mode) | {
+            "lacking": study.runs - len(made),
+            "seconds": round(time.monotonic() - began, 1),
+        }
+        return tables(study, made.values(), told)
+
+
+def _draw_here(
+    part: Part,
+    bank: Bank,
+    made: dict[tuple[Cell, int], Row],
+    until: Until | None,
+    load: Load | None,
+    others: Sequence[Bank],
+    progress: bool,
+) -> None:
+    backends = recorded(part.models, bank, load, *others)
+    compare_builds(bank, backends[part.model])
+    counts = {name: sum(1 for _ in part.study.cells(name, part.model)) for name in part.problems}
+    ahead = [(name, i) for name, numbers in part.problems.items() for i in numbers]
+    every = ((name, i) for name, task in part.study.tasks.items() for i in range(len(task)))
+    place = {problem: number for number, problem in enumerate(every)}
+
+    def answered() -> bool:
+        """Whether the problems before the first that is not done yet answer the question.
+
+        What ended first is not looked at first: quick problems are easy ones.
+        """
+        first = place[ahead[0]] if ahead else len(place)
+        past = [row for (cell, i), row in made.items() if place[cell.task, i] < first]
+        known = tables(part.study, past, clusters(part.study))
+        return until is not None and bool(past) and until(known)
+
+    if answered():
+        return
+    done: dict[tuple[str, int], int] = {}
+    with closing(part.draw(bank, backends, progress, others)) as drawn:
+        for (cell, i), row in drawn:
+            made[cell, i] = row
+            done[cell.task, i] = done.get((cell.task, i), 0) + 1
+            while until and ahead and done.get(ahead[0], 0) == counts[ahead[0][0]]:
+                ahead.pop(0)
+                if answered():
+                    return
+
+
+@contextmanager
+def _alone(study: Study, store: Path) -> Iterator[None]:
+    """Let nobody else conduct the same study meanwhile: all would be drawn twice."""
+    from filelock import FileLock, Timeout
+
+    place = f"{store.absolute()} {study_key(study)}"
+    name = f"{hashlib.blake2b(place.encode(), digest_size=12).hexdigest()}.lock"
+    folder = models.home() / "locks"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError:  # there may be no cache folder
+        folder = store.absolute().parent
+    lock = FileLock(folder / name)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise ItslabError(
+            f"the study {study.name!r} is being conducted into {store} already: wait for it, or "
+            "name another store"
+        ) from error
+    try:
+        yield
+    finally:
+        lock.release()

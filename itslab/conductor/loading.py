@@ -1,0 +1,66 @@
+"""The models of a study, by the names that they have in it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from functools import lru_cache
+
+from itslab import models
+from itslab.backends import Bank
+from itslab.core import Backend, require
+from itslab.study.plan import Named, Study
+
+Load = Callable[[str], Backend]
+
+
+def load_named(name: str) -> Backend:
+    """Load a model by the name that it has in a study.
+
+    Args:
+        name: as of ``itslab.load``, perhaps with ``@`` and a type of ``models.TYPES``; or the
+            address of a server and its model, ``https://…/v1#model``.
+    """
+    if name.startswith(("http://", "https://")):
+        from itslab.backends import Remote
+
+        address, _, model = name.partition("#")
+        require(bool(model), "model", name, "written as https://…/v1#model")
+        key = os.environ.get("OPENAI_API_KEY", "none")
+        return Remote(model, address, key)
+    from itslab.backends import Llama, library
+
+    library.start()  # before a model is pulled in vain
+    file = _file(name)
+    return Llama(file.path, name, file.digest)
+
+
+def _file(name: str) -> models.ModelFile:
+    base, _, type = name.rpartition("@")
+    if base and type in models.TYPES:
+        return models.resolve(models.quantize(base, type))
+    return models.resolve(name)
+
+
+loaded = lru_cache(3)(load_named)
+"""A worker is sent many chunks, and loads a model once; of many models few are in memory."""
+
+
+def identities(study: Study, bank: Bank, load: Load | None, mode: str) -> dict[str, Backend]:
+    """The models of a study, without loading those that need not be."""
+    if mode == "replay":
+        digests = {source.name: source.digest for source in bank.sources}
+        return {name: Named(name, digests.get(name, "")) for name in study.named}
+    if load is not None:
+        return {name: load(name) for name in study.named}
+    return {
+        name: loaded(name) if "://" in name else Named(name, _file(name).digest)
+        for name in study.named
+    }
+
+
+def recorded(
+    names: Iterable[str], bank: Bank, load: Load | None, *others: Bank
+) -> dict[str, Backend]:
+    """Load models, with all that they draw kept in a bank, and what others hold taken."""
+    return {name: bank.record((load or loaded)(name), *others) for name in names}
