@@ -278,6 +278,34 @@ def bench(
 
 
 @app.command()
+def bench_models(
+    file: Annotated[Path, typer.Argument(help="A study of several models, as YAML.")],
+    store: Annotated[
+        Path | None, typer.Option(help="Where its runs are; by default FILE.sqlite.")
+    ] = None,
+    rounds: Annotated[int, typer.Option(min=1, help="Repetitions.")] = 3,
+    threads: Annotated[int | None, typer.Option(min=1, help="Default: physical cores.")] = None,
+) -> None:
+    """Measure which of a study's models, or quantizations, solves more in the same seconds here."""
+    from itslab.backends import library
+    from itslab.bench import measure_models
+    from itslab.conductor import conduct, model_file
+    from itslab.study.reading import read
+
+    plan = read(file)
+    outcome = conduct(plan, store or file.with_suffix(".sqlite"), mode="replay")
+    library.start()
+    report = measure_models(
+        outcome,
+        {name: model_file(name) for name in plan.models},
+        rounds=rounds,
+        threads=threads,
+        say=lambda line: typer.echo(line, err=True),
+    )
+    typer.echo(report.table())
+
+
+@app.command()
 def bench_search(
     model: Annotated[str, typer.Argument(help="See `itslab models`.")] = "qwen2.5-coder-0.5b",
     width: Annotated[int, typer.Option(min=1, help="Beams kept.")] = 8,

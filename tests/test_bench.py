@@ -8,9 +8,11 @@ import pytest
 
 from itslab import bench, models
 from itslab.bench import search, speed
-from itslab.core import BackendError, Problem
+from itslab.conductor import conduct
+from itslab.core import BackendError, OptionError, Problem, Verdict
 from itslab.handle import solve
-from itslab.strategies import ChainOfThought
+from itslab.strategies import BestOfN, ChainOfThought
+from itslab.study.plan import Study
 from itslab.tasks import Task
 from itslab.testing import ScriptedModel
 
@@ -115,3 +117,49 @@ def test_a_cascade_is_timed_beside_its_last_stage(
     assert smaller == {small_model.name: [6]}
     assert plain == {small_model.name: [6], "larger": [6]}  # six tokens solve nothing
     assert sampled == {small_model.name: [18], "larger": [6]}
+
+
+def test_models_are_held_against_each_other_in_the_same_seconds(tmp_path: Path) -> None:
+    """The small one is right on a half, and on all with two samples, each as long as the large's.
+
+    Twice as fast, it draws two in the seconds of the large one's first; as fast, one.
+    """
+
+    def says(request, index: int) -> str:
+        number = int(request.messages[-1].content.split()[0])
+        return "The answer is 1." if number % 2 == index % 2 else "The answer is 0."
+
+    task = Task("t", tuple(Problem(f"p{i}", f"{i} what?", "1") for i in range(40)))
+    votes = tuple(BestOfN(right, n, instruction="") for n in (1, 2))
+    plan = Study(tasks={"t": task}, models=("large", "small"), strategies={"best": votes})
+    scripted = {
+        name: ScriptedModel(replies=says, name=name, digest=name) for name in ("large", "small")
+    }
+    outcome = conduct(plan, tmp_path / "s.sqlite", load=scripted.get, progress=False)
+    report = bench.ModelsReport(outcome, {"large": [10.0, 20.0], "small": [5.0, 10.0]})
+    assert report.ratio("small") == 0.5
+    [(label, alike, timed)] = report.gains("small")
+    assert label == "t, best 2"
+    assert (alike.value, timed.value) == (0.0, -0.5)
+    assert "take large" in report.table()
+    report.speed["small"] = [20.0, 40.0]
+    [(_, alike, timed)] = report.gains("small")
+    assert (alike.value, timed.value) == (0.0, 0.0), "more seconds than its largest size takes"
+
+
+def right(prompt, nodes):
+    return [Verdict(float(node.text.endswith("1."))) for node in nodes]
+
+
+def test_models_take_turns(small_model: models.ModelFile, tmp_path: Path) -> None:
+    task = Task("t", (Problem("p", "What?", "1"),))
+    plan = Study(tasks={"t": task}, models=("m",), strategies={"one": ChainOfThought()})
+    model = ScriptedModel(replies=["The answer is 1."], name="m", digest="m")
+    outcome = conduct(plan, tmp_path / "s.sqlite", load=lambda name: model, progress=False)
+    report = bench.measure_models(
+        outcome, {"m": small_model}, samples=2, tokens=8, rounds=2, threads=1
+    )
+    assert len(report.speed["m"]) == 2
+    assert "1.00×" in report.table()
+    with pytest.raises(OptionError, match="other"):
+        bench.measure_models(outcome, {"other": small_model})

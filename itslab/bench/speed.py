@@ -182,7 +182,8 @@ def measure_speed(
     return report
 
 
-def _draw(llm: Llama, requests: list[Request]) -> float:
+def draw(llm: Llama, requests: list[Request]) -> float:
+    """Draw samples, and return the seconds that it took."""
     began = time.perf_counter()
     rows = llm.generate(requests)
     decoded = sum(sample.cost.decoded for row in rows for sample in row)
@@ -197,8 +198,8 @@ def _since(began: float, drawn: int, ordered: int) -> float:
 
 
 def _engine(job: _Job) -> Timer:
-    _draw(job.llm, [job.request(2, job.n)])
-    return lambda: _draw(job.llm, [job.request(job.tokens, job.n)])
+    draw(job.llm, [job.request(2, job.n)])
+    return lambda: draw(job.llm, [job.request(job.tokens, job.n)])
 
 
 def _uneven(job: _Job, full: float) -> float:
@@ -208,9 +209,9 @@ def _uneven(job: _Job, full: float) -> float:
     """
     rng = random.Random(0)
     lengths = [rng.randint(job.tokens // 4, 7 * job.tokens // 4) for _ in range(UNEVEN)]
-    prompts = _draw(job.llm, [job.request(1) for _ in lengths])
+    prompts = draw(job.llm, [job.request(1) for _ in lengths])
     ideal = prompts + sum(lengths) / full
-    return ideal / _draw(job.llm, [job.request(length) for length in lengths])
+    return ideal / draw(job.llm, [job.request(length) for length in lengths])
 
 
 @contextmanager

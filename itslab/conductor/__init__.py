@@ -20,7 +20,7 @@ from typing import Any
 
 from itslab import models
 from itslab.backends import Bank
-from itslab.conductor.loading import Load, identities, load_named, recorded
+from itslab.conductor.loading import Load, identities, load_named, model_file, recorded
 from itslab.conductor.parts import Part, study_key
 from itslab.conductor.provenance import about, clusters, compare_builds
 from itslab.conductor.workers import draw_there, executing, merge_parts
@@ -29,7 +29,7 @@ from itslab.options import Count, Text, checked
 from itslab.study.outcome import Outcome, Row, tables
 from itslab.study.plan import Cell, Study
 
-__all__ = ["MODES", "conduct", "executing", "load_named"]
+__all__ = ["MODES", "conduct", "executing", "load_named", "model_file"]
 
 MODES = ("live", "replay")
 Until = Callable[[Outcome], bool]

@@ -31,11 +31,12 @@ def load_named(name: str) -> Backend:
     from itslab.backends import Llama, library
 
     library.start()  # before a model is pulled in vain
-    file = _file(name)
+    file = model_file(name)
     return Llama(file.path, name, file.digest)
 
 
-def _file(name: str) -> models.ModelFile:
+def model_file(name: str) -> models.ModelFile:
+    """Return the file of a model by the name that it has in a study, quantized if it says so."""
     base, _, type = name.rpartition("@")
     if base and type in models.TYPES:
         return models.resolve(models.quantize(base, type))
@@ -54,7 +55,7 @@ def identities(study: Study, bank: Bank, load: Load | None, mode: str) -> dict[s
     if load is not None:
         return {name: load(name) for name in study.named}
     return {
-        name: loaded(name) if "://" in name else Named(name, _file(name).digest)
+        name: loaded(name) if "://" in name else Named(name, model_file(name).digest)
         for name in study.named
     }
 
