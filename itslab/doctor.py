@@ -39,6 +39,7 @@ def diagnose() -> Iterator[Finding]:
     yield from _llama()
     yield _disk()
     yield _models()
+    yield _weights()
     yield Finding("OK", "notebooks", f"JupyterLab {version('jupyterlab')}")
     yield _sandbox()
     yield _chromium()
@@ -122,10 +123,24 @@ def _disk() -> Finding:
 
 
 def _models() -> Finding:
-    found = [f"{item.name} ({megabytes(item.size)})" for item in models.cached()]
+    found = [
+        f"{item.name.rpartition('/')[2].removesuffix('.gguf')} ({megabytes(item.size)})"
+        for item in models.cached()
+    ]
     if found:
         return Finding("OK", "models", ", ".join(found))
     return Finding("optional", "models", "none on disk", f"itslab pull {models.DEFAULT}")
+
+
+def _weights() -> Finding:
+    """What other quantizations are worth, by the recorded study; speed is a matter of machines."""
+    return Finding(
+        "OK",
+        "weights",
+        "begin with 4 bits, Q4_K_M as published: on 100 word problems Q8_0 solves no more (−2 "
+        "[−5, +1] points), Q4_0 less (−8 [−16, −2]); `itslab bench-models` says what that comes "
+        "to in seconds here",
+    )
 
 
 def _sandbox() -> Finding:
