@@ -42,8 +42,16 @@ class BackendError(ItslabError):
     """A backend cannot serve a request: server down, wrong key, failed compute."""
 
 
-class PromptTooLong(BackendError, ValueError):
+class BadPrompt(BackendError, ValueError):
+    """A prompt that this model will not answer another time either, while it answers others."""
+
+
+class PromptTooLong(BadPrompt):
     """A prompt does not fit into the model's context."""
+
+
+class PromptRefused(BadPrompt):
+    """A server's content filter refuses a prompt."""
 
 
 class MissingSample(BackendError, LookupError):

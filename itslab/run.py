@@ -29,6 +29,7 @@ from itslab import answers
 from itslab.core import (
     Backend,
     BackendError,
+    BadPrompt,
     Budget,
     Completion,
     Cost,
@@ -42,7 +43,6 @@ from itslab.core import (
     OptionError,
     Output,
     Prompt,
-    PromptTooLong,
     Request,
     Sampling,
     Scorer,
@@ -320,7 +320,7 @@ class Run:
             halt = reason
             verdicts = [Verdict(math.nan, note=_ended_by(halt.reason))] * len(nodes)
         except Exception as error:
-            if isinstance(error, BackendError) and not isinstance(error, PromptTooLong):
+            if isinstance(error, BackendError) and not isinstance(error, BadPrompt):
                 raise  # another time its model can be used, and the run is another one
             verdicts = [Verdict(math.nan, note=f"{type(error).__name__}: {error}")] * len(nodes)
         if not _equal(sum((verdict.cost for verdict in verdicts), Cost()), self._bill):
@@ -669,7 +669,7 @@ class _Orders:
 
         try:
             self._backend.generate(portions, on_sample=close, cancel=self._cancel)
-        except PromptTooLong as error:
+        except BadPrompt as error:
             # Whoever is too long is found by halves, so that the others keep their batch.
             several = sorted({i for i, _ in left})
             if len(several) <= 1:

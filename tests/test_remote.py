@@ -19,6 +19,7 @@ from itslab.core import (
     Message,
     OptionError,
     Piece,
+    PromptRefused,
     PromptTooLong,
     Request,
     Sampling,
@@ -434,6 +435,14 @@ def test_a_server_that_is_down_is_named_at_once():
 def test_a_prompt_that_is_too_long_is_an_error_of_its_own(vllm, message):
     vllm.faults = [Fault(400, message)]
     with pytest.raises(PromptTooLong, match=r"\d+ tokens"):
+        draw(remote(vllm))
+    assert len(vllm.calls) == 1
+
+
+def test_a_prompt_that_a_filter_refuses_is_an_error_of_its_own(vllm):
+    filtered = "The response was filtered: prompt triggering content management policy"
+    vllm.faults = [Fault(400, filtered)]
+    with pytest.raises(PromptRefused, match="refuses the prompt"):
         draw(remote(vllm))
     assert len(vllm.calls) == 1
 

@@ -24,7 +24,7 @@ from itslab import share
 from itslab.conductor import conduct, workers
 from itslab.conductor.loading import recorded
 from itslab.conductor.parts import Part
-from itslab.core import ItslabError, OptionError, Problem, Verdict
+from itslab.core import ItslabError, OptionError, Problem, PromptRefused, Verdict
 from itslab.study import tables
 from itslab.study.outcome import Outcome
 from itslab.study.plan import Named, OwnVerifier, Study, bound
@@ -312,6 +312,21 @@ def test_a_run_that_fails_for_good_is_counted_apart(tmp_path: Path) -> None:
     assert outcome.runs.correct.isna().sum() == 1
     results = outcome.results("sums", "small")
     assert {len(result.success) for result in results.values()} == {5}
+
+
+def test_a_prompt_that_a_server_refuses_fails_and_the_others_go_on(tmp_path: Path) -> None:
+    def refuses(request, index):
+        if "3 + 3" in str(request.messages):
+            raise PromptRefused("content policy")
+        return says(request, index)
+
+    def load(name: str) -> ScriptedModel:
+        return dataclasses.replace(scripted(), replies=refuses)
+
+    outcome = conduct(votes(), tmp_path / "s.sqlite", load=load, progress=False)
+    assert set(outcome.failed.problem) == {"sum/3"}
+    assert set(outcome.failed.failed) == {"PromptRefused: content policy"}
+    assert {len(r.success) for r in outcome.results("sums", "small").values()} == {5}
 
 
 def test_the_same_study_is_not_conducted_twice_at_once(tmp_path: Path) -> None:

@@ -38,6 +38,7 @@ from itslab.core import (
     OnSample,
     OnText,
     OptionError,
+    PromptRefused,
     PromptTooLong,
     Request,
     Shape,
@@ -338,6 +339,8 @@ class Remote:
             return PromptTooLong(
                 f"{self.base_url}: the prompt is too long, shorten it: {self._masked(str(error))}"
             )
+        elif re.search(r"content[ _-](filter|policy|management)|moderation", str(error)):
+            return PromptRefused(f"{self.base_url} refuses the prompt: {self._masked(str(error))}")
         else:
             what = f"failed: {self._masked(str(error))}: {fix_for(error)}"
         return BackendError(f"{self.base_url} {what}{f' ({tries} tries)' if tries > 1 else ''}")

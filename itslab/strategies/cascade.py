@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from itslab.core import (
     Backend,
     BackendError,
+    BadPrompt,
     MissingSample,
     Node,
     Prompt,
-    PromptTooLong,
     Verifier,
     require,
 )
@@ -190,7 +190,7 @@ def passing(run: Run, error: BackendError | Halt) -> bool:
         return error.reason in PASSING
     if isinstance(error, MissingSample):
         return False  # a replay that lacks what was drawn is no outage
-    if not isinstance(error, PromptTooLong) and named(error) not in run.outages:
+    if not isinstance(error, BadPrompt) and named(error) not in run.outages:
         run.outages.append(named(error))
     return True
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TypeVar
 
-from itslab.core import Backend, BackendError, Budget, Problem, PromptTooLong, Result
+from itslab.core import Backend, BackendError, BadPrompt, Budget, Problem, Result
 from itslab.handle import RunHandle, start
 from itslab.options import Whole, checked
 from itslab.run import Strategy
@@ -169,7 +169,7 @@ def outcome(handle: RunHandle) -> Result:
     try:
         return handle.result()
     except Exception as error:
-        if isinstance(error, BackendError) and not isinstance(error, PromptTooLong):
+        if isinstance(error, BackendError) and not isinstance(error, BadPrompt):
             raise
         run, why = handle.run, " ".join(f"{type(error).__name__}: {error}".split())
         elapsed = run.tree.events[-1].time if run.tree.events else 0.0
