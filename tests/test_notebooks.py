@@ -64,7 +64,7 @@ ONE = {
     "04_mcts": {"n_problems": 1, "n_programs": 1},
     "05_refinement": {"n_programs": 1, "n_problems": 1, "n_other": 1},
     "06_adaptive_compute": {"n_problems": 1, "n_programs": 1, "n_fresh": 1, "max_samples": 2},
-    "07_scaling_study": {"n_problems": 1, "n_programs": 1},
+    "07_scaling_study": {"n_problems": 1, "n_programs": 1, "n_stories": 1, "n_fresh": 1},
 }
 FEW = {
     "00_start_here": {"n_problems": 1, "max_samples": 1},
@@ -74,7 +74,7 @@ FEW = {
     "04_mcts": {"n_problems": 2, "n_programs": 3},
     "05_refinement": {"n_programs": 3, "n_problems": 2, "n_other": 4},
     "06_adaptive_compute": {"n_problems": 6, "n_programs": 3, "n_fresh": 2, "max_samples": 6},
-    "07_scaling_study": {"n_problems": 3, "n_programs": 2},
+    "07_scaling_study": {"n_problems": 3, "n_programs": 2, "n_stories": 3, "n_fresh": 2},
     "09_extending": {"n_problems": 1},
 }
 """Of some, one problem tries both at once."""

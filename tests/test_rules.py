@@ -8,7 +8,7 @@ import pytest
 
 import itslab as its
 from itslab import tasks
-from itslab.core import OptionError
+from itslab.core import OptionError, Verdict
 from itslab.tasks.keywords import Holds, lacking
 from itslab.tasks.sudoku import Fits, extract_rows, fill
 from itslab.testing import ScriptedSteps
@@ -85,7 +85,17 @@ def test_a_story_is_read_word_by_word() -> None:
     verdict = Holds(words)._judge("An owl, a rope.")
     assert verdict.score == pytest.approx(2 / 3)
     assert verdict.note == "These words are missing: lake"
-    assert Holds(words)._judge("An owl, a rope, a lake.").note == ""
+    listed = Holds(words)._judge("An owl, a rope, a lake.")
+    assert listed.score == pytest.approx(1 - 0.5 / 3)
+    assert listed.note == "That is a list and no story: 6 words more at least"
+    told = "An owl sat on a rope that someone had hung over a lake."
+    assert Holds(words)._judge(told) == Verdict(1.0)
+    task = tasks.load("keywords", n=1, words=3)
+    [problem] = task
+    given = problem.meta["words"]
+    assert not task.grade(problem, ", ".join(given))
+    assert task.grade(problem, " ".join([*given, *["and"] * 9]))
+    assert not task.grade(problem, None)
 
 
 @pytest.mark.parametrize("name", ["sudoku", "keywords", "moves"])

@@ -42,9 +42,20 @@ def lacking(words: Sequence[str], text: str) -> list[str]:
     return [word for word in words if word not in held]
 
 
+LENGTH = 4
+"""Words that a story takes for each given one, at least: a list of them is none."""
+
+
+def short_of(words: Sequence[str], text: str) -> int:
+    """Return how many words a text needs more to be a story and no list; 0 if it is long enough."""
+    return max(LENGTH * len(words) - len(text.split()), 0)
+
+
 @dataclass(frozen=True)
 class Holds(Options):
     """Scores a text by the share of words that it holds; its note names the others.
+
+    A text that holds all of them, but hardly anything else, is short of 1 by half a word.
 
     Args:
         words: in lower case.
@@ -57,9 +68,12 @@ class Holds(Options):
         return [self._judge(node.turn_text) for node in nodes]
 
     def _judge(self, text: str) -> Verdict:
-        left = lacking(self.words, text)
-        note = f"These words are missing: {', '.join(left)}" if left else ""
-        return Verdict(1 - len(left) / len(self.words), note=note)
+        left, short = lacking(self.words, text), short_of(self.words, text)
+        if left or not short:
+            note = f"These words are missing: {', '.join(left)}" if left else ""
+            return Verdict(1 - len(left) / len(self.words), note=note)
+        note = f"That is a list and no story: {short} words more at least"
+        return Verdict(1 - 0.5 / len(self.words), note=note)
 
 
 def extract_story(text: str) -> str | None:
@@ -68,8 +82,12 @@ def extract_story(text: str) -> str | None:
 
 
 def grade(problem: Problem, answer: str | None) -> bool:
-    """Whether a story holds all the words: the score is a fact, so the verifier is never wrong."""
-    return not lacking(problem.meta["words"], answer or "")
+    """Whether a story holds all the words, and others between them.
+
+    That is a fact, of which the verifier is never wrong.
+    """
+    words, text = problem.meta["words"], answer or ""
+    return not lacking(words, text) and not short_of(words, text)
 
 
 @checked
