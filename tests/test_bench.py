@@ -143,8 +143,9 @@ def test_models_are_held_against_each_other_in_the_same_seconds(tmp_path: Path) 
     assert (alike.value, timed.value) == (0.0, -0.5)
     assert "take large" in report.table()
     report.speed["small"] = [20.0, 40.0]
-    [(_, alike, timed)] = report.gains("small")
-    assert (alike.value, timed.value) == (0.0, 0.0), "more seconds than its largest size takes"
+    [(label, alike, timed)] = report.gains("small")
+    assert label == "t, best 1", "whose seconds two of the small one's samples take"
+    assert (alike.value, timed.value) == (0.0, 0.5)
 
 
 def right(prompt, nodes):

@@ -268,6 +268,23 @@ def test_drawing_until_one_passes_costs_what_is_drawn(tmp_path: Path) -> None:
     assert not any("first" in name for name, _ in outcome.results("sums", "small"))
 
 
+def test_sizes_follow_from_the_most_samples_in_whatever_order_they_stand() -> None:
+    sizes = (4, 1, 2)
+    ladder = tuple(its.SelfConsistency(n, instruction="", sampling=SHORT) for n in sizes)
+    study = votes(strategies={"vote": ladder})
+    [(cell, _, _)] = study.cells("sums", "small")
+    assert cell.size == 4
+
+
+def test_how_far_samples_agree_is_not_averaged_over_subsets() -> None:
+    """Among two samples agreement is another score than among all: each size is run."""
+    ladder = tuple(its.BestOfN(its.Agreement(), n, sampling=SHORT) for n in (1, 2))
+    assert [cell.size for cell, _, _ in votes(strategies={"a": ladder}).cells("sums", "small")] == [
+        2,
+        1,
+    ]
+
+
 def test_runs_of_other_banks_are_taken_and_not_copied(tmp_path: Path) -> None:
     conduct(votes(), tmp_path / "a.sqlite", load=lambda name: scripted(), progress=False)
 

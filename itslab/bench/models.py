@@ -43,7 +43,10 @@ class ModelsReport:
         return statistics.median(ratios(self.speed[model], self.speed[self.first]))
 
     def gains(self, model: str) -> Iterator[tuple[str, Estimate, Estimate]]:
-        """Yield what a model solves more than the first one does at its largest size.
+        """Yield what a model solves more than the first one does.
+
+        That is taken at its largest size whose seconds the other one can spend, with all of the
+        samples that the study has of it.
 
         Yields:
             Task, method and size; the difference for as many samples; that in the same seconds.
@@ -51,13 +54,15 @@ class ModelsReport:
         for task in self.outcome.runs.task.unique():
             ours, theirs = (self._ladders(str(task), name) for name in (model, self.first))
             for method, reference in theirs.items():
-                size, result = list(reference.items())[-1]
                 sizes = ours.get(method, {})
-                if size not in sizes or result.seconds is None:
+                most = max((_seconds(result) for result in sizes.values()), default=0.0)
+                fitting = [n for n in reference if n in sizes and _seconds(reference[n]) <= most]
+                if not fitting:
                     continue
-                seconds = float(result.seconds.mean())
-                same = at_budget(sizes.values(), seconds, "seconds")
-                yield f"{task}, {method} {size}", sizes[size].gain(result), same.gain(result)
+                result = reference[fitting[-1]]
+                same = at_budget(sizes.values(), _seconds(result), "seconds")
+                alike = sizes[fitting[-1]].gain(result)
+                yield f"{task}, {method} {fitting[-1]}", alike, same.gain(result)
 
     def _ladders(self, task: str, model: str) -> dict[str, dict[int, MethodResult]]:
         """Methods by size, with the seconds that their tokens take here."""
@@ -90,6 +95,10 @@ class ModelsReport:
         said = "; ".join(f"{name} for {', '.join(labels)}" for name, labels in better.items())
         keep = f"{self.first}: none of the others solves clearly more in the same seconds"
         return "\n".join([*lines, f"\ntake {said or keep}"])
+
+
+def _seconds(result: MethodResult) -> float:
+    return 0.0 if result.seconds is None else float(result.seconds.mean())
 
 
 def measure_models(

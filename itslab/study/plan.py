@@ -19,6 +19,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
+from operator import itemgetter
 from typing import Any, NamedTuple
 
 from itslab.core import (
@@ -38,6 +39,7 @@ from itslab.run import Strategy
 from itslab.strategies import BestOfN, ProgramAided, SelfConsistency
 from itslab.study.runner import Job
 from itslab.tasks import Task
+from itslab.verifiers import Agreement
 
 Ladder = tuple[Strategy, ...]
 
@@ -182,7 +184,7 @@ class Study(Options):
                 for method, ladder in self.ladders.items():
                     rungs = [*zip(_sizes(ladder), ladder, strict=True)]
                     if pooled(ladder) and budget == Budget():
-                        rungs = rungs[-1:]
+                        rungs = [max(rungs, key=itemgetter(0))] if len(rungs) > 1 else rungs
                     for size, strategy in reversed(rungs):
                         cell = Cell(task, model, method, size, shown(budget), seed)
                         yield cell, strategy, budget
@@ -287,13 +289,16 @@ def rule(strategy: Strategy) -> str:
         return "majority"
     if type(strategy) is ProgramAided and not strategy.repairs and strategy.fallback != "chain":
         return "majority"  # what programs print votes
-    return "best" if type(strategy) is BestOfN else ""
+    if type(strategy) is not BestOfN:
+        return ""
+    alone = not any(isinstance(part, Agreement) for part in _parts(strategy))
+    return "best" if alone else ""  # how far samples agree is another matter among fewer
 
 
 def sizes(study: Study) -> dict[str, list[int]]:
     """Return the sizes of each strategy that is ``pooled``."""
     return {
-        name: [strategy.n for strategy in ladder]  # type: ignore[attr-defined]
+        name: sorted(strategy.n for strategy in ladder)  # type: ignore[attr-defined]
         for name, ladder in study.ladders.items()
         if pooled(ladder)
     }
