@@ -59,6 +59,12 @@ def test_the_rules_score_by_what_they_know_and_no_more() -> None:
     assert extract_moves("I give up.") is None
 
 
+def test_what_is_no_whole_number_is_no_move() -> None:
+    assert play([4, 1], 5, "4 + 1 = 5.75").moves == ()
+    assert play([4, 1], 5, "4 + 1 = 5.").left == (5,)
+    assert play([4, 1], 5, f"4 + 1 = 5 (left: {'5' * 5000})").left is None
+
+
 def brute_force(numbers, target: int) -> bool:
     """All orders and signs, folded in any way: of three numbers there are two."""
 

@@ -218,7 +218,7 @@ class Study(Options):
 def shown(budget: Budget) -> str:
     """A budget as text: its limits."""
     limits = ((field.name, getattr(budget, field.name)) for field in fields(budget))
-    return ", ".join(f"{name}={value:g}" for name, value in limits if value is not None)
+    return ", ".join(f"{name}={value:.15g}" for name, value in limits if value is not None)
 
 
 def bound(strategy: Any, task: Task, models: Mapping[str, Backend]) -> Any:

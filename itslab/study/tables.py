@@ -204,7 +204,8 @@ def atlas(held: Iterable[Held]) -> pd.DataFrame:
 
     Returns:
         One row for each, for ``viz.atlas``: ``task``, ``method``, ``budget``, ``problems``,
-        ``tokens`` (per problem), ``solved`` and ``rival`` (with intervals, as text), ``gain``,
+        ``tokens`` (per problem), ``solved`` and ``rival`` (with intervals, as text), ``rival
+        tokens`` (fewer, where its largest size takes no more), ``gain``,
         ``low``, ``high`` (95 %), ``points`` (the same as text), ``p (Holm)`` (as one of all the
         tests in the table).
 
@@ -226,6 +227,7 @@ def atlas(held: Iterable[Held]) -> pd.DataFrame:
                 "tokens": round(float(result.tokens.mean())),
                 "solved": result.solved.percent,
                 "rival": rival.solved.percent,
+                "rival tokens": round(float(rival.tokens.mean())),
                 "gain": gain.value,
                 "low": gain.low,
                 "high": gain.high,

@@ -21,8 +21,10 @@ from itslab.tasks.generated import Few
 from itslab.tasks.task import Task
 from itslab.verifiers import ByProblem
 
-_MOVE = re.compile(r"^\W{0,4}(\d{1,6})\s*([-+*/×÷−])\s*(\d{1,6})\s*=\s*(\d{1,9})\b(.*)$")
-_LEFT = re.compile(r"left:?\s*([\d ,]*)", re.IGNORECASE)
+_MOVE = re.compile(
+    r"^\W{0,4}(\d{1,6})\s*([-+*/×÷−])\s*(\d{1,6})\s*=\s*(\d{1,9})(?![\d.,]*\d)\b(.*)$"
+)
+_LEFT = re.compile(r"left:?\s*([\d ,]{0,80})", re.IGNORECASE)
 _SIGNS = {"×": "*", "÷": "/", "−": "-"}
 _PROMPT = """\
 Make {target} out of the numbers, each used once. Every move takes two of the numbers that are \
