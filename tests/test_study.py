@@ -285,6 +285,20 @@ def test_how_far_samples_agree_is_not_averaged_over_subsets() -> None:
     ]
 
 
+def test_sizes_may_be_fractions(tmp_path: Path) -> None:
+    scored = [its.FirstVerified(ScriptedVerifier({}), n=1, stop_score=t) for t in (0.3, 0.6, 0.9)]
+    study = votes(strategies={"first": tuple(scored)})
+    outcome = conduct(study, tmp_path / "s.sqlite", load=lambda name: scripted(), progress=False)
+    assert [size for _, size in outcome.results("sums", "small")] == [0.3, 0.6, 0.9]
+
+
+def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "s.yaml"
+    file.write_text("tasks: {a: {load: moves, n: 1}}\nmodels: [m]\nmodels: [n]\n")
+    with pytest.raises(ItslabError, match="'models' stands twice"):
+        read(file)
+
+
 def test_runs_of_other_banks_are_taken_and_not_copied(tmp_path: Path) -> None:
     conduct(votes(), tmp_path / "a.sqlite", load=lambda name: scripted(), progress=False)
 

@@ -259,9 +259,11 @@ _PAID = [
 ]
 
 
-def _whole(size: float, otherwise: int) -> int:
-    """A size as a whole number; of a method without sizes another one."""
-    return otherwise if math.isnan(size) else int(size)
+def _whole(size: float, otherwise: int) -> Any:
+    """A size, as a whole number where it is one; of a method without sizes another one."""
+    if math.isnan(size):
+        return otherwise
+    return int(size) if size == int(size) else size
 
 
 def _of_runs(

@@ -43,8 +43,18 @@ def read(path: str | Path) -> Study:
     """
     import yaml
 
+    class Once(yaml.SafeLoader):
+        """Refuses a key that stands twice, of which YAML would keep the last."""
+
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+            keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+            twice = next((key for i, key in enumerate(keys) if key in keys[:i]), None)
+            if twice is not None:
+                raise yaml.YAMLError(f"{twice!r} stands twice,{node.start_mark}")
+            return super().construct_mapping(node, deep)
+
     try:
-        given = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        given = yaml.load(Path(path).read_text(encoding="utf-8"), Once)  # it is safe
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise ItslabError(f"the study {path} cannot be read: {reason}") from error
