@@ -216,7 +216,11 @@ def test_no_distribution_is_likeliest_where_all_are_alike() -> None:
 def test_published_laws_give_published_losses() -> None:
     # Hoffmann et al.: Chinchilla, 70 B parameters on 1.4 T tokens
     assert training.chinchilla(70e9, 1.4e12) == pytest.approx(1.94, abs=0.01)
-    assert training.kaplan(1e30, 5.4e13) == pytest.approx(1.0, abs=0.01)
+    # Kaplan et al., Table 2, each size without bound in turn
+    assert training.kaplan(1e30, 1.8e13) == pytest.approx(1.0, abs=0.001)
+    assert training.kaplan(6.4e13, 1e30) == pytest.approx(1.0, abs=0.001)
+    assert training.kaplan(6.4e12, 1e30) == pytest.approx(10**0.076, abs=0.001)
+    assert training.kaplan(1e30, 1.8e12) == pytest.approx(10**0.103, abs=0.001)
     # X + k Y = M (X + Y) with X = 6 N D and Y = 2 N R D
     for m, r in ((3.0, 0.1), (14.0, 1.0), (1.0, 5.0)):
         x, y = 6.0, 2.0 * r
@@ -239,5 +243,7 @@ def test_what_a_cost_comes_to() -> None:
 def test_prices_of_providers_are_listed_apart() -> None:
     price = listed("gpt-4o-mini", "openai")
     assert 0 < price.cached < price.input < price.output
+    tiered = listed("gemini-2.5-pro")  # beyond 200,000 tokens in a prompt it takes twice as much
+    assert (tiered.input, tiered.output) == pytest.approx((1.25, 10.0))
     with pytest.raises(ItslabError, match="does not know 'no-such-model'"):
         listed("no-such-model")

@@ -63,6 +63,8 @@ class Price(Options):
 def listed(model: Text, provider: str | None = None) -> Price:
     """Return what a provider asks for a model today, by the list of the package genai-prices.
 
+    Where long prompts are dearer, these are the prices of short ones.
+
     Args:
         model: as the provider names it, such as ``gpt-4o-mini``.
         provider: such as ``openai``; None takes the first that has the model.
@@ -78,12 +80,15 @@ def listed(model: Text, provider: str | None = None) -> Price:
             "them down as Price(input=…, cached=…, output=…)"
         ) from error
 
+    few = 1000  # a million in one call would be billed at the dearer tier of long prompts
+
     def of(**tokens: int) -> float:
-        return float(calc_price(Usage(**tokens), model, provider_id=provider).total_price)
+        paid = calc_price(Usage(**tokens), model, provider_id=provider).total_price
+        return float(paid * MILLION / few)
 
     try:
-        fresh = of(input_tokens=MILLION)
-        cached = of(input_tokens=MILLION, cache_read_tokens=MILLION)
-        return Price(input=fresh, cached=cached, output=of(output_tokens=MILLION))
+        fresh = of(input_tokens=few)
+        cached = of(input_tokens=few, cache_read_tokens=few)
+        return Price(input=fresh, cached=cached, output=of(output_tokens=few))
     except LookupError as error:
         raise ItslabError(f"genai-prices does not know {model!r}: {error}") from error

@@ -23,10 +23,11 @@ def chinchilla(n: Positive, d: Positive) -> float:
 def kaplan(n: Positive, d: Positive) -> float:
     """Return the loss of a model of n non-embedding parameters trained on d tokens.
 
-    ((N_c / N)^(α_N / α_D) + D_c / D)^α_D with α_N = 0.076, α_D = 0.095, N_c = 8.8 × 10^13,
-    D_c = 5.4 × 10^13: Kaplan et al. 2020 (arXiv:2001.08361).
+    ((N_c / N)^(α_N / α_D) + D_c / D)^α_D with α_N = 0.076, α_D = 0.103, N_c = 6.4 × 10^13,
+    D_c = 1.8 × 10^13, as fitted to both at once: Kaplan et al. 2020 (arXiv:2001.08361, equation 1.5
+    and Table 2). Their laws of N alone and of D alone have other constants.
     """
-    return float(((8.8e13 / n) ** (0.076 / 0.095) + 5.4e13 / d) ** 0.095)
+    return float(((6.4e13 / n) ** (0.076 / 0.103) + 1.8e13 / d) ** 0.103)
 
 
 @checked

@@ -14,7 +14,8 @@ from itslab.viz.panels import FigurePanel
 from itslab.viz.style import BLUE, INK, MUTED, ORANGE, TEMPLATE
 
 _USE = np.geomspace(1e-3, 1e3, 121).tolist()
-_TIMES = (1, 2000)
+_MOST = 2000
+"""Times the inference of one pass, to which the figure reaches."""
 
 
 class Exchange(FigurePanel):
@@ -98,7 +99,7 @@ class Exchange(FigurePanel):
         figure.update_yaxes(
             type="log",
             title="inference of the small model,<br>times one pass (log scale)",
-            range=[0, math.log10(max(_TIMES[1], spent * 1.5))],
+            range=[0, math.log10(max(_MOST, spent * 1.5))],
             tickformat="~g",
             dtick=1,
         )
