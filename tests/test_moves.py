@@ -44,17 +44,17 @@ def test_what_breaks_the_rules_is_said(move: str, why: str) -> None:
     state = play([3, 4, 5, 9], 24, move)
     assert state.left is None
     assert state.why == f"{move}: {why}"
-    verdict = Legal((3, 4, 5, 9), 24)._judge(move)
+    verdict = Legal((3, 4, 5, 9), 24).judge(move)
     assert verdict.score == 0
 
 
 def test_the_rules_score_by_what_they_know_and_no_more() -> None:
     rules = Legal((3, 4, 5, 9), 24)
-    assert rules._judge(GAME).score == 2 / 3  # it cannot be won any more, which no rule says
+    assert rules.judge(GAME).score == 2 / 3  # it cannot be won any more, which no rule says
     assert solve([1, 6], 24) is None
-    assert rules._judge(f"{GAME}6 * 1 = 6").score == 0
+    assert rules.judge(f"{GAME}6 * 1 = 6").score == 0
     won = "9 - 5 = 4\n4 + 4 = 8\n8 * 3 = 24"
-    assert rules._judge(won).score == 1
+    assert rules.judge(won).score == 1
     assert extract_moves(won) == won
     assert extract_moves("I give up.") is None
 

@@ -38,7 +38,7 @@ def test_a_sudoku_is_filled_in_row_by_row(text: str, rows: int, why: str) -> Non
     assert len(board.rows) == rows
     assert board.why.endswith(why)
     assert bool(board.why) == bool(why)
-    verdict = Fits(PUZZLE)._judge(text)
+    verdict = Fits(PUZZLE).judge(text)
     assert verdict.score == (0 if why else rows / 4)
     assert verdict.note == board.why
 
@@ -82,14 +82,14 @@ def test_rows_are_read_out_of_a_turn() -> None:
 def test_a_story_is_read_word_by_word() -> None:
     words = ("owl", "rope", "lake")
     assert lacking(words, "The OWL flew over the lake; ropes hung.") == ["rope"]
-    verdict = Holds(words)._judge("An owl, a rope.")
+    verdict = Holds(words).judge("An owl, a rope.")
     assert verdict.score == pytest.approx(2 / 3)
     assert verdict.note == "These words are missing: lake"
-    listed = Holds(words)._judge("An owl, a rope, a lake.")
+    listed = Holds(words).judge("An owl, a rope, a lake.")
     assert listed.score == pytest.approx(1 - 0.5 / 3)
     assert listed.note == "That is a list and no story: 6 words more at least"
     told = "An owl sat on a rope that someone had hung over a lake."
-    assert Holds(words)._judge(told) == Verdict(1.0)
+    assert Holds(words).judge(told) == Verdict(1.0)
     task = tasks.load("keywords", n=1, words=3)
     [problem] = task
     given = problem.meta["words"]

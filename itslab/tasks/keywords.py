@@ -13,11 +13,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Annotated
 
-from itslab.core import Node, Problem, Prompt, Verdict
-from itslab.options import Bounds, Options, Whole, checked
+from itslab.core import Problem, Verdict
+from itslab.options import Bounds, Whole, checked
 from itslab.tasks.generated import Few
+from itslab.tasks.rules import Rule, by_rules
 from itslab.tasks.task import Task
-from itslab.verifiers import ByProblem
 
 _NOUNS = """\
 anchor apple arrow baker basket beach bell bicycle blanket boat bottle bread bridge brush bucket \
@@ -52,7 +52,7 @@ def short_of(words: Sequence[str], text: str) -> int:
 
 
 @dataclass(frozen=True)
-class Holds(Options):
+class Holds(Rule):
     """Scores a text by the share of words that it holds; its note names the others.
 
     A text that holds all of them, but hardly anything else, is short of 1 by half a word.
@@ -63,11 +63,8 @@ class Holds(Options):
 
     words: tuple[str, ...]
 
-    def __call__(self, prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
-        """Read what each turn says so far."""
-        return [self._judge(node.turn_text) for node in nodes]
-
-    def _judge(self, text: str) -> Verdict:
+    def judge(self, text: str) -> Verdict:
+        """See ``Rule.judge``."""
         left, short = lacking(self.words, text), short_of(self.words, text)
         if left or not short:
             note = f"These words are missing: {', '.join(left)}" if left else ""
@@ -101,16 +98,10 @@ def keywords(n: Few, seed: Whole, words: Annotated[int, Bounds(1, 40)] = 9) -> T
     """
     rng = random.Random(f"keywords {words} {seed}")
     problems = tuple(_problem(rng.sample(_NOUNS.split(), words), words, seed, i) for i in range(n))
-    rules = {p.id: Holds(tuple(p.meta["words"])) for p in problems}
-    by_rule = ByProblem("words", rules, {p.id: p.prompt for p in problems})
-    return Task(f"keywords/{words}", problems, extract_story, grade, str, _readings, by_rule)
+    name = f"keywords/{words}"
+    return by_rules(name, problems, lambda p: Holds(tuple(p.meta["words"])), extract_story, grade)
 
 
 def _problem(words: list[str], count: int, seed: int, number: int) -> Problem:
     prompt = _PROMPT.format(words=", ".join(words))
     return Problem(f"keywords/{count}/s{seed}/{number}", prompt, "", {"words": words})
-
-
-def _readings(text: str) -> list[str]:
-    found = extract_story(text)
-    return [] if found is None else [found]

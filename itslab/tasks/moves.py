@@ -15,11 +15,11 @@ from dataclasses import dataclass
 from itertools import combinations, combinations_with_replacement, islice
 from typing import Annotated, NamedTuple
 
-from itslab.core import Node, Problem, Prompt, Verdict, require
-from itslab.options import Bounds, Options, Whole, checked
+from itslab.core import Problem, Verdict, require
+from itslab.options import Bounds, Whole, checked
 from itslab.tasks.generated import Few
+from itslab.tasks.rules import Rule, by_rules
 from itslab.tasks.task import Task
-from itslab.verifiers import ByProblem
 
 _MOVE = re.compile(
     r"^\W{0,4}(\d{1,6})\s*([-+*/×÷−])\s*(\d{1,6})\s*=\s*(\d{1,9})(?![\d.,]*\d)\b(.*)$"
@@ -114,7 +114,7 @@ def solve(left: Sequence[int], target: int) -> list[str] | None:
 
 
 @dataclass(frozen=True)
-class Legal(Options):
+class Legal(Rule):
     """Scores a chain of moves by the rules: 0 if one is not legal or the last number is not the
     target, else the share of moves that are made. It never looks ahead.
 
@@ -125,11 +125,8 @@ class Legal(Options):
     numbers: tuple[int, ...]
     target: int
 
-    def __call__(self, prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
-        """Play what each turn says so far."""
-        return [self._judge(node.turn_text) for node in nodes]
-
-    def _judge(self, text: str) -> Verdict:
+    def judge(self, text: str) -> Verdict:
+        """See ``Rule.judge``."""
         state = play(self.numbers, self.target, text)
         if state.left is None:
             return Verdict(0.0, note=state.why)
@@ -174,24 +171,18 @@ def moves(
     rng.shuffle(hands)
     games = ((hand, path) for hand in hands if (path := solve(hand, target)))
     found = [*islice(games, n + _SHOWN)]
-    enough = f"at most {len(found) - _SHOWN}: so many can be solved"
+    enough = f"at most {max(len(found) - _SHOWN, 0)}: so many can be solved"
     require(len(found) == n + _SHOWN, "n", n, enough)
     shown = "".join(
         f"Numbers: {' '.join(map(str, hand))} (make {target})\n{chr(10).join(path)}\n\n"
         for hand, path in found[:_SHOWN]
     )
     problems = tuple(_problem(hand, target, seed, shown) for hand, _ in found[_SHOWN:])
-    rules = {p.id: Legal(tuple(p.meta["numbers"]), target) for p in problems}
-    prompts = {p.id: p.prompt for p in problems}
-    return Task(
-        f"moves/{numbers}/{target}",
-        problems,
-        extract_moves,
-        grade,
-        str,
-        _readings,
-        ByProblem("rules", rules, prompts),
-    )
+
+    def rule(problem: Problem) -> Legal:
+        return Legal(tuple(problem.meta["numbers"]), target)
+
+    return by_rules(f"moves/{numbers}/{target}", problems, rule, extract_moves, grade)
 
 
 def _problem(hand: Sequence[int], target: int, seed: int, shown: str) -> Problem:
@@ -199,8 +190,3 @@ def _problem(hand: Sequence[int], target: int, seed: int, shown: str) -> Problem
     prompt = _PROMPT.format(target=target, examples=shown, numbers=numbers)
     name = f"moves/{target}/s{seed}/{'-'.join(map(str, hand))}"
     return Problem(name, prompt.strip(), str(target), {"numbers": list(hand), "target": target})
-
-
-def _readings(text: str) -> list[str]:
-    found = extract_moves(text)
-    return [] if found is None else [found]

@@ -10,11 +10,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Annotated, NamedTuple
 
-from itslab.core import Node, Problem, Prompt, Verdict, require
-from itslab.options import Bounds, Options, Whole, checked
+from itslab.core import Problem, Verdict
+from itslab.options import Bounds, Whole, checked
 from itslab.tasks.generated import Few, dataset
+from itslab.tasks.rules import Rule, by_rules
 from itslab.tasks.task import Task
-from itslab.verifiers import ByProblem
 
 Grid = tuple[tuple[int, ...], ...]  # 4 rows of 4 numbers; 0 is an empty cell
 
@@ -77,7 +77,7 @@ def _refused(puzzle: Grid, above: Grid, row: tuple[int, ...]) -> str:
 
 
 @dataclass(frozen=True)
-class Fits(Options):
+class Fits(Rule):
     """Scores a chain of rows by the rules: 0 if one does not fit, else the share of rows there.
 
     It never looks ahead: rows that fit may leave none for the next.
@@ -88,11 +88,8 @@ class Fits(Options):
 
     puzzle: Grid
 
-    def __call__(self, prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
-        """Fill in what each turn says so far."""
-        return [self._judge(node.turn_text) for node in nodes]
-
-    def _judge(self, text: str) -> Verdict:
+    def judge(self, text: str) -> Verdict:
+        """See ``Rule.judge``."""
         board = fill(self.puzzle, text)
         return Verdict(0.0 if board.why else len(board.rows) / 4, note=board.why)
 
@@ -120,7 +117,6 @@ def sudoku(n: Few, seed: Whole, empty: Annotated[int, Bounds(4, 12)] = 8) -> Tas
     """
     data = dataset("mini_sudoku", n + _SHOWN, seed, min_empty=empty, max_empty=empty)
     found = [data[i] for i in range(n + _SHOWN)]
-    require(len(found) == n + _SHOWN, "n", n, "as many as there are puzzles")
     examples = "".join(
         f"Puzzle:\n{_shown(item['metadata']['puzzle'])}\nSolution:\n{item['answer']}\n\n"
         for item in found[:_SHOWN]
@@ -134,10 +130,8 @@ def sudoku(n: Few, seed: Whole, empty: Annotated[int, Bounds(4, 12)] = 8) -> Tas
         )
         for i, item in enumerate(found[_SHOWN:])
     )
-    rules = {p.id: Fits(_grid(p.meta["puzzle"])) for p in problems}
-    prompts = {p.id: p.prompt for p in problems}
-    by_rule = ByProblem("rules", rules, prompts)
-    return Task(f"sudoku/{empty}", problems, extract_rows, grade, str, _readings, by_rule)
+    name = f"sudoku/{empty}"
+    return by_rules(name, problems, lambda p: Fits(_grid(p.meta["puzzle"])), extract_rows, grade)
 
 
 def _grid(rows: Sequence[Sequence[int]]) -> Grid:
@@ -150,8 +144,3 @@ def _shown(rows: Sequence[Sequence[int]]) -> str:
 
 def _line(row: Sequence[int]) -> str:
     return " ".join(str(number) if number else "_" for number in row)
-
-
-def _readings(text: str) -> list[str]:
-    found = extract_rows(text)
-    return [] if found is None else [found]
