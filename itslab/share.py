@@ -137,10 +137,16 @@ class Recording:
             samples: names of banks whose samples and runs are taken, where it is recorded or drawn.
 
         Raises:
-            ItslabError: a bank is missing.
+            ItslabError: a bank is missing, or lacks runs that are to be replayed.
         """
         if self.mode == "replay":
-            return conduct(study, shared(f"data/{bank}.sqlite.xz"), mode="replay")
+            outcome = conduct(study, shared(f"data/{bank}.sqlite.xz"), mode="replay")
+            if outcome.lacking:
+                raise ItslabError(
+                    f"data/{bank}.sqlite.xz lacks {outcome.lacking:,} of the {study.runs:,} runs "
+                    f"of the study {study.name!r}: {RECORDED}"
+                )
+            return outcome
         others = [Bank(shared(f"data/{name}.sqlite.xz")) for name in samples]
         with tempfile.TemporaryDirectory() as folder:
             kept = self.mode == "record"

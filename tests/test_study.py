@@ -299,6 +299,11 @@ def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
         read(file)
 
 
+def test_a_recording_that_lacks_runs_is_not_replayed_in_part() -> None:
+    with pytest.raises(ItslabError, match=r"study.sqlite.xz lacks 12 of the 12 runs.*mode=live"):
+        share.Recording("replay").conduct(votes(), "study")
+
+
 def test_runs_of_other_banks_are_taken_and_not_copied(tmp_path: Path) -> None:
     conduct(votes(), tmp_path / "a.sqlite", load=lambda name: scripted(), progress=False)
 
