@@ -25,12 +25,18 @@ def test_everyone_is_timed_and_the_table_says_so(small_model: models.ModelFile) 
     assert len(report.speed[speed.ENGINE][2]) == 2
     assert len(said) == 2 * 4  # twice our engine and plain Llama(), for one sample and for two
     assert all(0 < share < 1 for share in report.python_share.values())
-    assert report.best_n == 2
+    assert report.best_n in (1, 2)  # how fast this machine is just now decides
     head, _, columns, one, two, *_ = report.table().splitlines()
     assert small_model.name in head
     assert "Llama()" in columns
     assert (one.split()[0], two.split()[0]) == ("1", "2")
     assert json.loads(report.json())["speed"][speed.ENGINE]["2"] == report.speed[speed.ENGINE][2]
+
+
+def test_the_best_width_is_the_fastest_by_medians() -> None:
+    report = bench.SpeedReport("m", "b", 8)
+    report.speed = {speed.ENGINE: {1: [10.0, 90.0, 10.0], 2: [20.0, 5.0, 20.0], 4: [19.0] * 3}}
+    assert report.best_n == 2
 
 
 def test_ratios_are_taken_round_by_round() -> None:
