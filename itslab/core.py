@@ -641,7 +641,8 @@ class Result:
         unscored: why verdicts are missing, if any are -> how many.
         failed: the error that ended it, where many runs go on without it; "" otherwise.
         outages: what could not be asked while others answered in its place, such as a stage of a
-            cascade whose server was down: another time the same run is another one.
+            cascade whose server was down, or an error of the system, such as a full disk: another
+            time the same run is another one.
         stages: which stages of a cascade, or route of a router, were taken, in their order: each
             with ``stage`` (from 0), ``model``, ``strategy``, ``accepted``, ``why`` and ``node``
             (its id); ``level`` is 0, and higher for those within another one.

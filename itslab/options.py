@@ -56,30 +56,33 @@ class Bounds:
 
     Args:
         low, high: the least and the greatest.
-        open: which of these ends is itself not valid, ``low`` or ``high``.
+        open: which of these ends is itself not valid, ``low``, ``high`` or ``both``.
         finite: whether infinity is refused. ``nan`` always is.
     """
 
     low: float = -math.inf
     high: float = math.inf
-    open: Literal["low", "high", None] = None
+    open: Literal["low", "high", "both", None] = None
     finite: bool = True
 
     def hold(self, value: float) -> bool:
         """Whether a number is within them."""
         if isinstance(value, float) and (math.isnan(value) or (self.finite and math.isinf(value))):
             return False
-        above = value > self.low or (value == self.low and self.open != "low")
-        return above and (value < self.high or (value == self.high and self.open != "high"))
+        above = value > self.low or (value == self.low and not self._open("low"))
+        return above and (value < self.high or (value == self.high and not self._open("high")))
+
+    def _open(self, end: str) -> bool:
+        return self.open in (end, "both")
 
     def __str__(self) -> str:
         if math.isinf(self.low) and math.isinf(self.high):
             return ""
         if math.isinf(self.high):
-            return f" {'>' if self.open == 'low' else '≥'} {self.low:g}"
+            return f" {'>' if self._open('low') else '≥'} {self.low:g}"
         if math.isinf(self.low):
-            return f" {'<' if self.open == 'high' else '≤'} {self.high:g}"
-        ends = "(" if self.open == "low" else "[", ")" if self.open == "high" else "]"
+            return f" {'<' if self._open('high') else '≤'} {self.high:g}"
+        ends = "(" if self._open("low") else "[", ")" if self._open("high") else "]"
         return f" in {ends[0]}{self.low:g}, {self.high:g}{ends[1]}"
 
 

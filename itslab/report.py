@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -61,8 +62,8 @@ def write_report(outcome: Outcome, path: str | Path) -> Path:
     )
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        target.write_text(page, encoding="utf-8")
-    except OSError as error:
+        target.write_text(page, encoding="utf-8", errors="replace")
+    except (OSError, ValueError) as error:
         raise ItslabError(f"the report {target} cannot be written: {error}") from error
     return target
 
@@ -73,10 +74,13 @@ def _parts(outcome: Outcome) -> Iterator[str]:
         title = ", ".join(filter(None, (task, model, budget)))
         yield f"<h2>{html.escape(title)}</h2>"
         try:
-            results = outcome.results(task, model, budget)
+            with warnings.catch_warnings(record=True) as told:
+                warnings.simplefilter("always")
+                results = outcome.results(task, model, budget)
         except OptionError as error:
             yield f"<p>{html.escape(str(error))}</p>"
             continue
+        yield from (f"<p>{html.escape(str(warning.message))}</p>" for warning in told)
         count = len(next(iter(results.values())).success)
         table = tables.accuracy(results)
         heading = f"{title}: {count} problems, 95 % intervals"
@@ -84,6 +88,9 @@ def _parts(outcome: Outcome) -> Iterator[str]:
         yield _html(tables.comparison(results))
         yield from _differences(results)
         yield from _fits(results)
+    missing = int(outcome.runs.unscored.sum())
+    if missing:
+        yield f"<p>{missing:,} verdicts are missing: what chose by them chose without.</p>"
     if len(outcome.failed):
         yield "<h2>Runs that failed</h2>"
         yield _html(outcome.failed.set_index("task"))
@@ -150,5 +157,5 @@ def _html(table: Any) -> str:
 def _lines(about: Mapping[str, Any]) -> str:
     import yaml
 
-    told = {name: value for name, value in about.items() if name != "clusters"}
+    told = {n: value for n, value in about.items() if n not in ("clusters", "cells", "sizes")}
     return str(yaml.safe_dump(told, allow_unicode=True, sort_keys=False, width=96))

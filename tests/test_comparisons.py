@@ -13,12 +13,13 @@ from statsmodels.stats.contingency_tables import mcnemar as reference
 from statsmodels.stats.multitest import multipletests
 
 from itslab.core import Cost, ItslabError, OptionError
-from itslab.study import fits, training
-from itslab.study.comparisons import band, mcnemar, problems_needed, sign_test
+from itslab.study import training
+from itslab.study.comparisons import band, design_effect, mcnemar, problems_needed, sign_test
+from itslab.study.fits import LAWS, BetaBinomial, fit, forecast
 from itslab.study.prices import Price, listed
 from itslab.study.selection import pass_at_k
 from itslab.study.sequential import sequence, wealth
-from itslab.study.statistics import holm, mean
+from itslab.study.statistics import difference, holm, mean
 
 MARKS = st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1, max_size=40)
 
@@ -53,18 +54,75 @@ def test_marks_that_are_none_are_refused(marks) -> None:
         mcnemar([0, 1], [1])
 
 
-def test_so_many_problems_show_the_difference_as_often_as_said() -> None:
-    gain, differing = 0.1, 0.3
-    n = problems_needed(gain, differing, power=0.8)
-    rng = np.random.default_rng(0)
-    kinds = [(differing + gain) / 2, (differing - gain) / 2, 1 - differing]
-    counts = rng.multinomial(n, kinds, 4000)
-    seen = [(w - lost) / math.sqrt(w + lost) > 1.96 for w, lost, _ in counts]
-    assert np.mean(seen) == pytest.approx(0.8, abs=0.02)
-    assert problems_needed(gain, differing, each=2) == pytest.approx(2 * n, abs=1)
+def test_so_many_problems_have_the_power_that_was_asked() -> None:
+    """Of the interval that is shown in the end, whose exact test needs more than Connor's."""
+    gain, differing, rng = 0.2, 0.5, np.random.default_rng(0)
+    n = problems_needed(np.float64(gain), differing)
+    assert n > 96, "which is Connor's number"
+    seen = 0
+    for _ in range(600):
+        wins, losses, _same = rng.multinomial(n, [0.35, 0.15, 0.5])
+        a, b = np.zeros(n), np.zeros(n)
+        a[:wins] = b[wins : wins + losses] = 1
+        seen += difference(a, b).excludes_zero
+    assert 0.76 < seen / 600 < 0.85
+    assert problems_needed(gain, differing, each=2) == 2 * n
     assert problems_needed(gain, differing, power=0.9) > n
-    with pytest.raises(OptionError, match="at least the gain"):
+    with pytest.raises(OptionError, match=r"from the gain, 0\.3, to 1"):
         problems_needed(0.3, 0.2)
+    assert problems_needed(0.001, 0.3) == pytest.approx(2_354_662, rel=1e-3)
+    with pytest.raises(OptionError, match="gain=1e-160 is not valid"):
+        problems_needed(1e-160, 0.5)
+    with pytest.raises(OptionError, match="wins"):
+        sign_test(10**400, 1)
+
+
+def test_problems_that_share_templates_count_for_less() -> None:
+    a, b = np.array([1.0, 1, 0, 0] * 5), np.zeros(20)
+    assert design_effect(a, b, range(20)) == pytest.approx(1)
+    pairs = np.repeat(np.arange(10), 2)  # of which both are solved, or neither
+    assert design_effect(a, b, pairs) == pytest.approx(2 * 10 / 9 * 19 / 20)
+    assert design_effect(b, b, pairs) == 1
+
+
+def test_a_fit_of_few_problems_says_how_little_it_knows() -> None:
+    ks, rng = np.array([1.0, 2, 4, 8]), np.random.default_rng(0)
+    rates = 1 - (1 - rng.beta(1, 1, (12, 1))) ** ks
+    one = fit("power law", ks, rates, ["t"] * 12)
+    assert one.ranges()["a"] == (-np.inf, np.inf)
+    assert [*one.interval([16.0])] == [0, 1]
+    six = fit("power law", ks, rates, np.repeat(np.arange(6), 2))
+    low, high = six.interval([16.0])
+    plain = np.quantile(
+        [LAWS["power law"].value(row, np.array([16.0]))[0] for row in six.draws], [0.025, 0.975]
+    )
+    assert low < plain[0]
+    assert plain[1] < high
+    with pytest.raises(OptionError, match="level"):
+        six.ranges(level=2)
+
+
+@pytest.mark.parametrize(
+    ("call", "said"),
+    [
+        (lambda: fit("power law", [1, 2, np.inf], np.full((3, 3), 0.5)), "finite numbers"),
+        (lambda: fit("power law", ["a", "b", "c"], np.full((3, 3), 0.5)), "finite numbers"),
+        (lambda: fit("power law", [1, 2, 4], np.full((3, 3), 0.5), draws=0), "draws=0"),
+        (lambda: fit("power law", [1, 2, 4], np.full((3, 3), 0.5), seed=-1), "seed=-1"),
+        (lambda: fit(["power law"], [1, 2, 4], np.full((3, 3), 0.5)), "law"),
+        (lambda: fit("power law", [1, 2, 4], np.full((3, 3), 2.0)), "success rates"),
+        (lambda: BetaBinomial.of([1, 2], np.inf), "finite numbers"),
+        (lambda: BetaBinomial.of([1, 2], [2, 3, 4]), "of the shape of right"),
+        (lambda: BetaBinomial(-1, 2), "alpha=-1"),
+        (lambda: forecast(np.eye(4), 4, [8], repeats=0), "repeats=0"),
+        (lambda: forecast(np.eye(4), 4, []), "ks"),
+        (lambda: sequence([0.1], level=2), "level=2"),
+        (lambda: band(np.eye(3), seed=-1), "seed=-1"),
+    ],
+)
+def test_what_cannot_be_fitted_is_refused_by_name(call, said: str) -> None:
+    with pytest.raises(OptionError, match=said):
+        call()
 
 
 # -- bands -----------------------------------------------------------------------------------------
@@ -87,7 +145,7 @@ def test_a_band_is_wider_than_points_and_of_one_point_as_wide() -> None:
 def test_whole_curves_lie_within_their_band_as_often_as_said() -> None:
     rng = np.random.default_rng(2)
     ks = [1, 2, 4, 8, 16]
-    truth = fits.BetaBinomial(0.8, 1.2).coverage(ks)
+    truth = BetaBinomial(0.8, 1.2).coverage(ks)
     inside = pointwise = 0
     for _ in range(400):
         p = rng.beta(0.8, 1.2, 100)
@@ -151,8 +209,8 @@ def test_an_interval_for_any_time_holds_the_mean_and_agrees_with_its_p_value() -
 )
 def test_a_fit_recovers_what_was_planted(law: str, parameters) -> None:
     x = np.geomspace(1, 300, 10)
-    y = fits.LAWS[law].value(np.array(parameters), x)
-    found = fits.fit(law, x, y[None, :], draws=1)
+    y = LAWS[law].value(np.array(parameters), x)
+    found = fit(law, x, y[None, :], draws=1)
     assert [*found.parameters.values()] == pytest.approx(parameters, abs=1e-3)
     assert np.abs(found.residuals).max() < 1e-6
 
@@ -161,11 +219,11 @@ def test_a_fit_recovers_what_was_planted(law: str, parameters) -> None:
 def test_intervals_of_a_fit_hold_the_planted_curve() -> None:
     rng = np.random.default_rng(5)
     ks, held = [1, 2, 4, 8], 0
-    truth = fits.BetaBinomial(0.5, 1.0)
+    truth = BetaBinomial(0.5, 1.0)
     for seed in range(150):
         p = rng.beta(0.5, 1.0, 120)
         marks = rng.random((120, 16)) < p[:, None]
-        found = fits.fit("power law", ks, pass_at_k(marks, ks), seed=seed)
+        found = fit("power law", ks, pass_at_k(marks, ks), seed=seed)
         low, high = found.interval([4])
         held += bool(low[0] <= truth.coverage([4])[0] <= high[0])
     assert 0.88 <= held / 150 <= 0.99
@@ -174,16 +232,16 @@ def test_intervals_of_a_fit_hold_the_planted_curve() -> None:
 def test_the_beta_binomial_recovers_its_distribution_and_covers_by_its_formula() -> None:
     rng = np.random.default_rng(6)
     right = rng.binomial(32, rng.beta(0.6, 2.0, 4000))
-    found = fits.BetaBinomial.of(right, 32)
+    found = BetaBinomial.of(right, 32)
     assert (found.alpha, found.beta) == pytest.approx((0.6, 2.0), rel=0.1)
-    uniform = fits.BetaBinomial(1.0, 1.0)  # of k samples all fail with probability 1 / (k + 1)
+    uniform = BetaBinomial(1.0, 1.0)  # of k samples all fail with probability 1 / (k + 1)
     assert uniform.coverage([1, 2, 9]) == pytest.approx([1 / 2, 2 / 3, 9 / 10])
 
 
 def test_a_forecast_is_worst_where_little_was_seen() -> None:
     rng = np.random.default_rng(7)
     marks = rng.random((100, 32)) < rng.beta(0.5, 1.5, 100)[:, None]
-    few, many = (fits.forecast(marks, seen, [32], repeats=30) for seen in (4, 16))
+    few, many = (forecast(marks, seen, [32], repeats=30) for seen in (4, 16))
     assert (many.error.to_numpy() < few.error.to_numpy()).all()
     assert set(few.law) == {"power law", "beta-binomial"}
     assert (few.noise > 0).all()
@@ -201,13 +259,13 @@ def test_a_forecast_is_worst_where_little_was_seen() -> None:
 )
 def test_where_there_is_no_fit_it_is_said_why(x, rates, said: str) -> None:
     with pytest.raises(OptionError, match=said):
-        fits.fit("power law", x, rates)
+        fit("power law", x, rates)
 
 
 def test_no_distribution_is_likeliest_where_all_are_alike() -> None:
     for right in ([0, 0], [4, 4]):
         with pytest.raises(OptionError, match="some right and some wrong"):
-            fits.BetaBinomial.of(right, 4)
+            BetaBinomial.of(right, 4)
 
 
 # -- training, and prices --------------------------------------------------------------------------

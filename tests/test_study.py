@@ -4,68 +4,33 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
-import signal
-import subprocess
-import sys
 import threading
 import time
 import warnings
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from multiprocessing import get_context, parent_process
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+from studied import SHORT, Built, loads, same, says, scripted, sums, votes
 
 import itslab as its
 from itslab import share
-from itslab.conductor import conduct, workers
+from itslab.conductor import conduct
 from itslab.conductor.loading import recorded
 from itslab.conductor.parts import Part
 from itslab.core import ItslabError, OptionError, Problem, PromptRefused, Verdict
-from itslab.study import tables
+from itslab.report import write_report
+from itslab.study import rows, tables
 from itslab.study.outcome import Outcome
-from itslab.study.plan import Named, OwnVerifier, Study, bound
+from itslab.study.plan import Named, OwnVerifier, bound
+from itslab.study.prices import Price
 from itslab.study.reading import parse, read
 from itslab.study.selection import majority_at_k
 from itslab.study.sequential import Answered
 from itslab.tasks import Task
 from itslab.testing import ScriptedModel, ScriptedVerifier
-
-SHORT = its.Sampling(max_tokens=20)
-
-
-def sums(n: int = 6) -> Task:
-    """Problems i + i, of two templates."""
-    problems = (
-        Problem(f"sum/{i}", f"{i} + {i}?", str(2 * i), {"template": f"t{i % 2}"}) for i in range(n)
-    )
-    return Task("sums", tuple(problems))
-
-
-def says(request, index: int) -> str:
-    """Two of three samples are right, those of problem 0 never."""
-    i = int(request.messages[-1].content.split(" + ")[0].split("\n")[-1])
-    right = i > 0 and index % 3 < 2
-    return f"The answer is {2 * i if right else 2 * i + 1}."
-
-
-def scripted(name: str = "small") -> ScriptedModel:
-    return ScriptedModel(replies=says, name=name, digest=f"digest of {name}")
-
-
-def votes(**options) -> Study:
-    chains = tuple(its.SelfConsistency(n, instruction="", sampling=SHORT) for n in (1, 2, 4))
-    greedy = its.ChainOfThought(instruction="", sampling=dataclasses.replace(SHORT, temperature=0))
-    settings = {
-        "tasks": {"sums": sums()},
-        "models": ("small",),
-        "strategies": {"chain": greedy, "vote": chains},
-    }
-    return Study(**(settings | options))
-
 
 # -- what is declared ------------------------------------------------------------------------------
 
@@ -97,6 +62,11 @@ def test_a_study_counts_its_runs_and_names_its_models() -> None:
         ({"budgets": ()}, "budgets"),
         ({"seeds": (-1,)}, "seeds"),
         ({"strategies": {"tests": its.BestOfN(OwnVerifier())}}, "one with a verifier"),
+        ({"strategies": {"coverage of vote": its.Direct()}}, "begin the names of what is derived"),
+        (
+            {"tasks": {"two": Task("two", (Problem("a", "1 + 1?", "2"), Problem("a", "0?", "0")))}},
+            "problems with ids of their own",
+        ),
     ],
 )
 def test_what_cannot_be_studied_is_refused(options, said: str) -> None:
@@ -176,6 +146,41 @@ def test_a_file_that_is_no_study_is_named(tmp_path: Path) -> None:
     (tmp_path / "list.yaml").write_text("[1, 2]")
     with pytest.raises(OptionError, match="a mapping"):
         read(tmp_path / "list.yaml")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("1: 2", "a name in study=1 is not valid"),
+        ("? \n: 2", "a name in study=None is not valid"),
+        ("tasks: {words: {load: moves, n: {1: 2}}}", "a name in study.tasks.words.n=1"),
+        ("[1, 2]", "a mapping of tasks, models and strategies"),
+        ("[" * 5000, "cannot be read"),
+    ],
+)
+def test_yaml_that_is_no_study_is_refused_in_one_line(tmp_path: Path, text: str, said: str) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text(text)
+    with pytest.raises(ItslabError, match=said):
+        read(file)
+
+
+def test_names_that_no_file_can_hold_are_said(tmp_path: Path) -> None:
+    with pytest.raises(ItslabError, match="null byte"):
+        read("a\0b")
+    study = votes(name="half a letter \ud800")
+    outcome = conduct(study, tmp_path / "s.sqlite", load=loads, progress=False)
+    with pytest.raises(ItslabError, match="cannot be written"):
+        outcome.save(tmp_path / "tables")
+    assert write_report(outcome, tmp_path / "report.html").stat().st_size > 10_000
+    (tmp_path / "t.sqlite.parts").write_text("a file")
+    with pytest.raises(ItslabError, match="cannot use the folder"):
+        conduct(votes(), tmp_path / "t.sqlite", load=loads, progress=False)
+    (tmp_path / "about.json").write_text("[]")
+    for name in ("runs", "samples"):
+        getattr(outcome, name).to_parquet(tmp_path / f"{name}.parquet")
+    with pytest.raises(ItslabError, match=r"about\.json does not say what was tried"):
+        Outcome.load(tmp_path)
 
 
 # -- what is drawn ---------------------------------------------------------------------------------
@@ -350,6 +355,171 @@ def test_a_run_that_fails_for_good_is_counted_apart(tmp_path: Path) -> None:
     assert {len(result.success) for result in results.values()} == {5}
 
 
+def test_what_is_not_finished_by_all_is_left_out_and_said(tmp_path: Path) -> None:
+    store, study = tmp_path / "s.sqlite", votes()
+    few = sums(4)
+    conduct(votes(tasks={"sums": few}), store, load=loads, progress=False)
+    chain = {"chain": study.strategies["chain"]}
+    conduct(votes(strategies=chain), store, load=loads, progress=False)
+    outcome = conduct(study, store, mode="replay")
+    assert outcome.lacking == 2
+    with pytest.warns(UserWarning, match=r"2 of 6 problems left out.*6 by 'chain', 4 by 'vote'"):
+        results = outcome.results("sums", "small")
+    assert {len(result.success) for result in results.values()} == {4}
+
+
+def test_a_strategy_that_always_fails_does_not_take_the_others_along(tmp_path: Path) -> None:
+    def breaks(run, prompt):
+        raise ZeroDivisionError("by design")
+
+    study = votes(strategies={**votes().strategies, "broken": breaks})
+    outcome = conduct(study, tmp_path / "s.sqlite", load=loads, progress=False)
+    with pytest.warns(UserWarning, match=r"broken.*ZeroDivisionError: by design"):
+        results = outcome.results("sums", "small")
+    assert ("vote", 4) in results
+    assert ("broken", 1) not in results
+    assert {len(result.success) for result in results.values()} == {6}
+
+
+def test_a_grader_that_raises_fails_its_problem_only(tmp_path: Path) -> None:
+    def picky(problem: Problem, answer: str | None) -> bool:
+        if problem.id == "sum/3":
+            raise ValueError("too hard")
+        return answer == problem.answer
+
+    study = votes(tasks={"sums": dataclasses.replace(sums(), grade=picky)})
+    outcome = conduct(study, tmp_path / "s.sqlite", load=loads, progress=False)
+    assert {*outcome.failed.failed} == {"grading: ValueError: too hard"}
+    assert {*outcome.failed.problem} == {"sum/3"}
+    assert len(outcome.results("sums", "small")["vote", 4].success) == 5
+
+
+def test_an_error_that_passes_is_not_kept(tmp_path: Path) -> None:
+    full = [True]
+
+    def writes(run, prompt):
+        if full[0]:
+            raise OSError(28, "No space left on device")
+        return run.append(run.reply(None, prompt), "The answer is 4.")
+
+    study = votes(strategies={"writes": writes})
+    said = conduct(study, tmp_path / "s.sqlite", load=loads, progress=False)
+    assert len(said.failed) == 6
+    full[0] = False
+    assert conduct(study, tmp_path / "s.sqlite", load=loads, progress=False).failed.empty
+
+
+def test_a_verifier_that_cannot_score_is_told(tmp_path: Path) -> None:
+    def lost(prompt, nodes):
+        raise ValueError("no verifier here")
+
+    study = votes(strategies={"best": its.BestOfN(lost, 3, instruction="", sampling=SHORT)})
+    with pytest.warns(UserWarning, match=r"18 verdicts are missing.*no verifier here"):
+        outcome = conduct(study, tmp_path / "s.sqlite", load=loads, progress=False)
+    assert [*outcome.runs.unscored] == [3] * 6
+
+
+def test_what_other_runs_had_evaluated_is_billed_as_if_alone(tmp_path: Path) -> None:
+    @dataclasses.dataclass(kw_only=True)
+    class Sharing(ScriptedModel):
+        """Finds seven tokens of each prompt evaluated, and evaluates two."""
+
+        def draw(self, request, index):
+            drawn = super().draw(request, index)
+            return dataclasses.replace(
+                drawn, cost=dataclasses.replace(drawn.cost, prefilled=2, reused=7)
+            )
+
+    model = Sharing(replies=says, name="small", digest="d")
+    outcome = conduct(votes(), tmp_path / "s.sqlite", load=lambda n: model, progress=False)
+    chain = outcome.runs[outcome.runs.method == "chain"]
+    assert [*chain.found] == [7] * 6
+    price = Price(input=1.0)
+    dollars = outcome.results("sums", "small", price=price)["chain", 1].dollars
+    assert dollars == pytest.approx([9e-6] * 6)
+    one = outcome.results("sums", "small", price=price)["vote", 1].dollars
+    assert one == pytest.approx([9e-6] * 6), "a sample of a vote is billed alike"
+
+
+def test_studies_are_joined_with_what_each_lacks_and_what_drew_it(tmp_path: Path) -> None:
+    store, few = tmp_path / "s.sqlite", votes(tasks={"sums": sums(4)}, name="few")
+    part = conduct(few, store, load=loads, progress=False)
+    wide = conduct(votes(), store, mode="replay")
+    assert (part.lacking, wide.lacking) == (0, 4)
+    assert wide.join(wide).lacking == 4
+    assert part.join(wide).lacking == 4
+    whole = conduct(votes(), store, load=loads, progress=False)
+    assert wide.join(whole).lacking == 0
+    other = conduct(votes(models=("large",)), store, load=loads, progress=False)
+    both = whole.join(other)
+    assert [*both.about["models"]] == ["large", "small"]
+    assert {one["model"] for one in both.about["drawn by"]} == {"small", "large"}
+
+
+def test_methods_of_one_name_that_differ_are_not_joined(tmp_path: Path) -> None:
+    store = tmp_path / "s.sqlite"
+    one, other = (
+        conduct(votes(strategies={"a": strategy}), store, load=loads, progress=False)
+        for strategy in (
+            its.Direct(sampling=SHORT),
+            its.ChainOfThought(instruction="", sampling=SHORT),
+        )
+    )
+    with pytest.raises(OptionError, match=r"'a' is not valid.*the same strategy.*rename it"):
+        one.join(other)
+    three = its.BestOfN(its.Confidence(), 3, instruction="", sampling=SHORT)
+    with pytest.warns(UserWarning, match="no log-probabilities"):
+        best = conduct(votes(strategies={"vote": three}), store, load=loads, progress=False)
+    with pytest.raises(OptionError, match="'vote' is not valid"):
+        conduct(votes(), store, load=loads, progress=False).join(best)
+
+
+def test_a_replay_of_two_models_of_one_name_says_so(tmp_path: Path) -> None:
+    store = tmp_path / "s.sqlite"
+    for digest in ("first", "second"):
+        model = ScriptedModel(replies=says, name="small", digest=digest)
+        conduct(votes(), store, load=lambda n, m=model: m, progress=False)
+    with pytest.warns(UserWarning, match=r"2 models that are called small.*first, second"):
+        conduct(votes(), store, mode="replay")
+
+
+def test_rows_of_an_older_version_are_made_anew_from_the_runs(tmp_path: Path, monkeypatch) -> None:
+    store = tmp_path / "s.sqlite"
+    before = conduct(votes(), store, load=loads, progress=False)
+    monkeypatch.setattr(rows, "VERSION", rows.VERSION + 1)
+    again = conduct(votes(), store, mode="replay")
+    assert again.lacking == 0
+    same(again, before)
+
+
+def test_a_copy_and_a_link_are_the_same_study_and_store(tmp_path: Path, monkeypatch) -> None:
+    store, link = tmp_path / "s.sqlite", tmp_path / "link.sqlite"
+    begun, go = threading.Event(), threading.Event()
+
+    def waits(request, index: int) -> str:
+        begun.set()
+        go.wait(20)
+        return says(request, index)
+
+    model = ScriptedModel(replies=waits, name="small", digest="digest of small")
+    with ThreadPoolExecutor(1) as pool:
+        drawn = pool.submit(conduct, votes(), store, load=lambda n: model, progress=False)
+        begun.wait()
+        link.symlink_to(store)
+        monkeypatch.setenv("ITSLAB_HOME", str(tmp_path / "elsewhere"))
+        for other, place in ((votes(name="a copy"), store), (votes(), link)):
+            with pytest.raises(ItslabError, match="is being conducted into"):
+                conduct(other, place, load=loads, progress=False)
+        go.set()
+        drawn.result()
+    assert not (tmp_path / "s.sqlite.parts").exists()
+
+
+def test_a_loader_that_returns_no_model_is_named(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match=r"load=None is not valid.*a Backend for 'small'"):
+        conduct(votes(), tmp_path / "s.sqlite", load=lambda name: None, progress=False)
+
+
 def test_a_prompt_that_a_server_refuses_fails_and_the_others_go_on(tmp_path: Path) -> None:
     def refuses(request, index):
         if "3 + 3" in str(request.messages):
@@ -388,10 +558,6 @@ def test_the_same_study_is_not_conducted_twice_at_once(tmp_path: Path) -> None:
 
 
 def test_a_store_that_another_build_filled_is_told(tmp_path: Path) -> None:
-    @dataclasses.dataclass(kw_only=True)
-    class Built(ScriptedModel):
-        provenance: str = "old build"
-
     def model(build: str):
         return Built(replies=says, name="small", digest="d", provenance=build)
 
@@ -399,11 +565,16 @@ def test_a_store_that_another_build_filled_is_told(tmp_path: Path) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         conduct(votes(), store, load=lambda n: model("old build"), progress=False)
-    with pytest.warns(UserWarning, match="that another build drew.*old build.*new build"):
+    with pytest.warns(UserWarning, match="several builds drew.*old build.*new build"):
         conduct(votes(seeds=(0, 1)), store, load=lambda n: model("new build"), progress=False)
 
 
 # -- when to stop ----------------------------------------------------------------------------------
+
+
+def alike(n: int) -> Task:
+    """Problems i + i, each for itself."""
+    return Task("sums", tuple(dataclasses.replace(p, meta={}) for p in sums(n)))
 
 
 def test_a_study_ends_when_its_question_is_answered(tmp_path: Path) -> None:
@@ -438,6 +609,24 @@ def test_a_question_stays_open_where_all_runs_failed(tmp_path: Path) -> None:
     assert (asked.estimate(outcome).p, outcome.lacking) == (1.0, 0)
 
 
+def test_a_question_about_the_second_model_is_asked_when_it_is_its_turn(tmp_path: Path) -> None:
+    def never(run, prompt):
+        return run.append(run.reply(None, prompt), "The answer is -1.")
+
+    study = votes(
+        tasks={"few": sums(3), "sums": alike(60)},
+        models=("small", "large"),
+        strategies={"chain": its.Direct(sampling=SHORT), "never": never},
+    )
+    asked = Answered("chain", "never", "sums", "large")
+    outcome = conduct(study, tmp_path / "s.sqlite", load=loads, until=asked, progress=False)
+    assert asked.estimate(outcome).p <= 0.05
+    assert 0 < outcome.lacking < study.runs / 2
+    misspelt = Answered("chains", "never", "sums", "large")
+    with pytest.raises(OptionError, match=r"a='chains' is not valid: a must be 'chain' or 'never'"):
+        misspelt.estimate(outcome)
+
+
 def test_a_study_that_goes_on_looks_at_problems_in_their_order(tmp_path: Path) -> None:
     """The last problems are known already, but not the first: nothing is known of the order yet."""
     store, whole = tmp_path / "s.sqlite", sums(6)
@@ -467,170 +656,6 @@ def test_only_the_models_that_are_asked_are_loaded_to_draw(tmp_path: Path) -> No
     with its.Bank(store) as bank:
         recorded(part.models, bank, lambda name: loaded.append(name) or scripted(name))
     assert loaded == ["large"]
-
-
-# -- on many workers -------------------------------------------------------------------------------
-
-
-def loads(name: str) -> ScriptedModel:
-    """A model for workers, whose processes import this module."""
-    return scripted(name)
-
-
-def slowly(name: str) -> ScriptedModel:
-    def waits(request, index: int) -> str:
-        time.sleep(0.02)
-        return says(request, index)
-
-    return ScriptedModel(replies=waits, name=name, digest=f"digest of {name}")
-
-
-def broken(name: str) -> ScriptedModel:
-    if parent_process() is None:  # here, not in a worker
-        return scripted(name)
-    raise ItslabError(f"{name} is not on this machine")
-
-
-@pytest.fixture
-def alone(tmp_path: Path) -> Outcome:
-    """What an uninterrupted study comes to."""
-    return conduct(
-        votes(tasks={"sums": sums(20)}), tmp_path / "alone.sqlite", load=loads, progress=False
-    )
-
-
-def same(a: Outcome, b: Outcome) -> None:
-    """All but times."""
-    drop = ["elapsed", "seconds"]
-    assert a.runs.drop(columns=drop).equals(b.runs.drop(columns=drop))
-    assert a.samples.drop(columns="seconds").equals(b.samples.drop(columns="seconds"))
-
-
-@pytest.mark.slow
-def test_worker_processes_draw_the_same_and_leave_nothing_behind(tmp_path, alone) -> None:
-    store, study = tmp_path / "s.sqlite", votes(tasks={"sums": sums(20)})
-    with ProcessPoolExecutor(2, get_context("spawn")) as pool:
-        outcome = conduct(study, store, executor=pool, chunk=3, load=loads, progress=False)
-    same(outcome, alone)
-    assert not (tmp_path / "s.sqlite.parts").exists()
-    same(conduct(study, store, mode="replay"), alone)
-
-
-@pytest.mark.slow
-def test_a_worker_that_is_killed_costs_its_problems_only(tmp_path, alone) -> None:
-    store, study = tmp_path / "s.sqlite", votes(tasks={"sums": sums(20)})
-    pool = ProcessPoolExecutor(2, get_context("spawn"))
-
-    def kill() -> None:
-        while not list((tmp_path / "s.sqlite.parts").glob("*.sqlite")):
-            time.sleep(0.01)
-        time.sleep(0.2)
-        os.kill(next(iter(pool._processes)), signal.SIGKILL)
-
-    killer = threading.Thread(target=kill)
-    killer.start()
-    with pytest.raises(ItslabError, match=r"problems are not finished .*conduct the study again"):
-        conduct(study, store, executor=pool, chunk=2, load=slowly, progress=False)
-    killer.join()
-    with its.Bank(store) as bank:
-        kept = bank.samples
-    assert kept > 0
-    model = slowly("small")
-    outcome = conduct(study, store, load=lambda name: model, progress=False)
-    same(outcome, alone)
-    assert sum(request.n for request in model.asked) < 20 * 5  # the rest was there
-
-
-def test_workers_that_share_no_folder_send_their_parts(tmp_path, alone, monkeypatch) -> None:
-    """The token is not there, as on another machine."""
-    store, study = tmp_path / "s.sqlite", votes(tasks={"sums": sums(20)})
-    monkeypatch.setattr(workers, "_shares", lambda token: False)
-    with ThreadPoolExecutor(2) as pool:
-        outcome = conduct(study, store, executor=pool, chunk=5, load=loads, progress=False)
-    same(outcome, alone)
-
-
-@pytest.mark.slow
-def test_a_worker_without_the_model_says_which_and_where(tmp_path: Path) -> None:
-    with (
-        ProcessPoolExecutor(1, get_context("spawn")) as pool,
-        pytest.raises(ItslabError, match=r"worker .*, process .*small is not on this machine"),
-    ):
-        conduct(votes(), tmp_path / "s.sqlite", executor=pool, load=broken, progress=False)
-
-
-@pytest.mark.slow
-def test_dask_workers_that_are_killed_again_and_again_lose_no_finished_sample(
-    tmp_path, alone
-) -> None:
-    from distributed import Client, LocalCluster
-
-    store, study = tmp_path / "s.sqlite", votes(tasks={"sums": sums(20)})
-    with (
-        LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
-        Client(cluster) as client,
-    ):
-        done = threading.Event()
-
-        def kill() -> None:
-            for turn in range(6):
-                pids = [w["pid"] for w in client.run(lambda: {"pid": os.getpid()}).values()]
-                os.kill(pids[turn % len(pids)], signal.SIGKILL)
-                client.wait_for_workers(2, timeout=30)
-                if done.wait(0.5):
-                    return
-
-        killer = threading.Thread(target=kill)
-        killer.start()
-        for _ in range(12):
-            try:
-                with client.get_executor(pure=False, retries=10) as pool:
-                    outcome = conduct(
-                        study, store, executor=pool, chunk=2, load=slowly, progress=False
-                    )
-                break
-            except ItslabError:
-                continue
-        done.set()
-        killer.join()
-    same(outcome, alone)
-
-
-@pytest.mark.slow
-def test_a_driver_that_is_killed_again_and_again_loses_no_finished_sample(tmp_path, alone) -> None:
-    store = tmp_path / "s.sqlite"
-    code = (
-        "from test_study import *\n"
-        f"study = votes(tasks={{'sums': sums(20)}})\n"
-        f"conduct(study, {str(store)!r}, load=slowly, progress=False)\n"
-    )
-    paths, kept, kills = [str(Path(__file__).parent), *sys.path], 0, 0
-    for _ in range(40):
-        driver = subprocess.Popen(
-            [sys.executable, "-c", code],
-            env=os.environ | {"PYTHONPATH": os.pathsep.join(paths)},
-        )
-        before, began = kept, time.monotonic()
-        while driver.poll() is None and kept < before + 25 and time.monotonic() - began < 60:
-            time.sleep(0.02)
-            kept = samples(store)
-        if driver.poll() is None:
-            driver.kill()
-            kills += 1
-        driver.wait()
-        assert samples(store) >= before
-        if driver.returncode == 0:
-            break
-    assert kills >= 3
-    same(conduct(votes(tasks={"sums": sums(20)}), store, load=loads, progress=False), alone)
-    assert samples(store) == 20 * 5, "each was drawn once"
-
-
-def samples(store: Path) -> int:
-    if not store.exists():
-        return 0
-    with its.Bank(store) as bank:
-        return bank.samples
 
 
 def test_the_study_that_comes_with_the_package_is_replayed_from_its_file() -> None:

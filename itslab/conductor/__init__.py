@@ -4,26 +4,27 @@ A store is a bank: the samples, the finished runs and what they came to. So a st
 interrupted, killed or widened goes on from there, and a finished one is read without a model.
 
 With an executor, problems go to workers in chunks. A worker loads each model once, draws into a
-store of its own for each chunk, in the folder ``STORE.parts``, and reads what the main store holds;
-finished parts are merged into that. What a killed worker had drawn is found by whoever gets its
-chunk next. Workers that do not share the folder send their parts instead.
+store of its own for each chunk, in a folder of the study in ``STORE.parts``, and reads what the
+main store holds; finished parts are merged into that. What a killed worker had drawn is found by
+whoever gets its chunk next. Workers that do not share the folder send their parts instead.
 """
 
 from __future__ import annotations
 
-import hashlib
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import ExitStack, closing
 from pathlib import Path
 from typing import Any
 
-from itslab import models
 from itslab.backends import Bank
+from itslab.conductor.folder import alone, collect, folder
 from itslab.conductor.loading import Load, identities, load_named, model_file, recorded
-from itslab.conductor.parts import Part, study_key
-from itslab.conductor.provenance import about, clusters, compare_builds
-from itslab.conductor.workers import draw_there, executing, merge_parts
+from itslab.conductor.parts import Part
+from itslab.conductor.provenance import about, compare_builds, compare_models
+from itslab.conductor.workers import draw_there, executing
 from itslab.core import ItslabError, require
 from itslab.options import Count, Text, checked
 from itslab.study.outcome import Outcome, Row, tables
@@ -77,22 +78,41 @@ def conduct(
     made: dict[tuple[Cell, int], Row] = {}
     with Bank(store) as bank, ExitStack() as stack:
         if mode == "live":
-            stack.enter_context(_alone(study, store))
-            merge_parts(bank, store)
+            stack.enter_context(alone(study, store))
+            collect(bank, folder(study, store))
+        else:
+            compare_models(bank, study)
         for model in study.models:
             wanted = Part(study, model, {name: range(len(t)) for name, t in study.tasks.items()})
-            lacking = wanted.known(bank, identities(study, bank, load, mode), made)
-            if mode == "replay" or not lacking.problems:
+            known = identities(study, bank, load, mode)
+            lacking = wanted.known(bank, known, made)
+            if not lacking.problems:
                 continue
-            if executor is None:
+            if mode == "replay":
+                made |= lacking.restore(bank, known, others)
+            elif executor is None:
                 _draw_here(lacking, bank, made, until, load, others, progress)
             else:
                 draw_there(lacking, bank, store, made, executor, chunk, load, progress)
-        told = about(study, bank, load, mode) | {
-            "lacking": study.runs - len(made),
-            "seconds": round(time.monotonic() - began, 1),
-        }
+                compare_builds(bank, lacking)
+        _tell_unscored(made.values())
+        told = about(study, bank, load, mode) | {"seconds": round(time.monotonic() - began, 1)}
         return tables(study, made.values(), told)
+
+
+def _tell_unscored(made: Iterable[Row]) -> None:
+    """Say where verifiers could not score: what chose by them chose without."""
+    reasons = Counter[str]()
+    for row in made:
+        reasons.update(row.data["unscored"])
+    lost = {why: n for why, n in reasons.items() if "the budget ended" not in why}
+    if lost:
+        why = max(lost, key=lambda reason: lost[reason])
+        warnings.warn(
+            f"{sum(lost.values()):,} verdicts are missing, {lost[why]:,} of them since {why}; "
+            "the column 'unscored' counts them by run",
+            stacklevel=4,
+        )
 
 
 def _draw_here(
@@ -105,7 +125,7 @@ def _draw_here(
     progress: bool,
 ) -> None:
     backends = recorded(part.models, bank, load, *others)
-    compare_builds(bank, backends[part.model])
+    compare_builds(bank, part, backends)
     counts = {name: sum(1 for _ in part.study.cells(name, part.model)) for name in part.problems}
     ahead = [(name, i) for name, numbers in part.problems.items() for i in numbers]
     every = ((name, i) for name, task in part.study.tasks.items() for i in range(len(task)))
@@ -118,7 +138,7 @@ def _draw_here(
         """
         first = place[ahead[0]] if ahead else len(place)
         past = [row for (cell, i), row in made.items() if place[cell.task, i] < first]
-        known = tables(part.study, past, clusters(part.study))
+        known = tables(part.study, past, {})
         return until is not None and bool(past) and until(known)
 
     if answered():
@@ -132,29 +152,3 @@ def _draw_here(
                 ahead.pop(0)
                 if answered():
                     return
-
-
-@contextmanager
-def _alone(study: Study, store: Path) -> Iterator[None]:
-    """Let nobody else conduct the same study meanwhile: all would be drawn twice."""
-    from filelock import FileLock, Timeout
-
-    place = f"{store.absolute()} {study_key(study)}"
-    name = f"{hashlib.blake2b(place.encode(), digest_size=12).hexdigest()}.lock"
-    folder = models.home() / "locks"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError:  # there may be no cache folder
-        folder = store.absolute().parent
-    lock = FileLock(folder / name)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise ItslabError(
-            f"the study {study.name!r} is being conducted into {store} already: wait for it, or "
-            "name another store"
-        ) from error
-    try:
-        yield
-    finally:
-        lock.release()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 
@@ -43,8 +44,26 @@ def model_file(name: str) -> models.ModelFile:
     return models.resolve(name)
 
 
-loaded = lru_cache(3)(load_named)
-"""A worker is sent many chunks, and loads a model once; of many models few are in memory."""
+_LOADING = threading.Lock()
+_kept = lru_cache(3)(load_named)
+
+
+def loaded(name: str) -> Backend:
+    """Load a model, or return it as it is loaded already.
+
+    A worker is sent many chunks, and loads a model once, also if several of its threads ask for it;
+    of many models few are in memory.
+    """
+    with _LOADING:
+        return _kept(name)
+
+
+def _made(load: Load, name: str) -> Backend:
+    """A model as the caller's own function loads it."""
+    model = load(name)
+    fits = all(hasattr(model, part) for part in ("digest", "generate", "batch_size"))
+    require(fits, "load", model, f"a function that returns a Backend for {name!r}")
+    return model
 
 
 def identities(study: Study, bank: Bank, load: Load | None, mode: str) -> dict[str, Backend]:
@@ -53,7 +72,7 @@ def identities(study: Study, bank: Bank, load: Load | None, mode: str) -> dict[s
         digests = {source.name: source.digest for source in bank.sources}
         return {name: Named(name, digests.get(name, "")) for name in study.named}
     if load is not None:
-        return {name: load(name) for name in study.named}
+        return {name: _made(load, name) for name in study.named}
     return {
         name: loaded(name) if "://" in name else Named(name, model_file(name).digest)
         for name in study.named
@@ -64,4 +83,4 @@ def recorded(
     names: Iterable[str], bank: Bank, load: Load | None, *others: Bank
 ) -> dict[str, Backend]:
     """Load models, with all that they draw kept in a bank, and what others hold taken."""
-    return {name: bank.record((load or loaded)(name), *others) for name in names}
+    return {name: bank.record(_made(load or loaded, name), *others) for name in names}

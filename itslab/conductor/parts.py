@@ -67,6 +67,16 @@ class Part:
                 made[cell, i] = Row(cell, job.problem, json.loads(text))
         return replace(self, problems={name: [*numbers] for name, numbers in lacking.items()})
 
+    def restore(
+        self, bank: Bank, backends: Mapping[str, Backend], others: Sequence[Bank]
+    ) -> Iterator[tuple[tuple[Cell, int], Row]]:
+        """Yield what those runs came to that some bank keeps, without a model."""
+        archive = Archives(bank, others)
+        for place, job in self.jobs(backends).items():
+            result = job.find(archive)
+            if result is not None:
+                yield place, _keep(bank, place[0], job, result)
+
     def draw(
         self,
         bank: Bank,
@@ -76,9 +86,8 @@ class Part:
     ) -> Generator[tuple[tuple[Cell, int], Row], None, None]:
         """Make the runs, in the order of the problems, and yield what each came to as it ends."""
         jobs = self.jobs(backends)
-        label = f"{self.study.name}, {self.model}"
         archive = Archives(bank, others)
-        runs = sweep(jobs, archive=archive, label=label, progress=progress)
+        runs = sweep(jobs, archive=archive, label=self.label, progress=progress)
         with closing(runs), ThreadPoolExecutor(2) as pool:  # programs are graded beside
             waiting: list[tuple[tuple[Cell, int], Future[Row]]] = []
             for place, result in runs:
@@ -96,14 +105,25 @@ class Part:
                 yield replace(self, problems={name: numbers[start : start + size]})
 
     @property
+    def ids(self) -> Iterator[str]:
+        """Its problems."""
+        for name, numbers in self.problems.items():
+            yield from (self.study.tasks[name].problems[i].id for i in numbers)
+
+    @property
+    def count(self) -> int:
+        """How many problems there are."""
+        return sum(map(len, self.problems.values()))
+
+    @property
+    def label(self) -> str:
+        """What its progress is called."""
+        return f"{self.study.name}, {self.model}"
+
+    @property
     def name(self) -> str:
         """What tells its store from those of others."""
-        problems = [
-            (name, self.study.tasks[name].problems[i].id)
-            for name, numbers in self.problems.items()
-            for i in numbers
-        ]
-        named = json.dumps([study_key(self.study), self.model, problems])
+        named = json.dumps([study_key(self.study), self.model, [*self.problems], [*self.ids]])
         return hashlib.blake2b(named.encode(), digest_size=8).hexdigest()
 
 
@@ -116,5 +136,5 @@ def _keep(bank: Bank, cell: Cell, job: Job, result: Result) -> Row:
 
 
 def study_key(study: Study) -> str:
-    """Return what tells a study from others: all that its runs depend on."""
-    return spec(study).digest
+    """Return what tells a study from others: all that its runs depend on, and so not its name."""
+    return spec(replace(study, name="study")).digest

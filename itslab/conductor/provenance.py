@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import platform
 import warnings
-from collections import Counter
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
@@ -12,23 +12,49 @@ from typing import Any
 
 from itslab.backends import Bank
 from itslab.conductor.loading import Load, identities
+from itslab.conductor.parts import Part
 from itslab.core import Backend
 from itslab.spec import spec
 from itslab.study.plan import Study
 
 
-def compare_builds(bank: Bank, model: Backend) -> None:
-    """Say where a store's samples were drawn by another build of the same model."""
-    ours = str(getattr(getattr(model, "model", None), "provenance", ""))
-    theirs = [source for source in bank.models if source.digest == model.digest]
-    others = [source for source in theirs if source.build != ours and source.samples]
-    if others:
-        lines = "; ".join(f"{source.samples:,} by {source.build!r}" for source in others)
-        warnings.warn(
-            f"{bank.path} holds samples of {model.name} that another build drew: {lines}. This one "
-            f"is {ours!r}. Tokens and FLOPs can be compared, seconds cannot",
-            stacklevel=4,
-        )
+def compare_builds(bank: Bank, part: Part, models: Mapping[str, Backend] | None = None) -> None:
+    """Say where a store's samples were drawn by several builds of the same model.
+
+    Args:
+        bank: the store.
+        part: of a study, that is to be drawn here or was drawn by workers.
+        models: loaded, by name, whose build draws here.
+    """
+    for name, model in (models or identities(part.study, bank, None, "replay")).items():
+        drawn = {
+            source.build: source.samples
+            for source in bank.models
+            if source.digest == model.digest and source.samples
+        }
+        here = str(getattr(getattr(model, "model", None), "provenance", "")) if models else ""
+        others = {build: samples for build, samples in drawn.items() if build != here}
+        if len({*others, *filter(None, [here])}) > 1:
+            lines = "; ".join(f"{samples:,} by {build!r}" for build, samples in others.items())
+            this = f". This one is {here!r}" if here else ""
+            warnings.warn(
+                f"{bank.path} holds samples of {name} that several builds drew: {lines}{this}. "
+                "Tokens and FLOPs can be compared, seconds cannot",
+                stacklevel=4,
+            )
+
+
+def compare_models(bank: Bank, study: Study) -> None:
+    """Say where a store holds several models of one name, of which a replay takes the last."""
+    for name in study.named:
+        digests = dict.fromkeys(source.digest for source in bank.sources if source.name == name)
+        if len(digests) > 1:
+            warnings.warn(
+                f"{bank.path} holds {len(digests)} models that are called {name}, by their digests "
+                f"{', '.join(digest[:12] for digest in digests)}: the last is taken. Conduct the "
+                "study live with the file that is meant, or into a store of its own",
+                stacklevel=4,
+            )
 
 
 def about(study: Study, bank: Bank, load: Load | None, mode: str) -> dict[str, Any]:
@@ -48,7 +74,6 @@ def about(study: Study, bank: Bank, load: Load | None, mode: str) -> dict[str, A
             name: [spec(strategy).text for strategy in ladder]
             for name, ladder in study.ladders.items()
         },
-        **clusters(study),
         "budgets": [repr(budget) for budget in study.budgets],
         "seeds": list(study.seeds),
         "drawn by": [
@@ -66,15 +91,6 @@ def about(study: Study, bank: Bank, load: Load | None, mode: str) -> dict[str, A
         },
         "versions": {name: version(name) for name in ("itslab", "numpy", "pandas", "math-verify")}
         | {"python": platform.python_version()},
-    }
-
-
-def clusters(study: Study) -> dict[str, Any]:
-    """How many problems there are of each cluster of each task."""
-    return {
-        "clusters": {
-            name: dict(Counter(map(str, task.clusters))) for name, task in study.tasks.items()
-        }
     }
 
 

@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import platform
-import shutil
 import tempfile
-import uuid
-from collections.abc import Iterator
-from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
-from contextlib import ExitStack, contextmanager
-from multiprocessing import get_context
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from concurrent.futures import (
+    FIRST_COMPLETED,
+    BrokenExecutor,
+    Executor,
+    Future,
+    ProcessPoolExecutor,
+    wait,
+)
+from contextlib import ExitStack, closing, contextmanager
+from multiprocessing import get_context, parent_process
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from itslab.backends import Bank
+from itslab.conductor.folder import clear, collect, folder, open_to_workers
 from itslab.conductor.loading import Load, identities, recorded
 from itslab.conductor.parts import Part
 from itslab.core import ItslabError, require
 from itslab.study.outcome import Row
 from itslab.study.plan import Cell
+
+T = TypeVar("T")
 
 
 @contextmanager
@@ -36,7 +46,7 @@ def executing(workers: int | None = None, dask: str | None = None) -> Iterator[A
     """
     require(workers is None or dask is None, "workers", workers, "left out with dask")
     if workers is not None:
-        with ProcessPoolExecutor(workers, get_context("spawn")) as pool:
+        with Workers(workers) as pool:
             yield pool
     elif dask is not None:
         try:
@@ -55,6 +65,34 @@ def executing(workers: int | None = None, dask: str | None = None) -> Iterator[A
         yield None
 
 
+class Workers(Executor):
+    """Processes here: where one dies, which breaks a pool, they are begun anew.
+
+    Args:
+        count: of processes.
+    """
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+        self._pool = self._begin()
+
+    def _begin(self) -> Executor:
+        return ProcessPoolExecutor(self.count, get_context("spawn"))
+
+    def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
+        """See ``concurrent.futures.Executor``."""
+        try:
+            return self._pool.submit(fn, *args, **kwargs)
+        except BrokenExecutor:
+            self._pool.shutdown(wait=False)
+            self._pool = self._begin()
+            return self._pool.submit(fn, *args, **kwargs)
+
+    def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
+        """See ``concurrent.futures.Executor``."""
+        self._pool.shutdown(wait, cancel_futures=cancel_futures)
+
+
 def draw_there(
     part: Part,
     bank: Bank,
@@ -65,58 +103,91 @@ def draw_there(
     load: Load | None,
     progress: bool,
 ) -> None:
-    """Let workers make the runs that are lacking, and merge what they draw as each is done."""
-    folder = _parts(store)
-    folder.mkdir(exist_ok=True)
-    token = folder / f"{uuid.uuid4().hex}.token"  # who sees it shares the folder
-    token.touch()
+    """Let workers make the runs that are lacking, and merge what they draw as each is done.
+
+    What was at work when a process died is sent again, one problem after the other, so that one
+    which its worker does not survive costs no other.
+    """
     from tqdm import tqdm
 
-    lost: list[BaseException] = []
-    chunks = [*part.chunks(size)]
-    try:
-        tasks = [executor.submit(work, one, str(store), str(token), load) for one in chunks]
-        label, runs = f"{part.study.name}, {part.model}", sum(map(len, part.problems.values()))
-        with tqdm(total=runs, desc=label, unit="problem", disable=not progress) as bar:
-            for task in as_completed(tasks):
-                try:
-                    _merge(bank, folder, task.result())
-                    bar.update(sum(map(len, chunks[tasks.index(task)].problems.values())))
-                except Exception as error:  # of one worker: the others go on
-                    lost.append(error)
-    finally:
-        token.unlink(missing_ok=True)
+    place, lost = folder(part.study, store), dict[str, BaseException]()
+    with (
+        open_to_workers(place) as token,
+        tqdm(total=part.count, desc=part.label, unit="problem", disable=not progress) as bar,
+    ):
+
+        def send(chunks: Iterable[Part], window: int) -> list[Part]:
+            """Have chunks drawn, so many at once; return those whose worker died."""
+            died, waiting, running = [], deque(chunks), dict[Future[str | bytes], Part]()
+            while waiting or running:
+                while waiting and len(running) < window:
+                    one = waiting.popleft()
+                    try:
+                        running[executor.submit(work, one, str(store), str(token), load)] = one
+                    except RuntimeError as error:  # it is shut down, or broken for good
+                        lost[one.name] = error
+                for task in wait(running, return_when=FIRST_COMPLETED).done:
+                    one = running.pop(task)
+                    try:
+                        _merge(bank, place, task.result())
+                        bar.update(one.count)
+                    except BrokenExecutor as error:
+                        lost[one.name] = error
+                        died.append(one)
+                    except Exception as error:  # of one worker: the others go on
+                        lost[one.name] = error
+            return died
+
+        chunks = [*part.chunks(size)]
+        few = 2 * executor.count if isinstance(executor, Workers) else len(chunks)
+        died = send(chunks, few)
+        send([one for chunk in died for one in chunk.chunks(1)], 1)
+    collect(bank, place)
     left = part.known(bank, identities(part.study, bank, load, "live"), made)
     if left.problems:
-        why = f"{type(lost[0]).__name__}: {lost[0]}" if lost else "no worker has drawn them"
-        count = sum(map(len, left.problems.values()))
+        reasons = dict.fromkeys(f"{type(e).__name__}: {e}" for e in lost.values())
+        why = " ".join((next(reversed(reasons), "") or "no worker has drawn them").split())
+        named = ", ".join(itertools.islice(left.ids, 3)) + (", …" if left.count > 3 else "")
         raise ItslabError(
-            f"{count} problems are not finished ({' '.join(why.split())}): what was drawn of them "
-            f"is kept, conduct the study again to go on"
-        ) from (lost[0] if lost else None)
-    shutil.rmtree(folder, ignore_errors=True)
+            f"not finished: {left.count} of {part.count} problems, {named} ({why}): what was drawn "
+            "of them is kept, conduct the study again to go on"
+        ) from next(iter(lost.values()), None)
+    clear(bank, place)
 
 
 def work(part: Part, store: str, token: str, load: Load | None) -> str | bytes:
     """Draw a part of a study in a worker; return its store's name, or all that it holds."""
     shared = _shares(token)
     with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
-        folder = Path(token).parent if shared else Path(scratch)
-        path = folder / f"{part.name}.sqlite"
+        place = Path(token).parent if shared else Path(scratch)
+        path = place / f"{part.name}.sqlite"
         try:
             others = [stack.enter_context(Bank(store))] if shared else []
-            with Bank(path) as bank:
-                backends = recorded(part.models, bank, load, *others)
-                for _ in part.draw(bank, backends, progress=False):
-                    pass
+            with Bank(path) as bank, closing(_draw(part, bank, load, others)) as drawn:
+                for _ in drawn:
+                    if _orphaned() or (shared and not _shares(token)):
+                        break  # nobody waits for it any more, and somebody may have begun anew
         except ItslabError as error:
             _say_where(error)
         return path.name if shared else path.read_bytes()
 
 
+def _draw(
+    part: Part, bank: Bank, load: Load | None, others: Sequence[Bank]
+) -> Generator[object, None, None]:
+    if not _orphaned():
+        yield from part.draw(bank, recorded(part.models, bank, load, *others), progress=False)
+
+
 def _shares(token: str) -> bool:
-    """Whether a worker sees the folder of the main store."""
+    """Whether a worker sees the folder of the main store, and its driver is there."""
     return Path(token).exists()
+
+
+def _orphaned() -> bool:
+    """Whether the process that began this one has died."""
+    parent = parent_process()
+    return parent is not None and not parent.is_alive()
 
 
 def _say_where(error: ItslabError) -> NoReturn:
@@ -124,28 +195,14 @@ def _say_where(error: ItslabError) -> NoReturn:
     raise ItslabError(f"{where}: {type(error).__name__}: {error}") from error
 
 
-def _parts(store: Path) -> Path:
-    return store.with_name(f"{store.name}.parts")
-
-
-def _merge(bank: Bank, folder: Path, part: str | bytes) -> None:
-    """Add a worker's store to the main one."""
+def _merge(bank: Bank, place: Path, part: str | bytes) -> None:
+    """Add a worker's store to the main one, and remove it."""
     if isinstance(part, bytes):
         with tempfile.TemporaryDirectory() as scratch:
             file = Path(scratch, "part.sqlite")
             file.write_bytes(part)
             bank.merge(file)
         return
-    bank.merge(folder / part)
-    for file in folder.glob(f"{part}*"):  # and its journal
+    bank.merge(place / part)
+    for file in place.glob(f"{part}*"):  # and its journal
         file.unlink(missing_ok=True)
-
-
-def merge_parts(bank: Bank, store: Path) -> None:
-    """Add what workers left that were killed, or whose driver was."""
-    folder = _parts(store)
-    if not folder.is_dir():
-        return
-    for file in sorted(folder.glob("*.sqlite")):
-        _merge(bank, folder, file.name)
-    shutil.rmtree(folder, ignore_errors=True)

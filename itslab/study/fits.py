@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from itslab.core import OptionError, require
 from itslab.study.selection import pass_at_k
-from itslab.study.statistics import matrix
+from itslab.study.statistics import check_level, matrix
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -104,6 +104,7 @@ class Fit:
         parameters: by their names.
         x, observed: (k,) what it was fitted to.
         draws: (d, number of parameters) fits to as many samples of the problems, drawn again.
+        units: problems, or clusters of them, that were drawn again.
     """
 
     law: str
@@ -111,6 +112,7 @@ class Fit:
     x: Array
     observed: Array
     draws: Array
+    units: int
 
     @property
     def residuals(self) -> Array:
@@ -122,19 +124,40 @@ class Fit:
         return LAWS[self.law].value(np.array([*self.parameters.values()]), np.asarray(x, float))
 
     def interval(self, x: ArrayLike, level: float = 0.95) -> tuple[Array, Array]:
-        """Return the ends of the interval of the curve at any x: percentiles of the draws."""
+        """Return the ends of the interval of the curve at any x: percentiles of the draws.
+
+        They are expanded for few problems, as Student's t is: Hesterberg 2015 (The American
+        Statistician 69, section 4.3). Of one problem, or one cluster, the interval is [0, 1].
+        """
         at = np.asarray(x, dtype=float)
+        if self.units < 2:
+            check_level(level)
+            return np.zeros_like(at), np.ones_like(at)
         curves = np.array([LAWS[self.law].value(row, at) for row in self.draws])
-        low, high = np.quantile(curves, [(1 - level) / 2, (1 + level) / 2], axis=0)
+        low, high = np.quantile(curves, self._percentiles(level), axis=0)
         return low, high
 
     def ranges(self, level: float = 0.95) -> dict[str, tuple[float, float]]:
-        """Return the interval of each parameter."""
-        ends = np.quantile(self.draws, [(1 - level) / 2, (1 + level) / 2], axis=0)
+        """Return the interval of each parameter, expanded likewise; of one problem none is known.
+
+        That is then (−inf, inf).
+        """
+        ends = np.array([[-math.inf] * len(self.parameters), [math.inf] * len(self.parameters)])
+        if self.units > 1:
+            ends = np.quantile(self.draws, self._percentiles(level), axis=0)
         return {
             name: (float(low), float(high))
             for name, (low, high) in zip(self.parameters, ends.T, strict=True)
         }
+
+    def _percentiles(self, level: float) -> tuple[float, float]:
+        """Drawing n units again spreads by (n − 1) / n too little, and as if it were known."""
+        from scipy.special import ndtr, stdtrit
+
+        check_level(level)
+        n = self.units
+        tail = float(ndtr(-math.sqrt(n / (n - 1)) * stdtrit(n - 1, (1 + level) / 2)))
+        return tail, 1 - tail
 
 
 def fit(
@@ -142,7 +165,7 @@ def fit(
     x: ArrayLike,
     rates: ArrayLike,
     clusters: Sequence[Hashable] | None = None,
-    draws: int = 200,
+    draws: int = 400,
     seed: int = 0,
 ) -> Fit:
     """Fit a law to the mean of success rates, by least squares; problems are drawn again for its
@@ -158,8 +181,13 @@ def fit(
     Raises:
         OptionError: there is nothing that a curve could be fitted to; the text says why.
     """
-    require(law in LAWS, "law", law, " or ".join(map(repr, LAWS)))
-    at, values = np.asarray(x, dtype=float), matrix("rates", rates)
+    require(isinstance(law, str) and law in LAWS, "law", law, " or ".join(map(repr, LAWS)))
+    _whole("draws", draws, 1)
+    _whole("seed", seed, 0)
+    values = matrix("rates", rates)
+    fine = bool(np.isfinite(values).all() and (np.abs(values - 0.5) <= 0.5 + 1e-9).all())
+    require(fine, "rates", rates, "success rates in [0, 1], none of them nan")
+    at = _finite("x", x)
     rising = at.ndim == 1 and bool((at > 0).all()) and bool((np.diff(at) > 0).all())
     require(rising and len(at) == values.shape[1], "x", x, f"{values.shape[1]} rising numbers > 0")
     least = len(LAWS[law].names) + 1
@@ -178,7 +206,20 @@ def fit(
     fitted = np.array([_least_squares(law, at, row) for row in again])
     names = LAWS[law].names
     parameters = {name: float(v) for name, v in zip(names, best, strict=True)}
-    return Fit(law, parameters, at, mean, fitted)
+    return Fit(law, parameters, at, mean, fitted, len(groups))
+
+
+def _finite(name: str, values: ArrayLike) -> Array:
+    """Numbers as an array, none of them infinite or nan."""
+    numbers = np.asarray(values)
+    plain = numbers.dtype.kind in "biuf" and bool(np.isfinite(numbers).all())
+    require(plain, name, values, "finite numbers")
+    return numbers.astype(float)
+
+
+def _whole(name: str, value: int, least: int) -> None:
+    number = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    require(number and value >= least, name, value, f"a whole number ≥ {least}")
 
 
 def _least_squares(law: str, x: Array, y: Array) -> Array:
@@ -219,6 +260,10 @@ class BetaBinomial:
     alpha: float
     beta: float
 
+    def __post_init__(self) -> None:
+        for name, value in (("alpha", self.alpha), ("beta", self.beta)):
+            require(0 < value < math.inf, name, value, "a finite number > 0")
+
     @classmethod
     def of(cls, right: ArrayLike, drawn: ArrayLike) -> BetaBinomial:
         """Return the likeliest distribution.
@@ -233,8 +278,10 @@ class BetaBinomial:
         from scipy.optimize import minimize
         from scipy.special import betaln
 
-        good = np.asarray(right, dtype=float)
-        bad = np.broadcast_to(np.asarray(drawn, dtype=float), good.shape) - good
+        good, whole = _finite("right", right), _finite("drawn", drawn)
+        alike = good.ndim == 1 and good.size > 0 and whole.shape in ((), good.shape)
+        require(alike, "drawn", drawn, f"one number, or of the shape of right, {good.shape}")
+        bad = np.broadcast_to(whole, good.shape) - good
         require(bool((good >= 0).all() and (bad >= 0).all()), "right", right, "from 0 to drawn")
         mixed = bool(good.any() and bad.any())
         require(mixed, "right", right, "some right and some wrong samples, for a distribution")
@@ -254,7 +301,7 @@ class BetaBinomial:
         """Return the share of problems of which any of k samples is right."""
         from scipy.special import betaln
 
-        k = np.asarray(ks, dtype=float)
+        k = _finite("ks", ks)
         curve: Array = 1 - np.exp(betaln(self.alpha, self.beta + k) - betaln(self.alpha, self.beta))
         return curve
 
@@ -263,7 +310,7 @@ def forecast(
     correct: ArrayLike,
     seen: int,
     ks: Sequence[int],
-    repeats: int = 100,
+    repeats: int = 300,
     seed: int = 0,
 ) -> pd.DataFrame:
     """Forecast coverage from a few samples of each problem, and compare it with what came.
@@ -287,7 +334,10 @@ def forecast(
 
     marks = matrix("correct", correct)
     n = marks.shape[1]
-    require(isinstance(seen, int) and 3 <= seen <= n, "seen", seen, f"from 3 to {n}")
+    for name, count, least in (("seen", seen, 3), ("repeats", repeats, 1), ("seed", seed, 0)):
+        _whole(name, count, least)
+    require(seen <= n, "seen", seen, f"from 3 to {n}")
+    require(len(ks) > 0, "ks", ks, "one number of samples at least")
     actual, at_seen = pass_at_k(marks, ks).mean(axis=0), pass_at_k(marks, [seen]).mean()
     rng = np.random.default_rng(seed)
     made: dict[str, list[Array]] = {"power law": [], "beta-binomial": []}

@@ -90,7 +90,14 @@ class MethodResult:
         )
 
     def gain(self, reference: MethodResult) -> Estimate:
-        """Return the difference to another method on the same problems, with its interval."""
+        """Return the difference to another method on the same problems, with its interval.
+
+        Raises:
+            OptionError: the other one's problems, or what they belong to, are others.
+        """
+        theirs = reference.clusters
+        alike = self.clusters is None or theirs is None or [*self.clusters] == [*theirs]
+        require(alike, "reference", theirs, f"on the same problems in one order, {self.clusters}")
         return difference(self.success, reference.success, clusters=self.clusters)
 
     @classmethod
@@ -329,17 +336,29 @@ def at_budget(
 
 def unpaid(tree: Tree) -> float:
     """Return the FLOPs of a run's prompts that others had evaluated before it."""
+    return sum(map(_saved, _openings(tree)), 0.0)
+
+
+def found(tree: Tree) -> int:
+    """Return the tokens of a run's prompts that others had evaluated before it."""
+    return sum(min(sample.cost.reused for sample in drawn) for drawn in _openings(tree))
+
+
+def _openings(tree: Tree) -> list[list[Completion]]:
+    """The samples that begin a run, by what they were asked: who evaluates a prompt is among them.
+
+    Whoever asks one model the same again, as a later stage does, finds it evaluated.
+    """
     openings: dict[object, list[Completion]] = {}
     for node in tree:
         before = node.parent
         if node.completion and before and not any(step.completion for step in before.path()):
-            # Whoever asks one model the same again, as a later stage does, finds it evaluated.
             said = tuple((step.role, step.text) for step in before.path())
             openings.setdefault((said, node.completion.shape), []).append(node.completion)
-    return sum(map(_found, openings.values()), 0.0)
+    return [*openings.values()]
 
 
-def _found(drawn: Sequence[Completion]) -> float:
+def _saved(drawn: Sequence[Completion]) -> float:
     """FLOPs that the sample which evaluated most of one prompt did not spend on it."""
     shape = drawn[0].shape
     if shape is None:

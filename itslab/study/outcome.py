@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+import warnings
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-from numpy.typing import NDArray
-
 from itslab.core import ItslabError, Problem, require
-from itslab.study import selection
-from itslab.study.methods import MethodResult, Results, until_passing
-from itslab.study.plan import Cell, Study, pooled, rule, sizes
+from itslab.run import Strategy
+from itslab.spec import spec
+from itslab.study.methods import MethodResult, Results
+from itslab.study.plan import DERIVED, Cell, Study, pooled, rule, sizes
+from itslab.study.pool import Pool, of_runs
 from itslab.study.prices import Price
 
 if TYPE_CHECKING:
     import pandas as pd
-
-Array = NDArray[np.float64]
 
 
 class Row(NamedTuple):
@@ -33,6 +32,7 @@ class Row(NamedTuple):
 
 
 CELL = ["task", "model", "method", "size", "budget", "seed"]
+COVERAGE, FIRST = DERIVED
 FILES = "runs.parquet", "samples.parquet", "about.json"
 
 
@@ -44,16 +44,17 @@ class Outcome:
         runs: one row for each run: ``task``, ``model``, ``method``, ``size`` (missing where it has
             one only), ``budget``, ``seed``, ``problem``, ``cluster`` (problems of one template
             share it), ``answer``, ``correct`` (missing where the run ``failed``, which says why),
-            ``stopped_by``, ``unfinished``, ``drawn``, ``prefilled``, ``reused``, ``decoded``,
-            ``calls``, ``seconds``, ``flops``, ``elapsed``; and ``rule``, by which it chose among
+            ``stopped_by``, ``unfinished``, ``drawn``, ``prefilled``, ``reused`` (``found`` of them
+            by other runs), ``decoded``, ``calls``, ``seconds``, ``flops``, ``elapsed``,
+            ``unscored`` (how many verdicts are missing); and ``rule``, by which it chose among
             independent samples.
         samples: one row for each independent sample of them: the same names, ``sample`` (its
             number), ``key`` (its answer, canonical), ``correct``, ``score``, and what it cost with
             its verdict: ``tokens``, ``flops`` (without the prompt), ``seconds``, ``prefilled`` and
             ``reused`` (of the verdict), ``opening`` (FLOPs of the
             prompt), ``prompt`` (its tokens).
-        about: what drew it: specs, digests, builds, the machine and its load, versions; and
-            ``lacking``, how many runs there are not.
+        about: what drew it: specs, digests, builds, the machine and its load, versions; and its
+            ``cells``, each with the digest of its strategy and its number of problems.
     """
 
     runs: pd.DataFrame
@@ -67,7 +68,8 @@ class Outcome:
     @property
     def lacking(self) -> int:
         """How many runs of the study there are not."""
-        return int(self.about.get("lacking", 0))
+        asked = sum(int(count) for *_, count in self.about["cells"])
+        return max(asked - len(self.runs), 0)
 
     @property
     def failed(self) -> pd.DataFrame:
@@ -75,24 +77,27 @@ class Outcome:
         return self.runs.loc[self.runs.failed != "", [*CELL, "problem", "failed"]]
 
     def join(self, other: Outcome) -> Outcome:
-        """Return this and what came of a study of other tasks, models or methods."""
+        """Return this and what came of a study of other tasks, models, methods or problems.
+
+        Raises:
+            OptionError: both have a method of one name that is not the same.
+        """
         import pandas as pd
 
+        require(isinstance(other, Outcome), "other", other, "an Outcome")
+        both = merged(self.about, other.about)
+        parts = ["task", "model", "method"]
+        rules = pd.concat([self.runs, other.runs])[[*parts, "rule"]].drop_duplicates()
+        for task, model, method, _ in rules[rules.duplicated(parts)].itertuples(index=False):
+            valid = f"chosen by one rule on {task!r} with {model!r} in both: rename it in one"
+            require(False, "method", method, valid)
         runs, samples = (
             pd.concat([ours, theirs], ignore_index=True).drop_duplicates(
                 [*CELL, "problem", *(["sample"] if "sample" in ours else [])]
             )
             for ours, theirs in ((self.runs, other.runs), (self.samples, other.samples))
         )
-        sizes: dict[str, dict[str, list[int]]] = {}
-        for each in (self, other):
-            for task, methods in each.about["sizes"].items():
-                for method, counts in methods.items():
-                    known = sizes.setdefault(task, {}).setdefault(method, [])
-                    known[:] = sorted({*known, *counts})
-        both = {"sizes": sizes, "clusters": self.about["clusters"] | other.about["clusters"]}
-        lacking = self.lacking + other.lacking
-        return Outcome(runs, samples, {**self.about, **both, "lacking": lacking})
+        return Outcome(runs, samples, both)
 
     def save(self, folder: str | Path) -> Path:
         """Write ``runs.parquet``, ``samples.parquet`` and ``about.json`` into a folder.
@@ -107,7 +112,7 @@ class Outcome:
             self.samples.to_parquet(target / FILES[1], index=False)
             text = json.dumps(self.about, indent=1, ensure_ascii=False)
             (target / FILES[2]).write_text(text, encoding="utf-8")
-        except OSError as error:
+        except (OSError, ValueError) as error:  # such as half a letter in a name
             raise ItslabError(f"the tables cannot be written to {target}: {error}") from error
         return target
 
@@ -124,6 +129,8 @@ class Outcome:
         try:
             about = json.loads((source / FILES[2]).read_text(encoding="utf-8"))
             runs, samples = (pd.read_parquet(source / name) for name in FILES[:2])
+            if not isinstance(about, dict) or not {"cells", "sizes", "clusters"} <= {*about}:
+                raise ValueError(f"{FILES[2]} does not say what was tried")
             return cls(runs, samples, about)
         except (OSError, ValueError) as error:
             reason = " ".join(str(error).split())
@@ -138,10 +145,12 @@ class Outcome:
         price: Price | None = None,
         passing: float | None = None,
     ) -> Results:
-        """Return what each method did, by its name and size, on the problems that none failed on.
+        """Return what each method did, by its name and size, on the problems that all finished.
 
         Where a method votes among independent samples, or takes the best of them, all subsets of
-        the samples are averaged; others are averaged over seeds.
+        the samples are averaged; others are averaged over seeds. Problems on which a run failed, or
+        that one of the methods lacks, are left out; so are methods that finished none. A warning
+        says so, but of failures, which ``failed`` lists.
 
         Args:
             task, model, budget: which part of the study.
@@ -152,36 +161,62 @@ class Outcome:
                 scores so much does, as ``first of …``.
 
         Raises:
-            OptionError: there is no such part.
+            OptionError: there is no such part, or no problem that all methods have finished.
         """
-        runs = self._part(self.runs, task, model, budget)
-        lost = runs.loc[runs.failed != "", "problem"].unique()
-        kept = runs[~runs.problem.isin(lost)]
+        fits = price is None or isinstance(price, Price)
+        require(fits, "price", price, "the Price of this model")
+        kept = self._finished(task, model, budget)
         problems = list(dict.fromkeys(kept.problem))
-        require(bool(problems), "task", task, "one with a problem that no run failed on")
         clusters = list(kept.drop_duplicates("problem").cluster)
+        samples = self._part(self.samples, task, model, budget)
+        samples = samples[samples.problem.isin(problems)]
         done: dict[tuple[str, int], MethodResult] = {}
         for method, rows in kept.groupby("method", sort=False):
-            drawn = self._part(self.samples, task, model, budget)
-            drawn = drawn[(drawn.method == method) & ~drawn.problem.isin(lost)]
+            drawn = samples[samples.method == method]
             rule = rows.rule.iloc[0]
-            pool = _Pool.of(drawn, problems) if rule and not budget and len(drawn) else None
+            pool = Pool.of(drawn, problems) if rule and not budget and len(drawn) else None
             if pool is None:
                 for size in sorted(rows["size"].unique()):
                     one = rows[rows["size"] == size] if size == size else rows  # nan: the only one
-                    done[str(method), _whole(size, 1)] = _of_runs(one, problems, clusters, price)
+                    done[str(method), _whole(size, 1)] = of_runs(one, problems, clusters, price)
                 continue
             steps = [k for k in self.about["sizes"][task][method] if k <= pool.size]
             curves = {str(method): pool.methods(rule, steps, clusters, price)}
             if passing is not None and rule == "best":
-                curves[f"first of {method}"] = [
+                curves[f"{FIRST}{method}"] = [
                     pool.until(k, passing, clusters, price) for k in steps
                 ]
             if coverage:
-                curves[f"coverage of {method}"] = pool.methods("any", steps, clusters, price)
+                curves[f"{COVERAGE}{method}"] = pool.methods("any", steps, clusters, price)
             for title, results in curves.items():
                 done |= {(title, k): one for k, one in zip(steps, results, strict=True)}
         return done
+
+    def _finished(self, task: str, model: str, budget: str) -> pd.DataFrame:
+        """The runs of a part on the problems that all methods have finished, if they did any."""
+        runs = self._part(self.runs, task, model, budget)
+        ended = runs[runs.failed == ""]
+        sizes = ended[["method", "size", "seed"]].drop_duplicates().method.value_counts()
+        done: dict[str, set[str]] = {}
+        for method in dict.fromkeys(runs.method):
+            counts = ended[ended.method == method].problem.value_counts()
+            done[method] = {*counts.index[counts == sizes.get(method, 0)]}
+        none = [method for method, problems in done.items() if not problems]
+        failures = runs[runs.method.isin(none) & (runs.failed != "")].failed
+        why = next(iter(failures), "they are lacking")
+        valid = f"one of which a method has finished a problem ({why})"
+        require(len(none) < len(done), "task", task, valid)
+        common = set.intersection(*(problems for problems in done.values() if problems))
+        alone = ", ".join(f"{len(problems)} by {method!r}" for method, problems in done.items())
+        require(bool(common), "task", task, f"one with problems that all have finished: {alone}")
+        if none:
+            warnings.warn(f"{task}: {none} left out, no run is finished: {why}", stacklevel=3)
+        failed = runs[(runs.failed != "") & ~runs.method.isin(none)].problem
+        lacking = {*runs.problem} - common - {*failed}
+        if lacking:
+            left = f"{len(lacking)} of {runs.problem.nunique()} problems left out"
+            warnings.warn(f"{task}: {left}, not all have finished them: {alone}", stacklevel=3)
+        return ended[ended.problem.isin(common) & ~ended.method.isin(none)]
 
     def _part(self, table: pd.DataFrame, task: str, model: str, budget: str) -> pd.DataFrame:
         known = self.runs[["task", "model", "budget"]]
@@ -199,7 +234,8 @@ def tables(study: Study, made: Iterable[Row], about: Mapping[str, Any]) -> Outco
     rules = {
         name: rule(ladder[0]) if pooled(ladder) else "" for name, ladder in study.ladders.items()
     }
-    order = {cell: i for i, cell in enumerate(_cells(study))}
+    cells = [*_cells(study)]
+    order = {cell: i for i, (cell, _) in enumerate(cells)}
     number = {
         (name, problem.id): i
         for name, task in study.tasks.items()
@@ -210,12 +246,10 @@ def tables(study: Study, made: Iterable[Row], about: Mapping[str, Any]) -> Outco
     for cell, problem, data in sorted(
         made, key=lambda row: (order[row.cell], number[row.cell.task, row.problem.id])
     ):
-        named = isinstance(cell.size, str)
-        method = f"{cell.method} {cell.size}".strip() if named else cell.method
-        size = math.nan if named else float(cell.size)
-        place = [cell.task, cell.model, method, size, cell.budget, cell.seed, problem.id]
+        place = [*_place(cell), problem.id]
         cluster = str(problem.meta.get("template", problem.id))
-        runs.append([*place, cluster, rules[cell.method], *(data[name] for name in _PAID)])
+        paid = {**data, "unscored": sum(data["unscored"].values())}
+        runs.append([*place, cluster, rules[cell.method], *(paid[name] for name in _PAID)])
         samples += (
             [*place, i, *sample, data["opening"], data["prompt"]]
             for i, sample in enumerate(data.get("samples", ()))
@@ -226,22 +260,72 @@ def tables(study: Study, made: Iterable[Row], about: Mapping[str, Any]) -> Outco
     drawn = pd.DataFrame(samples, columns=[*CELL, "problem", "sample", *_DRAWN])
     drawn["key"] = drawn.key.astype("string")
     drawn["correct"], drawn["score"] = drawn.correct.astype(bool), drawn.score.astype(float)
-    counts = {task: sizes(study) for task in study.tasks}
-    return Outcome(known, drawn, {**about, "sizes": counts})
+    told = {
+        "sizes": {task: sizes(study) for task in study.tasks},
+        "clusters": {name: dict(Counter(map(str, t.clusters))) for name, t in study.tasks.items()},
+        "cells": [
+            [*map(_plain, _place(cell)), spec(strategy).digest, len(study.tasks[cell.task])]
+            for cell, strategy in cells
+        ],
+    }
+    return Outcome(known, drawn, {**about, **told})
 
 
-def _cells(study: Study) -> Iterator[Cell]:
+def merged(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what there is to say about two studies together; see ``Outcome.about``.
+
+    Raises:
+        OptionError: a method of one name is another strategy in each.
+    """
+    cells: dict[str, list[Any]] = {}
+    for cell in (*ours["cells"], *theirs["cells"]):
+        *place, strategy, count = cell
+        before = cells.setdefault(repr(place), cell)
+        valid = f"the same strategy on {place[0]!r} with {place[1]!r} in both: rename it in one"
+        require(before[-2] == strategy, "method", place[2], valid)
+        cells[repr(place)] = [*place, strategy, max(count, before[-1])]
+    told = {**theirs, **ours, "cells": [*cells.values()]}
+    told["clusters"] = ours["clusters"] | theirs["clusters"]
+    told["sizes"] = {}
+    for task, methods in (*ours["sizes"].items(), *theirs["sizes"].items()):
+        for method, counts in methods.items():
+            known = told["sizes"].setdefault(task, {}).setdefault(method, [])
+            known[:] = sorted({*known, *counts})
+    for name in ("tasks", "models", "strategies"):
+        told[name] = {**theirs.get(name, {}), **ours.get(name, {})}
+    for name in ("budgets", "seeds", "drawn by"):
+        listed = [*ours.get(name, []), *theirs.get(name, [])]
+        told[name] = [one for i, one in enumerate(listed) if one not in listed[:i]]
+    for method in {*ours.get("strategies", {})} & {*theirs.get("strategies", {})}:
+        ladder = [*ours["strategies"][method], *theirs["strategies"][method]]
+        told["strategies"][method] = list(dict.fromkeys(ladder))
+    return told
+
+
+def _place(cell: Cell) -> list[Any]:
+    """The columns of ``CELL``: a size that is text belongs to the method's name."""
+    named = isinstance(cell.size, str)
+    method = f"{cell.method} {cell.size}".strip() if named else cell.method
+    size = math.nan if named else float(cell.size)
+    return [cell.task, cell.model, method, size, cell.budget, cell.seed]
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON has it, which knows no nan."""
+    return None if value != value else value
+
+
+def _cells(study: Study) -> Iterator[tuple[Cell, Strategy]]:
     """All cells of a study: by task, model and method, the smallest size first."""
     for task in study.tasks:
         for model in study.models:
-            cells = [cell for cell, _, _ in study.cells(task, model)]
+            cells = [(cell, strategy) for cell, strategy, _ in study.cells(task, model)]
             for method in study.ladders:
-                yield from reversed([cell for cell in cells if cell.method == method])
+                yield from reversed([cell for cell in cells if cell[0].method == method])
 
 
 _DRAWN = ["key", "correct", "score", "tokens", "flops", "seconds", "prefilled", "reused"]
 _DRAWN += ["opening", "prompt"]
-_POOLED = ("correct", "score", "tokens", "flops", "seconds", "prefilled", "reused")
 _PAID = [
     "answer",
     "correct",
@@ -255,7 +339,9 @@ _PAID = [
     "calls",
     "seconds",
     "flops",
+    "found",
     "elapsed",
+    "unscored",
 ]
 
 
@@ -264,107 +350,3 @@ def _whole(size: float, otherwise: int) -> Any:
     if math.isnan(size):
         return otherwise
     return int(size) if size == int(size) else size
-
-
-def _of_runs(
-    rows: pd.DataFrame, problems: Sequence[str], clusters: Sequence[Any], price: Price | None
-) -> MethodResult:
-    """A method at one size, averaged over seeds."""
-    columns = {"success": "correct", "tokens": "decoded"}
-    columns |= {name: name for name in ("flops", "drawn", "seconds")}
-    if price is not None:
-        rows, columns = price.priced(rows), {**columns, "dollars": "dollars"}
-    numbers = rows[["problem", *columns.values()]].astype(dict.fromkeys(columns.values(), float))
-    means = numbers.groupby("problem").mean().reindex([*problems])
-    return MethodResult(
-        **{name: means[column].to_numpy() for name, column in columns.items()}, clusters=clusters
-    )
-
-
-@dataclass(frozen=True)
-class _Pool:
-    """Independent samples of some problems, (p, n) each."""
-
-    keys: list[list[str | None]]
-    correct: Array
-    scores: Array
-    tokens: Array
-    flops: Array
-    seconds: Array
-    prefilled: Array
-    reused: Array
-    opening: Array
-    prompt: Array
-
-    @property
-    def size(self) -> int:
-        return int(self.correct.shape[1])
-
-    @classmethod
-    def of(cls, rows: pd.DataFrame, problems: Sequence[str]) -> _Pool | None:
-        """The samples of the largest size of a method, those of all seeds; None if uneven."""
-        rows = rows[rows["size"].eq(rows["size"].max()) | rows["size"].isna()]
-        counts = rows.groupby("problem").size().reindex([*problems], fill_value=0)
-        if counts.min() == 0 or counts.min() != counts.max():
-            return None
-        n = int(counts.max())
-        order = {problem: i for i, problem in enumerate(problems)}
-        rows = rows.iloc[np.argsort(rows.problem.map(order).to_numpy(), kind="stable")]
-
-        def square(name: str) -> Array:
-            return rows[name].to_numpy(dtype=float, na_value=math.nan).reshape(-1, n)
-
-        keys = np.array([k if isinstance(k, str) else None for k in rows.key], dtype=object)
-        columns = (square(name) for name in _POOLED)
-        whole = (square(name)[:, 0] for name in ("opening", "prompt"))
-        return cls(keys.reshape(-1, n).tolist(), *columns, *whole)
-
-    def methods(
-        self, rule: str, ks: Sequence[int], clusters: Sequence[Any], price: Price | None
-    ) -> list[MethodResult]:
-        """What choosing among k of the samples does, averaged over all subsets, for each k."""
-        if rule == "majority":
-            success = selection.majority_at_k(self.keys, self.correct, ks)
-        elif rule == "best":
-            unheard = np.array([[key is None for key in row] for row in self.keys])
-            scores = np.where(unheard, math.nan, self.scores)
-            success = selection.best_at_k(scores, self.correct, ks)
-        else:
-            success = selection.pass_at_k(self.correct, ks)
-        weights = [np.full(self.correct.shape, k / self.size) for k in ks]
-        return [
-            self._priced(rates, often, clusters, price)
-            for often, rates in zip(weights, success.T, strict=True)
-        ]
-
-    def until(
-        self, k: int, threshold: float, clusters: Sequence[Any], price: Price | None
-    ) -> MethodResult:
-        """What drawing until one of k samples scores enough does, averaged over all orders."""
-        mute = np.array([[key is None for key in row] for row in self.keys])
-        success, weights = until_passing(self.scores, self.correct, mute, k, threshold)
-        return self._priced(success, weights, clusters, price)
-
-    def _priced(
-        self, success: Array, weights: Array, clusters: Sequence[Any], price: Price | None
-    ) -> MethodResult:
-        """Success rates with what samples cost that are drawn so often, (p, n): their prompt is
-        evaluated once.
-        """
-
-        def paid(column: Array) -> Array:
-            return np.asarray((weights * column).sum(axis=1))
-
-        drawn, tokens, seconds = weights.sum(axis=1), paid(self.tokens), paid(self.seconds)
-        fresh = self.prompt + paid(self.prefilled)
-        again = (drawn - 1) * self.prompt + paid(self.reused)
-        bill = zip(fresh, again, tokens, seconds, strict=True)
-        return MethodResult(
-            success,
-            tokens,
-            self.opening + paid(self.flops),
-            clusters,
-            drawn,
-            seconds,
-            None if price is None else np.array([price.of(*each) for each in bill]),
-        )

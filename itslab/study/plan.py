@@ -17,6 +17,7 @@ of a task or of another model stands in it as ``OwnVerifier()`` and ``Named(mode
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, is_dataclass, replace
 from operator import itemgetter
@@ -42,6 +43,8 @@ from itslab.tasks import Task
 from itslab.verifiers import Agreement
 
 Ladder = tuple[Strategy, ...]
+DERIVED = ("coverage of ", "first of ")
+"""How the names begin under which ``Outcome.results`` gives what it adds to a method."""
 
 
 @dataclass(frozen=True)
@@ -131,7 +134,14 @@ class Study(Options):
             require(once, option, given, "all different")
         for name, task in self.tasks.items():
             require(len(task) > 0, f"tasks[{name!r}]", task, "a task with problems")
+            twice = [one for one, count in Counter(p.id for p in task).items() if count > 1]
+            require(not twice, f"tasks[{name!r}]", twice[:3], "of problems with ids of their own")
         for name, ladder in self.ladders.items():
+            taken = name.startswith(DERIVED)
+            valid = (
+                f"another: {' and '.join(map(repr, DERIVED))} begin the names of what is derived"
+            )
+            require(not taken, "strategies", name, valid)
             sizes = _sizes(ladder)
             once = len({*sizes}) == len(sizes) > 0
             require(once, f"strategies[{name!r}]", ladder, "strategies that differ, one at least")

@@ -50,9 +50,13 @@ class Price(Options):
         return self.watts * cost.seconds / HOUR / 1000
 
     def priced(self, runs: pd.DataFrame) -> pd.DataFrame:
-        """Return runs of a study with columns ``dollars`` and ``kWh``; see ``Outcome.runs``."""
+        """Return runs of a study with columns ``dollars`` and ``kWh``; see ``Outcome.runs``.
+
+        Each is billed for its prompt, even if another run had evaluated it.
+        """
+        billed = runs.assign(prefilled=runs.prefilled + runs.found, reused=runs.reused - runs.found)
         columns = ["prefilled", "reused", "decoded", "calls", "seconds", "flops"]
-        costs = [Cost(*row) for row in runs[columns].itertuples(index=False)]
+        costs = [Cost(*row) for row in billed[columns].itertuples(index=False)]
         return runs.assign(
             dollars=[self.dollars(cost) for cost in costs],
             kWh=[self.kilowatt_hours(cost) for cost in costs],

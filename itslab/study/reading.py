@@ -55,11 +55,10 @@ def read(path: str | Path) -> Study:
 
     try:
         given = yaml.load(Path(path).read_text(encoding="utf-8"), Once)  # it is safe
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+    except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise ItslabError(f"the study {path} cannot be read: {reason}") from error
-    require(isinstance(given, Mapping), "study", given, "a mapping of tasks, models and strategies")
-    return parse({"name": Path(path).stem, **given})
+    return parse({"name": Path(path).stem, **given} if isinstance(given, dict) else given)
 
 
 def parse(given: Mapping[str, Any]) -> Study:
@@ -76,6 +75,8 @@ def parse(given: Mapping[str, Any]) -> Study:
         seeds: list[int] | int = 0
         name: str = "study"
 
+    require(isinstance(given, Mapping), "study", given, "a mapping of tasks, models and strategies")
+    _check_names("study", given)
     try:
         known = Declared(**given)
     except ValidationError as error:
@@ -101,6 +102,18 @@ def parse(given: Mapping[str, Any]) -> Study:
         seeds=tuple(seeds),
         name=known.name,
     )
+
+
+def _check_names(place: str, given: Any) -> None:
+    """Refuse names that are no text, at any depth."""
+    if isinstance(given, list):
+        for i, item in enumerate(given):
+            _check_names(f"{place}.{i}", item)
+    elif isinstance(given, Mapping):
+        for name, value in given.items():
+            text = isinstance(name, str) and name.isprintable()
+            require(text, f"a name in {place}", name, "printable text: write it in quotes")
+            _check_names(f"{place}.{name}", value)
 
 
 _FORM = "it holds tasks, models and strategies, perhaps budgets and seeds"

@@ -13,7 +13,7 @@ from itslab.study import methods, record
 from itslab.study.runner import Job
 from itslab.study.samples import sample_ends
 
-VERSION = 2
+VERSION = 3
 """Of the rows: others are made anew from the runs."""
 
 
@@ -31,18 +31,23 @@ def row(job: Job, result: Result) -> dict[str, Any]:
         Plain data: ``answer``, ``correct`` (None where the run failed), ``failed`` (why),
         ``stopped_by``, ``unfinished``; what was paid: ``drawn`` (samples, or steps of a search),
         ``prefilled``, ``reused``, ``decoded`` (tokens), ``calls``, ``seconds`` of compute,
-        ``flops`` as if nobody else had evaluated the prompt; ``elapsed`` (seconds by the clock);
-        and of independent samples ``samples``, one list for each: its canonical answer, whether it
-        is right, its score if it has one, and what it cost with its verdict: tokens, FLOPs,
-        seconds, prompt tokens of the verdict evaluated and reused; and of their prompt
-        ``prompt``, its tokens, and ``opening``, its FLOPs.
+        ``flops`` as if nobody else had evaluated the prompt; ``found``, how many of the reused
+        tokens somebody else had; ``elapsed`` (seconds by the clock); ``unscored``, why verdicts are
+        missing and how many; and of independent samples ``samples``, one list for each: its
+        canonical answer, whether it is right, its score if it has one, and what it cost with its
+        verdict: tokens, FLOPs, seconds, prompt tokens of the verdict evaluated and reused; and of
+        their prompt ``prompt``, its tokens, and ``opening``, its FLOPs.
     """
-    task, problem, cost = job.task, job.problem, result.cost
-    failed = bool(result.failed)
-    plain: dict[str, Any] = {
+    cost, failed = result.cost, result.failed
+    graded: dict[str, Any] = {"correct": None}
+    if not failed:
+        try:
+            graded = _graded(job, result)
+        except Exception as error:  # of the task's own grader: the other problems go on
+            failed = " ".join(f"grading: {type(error).__name__}: {error}".split())
+    return {
         "answer": result.answer,
-        "correct": None if failed else bool(task.grade(problem, result.answer)),
-        "failed": result.failed,
+        "failed": failed,
         "stopped_by": result.stopped_by or "",
         "unfinished": result.unfinished,
         "drawn": sum(bool(node.completion) for node in result.tree),
@@ -52,18 +57,26 @@ def row(job: Job, result: Result) -> dict[str, Any]:
         "calls": cost.calls,
         "seconds": cost.seconds,
         "flops": cost.flops + methods.unpaid(result.tree),
+        "found": methods.found(result.tree),
         "elapsed": result.elapsed,
+        "unscored": dict(result.unscored),
+        **graded,
     }
-    ends = [] if failed else independent(result.tree)
+
+
+def _graded(job: Job, result: Result) -> dict[str, Any]:
+    """Whether a run, and each of its independent samples, is right, and what these cost."""
+    graded: dict[str, Any] = {"correct": bool(job.task.grade(job.problem, result.answer))}
+    ends = independent(result.tree)
     if ends:
         first = next(step.completion for step in ends[0].turn() if step.completion)
-        plain["prompt"] = first.cost.prefilled + first.cost.reused
-        plain["opening"] = methods.opening(ends)
-        plain["samples"] = [
+        graded["prompt"] = first.cost.prefilled + first.cost.reused
+        graded["opening"] = methods.opening(ends)
+        graded["samples"] = [
             _sample(job, end, flops)
             for end, flops in zip(ends, methods.decodings(ends), strict=True)
         ]
-    return plain
+    return graded
 
 
 def _sample(job: Job, end: Node, flops: float) -> list[Any]:

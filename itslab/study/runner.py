@@ -182,6 +182,7 @@ def outcome(handle: RunHandle) -> Result:
             elapsed=elapsed,
             unscored=run.unscored,
             failed=why,
+            outages=(why,) if isinstance(error, OSError | MemoryError) else (),  # that passes
             costs=run.ledger.by_model,
             stages=tuple(run.stages),
         )

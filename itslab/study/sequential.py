@@ -10,7 +10,7 @@ which needs nothing but that differences lie in [−1, 1].
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated
 
 import numpy as np
@@ -18,11 +18,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from itslab.core import require
 from itslab.options import Bounds, Options, Text
-from itslab.study.outcome import Outcome
-from itslab.study.statistics import Estimate
+from itslab.study.outcome import CELL, Outcome
+from itslab.study.statistics import Estimate, check_level
 
 Array = NDArray[np.float64]
-Level = Annotated[float, Bounds(0, 1, open="low")]
+Level = Annotated[float, Bounds(0, 1, open="both")]
 _BOLD = 0.5
 """The most of what he could lose that the bettor ever stakes: half of it."""
 _GRID = 801
@@ -69,6 +69,7 @@ def sequence(gaps: ArrayLike, level: float = 0.95) -> Estimate:
     """
     x = np.asarray(gaps, dtype=float)
     require(x.ndim == 1 and x.size > 0, "gaps", gaps, "one difference at least")
+    check_level(level)
     means = np.linspace(-1, 1, _GRID + 2)[1:-1]
     alive = means[wealth(x, means).max(axis=0) < 1 / (1 - level)]
     step = float(means[1] - means[0])  # between two of the grid
@@ -104,19 +105,41 @@ class Answered(Options):
         return self.estimate(outcome).p <= 1 - self.level
 
     def estimate(self, outcome: Outcome) -> Estimate:
-        """Return the difference so far, with the interval that holds at any time."""
-        lost = {*outcome.failed.problem}
-        if {*outcome.runs.problem} <= lost:  # nothing can be compared yet
-            return Estimate(0.0, -1.0, 1.0, 0, 1.0)
-        results = outcome.results(self.task, self.model)
+        """Return the difference so far, with the interval that holds at any time.
+
+        Raises:
+            OptionError: the study has no such method, task or model.
+        """
+        part = self._part(outcome)
+        both = {self.a, self.b} <= {*part.runs.loc[part.runs.failed == "", "method"]}
+        if not both:  # the study has not come so far, or all has failed
+            return _NOTHING
+        results = part.results(self.task, self.model)
         largest = {name: result for (name, _), result in results.items()}
-        for option, name in (("a", self.a), ("b", self.b)):
-            require(name in largest, option, name, " or ".join(map(repr, largest)))
         first, second = largest[self.a], largest[self.b]
         assert first.clusters is not None  # a study's results have some
         whole = outcome.about["clusters"][self.task]
         gaps = _by_cluster(first.success - second.success, first.clusters, whole)
-        return sequence(gaps, self.level) if len(gaps) else Estimate(0.0, -1.0, 1.0, 0, 1.0)
+        return sequence(gaps, self.level) if len(gaps) else _NOTHING
+
+    def _part(self, outcome: Outcome) -> Outcome:
+        """The runs of both methods, on problems of which both have finished one at least."""
+        cells = [dict(zip(CELL, cell, strict=False)) for cell in outcome.about["cells"]]
+        for option, wanted in (("task", self.task), ("model", self.model)):
+            there = dict.fromkeys(cell[option] for cell in cells)
+            require(wanted in there, option, wanted, " or ".join(map(repr, there)))
+        there = dict.fromkeys(cell["method"] for cell in cells)
+        for option, wanted in (("a", self.a), ("b", self.b)):
+            require(wanted in there, option, wanted, " or ".join(map(repr, there)))
+        runs = outcome.runs[outcome.runs.method.isin([self.a, self.b])]
+        runs = runs[(runs.task == self.task) & (runs.model == self.model)]
+        by = runs.groupby("problem").method.nunique()
+        runs = runs[runs.problem.isin(by.index[by == len({self.a, self.b})])]
+        return replace(outcome, runs=runs)
+
+
+_NOTHING = Estimate(0.0, -1.0, 1.0, 0, 1.0)
+"""What is known before anything can be compared."""
 
 
 def _by_cluster(gaps: Array, clusters: Sequence[Hashable], whole: Mapping[Hashable, int]) -> Array:

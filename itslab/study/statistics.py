@@ -116,7 +116,7 @@ def proportion(
     require(y.shape == w.shape and w.sum() > 0, "whole", w, f"{len(y)} numbers, not all 0")
     valid = bool(((y >= -_ROUNDING) & (y <= w + _ROUNDING)).all())
     require(valid, "values", (y.min(), y.max()), "in [0, 1]" if (w == 1).all() else "in [0, whole]")
-    _check_level(level)
+    check_level(level)
     y, w = sums(np.clip(y, 0, w), clusters), sums(w, clusters)
     y, w = y[w > 0], w[w > 0]
     n, total = len(y), float(w.sum())
@@ -164,7 +164,7 @@ def difference(
     for name, rates in (("a", x), ("b", y)):
         valid = bool(((rates >= -_ROUNDING) & (rates <= 1 + _ROUNDING)).all())
         require(valid, name, (rates.min(), rates.max()), "in [0, 1]")
-    _check_level(level)
+    check_level(level)
     gaps, sizes = sums(x - y, clusters), sums(np.ones_like(x), clusters)
     n, value = len(gaps), float((x - y).mean())
     if n == 1:
@@ -176,7 +176,7 @@ def difference(
     p = _p_value(gaps, wins, losses)
     if not (wins and losses) and _single(x) != _single(y):
         p = max(p, min(2 * math.exp(-float(np.abs(gaps).sum()) / typical), 1.0))
-    low, high = (end * size * n / len(x) for end in _tango(wins, losses, n, _normal(level)))
+    low, high = (end * size * n / len(x) for end in _tango(wins, losses, n, quantile(level)))
     if not (wins and losses):
         one = proportion(np.abs(gaps), sizes, level)
         ends = (one.low if wins else -one.high, -one.low if losses else one.high)
@@ -276,7 +276,8 @@ def _student(level: float, freedom: float) -> float:
     return float(stdtrit(freedom, (1 + level) / 2))
 
 
-def _normal(level: float) -> float:
+def quantile(level: float) -> float:
+    """Return how many standard deviations an interval of this level reaches to each side."""
     from scipy.special import ndtri
 
     return float(ndtri((1 + level) / 2))
@@ -311,8 +312,13 @@ def matrix(name: str, values: ArrayLike) -> Array:
     return rows.astype(float)
 
 
-def _check_level(level: float) -> None:
-    number = isinstance(level, int | float) and not isinstance(level, bool)
+def check_level(level: float) -> None:
+    """Refuse what is no level of an interval.
+
+    Raises:
+        OptionError: it is not between 0 and 1.
+    """
+    number = isinstance(level, int | float | np.number) and not isinstance(level, bool)
     require(number and 0 < level < 1, "level", level, "a number between 0 and 1")
 
 

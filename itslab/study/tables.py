@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from itslab.answers import vote
-from itslab.core import Result, require
+from itslab.core import OptionError, Result, require
 from itslab.study.methods import Budget, MethodResult, Results, at_budget, at_tokens
 from itslab.study.samples import Samples, finished, graded, held_out, versions
 from itslab.study.selection import pass_at_k
@@ -215,8 +215,13 @@ def atlas(held: Iterable[Held]) -> pd.DataFrame:
     import pandas as pd
 
     rows: list[dict[str, Any]] = []
-    for task, method, budget, result, sizes, by in held:
-        rival = at_budget(sizes, float(getattr(result, by).mean()), by)
+    for line in held:
+        require(isinstance(line, Held), "held", line, "a Held: a method, a budget and its rival")
+        task, method, budget, result, sizes, by = line
+        spent = getattr(result, by, None)
+        if spent is None:
+            raise OptionError(f"by={by!r} is not valid: by must be known of {method!r} on {task!r}")
+        rival = at_budget(sizes, float(spent.mean()), by)
         gain = result.gain(rival)
         rows.append(
             {

@@ -331,7 +331,13 @@ def atlas(table: pd.DataFrame, title: str = "Where which method pays") -> go.Fig
     Args:
         table: as ``study.tables.atlas`` returns it.
         title: should say what the rival is and what the intervals are.
+
+    Raises:
+        OptionError: the table has no rows, or is another one.
     """
+    columns = {"task", "method", "budget", "problems", "tokens", "solved", "rival", "points"}
+    fits = columns | {"gain", "low", "high"} <= {*getattr(table, "columns", ())} and len(table) > 0
+    require(fits, "table", table, "as study.tables.atlas returns it, of one row at least")
     tasks, names = ([*dict.fromkeys(table[column])] for column in ("task", "method"))
     counts = table.groupby("task").problems.agg(["min", "max"])
     of = {
@@ -376,6 +382,7 @@ def atlas(table: pd.DataFrame, title: str = "Where which method pays") -> go.Fig
     )
     figure.update_yaxes(tickvals=list(range(len(names))), range=[len(names) - 0.4, -0.6], ticks="")
     figure.update_yaxes(ticktext=names, col=1)
+    figure.update_xaxes(matches="x")  # a point is as long everywhere
     return figure
 
 

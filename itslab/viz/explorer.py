@@ -48,6 +48,7 @@ class Explorer(FigurePanel):
     ) -> None:
         import ipywidgets as widgets
 
+        require(isinstance(outcome, Outcome), "outcome", outcome, "what conduct returns")
         self._outcome, self._prices = outcome, prices
         require(len(outcome.runs) > 0, "outcome", "no runs", "of a study of which some were drawn")
         tasks, models = (list(outcome.runs[name].unique()) for name in ("task", "model"))
