@@ -11,6 +11,7 @@ from itslab import tasks
 from itslab.core import OptionError, Verdict
 from itslab.tasks.keywords import Holds, lacking
 from itslab.tasks.sudoku import Fits, extract_rows, fill
+from itslab.tasks.sums import Adds, lines
 from itslab.testing import ScriptedSteps
 
 PUZZLE = ((2, 0, 0, 3), (0, 0, 1, 0), (1, 0, 3, 0), (3, 0, 2, 1))
@@ -119,3 +120,41 @@ def test_a_search_prunes_by_the_rules_and_solves() -> None:
     )
     result = its.solve(problem.prompt, search, llm, extract=task.extract)
     assert task.grade(problem, result.answer)
+
+
+# -- long sums -------------------------------------------------------------------------------------
+
+
+def test_a_sum_shows_how_it_is_worked_out_and_is_graded_by_its_last_line() -> None:
+    task = tasks.load("sums", n=3, seed=1, terms=5, digits=2)
+    assert [p.id for p in tasks.load("sums", n=2, seed=1, terms=5).problems] == [
+        p.id for p in task.problems[:2]
+    ]
+    for problem in task:
+        terms = problem.meta["terms"]
+        assert len(terms) == 5
+        assert all(10 <= term < 100 for term in terms)
+        written = lines(terms)
+        assert written[0] == f"{terms[0]} + {terms[1]} = {terms[0] + terms[1]}"
+        assert int(written[-1].split(" = ")[1]) == sum(terms) == int(problem.answer)
+        assert problem.prompt.endswith(f"Add: {' + '.join(map(str, terms))}")
+        text = "\n".join(written)
+        assert task.grade(problem, task.extract(text))
+        assert not task.grade(problem, task.extract("\n".join(written[:-1])))
+        assert not any(line in problem.prompt for line in written), "examples show other sums"
+
+
+@pytest.mark.parametrize(
+    ("text", "score", "note"),
+    [
+        ("", 0, ""),
+        ("1 + 2 = 3", 0.5, ""),
+        ("Well:\n\n- 1 + 2 = 3.\n3 + 3 = 6", 1, ""),
+        ("1 + 2 = 3\n3 + 3 = 6\n6 + 1 = 9", 1, ""),  # what comes after it nobody asked for
+        ("1 + 2 = 4", 0, "1 + 2 = 4: the result is wrong"),
+        ("1 + 2 = 3\n3 + 4 = 7", 0, "3 + 4 = 7: not so asked"),
+        ("1 + 2 + 3 = 6", 0, ""),
+    ],
+)
+def test_of_a_long_sum_each_line_is_checked(text: str, score: float, note: str) -> None:
+    assert Adds((1, 2, 3)).judge(text) == Verdict(score, note=note)

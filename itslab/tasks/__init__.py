@@ -23,6 +23,7 @@ from itslab.tasks.moves import moves
 from itslab.tasks.programs import humaneval
 from itslab.tasks.puzzles import countdown, puzzle24
 from itslab.tasks.sudoku import sudoku
+from itslab.tasks.sums import sums
 from itslab.tasks.task import Grader, Task, grade
 
 __all__ = ["LOADERS", "Grader", "Task", "grade", "load"]
@@ -38,6 +39,7 @@ LOADERS: dict[str, Callable[..., Task]] = {
     "moves": moves,
     "sudoku": sudoku,
     "keywords": keywords,
+    "sums": sums,
     "humaneval": humaneval,
 }
 
