@@ -24,7 +24,7 @@ from itslab.core import ItslabError, OptionError, Problem, PromptRefused, Verdic
 from itslab.report import write_report
 from itslab.study import rows, tables
 from itslab.study.outcome import Outcome
-from itslab.study.plan import Named, OwnVerifier, bound
+from itslab.study.plan import Named, OwnVerifier, Study, bound
 from itslab.study.prices import Price
 from itslab.study.reading import parse, read
 from itslab.study.selection import majority_at_k
@@ -363,7 +363,7 @@ def test_what_is_not_finished_by_all_is_left_out_and_said(tmp_path: Path) -> Non
     conduct(votes(strategies=chain), store, load=loads, progress=False)
     outcome = conduct(study, store, mode="replay")
     assert outcome.lacking == 2
-    with pytest.warns(UserWarning, match=r"2 of 6 problems left out.*6 by 'chain', 4 by 'vote'"):
+    with pytest.warns(UserWarning, match=r"2 of 6 problems left out.*6 by 'chain', 4 by 'vote 4'"):
         results = outcome.results("sums", "small")
     assert {len(result.success) for result in results.values()} == {4}
 
@@ -409,6 +409,21 @@ def test_an_error_that_passes_is_not_kept(tmp_path: Path) -> None:
     assert conduct(study, tmp_path / "s.sqlite", load=loads, progress=False).failed.empty
 
 
+def test_an_error_of_a_grader_that_passes_is_not_kept(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+
+    def reads(problem: Problem, answer: str | None) -> bool:
+        if not gone.exists():
+            raise OSError("the disk is away")
+        return answer == problem.answer
+
+    study = votes(tasks={"sums": dataclasses.replace(sums(), grade=reads)})
+    said = conduct(study, tmp_path / "s.sqlite", load=loads, progress=False)
+    assert {*said.failed.failed} == {"grading: OSError: the disk is away"}
+    gone.touch()
+    assert conduct(study, tmp_path / "s.sqlite", load=loads, progress=False).failed.empty
+
+
 def test_a_verifier_that_cannot_score_is_told(tmp_path: Path) -> None:
     def lost(prompt, nodes):
         raise ValueError("no verifier here")
@@ -442,36 +457,99 @@ def test_what_other_runs_had_evaluated_is_billed_as_if_alone(tmp_path: Path) -> 
 
 
 def test_studies_are_joined_with_what_each_lacks_and_what_drew_it(tmp_path: Path) -> None:
-    store, few = tmp_path / "s.sqlite", votes(tasks={"sums": sums(4)}, name="few")
-    part = conduct(few, store, load=loads, progress=False)
-    wide = conduct(votes(), store, mode="replay")
-    assert (part.lacking, wide.lacking) == (0, 4)
-    assert wide.join(wide).lacking == 4
-    assert part.join(wide).lacking == 4
-    whole = conduct(votes(), store, load=loads, progress=False)
-    assert wide.join(whole).lacking == 0
-    other = conduct(votes(models=("large",)), store, load=loads, progress=False)
-    both = whole.join(other)
-    assert [*both.about["models"]] == ["large", "small"]
-    assert {one["model"] for one in both.about["drawn by"]} == {"small", "large"}
-
-
-def test_methods_of_one_name_that_differ_are_not_joined(tmp_path: Path) -> None:
     store = tmp_path / "s.sqlite"
-    one, other = (
-        conduct(votes(strategies={"a": strategy}), store, load=loads, progress=False)
-        for strategy in (
-            its.Direct(sampling=SHORT),
-            its.ChainOfThought(instruction="", sampling=SHORT),
+    conduct(votes(tasks={"sums": sums(4)}), store, load=loads, progress=False)
+    other = conduct(votes(models=("large",)), store, load=loads, progress=False)
+    conduct(votes(strategies={"chain": votes().strategies["chain"]}), store, load=loads)
+    part = conduct(votes(), store, mode="replay")
+    assert (part.lacking, other.lacking) == (2, 0)
+    assert part.join(part).lacking == 2
+    both = part.join(other)
+    assert both.lacking == 2
+    assert {*both.about["models"]} == {"large", "small"}
+    assert {one["model"] for one in both.about["drawn by"]} == {"small", "large"}
+    longer = tuple(its.SelfConsistency(n, instruction="", sampling=SHORT) for n in (1, 8))
+    more = conduct(votes(strategies={"vote": longer}), store, load=loads, progress=False)
+    results = part.join(more).results("sums", "small")
+    assert [k for name, k in results if name == "vote"] == [1, 2, 4, 8]
+
+
+@pytest.mark.parametrize(
+    ("strategy", "what"),
+    [
+        (its.SelfConsistency(4, instruction="", sampling=SHORT), "one size alone"),
+        (
+            tuple(
+                its.SelfConsistency(n, sampling=dataclasses.replace(SHORT, temperature=1.5))
+                for n in (2, 8)
+            ),
+            "other sizes of another one",
+        ),
+        (
+            its.BestOfN(its.Confidence(), 3, instruction="", sampling=SHORT),
+            "another rule",
+        ),
+    ],
+)
+def test_methods_of_one_name_that_differ_are_not_joined(tmp_path, strategy, what: str) -> None:
+    store = tmp_path / "s.sqlite"
+    one = conduct(votes(), store, load=loads, progress=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # one of them scores nothing
+        other = conduct(votes(strategies={"vote": strategy}), store, load=loads, progress=False)
+    for a, b in ((one, other), (other, one)):
+        with pytest.raises(OptionError, match=r"'vote' is not valid.*the same strategy"):
+            a.join(b)
+
+
+def test_tasks_and_models_of_one_name_that_differ_are_not_joined(tmp_path: Path) -> None:
+    one, few, other = (
+        conduct(study, tmp_path / f"{i}.sqlite", load=load, progress=False)
+        for i, (study, load) in enumerate(
+            [
+                (votes(), loads),
+                (votes(tasks={"sums": sums(4)}), loads),
+                (votes(), lambda n: ScriptedModel(replies=says, name="small", digest="other")),
+            ]
         )
     )
-    with pytest.raises(OptionError, match=r"'a' is not valid.*the same strategy.*rename it"):
+    with pytest.raises(OptionError, match=r"tasks='sums' is not valid"):
+        one.join(few)
+    with pytest.raises(OptionError, match=r"models='small' is not valid"):
         one.join(other)
-    three = its.BestOfN(its.Confidence(), 3, instruction="", sampling=SHORT)
-    with pytest.warns(UserWarning, match="no log-probabilities"):
-        best = conduct(votes(strategies={"vote": three}), store, load=loads, progress=False)
-    with pytest.raises(OptionError, match="'vote' is not valid"):
-        conduct(votes(), store, load=loads, progress=False).join(best)
+
+
+def test_what_a_grader_knows_of_a_problem_belongs_to_its_row(tmp_path: Path) -> None:
+    def by_meta(problem: Problem, answer: str | None) -> bool:
+        return answer == problem.meta["gold"]
+
+    def study(shift: int) -> Study:
+        made = tuple(
+            dataclasses.replace(p, meta={"gold": str(int(p.answer) + shift)}) for p in sums()
+        )
+        return votes(tasks={"sums": dataclasses.replace(sums(), problems=made, grade=by_meta)})
+
+    store = tmp_path / "s.sqlite"
+    right = conduct(study(0), store, load=loads, progress=False)
+    wrong = conduct(study(100), store, load=loads, progress=False)
+    assert right.runs.correct.any()
+    assert not wrong.runs.correct.any()
+
+
+def test_a_size_that_always_fails_is_said_and_the_others_stay(tmp_path: Path) -> None:
+    @dataclasses.dataclass(frozen=True)
+    class Fragile:
+        n: int
+
+        def __call__(self, run, prompt):
+            if self.n == 4:
+                raise ZeroDivisionError("too many")
+            return run.append(run.reply(None, prompt), "The answer is 4.")
+
+    study = votes(strategies={"w": tuple(map(Fragile, (1, 2, 4)))})
+    outcome = conduct(study, tmp_path / "s.sqlite", load=loads, progress=False)
+    with pytest.warns(UserWarning, match=r"'w 4' left out.*too many"):
+        assert [*outcome.results("sums", "small")] == [("w", 1), ("w", 2)]
 
 
 def test_a_replay_of_two_models_of_one_name_says_so(tmp_path: Path) -> None:
@@ -625,6 +703,39 @@ def test_a_question_about_the_second_model_is_asked_when_it_is_its_turn(tmp_path
     misspelt = Answered("chains", "never", "sums", "large")
     with pytest.raises(OptionError, match=r"a='chains' is not valid: a must be 'chain' or 'never'"):
         misspelt.estimate(outcome)
+
+
+def test_a_question_is_asked_within_a_budget_and_where_others_failed(tmp_path: Path) -> None:
+    def never(run, prompt):
+        if "7 + 7" in str(prompt):
+            raise ZeroDivisionError
+        return run.append(run.reply(None, prompt), "The answer is -1.")
+
+    def chain(run, prompt):
+        if run.problem == "sum/1":
+            raise ZeroDivisionError
+        return its.Direct(sampling=SHORT)(run, prompt)
+
+    study = votes(
+        tasks={"sums": alike(60)},
+        strategies={"chain": chain, "never": never},
+        budgets=(its.Budget(tokens=1000),),
+    )
+    asked = Answered("chain", "never", "sums", "small")
+    outcome = conduct(study, tmp_path / "s.sqlite", load=loads, until=asked, progress=False)
+    assert asked.estimate(outcome).p <= 0.05
+    assert outcome.lacking > 0
+
+
+def test_a_template_of_which_a_problem_failed_still_counts(tmp_path: Path) -> None:
+    def fails(run, prompt):
+        if run.problem == "sum/5":
+            raise ZeroDivisionError
+        return run.append(run.reply(None, prompt), "The answer is -1.")
+
+    study = votes(strategies={"chain": its.Direct(sampling=SHORT), "fails": fails})
+    outcome = conduct(study, tmp_path / "s.sqlite", load=loads, progress=False)
+    assert Answered("chain", "fails", "sums", "small").estimate(outcome).n == 2
 
 
 def test_a_study_that_goes_on_looks_at_problems_in_their_order(tmp_path: Path) -> None:

@@ -142,6 +142,31 @@ def test_studies_with_executors_share_a_store(tmp_path: Path) -> None:
     assert samples(store) == 2 * 8 * 5
 
 
+@pytest.mark.slow
+def test_an_interrupt_costs_no_sample_and_begins_no_further_chunk(tmp_path, alone) -> None:
+    store = tmp_path / "s.sqlite"
+    code = (
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "from studied import *\nfrom itslab.conductor import conduct\n"
+        "with ThreadPoolExecutor(2) as pool:\n"
+        f"    conduct(votes(tasks={{'sums': sums(20)}}), {str(store)!r}, load=slowly, chunk=2,\n"
+        "            executor=pool, progress=False)\n"
+    )
+    paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    driver = subprocess.Popen(
+        [sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": paths}, stderr=subprocess.PIPE
+    )
+    while samples(store) < 20 and driver.poll() is None:
+        time.sleep(0.02)
+    driver.send_signal(signal.SIGINT)
+    assert b"KeyboardInterrupt" in driver.communicate(timeout=60)[1]
+    model = slowly("small")
+    study = votes(tasks={"sums": sums(20)})
+    same(conduct(study, store, load=lambda name: model, progress=False), alone)
+    assert sum(request.n for request in model.asked) > 20, "the rest was not drawn for nothing"
+    assert samples(store) == 20 * 5, "each was drawn once"
+
+
 def test_an_executor_that_is_shut_down_is_said(tmp_path: Path) -> None:
     pool = ThreadPoolExecutor(1)
     pool.shutdown()
@@ -166,6 +191,7 @@ def test_workers_that_share_no_folder_send_their_parts(tmp_path, alone, monkeypa
     """The token is not there, as on another machine."""
     store, study = tmp_path / "s.sqlite", votes(tasks={"sums": sums(20)})
     monkeypatch.setattr(workers, "_shares", lambda token: False)
+    monkeypatch.setattr(workers, "_is_gone", lambda token: False)
     with ThreadPoolExecutor(2) as pool:
         outcome = conduct(study, store, executor=pool, chunk=5, load=loads, progress=False)
     same(outcome, alone)

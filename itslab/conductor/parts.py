@@ -128,11 +128,13 @@ class Part:
 
 
 def _keep(bank: Bank, cell: Cell, job: Job, result: Result) -> Row:
-    """What a run came to, kept beside it, unless it would be another with all models there."""
-    if result.outages:
-        return Row(cell, job.problem, rows.row(job, result))
-    text = bank.memo(rows.row_key(job), lambda: json.dumps(rows.row(job, result)))
-    return Row(cell, job.problem, json.loads(text))
+    """What a run came to, kept beside it, unless it may be another row another time."""
+
+    def make() -> tuple[str, bool]:
+        made = rows.row(job, result)
+        return json.dumps(made), not made["passing"]
+
+    return Row(cell, job.problem, json.loads(bank.memo(rows.row_key(job), make)))
 
 
 def study_key(study: Study) -> str:

@@ -113,12 +113,14 @@ def draw_there(
     place, lost = folder(part.study, store), dict[str, BaseException]()
     with (
         open_to_workers(place) as token,
+        ExitStack() as stack,
         tqdm(total=part.count, desc=part.label, unit="problem", disable=not progress) as bar,
     ):
 
         def send(chunks: Iterable[Part], window: int) -> list[Part]:
             """Have chunks drawn, so many at once; return those whose worker died."""
             died, waiting, running = [], deque(chunks), dict[Future[str | bytes], Part]()
+            stack.callback(lambda: [task.cancel() for task in running])  # if this is interrupted
             while waiting or running:
                 while waiting and len(running) < window:
                     one = waiting.popleft()
@@ -158,9 +160,10 @@ def draw_there(
 def work(part: Part, store: str, token: str, load: Load | None) -> str | bytes:
     """Draw a part of a study in a worker; return its store's name, or all that it holds."""
     shared = _shares(token)
+    if not shared and _is_gone(token):
+        return b""
     with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
-        place = Path(token).parent if shared else Path(scratch)
-        path = place / f"{part.name}.sqlite"
+        path = (Path(token).parent if shared else Path(scratch)) / f"{part.name}.sqlite"
         try:
             others = [stack.enter_context(Bank(store))] if shared else []
             with Bank(path) as bank, closing(_draw(part, bank, load, others)) as drawn:
@@ -182,6 +185,11 @@ def _draw(
 def _shares(token: str) -> bool:
     """Whether a worker sees the folder of the main store, and its driver is there."""
     return Path(token).exists()
+
+
+def _is_gone(token: str) -> bool:
+    """Whether a driver was here that shared its folder, and is no more."""
+    return Path(token).parent.is_dir() and not Path(token).exists()
 
 
 def _orphaned() -> bool:

@@ -12,10 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from itslab.core import ItslabError, Problem, require
-from itslab.run import Strategy
-from itslab.spec import spec
 from itslab.study.methods import MethodResult, Results
-from itslab.study.plan import DERIVED, Cell, Study, pooled, rule, sizes
+from itslab.study.plan import DERIVED, Cell, Study, kinds, pooled, rule, sizes
 from itslab.study.pool import Pool, of_runs
 from itslab.study.prices import Price
 
@@ -54,7 +52,8 @@ class Outcome:
             ``reused`` (of the verdict), ``opening`` (FLOPs of the
             prompt), ``prompt`` (its tokens).
         about: what drew it: specs, digests, builds, the machine and its load, versions; and its
-            ``cells``, each with the digest of its strategy and its number of problems.
+            ``cells``, each with what its strategy is known by, whatever its size, and its number of
+            problems.
     """
 
     runs: pd.DataFrame
@@ -77,20 +76,18 @@ class Outcome:
         return self.runs.loc[self.runs.failed != "", [*CELL, "problem", "failed"]]
 
     def join(self, other: Outcome) -> Outcome:
-        """Return this and what came of a study of other tasks, models, methods or problems.
+        """Return this and what came of a study of other tasks, models or methods.
+
+        What both have of one name has to be the same: more problems of a task, or more sizes of
+        another strategy, take one study of all of them, which finds what is drawn.
 
         Raises:
-            OptionError: both have a method of one name that is not the same.
+            OptionError: both have a task, a model or a method of one name that is not the same.
         """
         import pandas as pd
 
         require(isinstance(other, Outcome), "other", other, "an Outcome")
         both = merged(self.about, other.about)
-        parts = ["task", "model", "method"]
-        rules = pd.concat([self.runs, other.runs])[[*parts, "rule"]].drop_duplicates()
-        for task, model, method, _ in rules[rules.duplicated(parts)].itertuples(index=False):
-            valid = f"chosen by one rule on {task!r} with {model!r} in both: rename it in one"
-            require(False, "method", method, valid)
         runs, samples = (
             pd.concat([ours, theirs], ignore_index=True).drop_duplicates(
                 [*CELL, "problem", *(["sample"] if "sample" in ours else [])]
@@ -195,28 +192,31 @@ class Outcome:
     def _finished(self, task: str, model: str, budget: str) -> pd.DataFrame:
         """The runs of a part on the problems that all methods have finished, if they did any."""
         runs = self._part(self.runs, task, model, budget)
-        ended = runs[runs.failed == ""]
-        sizes = ended[["method", "size", "seed"]].drop_duplicates().method.value_counts()
+        size = runs["size"].map(" {:g}".format).where(runs["size"].notna(), "")
+        runs = runs.assign(unit=runs.method + size)
+        ended, seeds = runs[runs.failed == ""], runs.seed.nunique()
         done: dict[str, set[str]] = {}
-        for method in dict.fromkeys(runs.method):
-            counts = ended[ended.method == method].problem.value_counts()
-            done[method] = {*counts.index[counts == sizes.get(method, 0)]}
-        none = [method for method, problems in done.items() if not problems]
-        failures = runs[runs.method.isin(none) & (runs.failed != "")].failed
-        why = next(iter(failures), "they are lacking")
+        for unit in dict.fromkeys(runs.unit):
+            counts = ended[ended.unit == unit].problem.value_counts()
+            done[unit] = {*counts.index[counts == seeds]}
+        none = [unit for unit, problems in done.items() if not problems]
+        why = next(iter(runs[runs.unit.isin(none) & (runs.failed != "")].failed), "all are lacking")
         valid = f"one of which a method has finished a problem ({why})"
         require(len(none) < len(done), "task", task, valid)
         common = set.intersection(*(problems for problems in done.values() if problems))
-        alone = ", ".join(f"{len(problems)} by {method!r}" for method, problems in done.items())
+        alone = ", ".join(f"{len(problems)} by {unit!r}" for unit, problems in done.items())
         require(bool(common), "task", task, f"one with problems that all have finished: {alone}")
         if none:
-            warnings.warn(f"{task}: {none} left out, no run is finished: {why}", stacklevel=3)
-        failed = runs[(runs.failed != "") & ~runs.method.isin(none)].problem
-        lacking = {*runs.problem} - common - {*failed}
-        if lacking:
-            left = f"{len(lacking)} of {runs.problem.nunique()} problems left out"
-            warnings.warn(f"{task}: {left}, not all have finished them: {alone}", stacklevel=3)
-        return ended[ended.problem.isin(common) & ~ended.method.isin(none)]
+            told = ", ".join(map(repr, none))
+            warnings.warn(f"{task}: {told} left out, no run is finished: {why}", stacklevel=3)
+        kept = ended[ended.problem.isin(common) & ~ended.unit.isin(none)]
+        count = runs.problem.nunique()
+        if count > len(common):
+            failed = runs[(runs.failed != "") & ~runs.unit.isin(none)].problem.nunique()
+            why = f"runs failed on {failed}" if failed else "runs are lacking"
+            left = f"{count - len(common)} of {count} problems"
+            warnings.warn(f"{task}: {left} left out, {why}: {alone}", stacklevel=3)
+        return kept
 
     def _part(self, table: pd.DataFrame, task: str, model: str, budget: str) -> pd.DataFrame:
         known = self.runs[["task", "model", "budget"]]
@@ -264,8 +264,7 @@ def tables(study: Study, made: Iterable[Row], about: Mapping[str, Any]) -> Outco
         "sizes": {task: sizes(study) for task in study.tasks},
         "clusters": {name: dict(Counter(map(str, t.clusters))) for name, t in study.tasks.items()},
         "cells": [
-            [*map(_plain, _place(cell)), spec(strategy).digest, len(study.tasks[cell.task])]
-            for cell, strategy in cells
+            [*map(_plain, _place(cell)), kind, len(study.tasks[cell.task])] for cell, kind in cells
         ],
     }
     return Outcome(known, drawn, {**about, **told})
@@ -275,30 +274,37 @@ def merged(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]
     """Return what there is to say about two studies together; see ``Outcome.about``.
 
     Raises:
-        OptionError: a method of one name is another strategy in each.
+        OptionError: a task, a model or a method of one name is another one in each.
     """
-    cells: dict[str, list[Any]] = {}
-    for cell in (*ours["cells"], *theirs["cells"]):
-        *place, strategy, count = cell
-        before = cells.setdefault(repr(place), cell)
-        valid = f"the same strategy on {place[0]!r} with {place[1]!r} in both: rename it in one"
-        require(before[-2] == strategy, "method", place[2], valid)
-        cells[repr(place)] = [*place, strategy, max(count, before[-1])]
-    told = {**theirs, **ours, "cells": [*cells.values()]}
-    told["clusters"] = ours["clusters"] | theirs["clusters"]
+    told = {**theirs, **ours}
+    for name in ("tasks", "models"):
+        for one in {*ours[name]} & {*theirs[name]}:
+            same = ours[name][one] == theirs[name][one]
+            require(same, name, one, "the same in both: rename it in one, or conduct both as one")
+        told[name] = {**theirs[name], **ours[name]}
+    kinds: dict[tuple[str, ...], str] = {}
+    cells = {json.dumps(cell[:-2]): cell for cell in (*theirs["cells"], *ours["cells"])}
+    for task, model, method, *_, kind, _count in (*ours["cells"], *theirs["cells"]):
+        known = kinds.setdefault((task, model, method), kind)
+        valid = f"the same strategy on {task!r} with {model!r} in both: rename it in one"
+        require(known == kind, "method", method, valid)
+    told["cells"] = [*cells.values()]
+    told["clusters"] = {**theirs["clusters"], **ours["clusters"]}
     told["sizes"] = {}
     for task, methods in (*ours["sizes"].items(), *theirs["sizes"].items()):
         for method, counts in methods.items():
-            known = told["sizes"].setdefault(task, {}).setdefault(method, [])
-            known[:] = sorted({*known, *counts})
-    for name in ("tasks", "models", "strategies"):
-        told[name] = {**theirs.get(name, {}), **ours.get(name, {})}
+            size = told["sizes"].setdefault(task, {}).setdefault(method, [])
+            size[:] = sorted({*size, *counts})
     for name in ("budgets", "seeds", "drawn by"):
-        listed = [*ours.get(name, []), *theirs.get(name, [])]
+        listed = [*ours[name], *theirs[name]]
         told[name] = [one for i, one in enumerate(listed) if one not in listed[:i]]
-    for method in {*ours.get("strategies", {})} & {*theirs.get("strategies", {})}:
-        ladder = [*ours["strategies"][method], *theirs["strategies"][method]]
-        told["strategies"][method] = list(dict.fromkeys(ladder))
+    ladders = [*ours["strategies"].items(), *theirs["strategies"].items()]
+    told["strategies"] = {
+        method: list(
+            dict.fromkeys(one for name, ladder in ladders if name == method for one in ladder)
+        )
+        for method, _ in ladders
+    }
     return told
 
 
@@ -315,11 +321,20 @@ def _plain(value: Any) -> Any:
     return None if value != value else value
 
 
-def _cells(study: Study) -> Iterator[tuple[Cell, Strategy]]:
-    """All cells of a study: by task, model and method, the smallest size first."""
+def _cells(study: Study) -> Iterator[tuple[Cell, str]]:
+    """All cells of a study, by task, model and method, the smallest size first; and what each
+    strategy is known by, whatever its size.
+    """
+    known = {
+        method: dict(zip(map(id, ladder), kinds(ladder), strict=True))
+        for method, ladder in study.ladders.items()
+    }
     for task in study.tasks:
         for model in study.models:
-            cells = [(cell, strategy) for cell, strategy, _ in study.cells(task, model)]
+            cells = [
+                (cell, known[cell.method][id(strategy)])
+                for cell, strategy, _ in study.cells(task, model)
+            ]
             for method in study.ladders:
                 yield from reversed([cell for cell in cells if cell[0].method == method])
 

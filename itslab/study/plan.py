@@ -16,6 +16,7 @@ of a task or of another model stands in it as ``OwnVerifier()`` and ``Named(mode
 
 from __future__ import annotations
 
+import hashlib
 import threading
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -37,6 +38,7 @@ from itslab.core import (
 )
 from itslab.options import Options, Text, Whole, check
 from itslab.run import Strategy
+from itslab.spec import spec
 from itslab.strategies import BestOfN, ProgramAided, SelfConsistency
 from itslab.study.runner import Job
 from itslab.tasks import Task
@@ -303,6 +305,26 @@ def rule(strategy: Strategy) -> str:
         return ""
     alone = not any(isinstance(part, Agreement) for part in _parts(strategy))
     return "best" if alone else ""  # how far samples agree is another matter among fewer
+
+
+def kinds(ladder: Ladder) -> list[str]:
+    """Return what each size of a ladder is known by, but for what tells the sizes apart."""
+    differing = _differing(ladder) if isinstance(_sizes(ladder)[0], int | float) else []
+    known = [spec(strategy) for strategy in ladder]
+    return [
+        hashlib.blake2b(
+            repr(
+                (
+                    one.name,
+                    {n: v for n, v in one.options.items() if n not in differing},
+                    one.source,
+                    one.shown if not one.options else "",
+                )
+            ).encode(errors="surrogatepass"),
+            digest_size=8,
+        ).hexdigest()
+        for one in known
+    ]
 
 
 def sizes(study: Study) -> dict[str, list[int]]:

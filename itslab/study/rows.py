@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from itslab.core import Cost, Node, Result, Tree
+from itslab.spec import spec
 from itslab.study import methods, record
 from itslab.study.runner import Job
 from itslab.study.samples import sample_ends
@@ -20,7 +21,8 @@ VERSION = 3
 def row_key(job: Job) -> str:
     """Name the row of a run by the run, and by all that grading it depends on."""
     problem, task = job.problem, job.task
-    named = VERSION, job.key, problem.answer, record.reading(task.grade)
+    known = spec((problem.answer, problem.meta)).text
+    named = VERSION, job.key, known, record.reading(task.grade)
     return hashlib.sha256(json.dumps(named).encode()).hexdigest()
 
 
@@ -29,25 +31,28 @@ def row(job: Job, result: Result) -> dict[str, Any]:
 
     Returns:
         Plain data: ``answer``, ``correct`` (None where the run failed), ``failed`` (why),
-        ``stopped_by``, ``unfinished``; what was paid: ``drawn`` (samples, or steps of a search),
-        ``prefilled``, ``reused``, ``decoded`` (tokens), ``calls``, ``seconds`` of compute,
-        ``flops`` as if nobody else had evaluated the prompt; ``found``, how many of the reused
+        ``passing`` (another time it may be another row), ``stopped_by``, ``unfinished``; what was
+        paid: ``drawn`` (samples, or steps of a search), ``prefilled``, ``reused``, ``decoded``
+        (tokens), ``calls``, ``seconds`` of compute, ``flops`` as if nobody else had evaluated the
+        prompt; ``found``, how many of the reused
         tokens somebody else had; ``elapsed`` (seconds by the clock); ``unscored``, why verdicts are
         missing and how many; and of independent samples ``samples``, one list for each: its
         canonical answer, whether it is right, its score if it has one, and what it cost with its
         verdict: tokens, FLOPs, seconds, prompt tokens of the verdict evaluated and reused; and of
         their prompt ``prompt``, its tokens, and ``opening``, its FLOPs.
     """
-    cost, failed = result.cost, result.failed
+    cost, failed, passing = result.cost, result.failed, bool(result.outages)
     graded: dict[str, Any] = {"correct": None}
     if not failed:
         try:
             graded = _graded(job, result)
         except Exception as error:  # of the task's own grader: the other problems go on
             failed = " ".join(f"grading: {type(error).__name__}: {error}".split())
+            passing = isinstance(error, OSError | MemoryError)
     return {
         "answer": result.answer,
         "failed": failed,
+        "passing": passing,
         "stopped_by": result.stopped_by or "",
         "unfinished": result.unfinished,
         "drawn": sum(bool(node.completion) for node in result.tree),

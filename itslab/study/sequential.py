@@ -9,6 +9,7 @@ which needs nothing but that differences lie in [−1, 1].
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Annotated
@@ -92,6 +93,7 @@ class Answered(Options):
         a, b: names of methods; of several sizes the largest counts.
         task, model: of the study.
         level: with this probability no difference is claimed where there is none.
+        budget: as text, as in ``Outcome.runs``; by default the study's first.
     """
 
     a: Text
@@ -99,6 +101,7 @@ class Answered(Options):
     task: Text
     model: Text
     level: Level = 0.95
+    budget: str | None = None
 
     def __call__(self, outcome: Outcome) -> bool:
         """Whether the question is answered by now."""
@@ -110,47 +113,55 @@ class Answered(Options):
         Raises:
             OptionError: the study has no such method, task or model.
         """
-        part = self._part(outcome)
-        both = {self.a, self.b} <= {*part.runs.loc[part.runs.failed == "", "method"]}
-        if not both:  # the study has not come so far, or all has failed
+        part, budget = self._part(outcome)
+        if {*part.runs.method} < {self.a, self.b}:  # the study has not come so far
             return _NOTHING
-        results = part.results(self.task, self.model)
+        results = part.results(self.task, self.model, budget)
         largest = {name: result for (name, _), result in results.items()}
         first, second = largest[self.a], largest[self.b]
         assert first.clusters is not None  # a study's results have some
-        whole = outcome.about["clusters"][self.task]
-        gaps = _by_cluster(first.success - second.success, first.clusters, whole)
+        whole = Counter(outcome.about["clusters"][self.task])
+        failed = outcome.runs[(outcome.runs.failed != "") & (outcome.runs.task == self.task)]
+        lost = Counter(failed.drop_duplicates("problem").cluster)
+        gaps = _by_cluster(first.success - second.success, first.clusters, whole, lost)
         return sequence(gaps, self.level) if len(gaps) else _NOTHING
 
-    def _part(self, outcome: Outcome) -> Outcome:
-        """The runs of both methods, on problems of which both have finished one at least."""
+    def _part(self, outcome: Outcome) -> tuple[Outcome, str]:
+        """The finished runs of both methods, on problems of which both have finished all."""
         cells = [dict(zip(CELL, cell, strict=False)) for cell in outcome.about["cells"]]
-        for option, wanted in (("task", self.task), ("model", self.model)):
-            there = dict.fromkeys(cell[option] for cell in cells)
-            require(wanted in there, option, wanted, " or ".join(map(repr, there)))
-        there = dict.fromkeys(cell["method"] for cell in cells)
-        for option, wanted in (("a", self.a), ("b", self.b)):
-            require(wanted in there, option, wanted, " or ".join(map(repr, there)))
+        there = {name: list(dict.fromkeys(cell[name] for cell in cells)) for name in CELL}
+        budget = there["budget"][0] if self.budget is None else self.budget
+        asked = {"a": self.a, "b": self.b, "task": self.task, "model": self.model}
+        for option, wanted in {**asked, "budget": budget}.items():
+            known = there["method" if option in ("a", "b") else option]
+            require(wanted in known, option, wanted, " or ".join(map(repr, known)))
         runs = outcome.runs[outcome.runs.method.isin([self.a, self.b])]
         runs = runs[(runs.task == self.task) & (runs.model == self.model)]
-        by = runs.groupby("problem").method.nunique()
-        runs = runs[runs.problem.isin(by.index[by == len({self.a, self.b})])]
-        return replace(outcome, runs=runs)
+        runs = runs[(runs.budget == budget) & (runs.failed == "")]
+        sizes = len(runs[["method", "size", "seed"]].drop_duplicates())
+        counts = runs.problem.value_counts()
+        return replace(outcome, runs=runs[runs.problem.isin(counts.index[counts == sizes])]), budget
 
 
 _NOTHING = Estimate(0.0, -1.0, 1.0, 0, 1.0)
 """What is known before anything can be compared."""
 
 
-def _by_cluster(gaps: Array, clusters: Sequence[Hashable], whole: Mapping[Hashable, int]) -> Array:
+def _by_cluster(
+    gaps: Array,
+    clusters: Sequence[Hashable],
+    whole: Mapping[Hashable, int],
+    lost: Mapping[Hashable, int],
+) -> Array:
     """Of each cluster that is done as a whole, in the order in which they were: the sum of its
-    differences as a part of the largest cluster, in [−1, 1].
+    differences as a part of the largest cluster, in [−1, 1]. Problems that are lost, since a run
+    failed, count as done.
     """
     members: dict[Hashable, list[float]] = {}
     done = []
     for gap, cluster in zip(gaps, clusters, strict=True):
         row = members.setdefault(cluster, [])
         row.append(float(gap))
-        if len(row) == whole[cluster]:
+        if len(row) == whole[cluster] - lost.get(cluster, 0):
             done.append(sum(row))
     return np.array(done) / max(whole.values())
