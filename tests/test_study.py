@@ -456,6 +456,29 @@ def test_what_other_runs_had_evaluated_is_billed_as_if_alone(tmp_path: Path) -> 
     assert one == pytest.approx([9e-6] * 6), "a sample of a vote is billed alike"
 
 
+def test_what_several_models_were_paid_is_billed_to_each(tmp_path: Path) -> None:
+    large = its.Stage(its.Direct(sampling=SHORT), Named("large"))
+    never = its.Stage(its.Direct(sampling=SHORT), accept=ScriptedVerifier({}))
+    study = votes(strategies={"cascade": its.Cascade((never, large))})
+    outcome = conduct(study, tmp_path / "s.sqlite", load=loads, progress=False)
+    assert json.loads(outcome.runs.costs[0]).keys() == {"small", "large"}
+    prices = {"small": Price(output=1.0), "large": Price(output=10.0)}
+    both = outcome.results("sums", "small", price=prices)["cascade", 1]
+    assert both.dollars == pytest.approx([(4 * 1.0 + 4 * 10.0) / 1e6] * 6)
+    assert outcome.results("sums", "small", price=prices["small"])["cascade", 1].dollars is None
+
+
+def test_what_a_study_lacks_as_a_whole_is_said_too(tmp_path: Path) -> None:
+    store = tmp_path / "s.sqlite"
+    chain = {"chain": votes().strategies["chain"]}
+    conduct(votes(strategies=chain), store, load=loads, progress=False)
+    with pytest.warns(UserWarning, match=r"'vote 4' left out, no run is finished: all are lacking"):
+        assert [*conduct(votes(), store, mode="replay").results("sums", "small")] == [("chain", 1)]
+    wider = conduct(votes(strategies=chain, tasks={"sums": sums(9)}), store, mode="replay")
+    with pytest.warns(UserWarning, match="3 of 9 problems left out, runs are lacking"):
+        wider.results("sums", "small")
+
+
 def test_studies_are_joined_with_what_each_lacks_and_what_drew_it(tmp_path: Path) -> None:
     store = tmp_path / "s.sqlite"
     conduct(votes(tasks={"sums": sums(4)}), store, load=loads, progress=False)
@@ -810,7 +833,11 @@ def test_a_hundred_thousand_samples_are_averaged_in_a_moment() -> None:
         {**place, "problem": names, "cluster": names, "rule": "majority", "failed": ""}
     )
     ks = [1, 2, 4, 8, 16, 32, 64, 100]
-    outcome = Outcome(runs, samples, {"sizes": {"t": {"vote": ks}}})
+    outcome = Outcome(
+        runs,
+        samples,
+        {"sizes": {"t": {"vote": ks}}, "cells": [["t", "m", "vote", 100.0, "", 0, "kind", 1000]]},
+    )
     began = time.thread_time()
     table = tables.accuracy(outcome.results("t", "m", coverage=True))
     assert time.thread_time() - began < 10, "a million in under 30 s leaves 3"

@@ -44,8 +44,9 @@ class Outcome:
             share it), ``answer``, ``correct`` (missing where the run ``failed``, which says why),
             ``stopped_by``, ``unfinished``, ``drawn``, ``prefilled``, ``reused`` (``found`` of them
             by other runs), ``decoded``, ``calls``, ``seconds``, ``flops``, ``elapsed``,
-            ``unscored`` (how many verdicts are missing); and ``rule``, by which it chose among
-            independent samples.
+            ``unscored`` (how many verdicts are missing), ``costs`` (by model, as JSON, where a run
+            asked several: tokens evaluated, reused and decoded, calls, seconds); and ``rule``, by
+            which it chose among independent samples.
         samples: one row for each independent sample of them: the same names, ``sample`` (its
             number), ``key`` (its answer, canonical), ``correct``, ``score``, and what it cost with
             its verdict: ``tokens``, ``flops`` (without the prompt), ``seconds``, ``prefilled`` and
@@ -139,7 +140,7 @@ class Outcome:
         model: str,
         budget: str = "",
         coverage: bool = False,
-        price: Price | None = None,
+        price: Price | Mapping[str, Price] | None = None,
         passing: float | None = None,
     ) -> Results:
         """Return what each method did, by its name and size, on the problems that all finished.
@@ -153,15 +154,18 @@ class Outcome:
             task, model, budget: which part of the study.
             coverage: add, for each such method, the share of problems that any of as many samples
                 solves, as ``coverage of …``.
-            price: of the model, for dollars.
+            price: of the model, for dollars; or of several by name, where runs ask others too.
             passing: add, for each method that takes the best of samples, what drawing until one
                 scores so much does, as ``first of …``.
 
         Raises:
             OptionError: there is no such part, or no problem that all methods have finished.
         """
-        fits = price is None or isinstance(price, Price)
-        require(fits, "price", price, "the Price of this model")
+        others: Mapping[str, Price] = price if isinstance(price, Mapping) else {}
+        own = price if isinstance(price, Price) else others.get(model)
+        known = price is None or isinstance(price, Price | Mapping)
+        known = known and all(isinstance(one, Price) for one in others.values())
+        require(known, "price", price, "a Price, or Prices by the names of models")
         kept = self._finished(task, model, budget)
         problems = list(dict.fromkeys(kept.problem))
         clusters = list(kept.drop_duplicates("problem").cluster)
@@ -175,16 +179,16 @@ class Outcome:
             if pool is None:
                 for size in sorted(rows["size"].unique()):
                     one = rows[rows["size"] == size] if size == size else rows  # nan: the only one
-                    done[str(method), _whole(size, 1)] = of_runs(one, problems, clusters, price)
+                    done[str(method), _whole(size, 1)] = of_runs(
+                        one, problems, clusters, own, others
+                    )
                 continue
             steps = [k for k in self.about["sizes"][task][method] if k <= pool.size]
-            curves = {str(method): pool.methods(rule, steps, clusters, price)}
+            curves = {str(method): pool.methods(rule, steps, clusters, own)}
             if passing is not None and rule == "best":
-                curves[f"{FIRST}{method}"] = [
-                    pool.until(k, passing, clusters, price) for k in steps
-                ]
+                curves[f"{FIRST}{method}"] = [pool.until(k, passing, clusters, own) for k in steps]
             if coverage:
-                curves[f"{COVERAGE}{method}"] = pool.methods("any", steps, clusters, price)
+                curves[f"{COVERAGE}{method}"] = pool.methods("any", steps, clusters, own)
             for title, results in curves.items():
                 done |= {(title, k): one for k, one in zip(steps, results, strict=True)}
         return done
@@ -194,9 +198,13 @@ class Outcome:
         runs = self._part(self.runs, task, model, budget)
         size = runs["size"].map(" {:g}".format).where(runs["size"].notna(), "")
         runs = runs.assign(unit=runs.method + size)
-        ended, seeds = runs[runs.failed == ""], runs.seed.nunique()
+        asked = [
+            cell for cell in self.about["cells"] if [*cell[:2], cell[4]] == [task, model, budget]
+        ]
+        seeds, count = len({cell[5] for cell in asked}), max(cell[-1] for cell in asked)
+        ended = runs[runs.failed == ""]
         done: dict[str, set[str]] = {}
-        for unit in dict.fromkeys(runs.unit):
+        for unit in dict.fromkeys(f"{c[2]}{'' if c[3] is None else f' {c[3]:g}'}" for c in asked):
             counts = ended[ended.unit == unit].problem.value_counts()
             done[unit] = {*counts.index[counts == seeds]}
         none = [unit for unit, problems in done.items() if not problems]
@@ -210,7 +218,6 @@ class Outcome:
             told = ", ".join(map(repr, none))
             warnings.warn(f"{task}: {told} left out, no run is finished: {why}", stacklevel=3)
         kept = ended[ended.problem.isin(common) & ~ended.unit.isin(none)]
-        count = runs.problem.nunique()
         if count > len(common):
             failed = runs[(runs.failed != "") & ~runs.unit.isin(none)].problem.nunique()
             why = f"runs failed on {failed}" if failed else "runs are lacking"
@@ -248,7 +255,8 @@ def tables(study: Study, made: Iterable[Row], about: Mapping[str, Any]) -> Outco
     ):
         place = [*_place(cell), problem.id]
         cluster = str(problem.meta.get("template", problem.id))
-        paid = {**data, "unscored": sum(data["unscored"].values())}
+        costs = json.dumps(data["costs"]) if len(data["costs"]) > 1 else ""
+        paid = {**data, "unscored": sum(data["unscored"].values()), "costs": costs}
         runs.append([*place, cluster, rules[cell.method], *(paid[name] for name in _PAID)])
         samples += (
             [*place, i, *sample, data["opening"], data["prompt"]]
@@ -357,6 +365,7 @@ _PAID = [
     "found",
     "elapsed",
     "unscored",
+    "costs",
 ]
 
 

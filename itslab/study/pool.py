@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -22,18 +22,23 @@ _POOLED = ("correct", "score", "tokens", "flops", "seconds", "prefilled", "reuse
 
 
 def of_runs(
-    rows: pd.DataFrame, problems: Sequence[str], clusters: Sequence[Any], price: Price | None
+    rows: pd.DataFrame,
+    problems: Sequence[str],
+    clusters: Sequence[Any],
+    price: Price | None,
+    others: Mapping[str, Price],
 ) -> MethodResult:
     """Return what a method did at one size, averaged over seeds."""
     columns = {"success": "correct", "tokens": "decoded"}
     columns |= {name: name for name in ("flops", "drawn", "seconds")}
     if price is not None:
-        rows, columns = price.priced(rows), {**columns, "dollars": "dollars"}
+        rows, columns = price.priced(rows, others), {**columns, "dollars": "dollars"}
     numbers = rows[["problem", *columns.values()]].astype(dict.fromkeys(columns.values(), float))
     means = numbers.groupby("problem").mean().reindex([*problems])
-    return MethodResult(
-        **{name: means[column].to_numpy() for name, column in columns.items()}, clusters=clusters
-    )
+    paid = {name: means[column].to_numpy() for name, column in columns.items()}
+    if price is not None and np.isnan(paid["dollars"]).any():
+        del paid["dollars"]  # the price of a model that was asked besides is not known
+    return MethodResult(**paid, clusters=clusters)
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
+import math
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from itslab.core import Cost, ItslabError
 from itslab.options import NotNegative, Options, Text, checked
@@ -49,18 +52,35 @@ class Price(Options):
         """Return the energy that a cost took: watts × seconds of compute."""
         return self.watts * cost.seconds / HOUR / 1000
 
-    def priced(self, runs: pd.DataFrame) -> pd.DataFrame:
+    def priced(self, runs: pd.DataFrame, others: Mapping[str, Price] = {}) -> pd.DataFrame:
         """Return runs of a study with columns ``dollars`` and ``kWh``; see ``Outcome.runs``.
 
         Each is billed for its prompt, even if another run had evaluated it.
+
+        Args:
+            runs: of a model that has this price.
+            others: name -> price, where runs asked several models. Where one is not known, what a
+                run cost is nan.
         """
-        billed = runs.assign(prefilled=runs.prefilled + runs.found, reused=runs.reused - runs.found)
-        columns = ["prefilled", "reused", "decoded", "calls", "seconds", "flops"]
-        costs = [Cost(*row) for row in billed[columns].itertuples(index=False)]
+        rows = [self._bill(run, others) for run in runs.itertuples()]
         return runs.assign(
-            dollars=[self.dollars(cost) for cost in costs],
-            kWh=[self.kilowatt_hours(cost) for cost in costs],
+            dollars=[_sum(Price.dollars, bill) for bill in rows],
+            kWh=[_sum(Price.kilowatt_hours, bill) for bill in rows],
         )
+
+    def _bill(self, run: Any, others: Mapping[str, Price]) -> list[tuple[Price | None, Cost]]:
+        """What a run cost, each part with the price of its model."""
+        alone = Cost(prefilled=run.found, reused=-run.found)
+        if not run.costs:
+            cost = Cost(run.prefilled, run.reused, run.decoded, run.calls, run.seconds)
+            return [(self, cost + alone)]
+        asked = json.loads(run.costs).items()
+        return [(self, alone), *((others.get(model), Cost(*paid)) for model, paid in asked)]
+
+
+def _sum(of: Callable[[Price, Cost], float], bill: Iterable[tuple[Price | None, Cost]]) -> float:
+    """What a bill comes to, or nan where a price is not known."""
+    return sum(math.nan if price is None else of(price, cost) for price, cost in bill)
 
 
 @checked

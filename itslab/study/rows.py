@@ -14,7 +14,7 @@ from itslab.study import methods, record
 from itslab.study.runner import Job
 from itslab.study.samples import sample_ends
 
-VERSION = 3
+VERSION = 4
 """Of the rows: others are made anew from the runs."""
 
 
@@ -34,12 +34,12 @@ def row(job: Job, result: Result) -> dict[str, Any]:
         ``passing`` (another time it may be another row), ``stopped_by``, ``unfinished``; what was
         paid: ``drawn`` (samples, or steps of a search), ``prefilled``, ``reused``, ``decoded``
         (tokens), ``calls``, ``seconds`` of compute, ``flops`` as if nobody else had evaluated the
-        prompt; ``found``, how many of the reused
-        tokens somebody else had; ``elapsed`` (seconds by the clock); ``unscored``, why verdicts are
-        missing and how many; and of independent samples ``samples``, one list for each: its
-        canonical answer, whether it is right, its score if it has one, and what it cost with its
-        verdict: tokens, FLOPs, seconds, prompt tokens of the verdict evaluated and reused; and of
-        their prompt ``prompt``, its tokens, and ``opening``, its FLOPs.
+        prompt; ``found``, how many of the reused tokens somebody else had; ``elapsed`` (seconds by
+        the clock); ``unscored``, why verdicts are missing and how many; ``costs``, what each model
+        was paid; and of independent samples ``samples``, one list for each: its canonical answer,
+        whether it is right, its score if it has one, and what it cost with its verdict: tokens,
+        FLOPs, seconds, prompt tokens of the verdict evaluated and reused; and of their prompt
+        ``prompt``, its tokens, and ``opening``, its FLOPs.
     """
     cost, failed, passing = result.cost, result.failed, bool(result.outages)
     graded: dict[str, Any] = {"correct": None}
@@ -65,6 +65,10 @@ def row(job: Job, result: Result) -> dict[str, Any]:
         "found": methods.found(result.tree),
         "elapsed": result.elapsed,
         "unscored": dict(result.unscored),
+        "costs": {
+            model: [c.prefilled, c.reused, c.decoded, c.calls, c.seconds]
+            for model, c in result.costs.items()
+        },
         **graded,
     }
 

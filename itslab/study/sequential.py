@@ -133,14 +133,21 @@ class Answered(Options):
         budget = there["budget"][0] if self.budget is None else self.budget
         asked = {"a": self.a, "b": self.b, "task": self.task, "model": self.model}
         for option, wanted in {**asked, "budget": budget}.items():
-            known = there["method" if option in ("a", "b") else option]
-            require(wanted in known, option, wanted, " or ".join(map(repr, known)))
+            names = there["method" if option in ("a", "b") else option]
+            require(wanted in names, option, wanted, " or ".join(map(repr, names)))
         runs = outcome.runs[outcome.runs.method.isin([self.a, self.b])]
         runs = runs[(runs.task == self.task) & (runs.model == self.model)]
         runs = runs[(runs.budget == budget) & (runs.failed == "")]
         sizes = len(runs[["method", "size", "seed"]].drop_duplicates())
         counts = runs.problem.value_counts()
-        return replace(outcome, runs=runs[runs.problem.isin(counts.index[counts == sizes])]), budget
+        runs = runs[runs.problem.isin(counts.index[counts == sizes])]
+        place = self.task, self.model, budget
+        known = [
+            [*cell[:-1], runs.problem.nunique()]
+            for cell in outcome.about["cells"]
+            if (cell[0], cell[1], cell[4]) == place and cell[2] in (self.a, self.b)
+        ]
+        return replace(outcome, runs=runs, about={**outcome.about, "cells": known}), budget
 
 
 _NOTHING = Estimate(0.0, -1.0, 1.0, 0, 1.0)

@@ -100,8 +100,7 @@ class Explorer(FigurePanel):
         if there.empty:
             return {}
         budget = str(there.budget.iloc[0])
-        price = self._prices.get(model)
-        return self._outcome.results(task, model, budget, coverage=True, price=price)
+        return self._outcome.results(task, model, budget, coverage=True, price=self._prices)
 
     def ladders(self) -> dict[Name, dict[int, MethodResult]]:
         """Return what the chosen methods of the chosen models did on the chosen problems."""
