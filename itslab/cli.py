@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from itslab.core import ItslabError, require
+from itslab.core import ItslabError, OptionError, require
 
 START = "notebooks/00_start_here.ipynb"
 
@@ -141,16 +141,20 @@ def study(
             mode="replay" if replay else "live",
             executor=executor,
         )
+    saved = outcome.save(folder)
+    report = write_report(outcome, folder / "report.html")
     parts = outcome.runs[["task", "model", "budget"]].drop_duplicates()
     for task, model, budget in parts.to_numpy():
         typer.echo(f"\n{', '.join(filter(None, (task, model, budget)))}")
-        typer.echo(comparison(outcome.results(task, model, budget)).to_string())
+        try:
+            typer.echo(comparison(outcome.results(task, model, budget)).to_string())
+        except OptionError as error:  # of this part nothing is finished
+            typer.echo(str(error))
     if outcome.lacking:
         typer.echo(f"\n{outcome.lacking:,} of {plan.runs:,} runs are lacking")
     for lost in outcome.failed.itertuples():
         typer.echo(f"failed: {lost.problem}, {lost.method}: {lost.failed}")
-    typer.echo(f"\ntables: {_near(outcome.save(folder))}")
-    typer.echo(f"report: {_near(write_report(outcome, folder / 'report.html'))}")
+    typer.echo(f"\ntables: {_near(saved)}\nreport: {_near(report)}")
 
 
 def _paired(parameter: list[str] | None, values: list[str] | None) -> list[str]:

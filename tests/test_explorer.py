@@ -5,22 +5,24 @@ from __future__ import annotations
 import json
 import re
 import time
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
-from test_study import loads, sums, votes
+from studied import loads, sums, votes
 from typer.testing import CliRunner
 
 from itslab import viz
 from itslab.cli import app
-from itslab.conductor import conduct
-from itslab.core import ItslabError, OptionError
+from itslab.conductor import conduct, loading
+from itslab.core import ItslabError, OptionError, PromptTooLong
 from itslab.report import write_report
 from itslab.study import fits, tables
 from itslab.study.methods import MethodResult
 from itslab.study.outcome import Outcome
 from itslab.study.prices import Price
+from itslab.testing import ScriptedModel
 from itslab.viz.explorer import SLICES
 
 
@@ -233,6 +235,29 @@ def test_a_study_is_conducted_from_the_shell_with_a_real_model(tmp_path, small_m
     again = CliRunner().invoke(app, ["study", str(file), "--replay"])
     assert again.exit_code == 0, again.output
     assert Outcome.load(tmp_path / "mine.outcome").runs.equals(kept.runs)
+
+
+def test_a_part_that_all_runs_failed_on_does_not_end_the_rest(tmp_path, monkeypatch) -> None:
+    """Of one task every prompt is refused: the other has its table, and all have the report."""
+
+    def picky(request, index: int) -> str:
+        if "story" in request.messages[-1].content:
+            raise PromptTooLong("too long")
+        return "1 + 1 = 2"
+
+    model = ScriptedModel(replies=picky, name="small", digest="d")
+    monkeypatch.setattr(loading, "loaded", lambda name: model)
+    monkeypatch.setattr(loading, "model_file", lambda name: SimpleNamespace(digest="d"))
+    file = tmp_path / "study.yaml"
+    file.write_text(
+        "tasks: {sums: {load: sums, n: 2}, stories: {load: keywords, n: 2}}\n"
+        "models: [small]\nstrategies: {one: {use: Direct, sampling: {max_tokens: 24}}}\n"
+    )
+    ended = CliRunner().invoke(app, ["study", str(file)])
+    assert ended.exit_code == 0, ended.output
+    assert "sums, small" in ended.output
+    assert "one of which a method has finished a problem (PromptTooLong: too long)" in ended.output
+    assert (tmp_path / "study.outcome" / "report.html").exists()
 
 
 def test_a_study_that_is_misspelt_is_one_line(tmp_path) -> None:
