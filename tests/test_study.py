@@ -165,9 +165,24 @@ def test_yaml_that_is_no_study_is_refused_in_one_line(tmp_path: Path, text: str,
         read(file)
 
 
+def test_yaml_may_share_parts_by_merge_keys_but_not_hold_itself(tmp_path: Path) -> None:
+    file = tmp_path / "study.yaml"
+    file.write_text(
+        "tasks: {words: {load: keywords, n: 1}}\nmodels: [small]\nstrategies:\n"
+        "  one: &brief {use: Direct, sampling: {max_tokens: 24}}\n"
+        "  two: {<<: *brief, use: ChainOfThought}\n"
+    )
+    assert read(file).strategies["two"].sampling.max_tokens == 24
+    file.write_text("tasks: &t {words: *t}\nmodels: [small]\nstrategies: {one: Direct}\n")
+    with pytest.raises(ItslabError, match="no deeper than 20 levels"):
+        read(file)
+
+
 def test_names_that_no_file_can_hold_are_said(tmp_path: Path) -> None:
     with pytest.raises(ItslabError, match="null byte"):
         read("a\0b")
+    with pytest.raises(OptionError, match="the name of a file"):
+        conduct(votes(), "a\0b", load=loads, progress=False)
     study = votes(name="half a letter \ud800")
     outcome = conduct(study, tmp_path / "s.sqlite", load=loads, progress=False)
     with pytest.raises(ItslabError, match="cannot be written"):

@@ -9,15 +9,16 @@ import sys
 import threading
 import time
 from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
-from functools import lru_cache
 from multiprocessing import get_context, parent_process
 from pathlib import Path
 
+import psutil
 import pytest
 from studied import Built, broken, loads, same, samples, says, slowly, sums, votes
 
 import itslab as its
 from itslab.conductor import conduct, executing, loading, workers
+from itslab.conductor.folder import folder
 from itslab.core import ItslabError
 from itslab.study.outcome import Outcome
 from itslab.testing import ScriptedModel
@@ -105,7 +106,7 @@ def test_a_problem_that_no_worker_survives_costs_no_other(tmp_path) -> None:
     assert {problem.id for problem in study.tasks["sums"]} - {*there.runs.problem} == {"sum/3"}
 
 
-def test_threads_load_a_model_once(monkeypatch) -> None:
+def test_threads_load_a_model_once(tmp_path: Path) -> None:
     loaded: list[str] = []
 
     def load(name: str) -> ScriptedModel:
@@ -113,9 +114,10 @@ def test_threads_load_a_model_once(monkeypatch) -> None:
         time.sleep(0.1)
         return loads(name)
 
-    monkeypatch.setattr(loading, "_kept", lru_cache(3)(load))
     with ThreadPoolExecutor(4) as pool:
-        assert len({*map(id, pool.map(loading.loaded, ["small"] * 4))}) == 1
+        assert len({*map(id, pool.map(lambda _: loading.loaded("small", load), range(4)))}) == 1
+        study = votes(tasks={"sums": sums(8)})
+        conduct(study, tmp_path / "s.sqlite", executor=pool, chunk=2, load=load, progress=False)
     assert loaded == ["small"]
 
 
@@ -165,6 +167,60 @@ def test_an_interrupt_costs_no_sample_and_begins_no_further_chunk(tmp_path, alon
     same(conduct(study, store, load=lambda name: model, progress=False), alone)
     assert sum(request.n for request in model.asked) > 20, "the rest was not drawn for nothing"
     assert samples(store) == 20 * 5, "each was drawn once"
+
+
+def test_an_error_that_passes_fails_its_run_with_workers_too(tmp_path: Path) -> None:
+    def full(run, prompt):
+        if run.problem == "sum/3":
+            raise OSError(28, "No space left on device")
+        return run.append(run.reply(None, prompt), "The answer is 4.")
+
+    study, store = votes(strategies={"writes": full}), tmp_path / "s.sqlite"
+    for _ in range(2):  # it is tried again
+        with ThreadPoolExecutor(2) as pool:
+            outcome = conduct(study, store, executor=pool, chunk=2, load=loads, progress=False)
+        assert outcome.lacking == 0
+        assert [*outcome.failed.problem] == ["sum/3"]
+        assert "No space left" in outcome.failed.failed.iloc[0]
+
+
+def test_a_damaged_part_is_put_aside(tmp_path: Path) -> None:
+    store, study = tmp_path / "s.sqlite", votes()
+    place = folder(study, store)
+    place.mkdir(parents=True)
+    (place / "0123.sqlite").write_bytes(b"junk")
+    (place / "4567.sqlite").touch()
+    with pytest.warns(UserWarning, match=r"put aside as 0123\.damaged"):
+        assert conduct(study, store, load=loads, progress=False).lacking == 0
+
+
+@pytest.mark.slow
+def test_workers_end_with_a_driver_that_is_killed(tmp_path: Path) -> None:
+    """They do not hold its output open, and take no further chunk."""
+    store = tmp_path / "s.sqlite"
+    code = (
+        "from studied import *\nfrom itslab.conductor import conduct, executing\n"
+        "if __name__ == '__main__':\n"
+        "    with executing(workers=2) as pool:\n"
+        f"        conduct(votes(tasks={{'sums': sums(60)}}), {str(store)!r}, load=slowly,\n"
+        "                chunk=2, executor=pool, progress=False)\n"
+    )
+    script = tmp_path / "driver.py"
+    script.write_text(code)
+    paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
+    driver = subprocess.Popen(
+        [sys.executable, str(script)],
+        env=os.environ | {"PYTHONPATH": paths},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    while samples(store) < 20 and driver.poll() is None:
+        time.sleep(0.05)
+    workers_of = psutil.Process(driver.pid).children()
+    assert len(workers_of) >= 2
+    driver.kill()
+    driver.communicate(timeout=20)  # until nobody holds its output
+    assert not psutil.wait_procs(workers_of, timeout=20)[1]
 
 
 def test_an_executor_that_is_shut_down_is_said(tmp_path: Path) -> None:

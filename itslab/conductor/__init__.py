@@ -51,6 +51,9 @@ def conduct(
 ) -> Outcome:
     """Draw what a study's store lacks, and return what came of the study.
 
+    Of one study only one driver is let into a store. Two studies may be, but what they share is
+    drawn by both if they are conducted at once.
+
     Args:
         study: what is tried on what.
         store: the file of a bank, made if it is not there; in replay perhaps a packed one.
@@ -60,7 +63,8 @@ def conduct(
         chunk: how many problems a worker is sent at once; all methods of a problem go together.
         until: looked at after each problem, in their order; the study ends early where it returns
             True. See ``study.sequential``.
-        load: makes a model of its name; by default as ``itslab.load``, with quantizations.
+        load: makes a model of its name; by default as ``itslab.load``, with quantizations. The last
+            three models of a process are kept.
         others: further banks whose samples and runs are taken, where no executor draws.
         progress: show it on standard output.
 
@@ -72,6 +76,7 @@ def conduct(
     require(mode in MODES, "mode", mode, " or ".join(map(repr, MODES)))
     fits = executor is None or (callable(getattr(executor, "submit", None)) and until is None)
     require(fits, "executor", executor, "an Executor, and none with until, which looks in order")
+    require("\0" not in str(store), "store", store, "the name of a file")
     began, store = time.monotonic(), Path(store)
     if mode == "replay" and not store.exists():
         raise ItslabError(f"there is no store {store}: conduct the study with mode='live' first")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import shutil
 import uuid
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from itslab.backends import Bank
 from itslab.conductor.parts import study_key
-from itslab.core import ItslabError
+from itslab.core import BackendError, ItslabError
 from itslab.study.plan import Study
 
 
@@ -68,7 +69,11 @@ def open_to_workers(place: Path) -> Iterator[Path]:
 def collect(bank: Bank, place: Path) -> None:
     """Add to a bank what workers have left, of whom some may still be at it."""
     for file in sorted(place.glob("*.sqlite")):
-        bank.merge(file)
+        try:
+            bank.merge(file)
+        except BackendError as error:
+            aside = file.rename(file.with_suffix(".damaged"))
+            warnings.warn(f"left out, and put aside as {aside.name}: {error}", stacklevel=2)
 
 
 def clear(bank: Bank, place: Path) -> None:

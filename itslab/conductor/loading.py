@@ -45,25 +45,24 @@ def model_file(name: str) -> models.ModelFile:
 
 
 _LOADING = threading.Lock()
-_kept = lru_cache(3)(load_named)
 
 
-def loaded(name: str) -> Backend:
+@lru_cache(3)
+def _kept(load: Load, name: str) -> Backend:
+    model = load(name)
+    fits = all(hasattr(model, part) for part in ("digest", "generate", "batch_size"))
+    require(fits, "load", model, f"a function that returns a Backend for {name!r}")
+    return model
+
+
+def loaded(name: str, load: Load = load_named) -> Backend:
     """Load a model, or return it as it is loaded already.
 
     A worker is sent many chunks, and loads a model once, also if several of its threads ask for it;
     of many models few are in memory.
     """
     with _LOADING:
-        return _kept(name)
-
-
-def _made(load: Load, name: str) -> Backend:
-    """A model as the caller's own function loads it."""
-    model = load(name)
-    fits = all(hasattr(model, part) for part in ("digest", "generate", "batch_size"))
-    require(fits, "load", model, f"a function that returns a Backend for {name!r}")
-    return model
+        return _kept(load, name)
 
 
 def identities(study: Study, bank: Bank, load: Load | None, mode: str) -> dict[str, Backend]:
@@ -72,7 +71,7 @@ def identities(study: Study, bank: Bank, load: Load | None, mode: str) -> dict[s
         digests = {source.name: source.digest for source in bank.sources}
         return {name: Named(name, digests.get(name, "")) for name in study.named}
     if load is not None:
-        return {name: _made(load, name) for name in study.named}
+        return {name: loaded(name, load) for name in study.named}
     return {
         name: loaded(name) if "://" in name else Named(name, model_file(name).digest)
         for name in study.named
@@ -83,4 +82,4 @@ def recorded(
     names: Iterable[str], bank: Bank, load: Load | None, *others: Bank
 ) -> dict[str, Backend]:
     """Load models, with all that they draw kept in a bank, and what others hold taken."""
-    return {name: bank.record(_made(load or loaded, name), *others) for name in names}
+    return {name: bank.record(loaded(name, load or load_named), *others) for name in names}

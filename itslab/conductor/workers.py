@@ -6,6 +6,7 @@ import itertools
 import os
 import platform
 import tempfile
+import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from concurrent.futures import (
@@ -77,7 +78,7 @@ class Workers(Executor):
         self._pool = self._begin()
 
     def _begin(self) -> Executor:
-        return ProcessPoolExecutor(self.count, get_context("spawn"))
+        return ProcessPoolExecutor(self.count, get_context("spawn"), _end_with_driver)
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:
         """See ``concurrent.futures.Executor``."""
@@ -93,11 +94,29 @@ class Workers(Executor):
         self._pool.shutdown(wait, cancel_futures=cancel_futures)
 
 
+def _end_with_driver() -> None:
+    """Let this process end with the one that began it, which may be killed."""
+    parent = parent_process()
+
+    def watch() -> None:
+        if parent is not None:
+            parent.join()
+            os._exit(1)  # what was drawn is in the part's store
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+Place = tuple[Cell, int]
+Drawn = tuple[str | bytes, dict[Place, Row]]
+"""A worker's store, or its name; and what runs came to that are not kept: they failed, but another
+time may not."""
+
+
 def draw_there(
     part: Part,
     bank: Bank,
     store: Path,
-    made: dict[tuple[Cell, int], Row],
+    made: dict[Place, Row],
     executor: Executor,
     size: int,
     load: Load | None,
@@ -119,7 +138,7 @@ def draw_there(
 
         def send(chunks: Iterable[Part], window: int) -> list[Part]:
             """Have chunks drawn, so many at once; return those whose worker died."""
-            died, waiting, running = [], deque(chunks), dict[Future[str | bytes], Part]()
+            died, waiting, running = [], deque(chunks), dict[Future[Drawn], Part]()
             stack.callback(lambda: [task.cancel() for task in running])  # if this is interrupted
             while waiting or running:
                 while waiting and len(running) < window:
@@ -131,7 +150,9 @@ def draw_there(
                 for task in wait(running, return_when=FIRST_COMPLETED).done:
                     one = running.pop(task)
                     try:
-                        _merge(bank, place, task.result())
+                        store_of, passing = task.result()
+                        _merge(bank, place, store_of)
+                        made.update(passing)
                         bar.update(one.count)
                     except BrokenExecutor as error:
                         lost[one.name] = error
@@ -157,27 +178,30 @@ def draw_there(
     clear(bank, place)
 
 
-def work(part: Part, store: str, token: str, load: Load | None) -> str | bytes:
+def work(part: Part, store: str, token: str, load: Load | None) -> Drawn:
     """Draw a part of a study in a worker; return its store's name, or all that it holds."""
+    passing: dict[Place, Row] = {}
     shared = _shares(token)
     if not shared and _is_gone(token):
-        return b""
+        return b"", passing
     with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
         path = (Path(token).parent if shared else Path(scratch)) / f"{part.name}.sqlite"
         try:
             others = [stack.enter_context(Bank(store))] if shared else []
             with Bank(path) as bank, closing(_draw(part, bank, load, others)) as drawn:
-                for _ in drawn:
+                for run, row in drawn:
+                    if row.data["passing"]:
+                        passing[run] = row
                     if _orphaned() or (shared and not _shares(token)):
                         break  # nobody waits for it any more, and somebody may have begun anew
         except ItslabError as error:
             _say_where(error)
-        return path.name if shared else path.read_bytes()
+        return path.name if shared else path.read_bytes(), passing
 
 
 def _draw(
     part: Part, bank: Bank, load: Load | None, others: Sequence[Bank]
-) -> Generator[object, None, None]:
+) -> Generator[tuple[Place, Row], None, None]:
     if not _orphaned():
         yield from part.draw(bank, recorded(part.models, bank, load, *others), progress=False)
 
@@ -205,6 +229,8 @@ def _say_where(error: ItslabError) -> NoReturn:
 
 def _merge(bank: Bank, place: Path, part: str | bytes) -> None:
     """Add a worker's store to the main one, and remove it."""
+    if part == b"":
+        return
     if isinstance(part, bytes):
         with tempfile.TemporaryDirectory() as scratch:
             file = Path(scratch, "part.sqlite")

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import difflib
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from types import UnionType
@@ -47,7 +47,8 @@ def read(path: str | Path) -> Study:
         """Refuses a key that stands twice, of which YAML would keep the last."""
 
         def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-            keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+            plain = (key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge")
+            keys = [self.construct_object(key, deep=True) for key in plain]
             twice = next((key for i, key in enumerate(keys) if key in keys[:i]), None)
             if twice is not None:
                 raise yaml.YAMLError(f"{twice!r} stands twice,{node.start_mark}")
@@ -104,16 +105,21 @@ def parse(given: Mapping[str, Any]) -> Study:
     )
 
 
-def _check_names(place: str, given: Any) -> None:
-    """Refuse names that are no text, at any depth."""
+def _check_names(place: str, given: Any, within: Sequence[int] = ()) -> None:
+    """Refuse names that are no text, at any depth, and what holds itself."""
+    if isinstance(given, list | Mapping):
+        require(
+            id(given) not in within and len(within) < 20, place, "…", "no deeper than 20 levels"
+        )
+        within = [*within, id(given)]
     if isinstance(given, list):
         for i, item in enumerate(given):
-            _check_names(f"{place}.{i}", item)
+            _check_names(f"{place}.{i}", item, within)
     elif isinstance(given, Mapping):
         for name, value in given.items():
             text = isinstance(name, str) and name.isprintable()
             require(text, f"a name in {place}", name, "printable text: write it in quotes")
-            _check_names(f"{place}.{name}", value)
+            _check_names(f"{place}.{name}", value, within)
 
 
 _FORM = "it holds tasks, models and strategies, perhaps budgets and seeds"

@@ -382,7 +382,7 @@ def atlas(table: pd.DataFrame, title: str = "Where which method pays") -> go.Fig
     )
     figure.update_yaxes(tickvals=list(range(len(names))), range=[len(names) - 0.4, -0.6], ticks="")
     figure.update_yaxes(ticktext=names, col=1)
-    figure.update_xaxes(matches="x")  # a point is as long everywhere
+    figure.update_xaxes(matches="x", nticks=7)  # a point is as long everywhere
     return figure
 
 
