@@ -16,6 +16,7 @@ import pandas as pd
 import pytest
 from plotly.colors import hex_to_rgb
 
+from itslab import viz
 from itslab.backends.llama import Llama
 from itslab.core import (
     Budget,
@@ -650,3 +651,26 @@ def pictured(panel: SampleBrowser) -> list[str]:
     """The texts in the picture of votes."""
     page = ElementTree.fromstring(panel.view.value)
     return ["".join(text.itertext()) for text in page.iter("{http://www.w3.org/2000/svg}text")]
+
+
+# -- dark pages ------------------------------------------------------------------------------------
+
+
+def test_on_a_dark_page_nothing_is_black_or_white_paper() -> None:
+    table = pd.DataFrame(
+        [("a", 1, 10, 0.2, 0.1, 0.3), ("a", 2, 20, 0.4, 0.3, 0.5), ("b", 1, 12, 0.3, 0.2, 0.4)],
+        columns=["method", "samples", "tokens", "accuracy", "low", "high"],
+    ).assign(gflops=1.0, seconds=1.0, dollars=1.0)
+    light = viz.accuracy_against(table, title="two methods")
+    before = light.to_json()
+    page = viz.dark(light)
+    assert light.to_json() == before
+    assert page.layout.template.layout.paper_bgcolor == "#111111"
+    for colour in ("#1b1b1b", '"white"', "#e6e6e6"):
+        assert colour in before
+        assert colour not in page.to_json()
+    assert len(page.data) == len(light.data)
+    heat = viz.dark(viz.by_problem({"a": [0, 1]}, ["p", "q"]))
+    assert heat.data[0].colorscale[0][1] == "#1f1f1f"
+    with pytest.raises(OptionError, match="a plotly Figure"):
+        viz.dark("figure")

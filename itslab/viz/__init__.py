@@ -14,6 +14,7 @@ from itslab.viz.figures import (
 from itslab.viz.panels import ThinkingPanel, VotePanel
 from itslab.viz.readers import RefinementPanel, SampleBrowser, Transcript
 from itslab.viz.routes import RoutePanel
+from itslab.viz.theme import dark
 from itslab.viz.tree import TreePanel, TreeView
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "accuracy_against",
     "atlas",
     "by_problem",
+    "dark",
     "fitted",
     "forest",
     "front",

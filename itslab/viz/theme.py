@@ -1,0 +1,44 @@
+"""Figures on a dark page: the same figure with colours that can be read there."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import plotly.graph_objects as go
+
+from itslab.core import require
+from itslab.viz.style import BLUE, GRID, INK, MUTED, ORANGE, PURPLE, WINE
+
+_PAGE = "#111111"  # JupyterLab's own
+_DARK = {
+    INK: "#ececec",
+    MUTED: "#a3a3a3",
+    GRID: "#333333",
+    "white": _PAGE,
+    "#f3f3f3": "#1f1f1f",  # the low end of a heat map
+    "#7fb8d9": "#2f7da8",
+    "#0b4f78": "#a6d3f0",
+    BLUE: "#56a9e0",
+    ORANGE: "#f07d2e",
+    PURPLE: "#d98cb3",
+    WINE: "#d0709f",
+}
+
+
+def dark(figure: go.Figure) -> go.Figure:
+    """Return a figure for a dark page: what was black on white is white on black.
+
+    Args:
+        figure: one of ``itslab.viz``, which stays as it is.
+    """
+    fits = isinstance(figure, go.Figure)
+    require(fits, "figure", figure, "a plotly Figure, such as accuracy_against returns")
+    return go.Figure(_recoloured(figure.to_dict()))
+
+
+def _recoloured(part: Any) -> Any:
+    if isinstance(part, dict):
+        return {name: _recoloured(value) for name, value in part.items()}
+    if isinstance(part, list | tuple):
+        return [_recoloured(value) for value in part]
+    return _DARK.get(part, part) if isinstance(part, str) else part
