@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import sys
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -30,7 +32,6 @@ app = typer.Typer(
     cls=_Commands,
     help="Inference-time scaling with real quantized language models.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
 )
 
@@ -42,7 +43,78 @@ Parameters = Annotated[
 Folder = Annotated[Path, typer.Option(help="Where results go.")]
 
 
+AsJson = Annotated[bool, typer.Option("--json", help="Print it as JSON.")]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from itslab import __version__
+
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Say which version it is."
+        ),
+    ] = False,
+) -> None:
+    """Inference-time scaling with real quantized language models."""
+
+
 # -- notebooks -------------------------------------------------------------------------------------
+
+
+@app.command()
+def lab(
+    notebook: Annotated[str, typer.Argument(help="To begin with, such as 03.")] = "00",
+    folder: Annotated[Path, typer.Option(help="Where your copies of the notebooks are.")] = Path(
+        "itslab-notebooks"
+    ),
+) -> None:
+    """Open the notebooks in JupyterLab, as copies of your own; nothing has to be drawn."""
+    from itslab import notebooks
+
+    source = notebooks.find(notebook, _notebooks())
+    fresh = notebooks.copy(_notebooks(), folder)
+    typer.echo(
+        f"{fresh} notebooks copied to {_near(folder)}; those that were there stay as they are"
+    )
+    jupyter = Path(sys.executable).with_name("jupyter-lab")
+    if not jupyter.is_file():
+        raise ItslabError(f"there is no {jupyter}: pip install jupyterlab")
+    command = [str(jupyter), str(folder / source.name)]
+    os.execv(command[0], command)  # so that Ctrl-C is its own
+
+
+@app.command("notebooks")
+def list_notebooks(json: AsJson = False) -> None:
+    """List the notebooks that come with the package, with their parameters."""
+    from itslab import notebooks
+
+    found = notebooks.listed(_notebooks())
+    if json:
+        _dump([{**one._asdict(), "path": str(one.path)} for one in found])
+        return
+    for one in found:
+        typer.echo(f"{one.name:<22} {one.title}")
+        typer.echo(f"{'':<22} -p {' '.join(one.parameters)}" if one.parameters else "")
+
+
+def _notebooks() -> Path:
+    from itslab.share import root
+
+    return root() / "notebooks"
+
+
+def _dump(data: Any) -> None:
+    import json
+
+    typer.echo(json.dumps(data, indent=1, ensure_ascii=False))
 
 
 @app.command()
@@ -73,7 +145,7 @@ def quickstart(
 
 @app.command()
 def run(
-    notebook: Annotated[Path, typer.Argument(help="The notebook.")],
+    notebook: Annotated[str, typer.Argument(help="Its path, or a short name such as 03.")],
     values: Values = None,
     parameter: Parameters = None,
     runs: Folder = Path("runs"),
@@ -87,16 +159,17 @@ def run(
 
     own = not (keep_outputs and parameter)
     require(own, "--keep-outputs", parameter, "without -p: a notebook shows its own parameters")
-    given = notebooks.parse(notebook, _paired(parameter, values))
-    executed = notebooks.execute(notebook, given, runs)
+    source = notebooks.find(notebook, _notebooks())
+    given = notebooks.parse(source, _paired(parameter, values))
+    executed = notebooks.execute(source, given, runs)
     if keep_outputs:
-        notebooks.keep_outputs(executed, notebook)
+        notebooks.keep_outputs(executed, source)
     _report(executed)
 
 
 @app.command()
 def record(
-    notebook: Annotated[Path, typer.Argument(help="A notebook with a parameter `mode`.")],
+    notebook: Annotated[str, typer.Argument(help="A notebook with a parameter `mode`.")],
     values: Values = None,
     parameter: Parameters = None,
     runs: Folder = Path("runs"),
@@ -105,8 +178,9 @@ def record(
     from itslab import notebooks, share
     from itslab.backends import Bank
 
-    given = notebooks.parse(notebook, [*_paired(parameter, values), "mode=record"])
-    _report(notebooks.execute(notebook, given, runs))
+    source = notebooks.find(notebook, _notebooks())
+    given = notebooks.parse(source, [*_paired(parameter, values), "mode=record"])
+    _report(notebooks.execute(source, given, runs))
     for bank in sorted((share.root() / "data").glob("*.sqlite")):
         typer.echo(f"packed: {Bank(bank).pack(f'{bank}.xz')}")
 
@@ -182,6 +256,82 @@ def _near(path: Path) -> str:
     return min(str(path), os.path.relpath(path), key=len)
 
 
+# -- one question ----------------------------------------------------------------------------------
+
+
+@app.command()
+def ask(
+    question: Annotated[str, typer.Argument(help="What the model is asked; - reads it.")],
+    strategy: Annotated[
+        str, typer.Option(help="Such as self-consistency, best-of-n, beam-search.")
+    ] = "self-consistency",
+    model: Annotated[str, typer.Option(help="See `itslab models`.")] = "qwen2.5-coder-0.5b",
+    n: Annotated[int | None, typer.Option("-n", "--n", min=1, help="Samples.")] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--option", "-o", metavar="NAME=VALUE", help="Of the strategy. Repeatable."),
+    ] = None,
+    budget_tokens: Annotated[int | None, typer.Option(min=1, help="Most to decode.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Names the samples.")] = 0,
+    json: AsJson = False,
+) -> None:
+    """Let a strategy answer one question; what it is doing is shown meanwhile."""
+    import yaml
+
+    import itslab as its
+    from itslab.study.reading import strategy as described
+
+    given: dict[str, Any] = {} if n is None else {"n": n}
+    for text in option or ():
+        name, equals, value = text.partition("=")
+        require(bool(equals), "option", text, "written as NAME=VALUE")
+        given[name] = yaml.safe_load(value)
+    chosen = described(strategy, given)
+    said = sys.stdin.read() if question == "-" else question
+    llm = its.load(model)
+    handle = its.start(said, chosen, llm, budget=its.Budget(tokens=budget_tokens), seed=seed)
+    with _Told(not json) as told:
+        try:
+            while handle.running:
+                told.show(handle.run.cost, handle.run.best)
+                time.sleep(0.2)
+        except KeyboardInterrupt:
+            handle.stop()  # the best answer so far
+        result = handle.result()
+    if json:
+        cost = dataclasses.asdict(result.cost)
+        _dump({"answer": result.answer, "stopped_by": result.stopped_by, "cost": cost})
+        return
+    if result.node is not None:
+        typer.secho(f"{result.node.turn_text.strip()}\n", fg="bright_black", err=True)
+    spent = f"{result.cost.decoded:,} tokens, {result.cost.calls:,} samples, {result.elapsed:.1f} s"
+    ended = f", ended by {result.stopped_by}" if result.stopped_by else ""
+    typer.secho(f"{chosen!r}: {spent}{ended}", err=True)
+    typer.echo("no answer" if result.answer is None else result.answer)
+
+
+class _Told:
+    """A line on standard error that says how far a run has come, where somebody reads it."""
+
+    def __init__(self, wanted: bool) -> None:
+        self._shown = wanted and sys.stderr.isatty()
+
+    def __enter__(self) -> _Told:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._shown:
+            sys.stderr.write("\r\x1b[K")
+
+    def show(self, cost: Any, best: Any) -> None:
+        """Write the line anew."""
+        if self._shown:
+            text = "" if best is None else " ".join(best.turn_text.split())[-60:]
+            line = f"{cost.calls:,} samples, {cost.decoded:,} tokens  {text}"
+            sys.stderr.write(f"\r\x1b[K{line[:100]}")
+            sys.stderr.flush()
+
+
 # -- models ----------------------------------------------------------------------------------------
 
 
@@ -199,12 +349,23 @@ def pull(
 
 
 @app.command("models")
-def list_models() -> None:
+def list_models(json: AsJson = False) -> None:
     """List the catalogue and what is on disk."""
     from itslab import models
     from itslab.models.sources import megabytes
 
     cached = {item.name: item for item in models.cached()}
+    if json:
+        known = {name: (m.size, m.licence, m.note) for name, m in models.CATALOGUE.items()}
+        known |= {name: (m.size, "", "") for name, m in cached.items() if name not in known}
+        names = ("size", "licence", "note")
+        _dump(
+            [
+                {"name": name, **dict(zip(names, facts, strict=True)), "on disk": name in cached}
+                for name, facts in known.items()
+            ]
+        )
+        return
     for model in models.CATALOGUE.values():
         state = "on disk" if model.name in cached else "-"
         size = megabytes(model.size) if model.size else ""
@@ -230,12 +391,14 @@ def quantize(
 
 
 @app.command()
-def doctor() -> None:
+def doctor(json: AsJson = False) -> None:
     """Say what this machine and this build of llama.cpp can do, and how to mend what is lacking."""
     from itslab.doctor import diagnose
 
     findings = list(diagnose())
-    for finding in findings:
+    if json:
+        _dump([finding._asdict() for finding in findings])
+    for finding in findings if not json else ():
         colour = {"OK": "green", "lacking": "red", "optional": "yellow"}[finding.state]
         typer.secho(f"{finding.state:<9}", fg=colour, nl=False)
         typer.echo(f"{finding.part:<12} {finding.found}")

@@ -10,17 +10,93 @@ from __future__ import annotations
 import ast
 import difflib
 import itertools
+import json
 import os
 import re
+import shutil
 import sys
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from itslab.core import ItslabError, require
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
+
+
+class Entry(NamedTuple):
+    """A notebook of the package.
+
+    Args:
+        name: of its file, without the ending.
+        title: its first heading.
+        parameters: their names.
+        path: of its file.
+    """
+
+    name: str
+    title: str
+    parameters: list[str]
+    path: Path
+
+
+def listed(folder: Path) -> list[Entry]:
+    """Return the notebooks of a folder, in the order of their names."""
+    return [
+        Entry(path.stem, _title(path), [*parameters(path)], path)
+        for path in sorted(folder.glob("*.ipynb"))
+    ]
+
+
+def _title(path: Path) -> str:
+    """The first heading of a notebook."""
+    cells = json.loads(path.read_text(encoding="utf-8")).get("cells", [])
+    lines = ("".join(cell["source"]).lstrip().partition("\n")[0] for cell in cells)
+    return next((line.lstrip("# ") for line in lines if line.startswith("#")), path.stem)
+
+
+def find(name: str | Path, folder: Path) -> Path:
+    """Return the file of a notebook.
+
+    Args:
+        name: its path; or how the name of one in the folder begins or ends, such as ``03``,
+            ``tree_search`` or ``03_tree_search``.
+        folder: of the package's notebooks.
+
+    Raises:
+        ItslabError: there is none, or there are several.
+    """
+    path = Path(name)
+    if path.is_file():
+        return path
+    known = sorted(folder.glob("*.ipynb"))
+    asked = path.stem if path.suffix == ".ipynb" else str(name)
+    meant = [one for one in known if asked in (one.stem, one.stem.partition("_")[2])]
+    meant = meant or [one for one in known if asked and one.stem.startswith(asked)]
+    if len(meant) == 1:
+        return meant[0]
+    close = ", ".join(one.stem for one in meant or known)
+    several = (
+        f"{len(meant)} notebooks are called {name}" if meant else f"there is no notebook {name}"
+    )
+    raise ItslabError(f"{several}: name one of {close}, or the path of another")
+
+
+def copy(source: Path, folder: Path) -> int:
+    """Copy notebooks into a folder, but for those that are there; return how many were copied.
+
+    Raises:
+        ItslabError: the folder cannot be written.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        new = [one for one in source.glob("*.ipynb") if not (folder / one.name).exists()]
+        for one in new:
+            shutil.copyfile(one, folder / one.name)
+    except OSError as error:
+        raise ItslabError(f"the notebooks cannot be copied to {folder}: {error}") from error
+    return len(new)
 
 
 def parse(notebook: Path, given: Iterable[str]) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from itslab import cli, models, share
+from itslab import __version__, cli, models, notebooks, share
 from itslab.backends import Bank
 from itslab.cli import app
 from itslab.core import ItslabError, OptionError, Problem, Sampling
@@ -55,6 +56,14 @@ def test_help_names_every_command_and_starts_fast() -> None:
         (("pull", "qwen2.5-coder-0.5"), "did you mean qwen2.5-coder-0.5b"),
         (("quantize", "smollm2-135m", "Q9"), "type='Q9' is not valid"),
         (("run", "nowhere.ipynb"), "there is no notebook nowhere.ipynb"),
+        (("run", "0"), "notebooks are called 0: name one of 00_start_here"),
+        (("run", ""), "there is no notebook"),
+        (("lab", "13"), "there is no notebook 13"),
+        (("lab", "--folder", "/proc/none"), "cannot be copied to /proc/none"),
+        (("ask", "2 + 2?", "--strategy", "best-of"), "unknown strategy 'best-of': did you mean"),
+        (("ask", "2 + 2?", "-o", "n"), "option='n' is not valid"),
+        (("ask", "2 + 2?", "-o", "m=3"), "SelfConsistency has no 'm'"),
+        (("ask", "2 + 2?", "--model", "qwen2.5-coder-0.5"), "did you mean qwen2.5-coder-0.5b"),
         (("run", START, "-p", "n_problem=3"), "unknown parameter 'n_problem'"),
         (("run", START, "--runs", "/dev/null"), "name another with --runs"),
         (("run", START, "--runs", "/proc/none"), "name another with --runs"),
@@ -110,6 +119,60 @@ def test_models_lists_nothing_on_disk_in_an_empty_folder(
 
 def test_pull_prints_where_the_model_is(small_model: models.ModelFile) -> None:
     assert itslab("pull", small_model.name)[1] == f"{small_model.path}\n"
+
+
+def test_the_version_is_said() -> None:
+    assert itslab("--version")[1].strip() == __version__
+
+
+def test_notebooks_are_listed_and_found_by_short_names(tmp_path: Path) -> None:
+    _, out, _ = itslab("notebooks")
+    assert "03_tree_search         Search over steps" in out
+    listed = {one["name"]: one for one in json.loads(itslab("notebooks", "--json")[1])}
+    assert listed["00_start_here"]["parameters"][0] == "model"
+    folder = share.root() / "notebooks"
+    for name in ("03", "tree_search", "03_tree_search", "03_tree_search.ipynb", "03_tree"):
+        assert notebooks.find(name, folder).stem == "03_tree_search"
+    own = tmp_path / "03"
+    own.write_text("{}")
+    assert notebooks.find(own, folder) == own, "a path is a path"
+
+
+def test_copies_of_the_notebooks_keep_what_was_written_in_them(tmp_path: Path) -> None:
+    folder, source = tmp_path / "mine", share.root() / "notebooks"
+    count = notebooks.copy(source, folder)
+    assert count == len(notebooks.listed(source)) == len(notebooks.listed(folder))
+    (folder / "00_start_here.ipynb").write_text("mine")
+    (folder / "04_mcts.ipynb").unlink()
+    assert notebooks.copy(source, folder) == 1
+    assert (folder / "00_start_here.ipynb").read_text() == "mine"
+
+
+def test_what_a_script_reads_is_json(small_model: models.ModelFile) -> None:
+    known = {one["name"]: one for one in json.loads(itslab("models", "--json")[1])}
+    assert known[small_model.name]["on disk"]
+    assert {*models.CATALOGUE} <= {*known}
+
+
+@pytest.mark.slow
+def test_doctor_tells_a_script_the_same() -> None:
+    code, out, _ = itslab("doctor", "--json")
+    assert code == 0
+    assert {"python", "cores", "memory"} <= {finding["part"] for finding in json.loads(out)}
+
+
+@pytest.mark.slow
+def test_a_question_is_answered_on_standard_output(small_model: models.ModelFile) -> None:
+    asked = ("ask", "Say a number.", "--model", small_model.name, "--strategy", "best-of-n")
+    brief = ("-n", "2", "-o", "sampling={max_tokens: 24}")
+    code, out, err = itslab(*asked, *brief)
+    assert code == 0, err
+    assert len(out.splitlines()) == 1, "the answer and nothing else"
+    assert "2 samples" in err
+    code, out, _ = itslab(*asked, *brief, "--budget-tokens", "8", "--json")
+    told = json.loads(out)
+    assert told["cost"]["decoded"] == 8
+    assert told["stopped_by"] == "tokens"
 
 
 @pytest.mark.slow

@@ -68,14 +68,16 @@ def find(name: Text) -> Callable[..., Strategy]:
     """Return a strategy's class by its name, to be called with its options.
 
     Args:
-        name: of the package's own, such as ``BeamSearch``, or one that another package registers.
+        name: of the package's own, such as ``BeamSearch``, or ``beam-search`` as one writes it in a
+            shell; or one that another package registers.
 
     Raises:
         OptionError: there is no such strategy, or what is registered cannot be called.
         ItslabError: the other package cannot be imported.
     """
     own = {key: globals()[key] for key in __all__ if isinstance(globals()[key], type)}
-    made = own.get(name) or plugins.find(GROUP, name)
+    written = {key.casefold(): made for key, made in own.items()}
+    made = own.get(name) or plugins.find(GROUP, name) or written.get(_joined(name))
     if made is None:
         known = [*own, *plugins.names(GROUP)]
         close = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or sorted(known)
@@ -83,3 +85,8 @@ def find(name: Text) -> Callable[..., Strategy]:
     if not callable(made):
         raise OptionError(f"the strategy {name!r} is {type(made).__name__}, not a class")
     return cast(Callable[..., Strategy], made)
+
+
+def _joined(name: str) -> str:
+    """A name without what stands between its words."""
+    return name.replace("-", "").replace("_", "").casefold()

@@ -133,6 +133,19 @@ def _at(place: str, make: Callable[[Any], T], given: Any) -> T:
         raise type(error)(f"{place}: {error}") from error
 
 
+def strategy(name: str, options: Mapping[str, Any]) -> Strategy:
+    """Return the strategy that a name and plain options describe, as a study writes it.
+
+    Where it asks for a verifier and none is given, it is the model's own confidence.
+
+    Raises:
+        OptionError: there is no such strategy, or an option is unknown, lacking or not valid.
+    """
+    hints = _hints(strategies.find(name))
+    needed = {"verifier": "Confidence"} if hints.get("verifier") == Verifier else {}
+    return cast(Strategy, _chosen(name, {**needed, **options}, "strategy"))
+
+
 def _task(given: str | Mapping[str, Any]) -> tasks.Task:
     options = {"load": given} if isinstance(given, str) else dict(given)
     require("load" in options, "task", given, "written as load: NAME, with n and other options")
