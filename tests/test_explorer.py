@@ -246,7 +246,7 @@ def test_a_part_that_all_runs_failed_on_does_not_end_the_rest(tmp_path, monkeypa
         return "1 + 1 = 2"
 
     model = ScriptedModel(replies=picky, name="small", digest="d")
-    monkeypatch.setattr(loading, "loaded", lambda name: model)
+    monkeypatch.setattr(loading, "loaded", lambda name, load=None: model)
     monkeypatch.setattr(loading, "model_file", lambda name: SimpleNamespace(digest="d"))
     file = tmp_path / "study.yaml"
     file.write_text(

@@ -79,7 +79,7 @@ def conduct(
     require("\0" not in str(store), "store", store, "the name of a file")
     began, store = time.monotonic(), Path(store)
     if mode == "replay" and not store.exists():
-        raise ItslabError(f"there is no store {store}: conduct the study with mode='live' first")
+        raise ItslabError(f"there is no store {store}: draw the study first, without replay")
     made: dict[tuple[Cell, int], Row] = {}
     with Bank(store) as bank, ExitStack() as stack:
         if mode == "live":

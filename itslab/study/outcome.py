@@ -221,8 +221,9 @@ class Outcome:
         if count > len(common):
             failed = runs[(runs.failed != "") & ~runs.unit.isin(none)].problem.nunique()
             why = f"runs failed on {failed}" if failed else "runs are lacking"
+            alone = f"finished are {alone}"
             left = f"{count - len(common)} of {count} problems"
-            warnings.warn(f"{task}: {left} left out, {why}: {alone}", stacklevel=3)
+            warnings.warn(f"{task}: {left} left out, {why}; {alone}", stacklevel=3)
         return kept
 
     def _part(self, table: pd.DataFrame, task: str, model: str, budget: str) -> pd.DataFrame:

@@ -146,6 +146,8 @@ class Explorer(FigurePanel):
             subplot_titles=("", "", "the front of these", "left over by the fits (points)"),
         )
         count = next((len(r.success) for s in ladders.values() for r in s.values()), 0)
+        if not ladders:
+            return _empty("nothing that is chosen was tried on this task: choose other models")
         budget = AXES[self.axis.value]
         label = _labels(ladders)
         tables = self._tables(ladders)
@@ -158,8 +160,7 @@ class Explorer(FigurePanel):
             self._add_curve(figure, label[name], table, mark)
             if not name[1].startswith("coverage"):  # which nobody reaches without the gold answers
                 largest.append(table.assign(name=label[name], colour=mark.colour))
-        if ladders:
-            self._add_gains(figure, ladders, label, look)
+        self._add_gains(figure, ladders, label, look)
         if largest:
             self._add_front(figure, pd.concat(largest))
         unit = budget.title.replace(" per problem", "")
@@ -254,18 +255,20 @@ class Explorer(FigurePanel):
         budget = AXES[self.axis.value].column
         (first, rivals), *others = ladders.items()
         by = {"samples": "tokens", "gflops": "flops"}.get(budget, budget)
-        rows, marks = [], []
+        rows, marks, clipped = [], [], False
         for name, sizes in others:
             result = sizes[max(sizes)]
             try:
-                rival = at_budget(list(rivals.values()), float(_mean(result, by)), cast(Budget, by))
+                spent = float(_mean(result, by))
+                rival = at_budget(list(rivals.values()), spent, cast(Budget, by))
                 gain = result.gain(rival)
             except OptionError:
                 continue  # of other problems
-            rows.append((f"{label[name]}, {max(sizes)}", gain))
+            even = abs(float(_mean(rival, by)) - spent) <= 0.02 * spent
+            clipped |= not even
+            rows.append((f"{label[name]}, {max(sizes)}", gain, "" if even else "*"))
             marks.append(look[name])
-        labels = [name for name, _ in rows]
-        gains = [gain for _, gain in rows]
+        labels, gains = [name for name, _, _ in rows], [gain for _, gain, _ in rows]
         for i, gain in enumerate(gains):
             figure.add_scatter(
                 x=[100 * gain.value],
@@ -276,7 +279,7 @@ class Explorer(FigurePanel):
                     "thickness": 1.5,
                 },
                 mode="markers+text",
-                text=[gain.points],
+                text=[gain.points + rows[i][2]],
                 textposition="top center",
                 marker=drawn_as(marks[i])["marker"],
                 showlegend=False,
@@ -298,6 +301,8 @@ class Explorer(FigurePanel):
         figure.update_xaxes(range=[-reach, reach], row=1, col=2)
         unit = {"flops": "FLOPs"}.get(by, by)
         against = f"points for as many {unit}<br>against {label[first]}"
+        if clipped:
+            against += f" (* which cannot spend as many {unit})"
         figure.update_xaxes(title=against, row=1, col=2)
 
     def _add_front(self, figure: go.Figure, table: Any) -> None:
@@ -325,6 +330,16 @@ class Explorer(FigurePanel):
             row=2,
             col=1,
         )
+
+
+def _empty(why: str) -> go.Figure:
+    """A picture that says why there is none."""
+    figure = go.Figure()
+    figure.update_layout(template=TEMPLATE, height=200, margin={"t": 30, "b": 30})
+    figure.add_annotation(text=why, showarrow=False, font_size=16)
+    figure.update_xaxes(visible=False)
+    figure.update_yaxes(visible=False)
+    return figure
 
 
 def _labels(names: Iterable[Name]) -> dict[Name, str]:
