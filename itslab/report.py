@@ -13,9 +13,9 @@ import numpy as np
 from itslab.core import ItslabError, OptionError
 from itslab.study import fits, tables
 from itslab.study.comparisons import band
-from itslab.study.methods import Results, gains
+from itslab.study.methods import MethodResult, Results, gains
 from itslab.study.outcome import Outcome
-from itslab.study.statistics import holm
+from itslab.study.statistics import Estimate, holm
 from itslab.viz import curves
 
 _PAGE = """<!doctype html>
@@ -48,10 +48,12 @@ def write_report(outcome: Outcome, path: str | Path) -> Path:
         raise ItslabError(f"there is nothing to report: {outcome.lacking} runs are lacking")
     about = outcome.about
     machine = about["machine"]
+    read = "replayed" if about.get("mode") == "replay" else "conducted"
     lead = (
         f"{len(outcome.runs):,} runs, {outcome.lacking:,} lacking, {len(outcome.failed):,} failed; "
-        f"{about['at']}, itslab {about['versions']['itslab']}, {machine['processor']}. Intervals "
-        "are 95 %, over problems, or over the templates that they are made from."
+        f"{read} {about['at']} with itslab {about['versions']['itslab']} on "
+        f"{machine['processor']}; by which builds it was drawn stands at the end. Intervals are "
+        "95 %, over problems, or over the templates that they are made from."
     )
     target = Path(path)
     page = _PAGE.format(
@@ -88,6 +90,7 @@ def _parts(outcome: Outcome) -> Iterator[str]:
         yield _html(tables.comparison(results))
         yield from _differences(results)
         yield from _fits(results)
+    yield from _models(outcome)
     missing = int(outcome.runs.unscored.sum())
     if missing:
         yield f"<p>{missing:,} verdicts are missing: what chose by them chose without.</p>"
@@ -112,6 +115,45 @@ def _differences(results: Results) -> Iterator[str]:
         import pandas as pd
 
         yield _html(pd.DataFrame(rows).T)
+
+
+def _models(outcome: Outcome) -> Iterator[str]:
+    """Of each method at its largest size, every model against the first, for as many samples."""
+    import pandas as pd
+
+    rows: list[tuple[str, str, str, str, Estimate]] = []
+    parts = outcome.runs[["task", "budget"]].drop_duplicates().itertuples(index=False)
+    for task, budget in parts:
+        runs = outcome.runs[(outcome.runs.task == task) & (outcome.runs.budget == budget)]
+        first, *others = runs.model.unique()
+        ours = _largest(outcome, task, first, budget)
+        for model in others:
+            for name, theirs in _largest(outcome, task, model, budget).items():
+                if name in ours and len(theirs.success) == len(ours[name].success):
+                    gain = theirs.gain(ours[name])
+                    rows.append((", ".join(filter(None, (task, budget))), name, model, first, gain))
+    if rows:
+        adjusted = holm([gain.p for *_, gain in rows])
+        table = pd.DataFrame(
+            [
+                (*row, gain.points, f"{p:.3g}")
+                for (*row, gain), p in zip(rows, adjusted, strict=True)
+            ],
+            columns=["task", "method", "model", "against", "points", "p (Holm)"],
+        )
+        yield "<h2>Models against the first, for as many samples</h2>"
+        yield _html(table.set_index("task"))
+
+
+def _largest(outcome: Outcome, task: str, model: str, budget: str) -> dict[str, MethodResult]:
+    """What each method did at its largest size; nothing where nothing is finished."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # they stand in the model's own part
+            results = outcome.results(task, model, budget)
+    except OptionError:
+        return {}
+    return {name: result for (name, _), result in results.items()}
 
 
 def _fits(results: Results) -> Iterator[str]:

@@ -25,9 +25,14 @@ def sums(n: int = 6) -> Task:
     return Task("sums", tuple(problems))
 
 
+def number(request) -> int:
+    """Which problem is asked."""
+    return int(request.messages[-1].content.split(" + ")[0].split("\n")[-1])
+
+
 def says(request, index: int) -> str:
     """Two of three samples are right, those of problem 0 never."""
-    i = int(request.messages[-1].content.split(" + ")[0].split("\n")[-1])
+    i = number(request)
     right = i > 0 and index % 3 < 2
     return f"The answer is {2 * i if right else 2 * i + 1}."
 

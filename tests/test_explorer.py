@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import re
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
-from studied import loads, sums, votes
+from studied import loads, number, sums, votes
 from typer.testing import CliRunner
 
 from itslab import viz
@@ -212,6 +213,31 @@ def test_a_report_holds_curves_tables_and_what_it_takes_to_repeat_it(outcome, tm
     lacking = Outcome(outcome.runs.iloc[:0], outcome.samples, outcome.about)
     with pytest.raises(ItslabError, match=f"{len(outcome.runs)} runs are lacking"):
         write_report(lacking, tmp_path / "none.html")
+
+
+def test_a_report_of_several_models_compares_them(tmp_path: Path) -> None:
+    """The larger one is always right: against the first, for as many samples."""
+
+    def load(name: str) -> ScriptedModel:
+        right = ScriptedModel(
+            replies=lambda request, index: f"The answer is {2 * number(request)}.",
+            name=name,
+            digest="digest of large",
+        )
+        return loads(name) if name == "small" else right
+
+    study = votes(tasks={"sums": sums(12)}, models=("small", "large"))
+    outcome = conduct(study, tmp_path / "s.sqlite", load=load, progress=False)
+    page = write_report(outcome, tmp_path / "report.html").read_text()
+    _, _, after = page.partition("Models against the first, for as many samples")
+    cells = re.findall(r"<t[dh]>(.*?)</t[dh]>", after.partition("</table>")[0])
+    small, large = (outcome.results("sums", name)["vote", 4] for name in ("small", "large"))
+    place = cells.index("vote")
+    assert cells[place : place + 4] == ["vote", "large", "small", large.gain(small).points]
+    assert "conducted 20" in page
+    again = conduct(study, tmp_path / "s.sqlite", mode="replay")
+    page = write_report(again, tmp_path / "again.html").read_text()
+    assert "replayed 20" in page
 
 
 STUDY = """

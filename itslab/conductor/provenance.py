@@ -64,6 +64,7 @@ def about(study: Study, bank: Bank, load: Load | None, mode: str) -> dict[str, A
     named = {name: model.digest for name, model in identities(study, bank, load, mode).items()}
     return {
         "study": study.name,
+        "mode": mode,
         "at": datetime.now(UTC).isoformat(timespec="seconds"),
         "tasks": {
             name: {"task": task.name, "problems": len(task), "digest": spec(task).digest}
@@ -79,7 +80,7 @@ def about(study: Study, bank: Bank, load: Load | None, mode: str) -> dict[str, A
         "drawn by": [
             {"model": source.name, "digest": source.digest, "build": source.build}
             | {"batch_size": source.batch_size, "samples": source.samples}
-            for source in bank.models
+            for source in bank.sources
             if source.digest in named.values()
         ],
         "machine": {
