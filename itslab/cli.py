@@ -88,6 +88,8 @@ def lab(
     if not jupyter.is_file():
         raise ItslabError(f"there is no {jupyter}: pip install jupyterlab")
     command = [str(jupyter), str(folder / source.name)]
+    if getattr(os, "geteuid", lambda: 1)() == 0:
+        command.append("--allow-root")  # as in a container
     os.execv(command[0], command)  # so that Ctrl-C is its own
 
 
