@@ -64,12 +64,19 @@ def loads(name: str) -> ScriptedModel:
     return scripted(name)
 
 
-def slowly(name: str) -> ScriptedModel:
+def slowly(name: str, seconds: float = 0.02) -> ScriptedModel:
+    """A model that takes its time for each sample."""
+
     def waits(request, index: int) -> str:
-        time.sleep(0.02)
+        time.sleep(seconds)
         return says(request, index)
 
     return ScriptedModel(replies=waits, name=name, digest=f"digest of {name}")
+
+
+def slower(name: str) -> ScriptedModel:
+    """A model that cannot be done before somebody looks."""
+    return slowly(name, 0.15)
 
 
 def broken(name: str) -> ScriptedModel:

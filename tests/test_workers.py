@@ -151,7 +151,7 @@ def test_an_interrupt_costs_no_sample_and_begins_no_further_chunk(tmp_path, alon
         "from concurrent.futures import ThreadPoolExecutor\n"
         "from studied import *\nfrom itslab.conductor import conduct\n"
         "with ThreadPoolExecutor(2) as pool:\n"
-        f"    conduct(votes(tasks={{'sums': sums(20)}}), {str(store)!r}, load=slowly, chunk=2,\n"
+        f"    conduct(votes(tasks={{'sums': sums(20)}}), {str(store)!r}, load=slower, chunk=2,\n"
         "            executor=pool, progress=False)\n"
     )
     paths = os.pathsep.join([str(Path(__file__).parent), *sys.path])
@@ -202,7 +202,7 @@ def test_workers_end_with_a_driver_that_is_killed(tmp_path: Path) -> None:
         "from studied import *\nfrom itslab.conductor import conduct, executing\n"
         "if __name__ == '__main__':\n"
         "    with executing(workers=2) as pool:\n"
-        f"        conduct(votes(tasks={{'sums': sums(60)}}), {str(store)!r}, load=slowly,\n"
+        f"        conduct(votes(tasks={{'sums': sums(60)}}), {str(store)!r}, load=slower,\n"
         "                chunk=2, executor=pool, progress=False)\n"
     )
     script = tmp_path / "driver.py"
