@@ -263,6 +263,15 @@ def test_a_study_is_conducted_from_the_shell_with_a_real_model(tmp_path, small_m
     assert Outcome.load(tmp_path / "mine.outcome").runs.equals(kept.runs)
 
 
+def test_a_study_of_a_model_that_there_is_not_leaves_no_store(tmp_path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("tasks: {s: {load: sums, n: 1}}\nmodels: [smollm3]\nstrategies: {a: Direct}\n")
+    ended = CliRunner().invoke(app, ["study", str(file)])
+    assert ended.exit_code == 1
+    assert "smollm3" in ended.output
+    assert [one.name for one in tmp_path.iterdir()] == ["mine.yaml"]
+
+
 def test_a_part_that_all_runs_failed_on_does_not_end_the_rest(tmp_path, monkeypatch) -> None:
     """Of one task every prompt is refused: the other has its table, and all have the report."""
 

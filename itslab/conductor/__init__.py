@@ -21,7 +21,14 @@ from typing import Any
 
 from itslab.backends import Bank
 from itslab.conductor.folder import alone, collect, folder
-from itslab.conductor.loading import Load, identities, load_named, model_file, recorded
+from itslab.conductor.loading import (
+    Load,
+    find_files,
+    identities,
+    load_named,
+    model_file,
+    recorded,
+)
 from itslab.conductor.parts import Part
 from itslab.conductor.provenance import about, compare_builds, compare_models
 from itslab.conductor.workers import draw_there, executing
@@ -80,6 +87,8 @@ def conduct(
     began, store = time.monotonic(), Path(store)
     if mode == "replay" and not store.exists():
         raise ItslabError(f"there is no store {store}: draw the study first, without replay")
+    if mode == "live" and load is None:
+        find_files(study)  # before a store is made for a model that there is not
     made: dict[tuple[Cell, int], Row] = {}
     with Bank(store) as bank, ExitStack() as stack:
         if mode == "live":

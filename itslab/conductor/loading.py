@@ -65,6 +65,17 @@ def loaded(name: str, load: Load = load_named) -> Backend:
         return _kept(load, name)
 
 
+def find_files(study: Study) -> None:
+    """Look for the files of a study's models.
+
+    Raises:
+        ItslabError: one is unknown or not on disk.
+    """
+    for name in study.named:
+        if "://" not in name:
+            model_file(name)
+
+
 def identities(study: Study, bank: Bank, load: Load | None, mode: str) -> dict[str, Backend]:
     """The models of a study, without loading those that need not be."""
     if mode == "replay":
