@@ -776,6 +776,26 @@ def test_a_template_of_which_a_problem_failed_still_counts(tmp_path: Path) -> No
     assert Answered("chain", "fails", "sums", "small").estimate(outcome).n == 2
 
 
+def test_where_another_method_failed_a_template_counts_as_a_whole(tmp_path: Path) -> None:
+    """The first two of three problems of each template are wrong, the last is right."""
+
+    def late(run, prompt):
+        right = run.problem in ("sum/4", "sum/5")
+        i = int(run.problem.split("/")[1])
+        return run.append(run.reply(None, prompt), f"The answer is {2 * i if right else -1}.")
+
+    def never(run, prompt):
+        return run.append(run.reply(None, prompt), "The answer is -1.")
+
+    def breaks(run, prompt):
+        raise ZeroDivisionError
+
+    study = votes(strategies={"late": late, "never": never, "broken": breaks})
+    outcome = conduct(study, tmp_path / "s.sqlite", load=loads, progress=False)
+    estimate = Answered("late", "never", "sums", "small").estimate(outcome)
+    assert (estimate.n, estimate.value) == (2, pytest.approx(1 / 3))
+
+
 def test_a_study_that_goes_on_looks_at_problems_in_their_order(tmp_path: Path) -> None:
     """The last problems are known already, but not the first: nothing is known of the order yet."""
     store, whole = tmp_path / "s.sqlite", sums(6)

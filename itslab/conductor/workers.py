@@ -212,8 +212,8 @@ def _shares(token: str) -> bool:
 
 
 def _is_gone(token: str) -> bool:
-    """Whether a driver was here that shared its folder, and is no more."""
-    return Path(token).parent.is_dir() and not Path(token).exists()
+    """Whether the driver of a token that is not there was here once, and shared its folder."""
+    return Path(token).parent.is_dir()
 
 
 def _orphaned() -> bool:

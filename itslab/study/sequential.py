@@ -121,7 +121,9 @@ class Answered(Options):
         first, second = largest[self.a], largest[self.b]
         assert first.clusters is not None  # a study's results have some
         whole = Counter(outcome.about["clusters"][self.task])
-        failed = outcome.runs[(outcome.runs.failed != "") & (outcome.runs.task == self.task)]
+        runs = outcome.runs[outcome.runs.method.isin([self.a, self.b])]  # of others none is lost
+        asked = (runs.task == self.task) & (runs.model == self.model) & (runs.budget == budget)
+        failed = runs[asked & (runs.failed != "")]
         lost = Counter(failed.drop_duplicates("problem").cluster)
         gaps = _by_cluster(first.success - second.success, first.clusters, whole, lost)
         return sequence(gaps, self.level) if len(gaps) else _NOTHING
