@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from itslab.options import Positive, checked
 from itslab.study import training
 from itslab.viz.panels import FigurePanel
-from itslab.viz.style import BLUE, INK, MUTED, ORANGE, TEMPLATE
+from itslab.viz.style import BLUE, INK, MUTED, ORANGE, TEMPLATE, titled
 
 _USE = np.geomspace(1e-3, 1e3, 121).tolist()
 _MOST = 2000
@@ -46,7 +46,7 @@ class Exchange(FigurePanel):
         import ipywidgets as widgets
 
         self._n, self._d = n, 20 * n if d is None else d
-        look: dict[str, Any] = {"continuous_update": False, "readout_format": ".3g"}
+        look: dict[str, Any] = {"continuous_update": False, "readout_format": ".3r"}
         look |= {"style": {"description_width": "150px"}, "layout": {"width": "420px"}}
 
         def log_slider(value: float, high: float, said: str) -> widgets.FloatLogSlider:
@@ -105,7 +105,7 @@ class Exchange(FigurePanel):
         )
         figure.update_layout(
             template=TEMPLATE,
-            title=f"{self._verdict(even)}<br><sup>{self._losses()}</sup>",
+            title=titled(self._verdict(even), self._losses()),
             showlegend=False,
             height=430,
             margin={"t": 90},
@@ -113,7 +113,7 @@ class Exchange(FigurePanel):
         return figure
 
     def _verdict(self, even: float) -> str:
-        m, spent = f"{self.larger.value:.3g}", f"{self.spent.value:.3g}"
+        m, spent = (f"{float(f'{x:.3g}'):,g}" for x in (self.larger.value, self.spent.value))
         if math.isinf(even):
             return f"{spent} × the inference is never dearer than a model {m} × larger"
         return f"{spent} × the inference is cheaper than a model {m} × larger below R = {even:.2g}"

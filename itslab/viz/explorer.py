@@ -18,11 +18,12 @@ from itslab.study.fits import Fit, fit
 from itslab.study.methods import Budget, MethodResult, Results, at_budget
 from itslab.study.outcome import Outcome
 from itslab.study.prices import Price
+from itslab.study.statistics import Estimate
 from itslab.study.tables import accuracy
 from itslab.viz.curves import AXES, TICKS, undominated
 from itslab.viz.figures import drawn_as, error_bars
 from itslab.viz.panels import FigurePanel
-from itslab.viz.style import MARKS, MUTED, TEMPLATE, Mark
+from itslab.viz.style import MARKS, MUTED, TEMPLATE, Mark, titled
 
 SLICES = {"all": (0.0, 1.0), "easiest third": (2 / 3, 1.0), "middle third": (1 / 3, 2 / 3)}
 SLICES |= {"hardest third": (0.0, 1 / 3)}
@@ -66,17 +67,19 @@ class Explorer(FigurePanel):
         self.methods = widgets.SelectMultiple(
             description="methods", options=methods, value=methods[:4], **wide
         )
+        self.against = widgets.Dropdown(description="against", **look)
+        self.against.tooltip = "what the others are compared with, for as much of the budget"
         axes = [name for name in AXES if name != "dollars" or prices]
         self.axis = widgets.ToggleButtons(
             options=axes, value="tokens", style={"button_width": "86px"}
         )
         self.slice = widgets.Dropdown(description="problems", options=list(SLICES), **look)
+        self.slice.tooltip = "by how often all that was tried here solved them"
         self.law = widgets.Dropdown(
             description="fit", options=["none", "power law", "logistic"], value="logistic", **look
         )
-        controls = [self.task, self.slice, self.law, self.models, self.methods, self.axis]
-        super().__init__(controls, controls[1:])
-        self.task.observe(self._change_task, "value")
+        what = [self.task, self.slice, self.against, self.law]
+        super().__init__([*what, self.models, self.methods, self.axis])
 
     # -- what is chosen
 
@@ -86,13 +89,26 @@ class Explorer(FigurePanel):
         drawn = runs[(runs.task == self.task.value) & (runs.rule != "")].method.unique()
         return [*names, *(f"coverage of {name}" for name in drawn)]
 
-    def _change_task(self, _: Any) -> None:
+    def settle(self) -> None:
+        """Offer the methods of the task, and each line to compare with; keep what was chosen."""
         methods = self._methods()
-        kept = [name for name in self.methods.value if name in methods] or methods[:4]
-        self.methods.unobserve(self.show, "value")  # other options take its value away
-        self.methods.options, self.methods.value = methods, kept
-        self.methods.observe(self.show, "value")
-        self.show()
+        if list(self.methods.options) != methods:
+            kept = [name for name in self.methods.value if name in methods] or methods[:4]
+            self.methods.options, self.methods.value = methods, kept
+        labels = [*_labels(self._lines()).values()]
+        if list(self.against.options) != labels:
+            before = self.against.value
+            self.against.options = labels
+            self.against.value = before if before in labels else next(iter(labels), None)
+
+    def _lines(self) -> list[Name]:
+        """The chosen methods of the chosen models, as far as they were tried on the task."""
+        return [
+            (model, method)
+            for model in self.models.value
+            for method in dict.fromkeys(name for name, _ in self._results(self.task.value, model))
+            if method in self.methods.value
+        ]
 
     def _computed(self, task: str, model: str) -> Results:
         runs = self._outcome.runs
@@ -137,7 +153,9 @@ class Explorer(FigurePanel):
 
     def figure(self) -> go.Figure:
         """Return the four pictures: curves, differences, the front, and what fits leave over."""
-        ladders = {name: sizes for name, sizes in self.ladders().items() if sizes}
+        ladders = self.ladders()
+        if not ladders:
+            return _empty("nothing that is chosen was tried on this task: choose other models")
         figure = make_subplots(
             rows=2,
             cols=2,
@@ -145,9 +163,7 @@ class Explorer(FigurePanel):
             vertical_spacing=0.2,
             subplot_titles=("", "", "the front of these", "left over by the fits (points)"),
         )
-        count = next((len(r.success) for s in ladders.values() for r in s.values()), 0)
-        if not ladders:
-            return _empty("nothing that is chosen was tried on this task: choose other models")
+        count = next(len(r.success) for sizes in ladders.values() for r in sizes.values())
         budget = AXES[self.axis.value]
         label = _labels(ladders)
         tables = self._tables(ladders)
@@ -163,17 +179,18 @@ class Explorer(FigurePanel):
         self._add_gains(figure, ladders, label, look)
         if largest:
             self._add_front(figure, pd.concat(largest))
-        unit = budget.title.replace(" per problem", "")
+        told = [f"per problem: {budget.title.replace(' per problem', '')}; 95 % intervals"]
+        told += ["recorded, each model by itself"] if self.axis.value == "seconds" else []
+        told += [] if self.slice.value == "all" else ["difficulty: how few methods here solve it"]
         figure.update_layout(
             template=TEMPLATE,
             height=860,
             hovermode="closest",
-            title=(
-                f"{self.task.value}, {self.slice.value}: {count} problems<br>"
-                f"<sup>per problem: {unit}; 95 % intervals</sup>"
+            title=titled(
+                f"{self.task.value}, {self.slice.value}: {count} problems", "; ".join(told)
             ),
-            legend={"orientation": "h", "x": 0, "y": -0.11, "yanchor": "top"},
-            margin={"t": 70, "b": 120},
+            showlegend=False,  # the differences are labelled, and show each mark
+            margin={"t": 90, "b": 60},
         )
         figure.update_annotations(font_size=13)
         figure.update_xaxes(title_font_size=13, tickangle=0)
@@ -223,7 +240,6 @@ class Explorer(FigurePanel):
                 y=100 * law.residuals,
                 mode="markers",
                 marker=drawn_as(mark)["marker"],
-                showlegend=False,
                 name=label,
                 row=2,
                 col=2,
@@ -251,59 +267,64 @@ class Explorer(FigurePanel):
         label: Mapping[Name, str],
         look: Mapping[Name, Mark],
     ) -> None:
-        """Each method at its largest size against the first one, for as much of the budget."""
+        """Each method at its largest size against a chosen one, for as much of the budget."""
         budget = AXES[self.axis.value].column
-        (first, rivals), *others = ladders.items()
         by = {"samples": "tokens", "gflops": "flops"}.get(budget, budget)
-        rows, marks, clipped = [], [], False
-        for name, sizes in others:
-            result = sizes[max(sizes)]
-            try:
-                spent = float(_mean(result, by))
-                rival = at_budget(list(rivals.values()), spent, cast(Budget, by))
-                gain = result.gain(rival)
-            except OptionError:
-                continue  # of other problems
-            even = abs(float(_mean(rival, by)) - spent) <= 0.02 * spent
-            clipped |= not even
-            rows.append((f"{label[name]}, {max(sizes)}", gain, "" if even else "*"))
-            marks.append(look[name])
-        labels, gains = [name for name, _, _ in rows], [gain for _, gain, _ in rows]
-        for i, gain in enumerate(gains):
+        unit = {"flops": "FLOPs"}.get(by, by)
+        first = next(name for name in ladders if label[name] == self.against.value)
+        reach, clipped = 0.1, False
+        for place, (name, sizes) in enumerate(ladders.items()):
+            said, gain = f"{label[name]}, {max(sizes)}", None
+            if name == first:
+                said = f"{label[name]}: with which the others are compared"
+            else:
+                gain, even = _gain(sizes[max(sizes)], ladders[first].values(), cast(Budget, by))
+                clipped |= not even
+                said += f": {gain.points}{'' if even else '*'}" if gain else ": not comparable"
+            if gain:
+                reach = max(reach, abs(gain.low), abs(gain.high))
             figure.add_scatter(
-                x=[100 * gain.value],
-                y=[i],
+                x=[100 * gain.value if gain else 0],
+                y=[place],
                 error_x={
                     "array": [100 * (gain.high - gain.value)],
                     "arrayminus": [100 * (gain.value - gain.low)],
                     "thickness": 1.5,
-                },
-                mode="markers+text",
-                text=[gain.points + rows[i][2]],
-                textposition="top center",
-                marker=drawn_as(marks[i])["marker"],
-                showlegend=False,
-                hovertemplate=f"{labels[i]}: {gain.points}<extra></extra>",
+                }
+                if gain
+                else None,
+                mode="markers",
+                marker=drawn_as(look[name])["marker"],
+                opacity=1 if gain or name == first else 0,
+                hovertemplate=f"{said}<extra></extra>",
                 row=1,
                 col=2,
+            )
+            figure.add_annotation(
+                x=0,
+                xref="x2 domain",
+                y=place - 0.4,
+                yref="y2",
+                text=said,
+                xanchor="left",
+                showarrow=False,
+                bgcolor="white",  # the line at zero does not go through words
+                borderpad=1,
             )
         figure.add_vline(0, line={"color": MUTED, "width": 1, "dash": "dot"}, row=1, col=2)
         figure.update_yaxes(
             showticklabels=False,
             ticks="",
-            range=[len(labels) - 0.5, -0.8],
+            range=[len(ladders) - 0.5, -0.8],
             showgrid=False,
             title="",
             row=1,
             col=2,
         )
-        reach = max([10.0, *(100 * abs(end) for g in gains for end in (g.low, g.high))]) * 1.7
-        figure.update_xaxes(range=[-reach, reach], row=1, col=2)
-        unit = {"flops": "FLOPs"}.get(by, by)
-        against = f"points for as many {unit}<br>against {label[first]}"
+        against = f"points for as many {unit} (at the largest size)"
         if clipped:
-            against += f" (* which cannot spend as many {unit})"
-        figure.update_xaxes(title=against, row=1, col=2)
+            against += f"<br>* that many {unit} are more than the other was tried with"
+        figure.update_xaxes(title=against, range=[-110 * reach, 110 * reach], row=1, col=2)
 
     def _add_front(self, figure: go.Figure, table: Any) -> None:
         price = AXES[self.axis.value].column
@@ -330,6 +351,18 @@ class Explorer(FigurePanel):
             row=2,
             col=1,
         )
+
+
+def _gain(
+    result: MethodResult, rivals: Iterable[MethodResult], by: Budget
+) -> tuple[Estimate | None, bool]:
+    """A difference for as much of a budget, and whether the rival could spend that much."""
+    try:
+        spent = _mean(result, by)
+        rival = at_budget(list(rivals), spent, by)
+        return result.gain(rival), abs(_mean(rival, by) - spent) <= 0.02 * spent
+    except OptionError:
+        return None, True  # of other problems
 
 
 def _empty(why: str) -> go.Figure:

@@ -30,6 +30,7 @@ from itslab.viz.style import (
     TEMPLATE,
     Mark,
     short,
+    titled,
 )
 
 if TYPE_CHECKING:
@@ -136,7 +137,7 @@ def forest(
         figure.add_annotation(text=label, x=value, **above)
     figure.update_layout(
         template=TEMPLATE,
-        title=title,
+        title=titled(title),
         height=170 + 30 * len(labels),
         showlegend=False,
         margin={"t": 90, "r": 30 + 8 * max(map(len, table.get("note", [""])))},
@@ -187,7 +188,7 @@ def losses(table: pd.DataFrame, title: str = "Where problems are lost") -> go.Fi
         )
     figure.update_layout(
         template=TEMPLATE,
-        title=title,
+        title=titled(title),
         height=470,
         barmode="stack",
         bargap=0.3,
@@ -242,7 +243,7 @@ def reliability(table: pd.DataFrame, title: str = "Reliability") -> go.Figure:
         )
     figure.update_layout(
         template=TEMPLATE,
-        title=title,
+        title=titled(title),
         height=450,
         width=160 + 320 * len(methods) if len(methods) < 3 else None,
         margin={"t": 96, "b": 78},
@@ -308,7 +309,7 @@ def refinement(table: pd.DataFrame, title: str = "Refinement") -> go.Figure:
         )
     figure.update_layout(
         template=TEMPLATE,
-        title=title,
+        title=titled(title),
         height=470,
         barmode="stack",
         bargap=0.3,
@@ -393,7 +394,11 @@ def votes(
         )
     )
     figure.update_layout(
-        template=TEMPLATE, title=title, height=150 + 34 * len(rows), bargap=0.25, showlegend=False
+        template=TEMPLATE,
+        title=titled(title),
+        height=150 + 34 * len(rows),
+        bargap=0.25,
+        showlegend=False,
     )
     figure.update_xaxes(title="votes (samples)", rangemode="tozero", tickformat="d")
     figure.update_yaxes(
@@ -418,7 +423,7 @@ def picture(rows: Sequence[Bar], caption: str) -> str:
     below = _ROW * max(len(rows), 1) + 32  # where the first line of the caption stands
     height = below + 12 + 20 * (len(lines) - 1)
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" '
+        f'<svg class="its-view" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" '
         f'width="{_WIDTH}" height="{height}" font-family="{FONT}" '
         f'font-size="14" fill="{INK}"><rect width="100%" height="100%" fill="white"/>'
     ]

@@ -19,7 +19,7 @@ from typing import Any
 from itslab import answers
 from itslab.core import Budget, Cost, Extractor, ItslabError, Node, Result, Tree, require
 from itslab.handle import RunHandle
-from itslab.viz import style
+from itslab.viz import style, theme
 from itslab.viz.controls import slider
 from itslab.viz.figures import Bar, bars, canonical_gold, picture
 from itslab.viz.style import BLUE, GRID, INK, ORANGE, RED, WINE
@@ -226,7 +226,8 @@ class Panel:
         import ipywidgets as widgets
 
         self.view = widgets.HTML() if view is None else view
-        row = widgets.HBox(controls, layout={"flex_flow": "row wrap"})
+        sheet = widgets.HTML(theme.SHEET, layout={"display": "none"})
+        row = widgets.HBox([*controls, sheet], layout={"flex_flow": "row wrap"})
         self.box = widgets.VBox([row, self.view])
 
     def picture(self) -> Any:
@@ -241,26 +242,30 @@ class FigurePanel(Panel):
     """Controls above a plotly figure, which is drawn anew whenever one of them changes.
 
     Args:
-        controls: widgets, in a row.
-        watched: those whose changes are followed; by default all that have a value.
+        controls: widgets, in a row; those that have a value are followed.
     """
 
     mime = PLOTLY
 
-    def __init__(self, controls: Sequence[Any], watched: Sequence[Any] | None = None) -> None:
+    def __init__(self, controls: Sequence[Any]) -> None:
         import ipywidgets as widgets
 
         # What a live figure of plotly would bring into a saved notebook are five megabytes.
         super().__init__(controls, widgets.Output())
+        self._settling = False
+        self.settle()
         self.show()
-        for control in controls if watched is None else watched:
-            control.observe(self.show, "value")
+        for control in controls:
+            control.observe(self._change, "value")
+
+    def settle(self) -> None:
+        """Bring controls into line with each other, before the figure is drawn."""
 
     def figure(self) -> Any:
         """Return the figure that the controls ask for."""
         raise NotImplementedError
 
-    def show(self, _: Any = None) -> None:
+    def show(self) -> None:
         """Draw the figure anew."""
         data = {PLOTLY: self.picture()}
         self.view.outputs = ({"output_type": "display_data", "data": data, "metadata": {}},)
@@ -268,6 +273,16 @@ class FigurePanel(Panel):
     def picture(self) -> Any:
         """Return the figure, as plain data, that replaces the panel in a page."""
         return json.loads(self.figure().to_json())
+
+    def _change(self, _: Any) -> None:
+        if self._settling:  # the change is one of our own
+            return
+        self._settling = True
+        try:
+            self.settle()
+        finally:
+            self._settling = False
+        self.show()
 
 
 class RunPanel(Watcher, Panel, ABC):

@@ -126,7 +126,8 @@ class RoutePanel(Panel):
         dots, floor = self._dots()
         curve, height = self._curve(floor + 96)
         return (
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" '
+            f'<svg class="its-view" xmlns="http://www.w3.org/2000/svg" '
+            f'viewBox="0 0 {_WIDTH} {height}" '
             f'style="max-width: 100%; width: {_WIDTH}px" font-family="{FONT}" font-size="13" '
             f'fill="{INK}"><rect width="100%" height="100%" fill="white"/>{dots}{curve}</svg>'
         )

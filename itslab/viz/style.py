@@ -6,7 +6,8 @@ Colours of series are those of Okabe and Ito, which people with any kind of colo
 
 from __future__ import annotations
 
-from typing import NamedTuple
+import textwrap
+from typing import Any, NamedTuple
 
 import plotly.graph_objects as go
 
@@ -64,6 +65,22 @@ MARKS = [
 """The marks of the first series, the second, and so on."""
 
 
+def titled(title: str, below: str = "") -> dict[str, Any]:
+    """Return a figure's title, and smaller text below, in lines that fit 640 pixels."""
+
+    def lines(text: str, width: int) -> str:
+        parts = (textwrap.wrap(part, width, break_on_hyphens=False) for part in text.split("<br>"))
+        return "<br>".join("<br>".join(part) for part in parts)
+
+    more = {"text": lines(below, 88), "font_size": 13}
+    return {
+        "text": lines(title, 66),
+        "automargin": True,
+        "yref": "container",
+        **({"subtitle": more} if below else {}),
+    }
+
+
 def short(answer: str, most: int = 16) -> str:
     """Return an answer, cut to a length that fits an axis."""
     return answer if len(answer) <= most else f"{answer[: most - 1]}…"
@@ -87,9 +104,9 @@ def box(content: str, colour: str, style: str = "margin: 0") -> str:
 
 
 def view(content: str, max_width: str = "50rem") -> str:
-    """Return HTML as a panel's view, which looks the same in light and dark themes."""
+    """Return HTML as a panel's view, which follows the theme where ``theme.SHEET`` stands."""
     style = f"font: 14px/1.5 {FONT}; color: {INK}; background: white; padding: 8px"
-    return f'<div style="{style}; max-width: {max_width}">{content}</div>'
+    return f'<div class="its-view" style="{style}; max-width: {max_width}">{content}</div>'
 
 
 def note(content: str) -> str:

@@ -1,4 +1,4 @@
-"""Figures on a dark page: the same figure with colours that can be read there."""
+"""Dark pages: what is drawn on white becomes a negative whose hues stay as they are."""
 
 from __future__ import annotations
 
@@ -8,6 +8,17 @@ import plotly.graph_objects as go
 
 from itslab.core import require
 from itslab.viz.style import BLUE, GRID, INK, MUTED, ORANGE, PURPLE, WINE
+
+_DRAWN = ":is(.js-plotly-plot, .its-view, .its-tree)"
+_NEGATIVE = f"""
+{{dark}}{_DRAWN} {{{{ filter: invert(0.93) hue-rotate(180deg) }}}}
+{{dark}}{_DRAWN} {_DRAWN} {{{{ filter: none }}}}"""
+LAB = _NEGATIVE.format(dark="[data-jp-theme-light='false'] ")
+"""CSS by which figures, views and trees follow the theme of JupyterLab, while it changes too."""
+SYSTEM = f"@media (prefers-color-scheme: dark) {{{_NEGATIVE.format(dark='')} }}"
+"""CSS by which those of a page follow the reader's system."""
+SHEET = f"<style>{LAB}</style>"
+"""An element that does so for the whole notebook in which it stands anywhere."""
 
 _PAGE = "#111111"  # JupyterLab's own
 _DARK = {

@@ -33,6 +33,7 @@ from itslab.handle import RunHandle
 from itslab.options import checked
 from itslab.study.record import encode
 from itslab.viz.panels import Begin, Panel, Watcher, ending, error_text
+from itslab.viz.theme import LAB
 
 # -- events as rows --------------------------------------------------------------------------------
 
@@ -203,7 +204,7 @@ class TreeView(Watcher, AnyWidget):  # type: ignore[misc]
         gold: the gold answer, which is marked; None if it is unknown.
     """
 
-    _esm, _css = _SCRIPT, _STYLE
+    _esm, _css = _SCRIPT, f"{_STYLE.read_text(encoding='utf-8')}\n{LAB}"
 
     def __init__(
         self,
