@@ -15,19 +15,24 @@ from itslab.study import fits, tables
 from itslab.study.comparisons import band
 from itslab.study.methods import MethodResult, Results, gains
 from itslab.study.outcome import Outcome
-from itslab.study.statistics import Estimate, holm
+from itslab.study.statistics import Estimate, holm, level
 from itslab.viz import curves
+from itslab.viz.theme import SYSTEM
 
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
 <title>{title}</title><script charset="utf-8">{plotly}</script><style>
-:root {{ color-scheme: light }}
-body {{ font: 15px/1.5 Helvetica, Arial, sans-serif; color: #1b1b1b; background: white;
-  max-width: 64rem; margin: 0 auto; padding: 1rem }}
+:root {{ color-scheme: light dark }}
+body {{ font: 15px/1.5 Helvetica, Arial, sans-serif; max-width: 64rem; margin: 0 auto;
+  color: light-dark(#1b1b1b, #ececec); background: light-dark(white, #121212); padding: 1rem }}
 table {{ border-collapse: collapse; display: block; overflow-x: auto; font-size: 14px }}
-th, td {{ padding: 0.25rem 0.8rem; text-align: right; border-bottom: 1px solid #e6e6e6 }}
+th, td {{ padding: 0.25rem 0.8rem; text-align: right; border-bottom: 1px solid #8884;
+  white-space: nowrap }}
 th:first-child, td:first-child {{ text-align: left }}
 pre {{ white-space: pre-wrap; overflow-wrap: anywhere; font-size: 13px }}
+.figure {{ overflow-x: auto }}
+.js-plotly-plot {{ min-width: 600px }}
+{system}
 </style></head><body><h1>{title}</h1><p>{lead}</p>{body}</body></html>
 """
 
@@ -59,6 +64,7 @@ def write_report(outcome: Outcome, path: str | Path) -> Path:
     page = _PAGE.format(
         title=html.escape(str(about["study"])),
         plotly=get_plotlyjs(),
+        system=SYSTEM,
         lead=html.escape(lead),
         body="\n".join(_parts(outcome)),
     )
@@ -109,7 +115,7 @@ def _differences(results: Results) -> Iterator[str]:
         adjusted = holm([gain.p for gain in differences.values()])
         yield f"<h3>Against {html.escape(first)}, the largest size of each</h3>"
         rows = {
-            name: {"points": gain.points, "p": f"{gain.p:.3g}", "p (Holm)": f"{p:.3g}"}
+            name: {"points": gain.points, "p": level(gain.p), "p (Holm)": level(p)}
             for (name, gain), p in zip(differences.items(), adjusted, strict=True)
         }
         import pandas as pd
@@ -135,10 +141,7 @@ def _models(outcome: Outcome) -> Iterator[str]:
     if rows:
         adjusted = holm([gain.p for *_, gain in rows])
         table = pd.DataFrame(
-            [
-                (*row, gain.points, f"{p:.3g}")
-                for (*row, gain), p in zip(rows, adjusted, strict=True)
-            ],
+            [(*row, gain.points, level(p)) for (*row, gain), p in zip(rows, adjusted, strict=True)],
             columns=["task", "method", "model", "against", "points", "p (Holm)"],
         )
         yield "<h2>Models against the first, for as many samples</h2>"
@@ -189,7 +192,8 @@ def _figure(figure: Any) -> str:
     import plotly.io
 
     config = {"responsive": True, "displaylogo": False, "toImageButtonOptions": {"format": "svg"}}
-    return str(plotly.io.to_html(figure, config=config, include_plotlyjs=False, full_html=False))
+    drawn = plotly.io.to_html(figure, config=config, include_plotlyjs=False, full_html=False)
+    return f'<div class="figure">{drawn}</div>'
 
 
 def _html(table: Any) -> str:

@@ -71,6 +71,12 @@ class Lab:
                 page.evaluate("window.jupyterapp.serviceManager.sessions.shutdownAll()")
 
 
+def set_theme(page: Page, theme: str) -> None:
+    """Change JupyterLab's theme, such as to ``JupyterLab Dark``."""
+    change = "theme => window.jupyterapp.commands.execute('apputils:change-theme', {theme})"
+    page.evaluate(change, theme)
+
+
 @contextlib.contextmanager
 def jupyterlab_in_browser(folder: Path) -> Iterator[Lab]:
     """One server and one browser, for several notebooks."""

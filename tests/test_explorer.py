@@ -19,7 +19,7 @@ from itslab.cli import app
 from itslab.conductor import conduct, loading
 from itslab.core import ItslabError, OptionError, PromptTooLong
 from itslab.report import write_report
-from itslab.study import fits, tables
+from itslab.study import fits, methods, tables
 from itslab.study.methods import MethodResult
 from itslab.study.outcome import Outcome
 from itslab.study.prices import Price
@@ -162,10 +162,24 @@ def test_thirds_are_all_problems_once() -> None:
 def test_differences_are_paired_for_as_many_tokens(outcome) -> None:
     explorer = viz.Explorer(outcome)
     explorer.models.value, explorer.methods.value = ("small",), ("chain", "coverage of vote")
-    gain = next(t for t in explorer.figure().data if t.xaxis == "x2" and t.error_x.array)
     results = outcome.results("sums", "small", coverage=True)
-    expected = results["coverage of vote", 4].gain(results["chain", 1])
-    assert gain.x[0] == pytest.approx(100 * expected.value)
+    expected = 100 * results["coverage of vote", 4].gain(results["chain", 1]).value
+    assert difference(explorer) == pytest.approx(expected)
+    explorer.against.value = "coverage of vote"
+    chain = results["chain", 1]
+    sizes = [result for (name, _), result in results.items() if name == "coverage of vote"]
+    theirs = chain.gain(methods.at_tokens(sizes, chain.tokens.mean()))
+    assert difference(explorer) == pytest.approx(100 * theirs.value)
+    explorer.methods.value = ("vote", "coverage of vote")
+    assert explorer.against.value == "coverage of vote"
+    explorer.methods.value = ("chain", "vote")
+    assert explorer.against.value == "chain"  # what is gone gives way to the first
+
+
+def difference(explorer: viz.Explorer) -> float:
+    """The one paired difference that is drawn, in points."""
+    [drawn] = [t for t in explorer.figure().data if t.xaxis == "x2" and t.error_x.array]
+    return float(drawn.x[0])
 
 
 def test_a_change_answers_in_half_a_second_and_a_page_has_the_picture(outcome) -> None:
@@ -184,7 +198,7 @@ def test_sliders_move_where_training_pays() -> None:
     point = next(trace for trace in panel.figure().data if trace.mode == "markers+text")
     assert (point.x[0], point.y[0]) == (pytest.approx(0.75), 16)
     shown = panel.view.outputs[0]["data"]["application/vnd.plotly.v1+json"]
-    assert "below R = 0.75" in shown["layout"]["title"]["text"]
+    assert "R\u00a0=\u00a00.75" in shown["layout"]["title"]["text"]
     panel.spent.value = 4.0
     shown = panel.view.outputs[0]["data"]["application/vnd.plotly.v1+json"]
     assert "never dearer" in shown["layout"]["title"]["text"]

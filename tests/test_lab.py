@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from browser import Lab, jupyterlab_in_browser, needs_browser
+from browser import Lab, jupyterlab_in_browser, needs_browser, set_theme
 
 from itslab import models
 
@@ -133,3 +133,8 @@ def test_notebook_07_runs_in_jupyterlab_and_its_explorer_follows(lab: Lab) -> No
         panel.get_by_text("word problems, all: 20 problems").wait_for()
         panel.locator("select").nth(1).select_option("hardest third")
         panel.get_by_text("word problems, hardest third: 7 problems").wait_for()
+        look = "getComputedStyle(document.querySelector('.js-plotly-plot')).filter"
+        assert page.evaluate(look) == "none"
+        set_theme(page, "JupyterLab Dark")
+        page.wait_for_function(f"{look}.startsWith('invert')")  # of the first one, in another cell
+        set_theme(page, "JupyterLab Light")

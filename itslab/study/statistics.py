@@ -188,6 +188,11 @@ def difference(
     return Estimate(value, max(low, -1.0), min(high, 1.0), n, p)
 
 
+def level(p: float) -> str:
+    """Return a p-value as text, to three decimals."""
+    return f"{p:.3f}" if p >= 0.001 else "< 0.001"
+
+
 def holm(ps: Sequence[float]) -> list[float]:
     """Return p-values adjusted for the number of tests: Holm 1979, step down.
 

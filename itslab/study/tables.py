@@ -20,7 +20,7 @@ from itslab.core import OptionError, Result, require
 from itslab.study.methods import Budget, MethodResult, Results, at_budget, at_tokens
 from itslab.study.samples import Samples, finished, graded, held_out, versions
 from itslab.study.selection import pass_at_k
-from itslab.study.statistics import Estimate, auroc, holm, mean, proportion
+from itslab.study.statistics import Estimate, auroc, holm, level, mean, proportion
 from itslab.tasks import Task
 
 if TYPE_CHECKING:
@@ -265,7 +265,7 @@ def significance(gains: Mapping[str, Estimate], reference: str) -> pd.DataFrame:
 
     adjusted = holm([gain.p for gain in gains.values()])
     rows = [
-        (gain.value, name, gain.points, f"{gain.p:.4f}", f"{p:.3f}", "yes" if p <= 0.05 else "")
+        (gain.value, name, gain.points, level(gain.p), level(p), "yes" if p <= 0.05 else "")
         for (name, gain), p in zip(gains.items(), adjusted, strict=True)
     ]
     columns = ["gain", "selector", f"points against {reference}", "p", "p (Holm)", "differs"]

@@ -14,7 +14,7 @@ from plotly.subplots import make_subplots
 from itslab.core import require
 from itslab.study.fits import Fit
 from itslab.viz.figures import drawn_as, error_bars
-from itslab.viz.style import BLUE, GREEN, INK, MARKS, MUTED, ORANGE, TEMPLATE, short, titled
+from itslab.viz.style import BLUE, GREEN, INK, MARKS, MUTED, ORANGE, TEMPLATE, headed, short
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -123,11 +123,11 @@ def accuracy_against(
         )
         if fit := fits.get(str(method)):
             figure.add_trace(_curve(fit, mark.colour, f"{method}: {fit.law}"))
-    figure.update_layout(template=TEMPLATE, title=titled(title), height=470, hovermode="closest")
+    figure.update_layout(template=TEMPLATE, height=470, hovermode="closest")
     figure.update_xaxes(title=f"{budget.title} (log scale)", type="log", tickvals=TICKS)
     figure.update_xaxes(tickformat=",~g")
     figure.update_yaxes(title="problems solved (%)", tickformat=".0%", range=[0, 1.02])
-    return figure
+    return headed(figure, title)
 
 
 def _curve(fit: Fit, colour: str, name: str) -> go.Scatter:
@@ -195,7 +195,6 @@ def front(
         )
     figure.update_layout(
         template=TEMPLATE,
-        title=titled(title),
         height=470,
         hovermode="closest",
         legend={"orientation": "h", "x": 0, "y": -0.22, "yanchor": "top"},
@@ -206,7 +205,7 @@ def front(
         figure.update_xaxes(title=budget.title, rangemode="tozero")
     figure.update_xaxes(tickformat=",~g")
     figure.update_yaxes(title="problems solved (%)", tickformat=".0%")
-    return figure
+    return headed(figure, title)
 
 
 def undominated(table: pd.DataFrame, price: str) -> pd.DataFrame:
@@ -276,12 +275,12 @@ def fitted(
             col=1,
         )
     figure.add_hline(0, line={"color": MUTED, "width": 1}, row=2, col=1)
-    figure.update_layout(template=TEMPLATE, title=titled(title), height=560, hovermode="closest")
+    figure.update_layout(template=TEMPLATE, height=560, hovermode="closest")
     figure.update_xaxes(type="log", tickvals=TICKS, tickformat=",~g")
     figure.update_xaxes(title=f"{unit} (log scale)", row=2, col=1)
     figure.update_yaxes(title="solved (%)", tickformat=".0%", range=[0, 1.02], row=1, col=1)
     figure.update_yaxes(title="left over<br>(points)", rangemode="tozero", row=2, col=1)
-    return figure
+    return headed(figure, title)
 
 
 def gains(table: pd.DataFrame, reference: str, title: str = "Differences") -> go.Figure:
@@ -311,7 +310,6 @@ def gains(table: pd.DataFrame, reference: str, title: str = "Differences") -> go
         figure.add_annotation(text=note, y=place, **right)
     figure.update_layout(
         template=TEMPLATE,
-        title=titled(title),
         height=170 + 30 * len(table),
         showlegend=False,
         margin={"r": 30 + 8 * max(map(len, table.note), default=0)},
@@ -320,7 +318,7 @@ def gains(table: pd.DataFrame, reference: str, title: str = "Differences") -> go
     figure.update_yaxes(
         tickvals=places, ticktext=list(table.method), range=[len(table) - 0.4, -0.6], ticks=""
     )
-    return figure
+    return headed(figure, title)
 
 
 def atlas(table: pd.DataFrame, title: str = "Where which method pays") -> go.Figure:
@@ -379,14 +377,13 @@ def atlas(table: pd.DataFrame, title: str = "Where which method pays") -> go.Fig
         figure.add_vline(0, line={"color": INK, "width": 1, "dash": "dot"}, row=1, col=column)
     figure.update_layout(
         template=TEMPLATE,
-        title=titled(title),
         height=200 + 40 * len(names),
-        margin={"t": 120, "b": 80},
+        margin={"b": 80},
     )
     figure.update_yaxes(tickvals=list(range(len(names))), range=[len(names) - 0.4, -0.6], ticks="")
     figure.update_yaxes(ticktext=names, col=1)
     figure.update_xaxes(matches="x", nticks=7)  # a point is as long everywhere
-    return figure
+    return headed(figure, title, room=56)
 
 
 def by_problem(
@@ -415,8 +412,8 @@ def by_problem(
             hovertemplate="%{customdata}<br>%{y}: %{z:.0%}<extra></extra>",
         )
     )
-    figure.update_layout(template=TEMPLATE, title=titled(title), height=170 + 30 * len(rates))
+    figure.update_layout(template=TEMPLATE, height=170 + 30 * len(rates))
     figure.update_xaxes(title="problems, the easiest for these methods first", ticks="")
     figure.update_xaxes(showticklabels=False, showgrid=False)
     figure.update_yaxes(autorange="reversed", showgrid=False, ticks="")
-    return figure
+    return headed(figure, title)

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 from itslab.options import Positive, checked
 from itslab.study import training
 from itslab.viz.panels import FigurePanel
-from itslab.viz.style import BLUE, INK, MUTED, ORANGE, TEMPLATE, titled
+from itslab.viz.style import BLUE, INK, MUTED, ORANGE, TEMPLATE, headed
 
 _USE = np.geomspace(1e-3, 1e3, 121).tolist()
 _MOST = 2000
@@ -105,18 +105,17 @@ class Exchange(FigurePanel):
         )
         figure.update_layout(
             template=TEMPLATE,
-            title=titled(self._verdict(even), self._losses()),
             showlegend=False,
             height=430,
-            margin={"t": 90},
         )
-        return figure
+        return headed(figure, self._verdict(even), self._losses())
 
     def _verdict(self, even: float) -> str:
         m, spent = (f"{float(f'{x:.3g}'):,g}" for x in (self.larger.value, self.spent.value))
         if math.isinf(even):
             return f"{spent} × the inference is never dearer than a model {m} × larger"
-        return f"{spent} × the inference is cheaper than a model {m} × larger below R = {even:.2g}"
+        use = f"R\u00a0=\u00a0{even:.2g}"
+        return f"{spent} × the inference is cheaper than a model {m} × larger below {use}"
 
     def _losses(self) -> str:
         m, n, d = self.larger.value, self._n, self._d

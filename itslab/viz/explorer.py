@@ -23,7 +23,7 @@ from itslab.study.tables import accuracy
 from itslab.viz.curves import AXES, TICKS, undominated
 from itslab.viz.figures import drawn_as, error_bars
 from itslab.viz.panels import FigurePanel
-from itslab.viz.style import MARKS, MUTED, TEMPLATE, Mark, titled
+from itslab.viz.style import MARKS, MUTED, TEMPLATE, Mark, headed
 
 SLICES = {"all": (0.0, 1.0), "easiest third": (2 / 3, 1.0), "middle third": (1 / 3, 2 / 3)}
 SLICES |= {"hardest third": (0.0, 1 / 3)}
@@ -80,6 +80,7 @@ class Explorer(FigurePanel):
         )
         what = [self.task, self.slice, self.against, self.law]
         super().__init__([*what, self.models, self.methods, self.axis])
+        self.view.add_class("its-wide")
 
     # -- what is chosen
 
@@ -186,11 +187,7 @@ class Explorer(FigurePanel):
             template=TEMPLATE,
             height=860,
             hovermode="closest",
-            title=titled(
-                f"{self.task.value}, {self.slice.value}: {count} problems", "; ".join(told)
-            ),
             showlegend=False,  # the differences are labelled, and show each mark
-            margin={"t": 90, "b": 60},
         )
         figure.update_annotations(font_size=13)
         figure.update_xaxes(title_font_size=13, tickangle=0)
@@ -200,7 +197,8 @@ class Explorer(FigurePanel):
             figure.update_xaxes(title=f"{self.axis.value} (log scale)", row=row, col=col)
         figure.update_yaxes(tickformat=".0%", title="solved (%)", col=1)
         figure.update_yaxes(range=[0, 1.02], row=1, col=1)
-        return figure
+        heading = f"{self.task.value}, {self.slice.value}: {count} problems"
+        return headed(figure, heading, "; ".join(told), room=20)
 
     def _tables(self, ladders: Mapping[Name, Mapping[int, MethodResult]]) -> dict[Name, Any]:
         """The numbers of each line."""
@@ -276,7 +274,7 @@ class Explorer(FigurePanel):
         for place, (name, sizes) in enumerate(ladders.items()):
             said, gain = f"{label[name]}, {max(sizes)}", None
             if name == first:
-                said = f"{label[name]}: with which the others are compared"
+                said = f"{label[name]}: the reference"
             else:
                 gain, even = _gain(sizes[max(sizes)], ladders[first].values(), cast(Budget, by))
                 clipped |= not even

@@ -29,8 +29,8 @@ from itslab.viz.style import (
     SKY,
     TEMPLATE,
     Mark,
+    headed,
     short,
-    titled,
 )
 
 if TYPE_CHECKING:
@@ -137,10 +137,9 @@ def forest(
         figure.add_annotation(text=label, x=value, **above)
     figure.update_layout(
         template=TEMPLATE,
-        title=titled(title),
         height=170 + 30 * len(labels),
         showlegend=False,
-        margin={"t": 90, "r": 30 + 8 * max(map(len, table.get("note", [""])))},
+        margin={"r": 30 + 8 * max(map(len, table.get("note", [""])))},
     )
     figure.update_xaxes(title="problems solved (%)", tickformat=".0%", rangemode="tozero")
     figure.update_yaxes(
@@ -150,7 +149,7 @@ def forest(
         ticks="",
         showgrid=False,
     )
-    return figure
+    return headed(figure, title, room=28 if reference else 10)
 
 
 # -- losses ----------------------------------------------------------------------------------------
@@ -188,7 +187,6 @@ def losses(table: pd.DataFrame, title: str = "Where problems are lost") -> go.Fi
         )
     figure.update_layout(
         template=TEMPLATE,
-        title=titled(title),
         height=470,
         barmode="stack",
         bargap=0.3,
@@ -196,7 +194,7 @@ def losses(table: pd.DataFrame, title: str = "Where problems are lost") -> go.Fi
     )
     figure.update_xaxes(title="samples per problem", type="category", showgrid=False, ticks="")
     figure.update_yaxes(title="problems (%)", tickformat=".0%", range=[0, 1])
-    return figure
+    return headed(figure, title)
 
 
 # -- reliability -----------------------------------------------------------------------------------
@@ -243,16 +241,15 @@ def reliability(table: pd.DataFrame, title: str = "Reliability") -> go.Figure:
         )
     figure.update_layout(
         template=TEMPLATE,
-        title=titled(title),
         height=450,
         width=160 + 320 * len(methods) if len(methods) < 3 else None,
-        margin={"t": 96, "b": 78},
+        margin={"b": 78},
         showlegend=False,
     )
     figure.update_xaxes(range=[-0.04, 1.04], tickformat=".0%", tickvals=[0, 0.5, 1], tickangle=0)
     figure.update_yaxes(range=[-0.04, 1.04], tickformat=".0%")
     figure.update_yaxes(title="right answers (%)", col=1)
-    return figure
+    return headed(figure, title, room=34)
 
 
 # -- revisions -------------------------------------------------------------------------------------
@@ -309,18 +306,16 @@ def refinement(table: pd.DataFrame, title: str = "Refinement") -> go.Figure:
         )
     figure.update_layout(
         template=TEMPLATE,
-        title=titled(title),
         height=470,
         barmode="stack",
         bargap=0.3,
         legend={"itemsizing": "constant"},
-        margin={"t": 100},
     )
     figure.update_xaxes(title="iteration (0: the first answer)", dtick=1, col=1)
     figure.update_xaxes(title="iteration (revisions)", type="category", ticks="", col=2)
     figure.update_yaxes(title="answers (%)", tickformat=".0%", rangemode="tozero", col=1)
     figure.update_yaxes(title="revisions (%)", tickformat=".0%", range=[0, 1], col=2)
-    return figure
+    return headed(figure, title, room=34)
 
 
 # -- votes -----------------------------------------------------------------------------------------
@@ -395,7 +390,6 @@ def votes(
     )
     figure.update_layout(
         template=TEMPLATE,
-        title=titled(title),
         height=150 + 34 * len(rows),
         bargap=0.25,
         showlegend=False,
@@ -407,7 +401,7 @@ def votes(
         autorange="reversed",
         showgrid=False,
     )
-    return figure
+    return headed(figure, title)
 
 
 def canonical_gold(gold: str | None) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ Colours of series are those of Okabe and Ito, which people with any kind of colo
 from __future__ import annotations
 
 import textwrap
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import plotly.graph_objects as go
 
@@ -30,11 +30,19 @@ _AXIS = {
 TEMPLATE = go.layout.Template(
     layout={
         "font": {"family": FONT, "size": 14, "color": INK},
-        "title": {"x": 0, "xref": "container", "pad": {"l": 16}, "font": {"size": 17}},
+        "title": {
+            "x": 0,
+            "xref": "container",
+            "y": 1,
+            "yref": "container",
+            "yanchor": "top",
+            "pad": {"l": 16, "t": 16},
+            "font": {"size": 17},
+        },
         "colorway": [BLUE, ORANGE, GREEN, PURPLE],
         "paper_bgcolor": "white",
         "plot_bgcolor": "white",
-        "margin": {"l": 70, "r": 24, "t": 72, "b": 60},
+        "margin": {"l": 70, "r": 24, "t": 48, "b": 60},
         "legend": {"bgcolor": "rgba(0,0,0,0)"},
         "xaxis": _AXIS,
         "yaxis": _AXIS,
@@ -65,20 +73,29 @@ MARKS = [
 """The marks of the first series, the second, and so on."""
 
 
-def titled(title: str, below: str = "") -> dict[str, Any]:
-    """Return a figure's title, and smaller text below, in lines that fit 640 pixels."""
+def headed(figure: go.Figure, title: str, below: str = "", room: int = 10) -> go.Figure:
+    """Return a figure under its title, in lines that fit 640 pixels, and smaller text below that.
 
-    def lines(text: str, width: int) -> str:
-        parts = (textwrap.wrap(part, width, break_on_hyphens=False) for part in text.split("<br>"))
-        return "<br>".join("<br>".join(part) for part in parts)
+    Args:
+        figure: whose height is that with a title of one line.
+        title: what it shows, of how many problems, and what the intervals are.
+        below: what else has to be known.
+        room: pixels between both and the picture, for what stands above that.
+    """
+    lines, small = _lines(title, 66), _lines(below, 88)
+    more = {"text": "<br>".join(small), "font_size": 13}
+    top = 20 + 22 * len(lines) + (6 + 17 * len(small) if small else 0) + room
+    figure.update_layout(
+        title={"text": "<br>".join(lines), **({"subtitle": more} if small else {})}, margin_t=top
+    )
+    if figure.layout.height:
+        figure.layout.height += 22 * (len(lines) - 1)
+    return figure
 
-    more = {"text": lines(below, 88), "font_size": 13}
-    return {
-        "text": lines(title, 66),
-        "automargin": True,
-        "yref": "container",
-        **({"subtitle": more} if below else {}),
-    }
+
+def _lines(text: str, width: int) -> list[str]:
+    parts = (textwrap.wrap(part, width, break_on_hyphens=False) for part in text.split("<br>"))
+    return [line for part in parts for line in part]
 
 
 def short(answer: str, most: int = 16) -> str:

@@ -13,8 +13,16 @@ _DRAWN = ":is(.js-plotly-plot, .its-view, .its-tree)"
 _NEGATIVE = f"""
 {{dark}}{_DRAWN} {{{{ filter: invert(0.93) hue-rotate(180deg) }}}}
 {{dark}}{_DRAWN} {_DRAWN} {{{{ filter: none }}}}"""
-LAB = _NEGATIVE.format(dark="[data-jp-theme-light='false'] ")
-"""CSS by which figures, views and trees follow the theme of JupyterLab, while it changes too."""
+LAB = (
+    _NEGATIVE.format(dark="[data-jp-theme-light='false'] ")
+    + """
+.js-plotly-plot { min-width: 600px }
+.its-wide .js-plotly-plot { min-width: 900px }
+.jp-OutputArea-output table.dataframe :is(td, th) { white-space: nowrap }
+"""
+)
+"""CSS by which figures, views and trees follow the theme of JupyterLab, while it changes too, and
+by which what is too wide for a window is scrolled, not squeezed."""
 SYSTEM = f"@media (prefers-color-scheme: dark) {{{_NEGATIVE.format(dark='')} }}"
 """CSS by which those of a page follow the reader's system."""
 SHEET = f"<style>{LAB}</style>"
