@@ -93,6 +93,9 @@ from .verifiers import (
     StepReward as StepReward,
     Tests as Tests,
 )
+from .viz.lab import (
+    lab as lab,
+)
 from .viz.tree import (
     view as view,
 )

@@ -17,6 +17,7 @@ from __future__ import annotations
 import functools
 import inspect
 import math
+import re
 import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields
@@ -155,6 +156,28 @@ def declared(annotated: Any) -> dict[str, Any]:
     given = {name: hint for name, hint in annotated.__annotations__.items() if name != "return"}
     shown = types.SimpleNamespace(__annotations__=given)
     return get_type_hints(shown, inspect.unwrap(annotated).__globals__, include_extras=True)
+
+
+_ENTRY = re.compile(r"^(\w+(?:, \w+)*): (.*)$")  # of a docstring's list: names, and what they are
+
+
+def documented(kind: type) -> dict[str, str]:
+    """Return what the docstring of a class, and those of its bases, say of each option."""
+    found: dict[str, str] = {}
+    for base in reversed(kind.__mro__):
+        text = inspect.cleandoc(base.__doc__ or "") if base.__module__ != "builtins" else ""
+        _, _, listed = text.partition("Args:\n")
+        current: list[str] = []
+        for line in listed.splitlines():
+            if line and not line.startswith(" "):  # the next section
+                break
+            entry = _ENTRY.match(line[4:])
+            if entry:
+                current = entry[1].split(", ")
+                found |= dict.fromkeys(current, entry[2])
+            else:
+                found |= {name: f"{found[name]} {line.strip()}".strip() for name in current}
+    return found
 
 
 def _check(option: str, value: object, hint: Any) -> None:

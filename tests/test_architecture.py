@@ -32,7 +32,7 @@ MAY_IMPORT = {
     "verifiers": {"sandbox", "syntax", *BASE},
     "tasks": {"code", "models", "plugins", "sandbox", "syntax", "verifiers", *BASE},
     "study": {"run", "sandbox", "strategies", "handle", "spec", "tasks", "verifiers", *BASE},
-    "viz": {"handle", "run", "study", "tasks", *BASE},
+    "viz": {"handle", "run", "sandbox", "strategies", "study", "tasks", "verifiers", *BASE},
 }
 ANYTHING = {"bench", "cli", "conductor", "doctor", "notebooks", "page", "report", "share"}
 ANYTHING |= {"__init__", "__main__"}

@@ -331,6 +331,13 @@ class Bank:
         rows = self._query("SELECT value FROM runs WHERE key = ?", (key,))
         return str(rows[0][0]) if rows else None
 
+    def runs_of(self, problem: str) -> list[tuple[str, str]]:
+        """Return the key and the strategy's name of each finished run on a problem, by its id."""
+        if not self._has_runs():
+            return []
+        asked = "SELECT key, strategy FROM runs WHERE problem = ? ORDER BY strategy, key"
+        return [(str(key), str(name)) for key, name in self._query(asked, (problem,))]
+
     def keep_run(self, key: str, strategy: str, problem: str, text: str) -> None:
         """Keep a finished run; in a packed bank nothing can be kept.
 

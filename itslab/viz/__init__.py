@@ -11,6 +11,7 @@ from itslab.viz.figures import (
     reliability,
     votes,
 )
+from itslab.viz.lab import Lab, lab
 from itslab.viz.panels import ThinkingPanel, VotePanel
 from itslab.viz.readers import RefinementPanel, SampleBrowser, Transcript
 from itslab.viz.routes import RoutePanel
@@ -21,6 +22,7 @@ __all__ = [
     "Controls",
     "Exchange",
     "Explorer",
+    "Lab",
     "RefinementPanel",
     "RoutePanel",
     "SampleBrowser",
@@ -37,6 +39,7 @@ __all__ = [
     "forest",
     "front",
     "gains",
+    "lab",
     "losses",
     "refinement",
     "reliability",

@@ -49,12 +49,14 @@ class Watcher:
         handle: the last run that was begun; None if there was none.
         result: how that run ended; None before its end, and if it failed.
         error: what went wrong, as it is shown; empty if nothing did.
+        followers: functions that are called after each look at a run, and at its end.
     """
 
     def __init__(self, begin: Begin | None) -> None:
         self.handle: RunHandle | None = None
         self.result: Result | None = None
         self.error = ""
+        self.followers: list[Callable[[], None]] = []
         self._begin = begin
         self._end = "done"  # how the run ended; empty while one goes on
         self._halted = self._held = False  # Stop, and Pause, were pressed
@@ -146,10 +148,10 @@ class Watcher:
             self._held = handle.paused
             if self._halted:  # Stop was pressed before there was anything to stop
                 handle.stop()
-            self.look(handle)
+            self._look(handle)
             while handle.running:
                 time.sleep(REFRESH)
-                self.look(handle)
+                self._look(handle)
             self.result = result = handle.result()
             end = ending(result.stopped_by, result.cost, handle.run.budget)
             self.finish(result, end)
@@ -157,6 +159,15 @@ class Watcher:
             self.error = error_text(error)
         self._end = end
         self.notify()
+        self._tell()
+
+    def _look(self, handle: RunHandle) -> None:
+        self.look(handle)
+        self._tell()
+
+    def _tell(self) -> None:
+        for follow in self.followers:
+            follow()
 
 
 def error_text(error: Exception) -> str:

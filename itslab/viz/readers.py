@@ -308,34 +308,56 @@ class RefinementPanel(RunPanel):
         return known[self.line.value - 1] if known else []
 
     def _columns(self, tree: Tree, line: Sequence[Node], first: int) -> Iterator[str]:
-        """Yield each version of a line as a column, with its changes and what was said of it."""
-        for i, version in enumerate(line):
-            text = version.turn_text.strip()
-            after = line[i + 1] if i + 1 < len(line) else None
-            if i:
-                shown = changes(line[i - 1].turn_text.strip(), text)[1]
-            elif after is not None:
-                shown = changes(text, after.turn_text.strip())[0]
-            else:
-                shown = html.escape(text)
-            yield _column(self._head(version, first + i), shown, remarks(tree, version))
+        """Each version of a line as a column; the line begins with version ``first``."""
 
-    def _head(self, version: Node, place: int) -> str:
-        """The heading of a version: which it is, whether it is right, its score and its cost."""
-        title = f'<b style="color: {BLUE}">{f"revision {place}" if place else "first answer"}</b>'
-        if self._judge is not None:
-            title += f" · {style.mark(self._judge(self._extract(version.turn_text)))}"
-        parts = []
-        if version.verdict and not math.isnan(version.verdict.score):
-            parts.append(f"score {version.verdict.score:.2f}".rstrip("0").rstrip("."))
-        if self._describe is not None:
-            parts.append(html.escape(self._describe(version)))
-        if version.completion:
-            parts.append(f"{version.completion.cost.decoded} tokens")
-        return f'{title}<br><span style="color: {MUTED}">{" · ".join(parts)}</span>'
+        def head(version: Node, place: int) -> str:
+            right = None if self._judge is None else self._judge(self._extract(version.turn_text))
+            return _head(version, first + place, right, self._describe)
+
+        return _columns(tree, line, head)
 
     def _redraw(self, _: Any = None) -> None:
         self.view.value = self.draw(*self._shown)
+
+
+def versions(tree: Tree, line: Sequence[Node], right: Callable[[Node], bool | None]) -> str:
+    """Return the versions of an answer beside each other, with what was said of each.
+
+    Args:
+        tree: that they are in.
+        line: the versions, the first answer first; see ``study.samples.lines``.
+        right: whether a version's answer is right; None where that is not known.
+    """
+    columns = _columns(tree, line, lambda version, i: _head(version, i, right(version), None))
+    return _side_by_side(columns, "", "none")
+
+
+def _columns(tree: Tree, line: Sequence[Node], head: Callable[[Node, int], str]) -> Iterator[str]:
+    """Yield each version of a line as a column, with its changes and what was said of it."""
+    for i, version in enumerate(line):
+        text = version.turn_text.strip()
+        after = line[i + 1] if i + 1 < len(line) else None
+        if i:
+            shown = changes(line[i - 1].turn_text.strip(), text)[1]
+        elif after is not None:
+            shown = changes(text, after.turn_text.strip())[0]
+        else:
+            shown = html.escape(text)
+        yield _column(head(version, i), shown, remarks(tree, version))
+
+
+def _head(version: Node, place: int, right: bool | None, describe: Describe | None) -> str:
+    """The heading of a version: which it is, whether it is right, its score and its cost."""
+    title = f'<b style="color: {BLUE}">{f"revision {place}" if place else "first answer"}</b>'
+    title += "" if right is None else f" · {style.mark(right)}"
+    parts = []
+    if version.verdict and not math.isnan(version.verdict.score):
+        parts.append(f"score {version.verdict.score:.2f}".rstrip("0").rstrip("."))
+    if describe is not None:
+        parts.append(html.escape(describe(version)))
+    if version.completion:
+        parts.append(f"{version.completion.cost.decoded} tokens")
+    return f'{title}<br><span style="color: {MUTED}">{" · ".join(parts)}</span>'
 
 
 def _side_by_side(columns: Iterable[str], caption: str, max_width: str) -> str:

@@ -6,6 +6,7 @@ Colours of series are those of Okabe and Ito, which people with any kind of colo
 
 from __future__ import annotations
 
+import html
 import textwrap
 from typing import NamedTuple
 
@@ -130,6 +131,16 @@ def note(content: str) -> str:
     """Return HTML as a muted remark in which line breaks are kept."""
     style = f"color: {MUTED}; margin: 8px 0; white-space: pre-line"
     return f'<div style="{style}">{content}</div>'
+
+
+def copied(code: str) -> str:
+    """Return lines of code as HTML, with a button that copies them."""
+    copy = "navigator.clipboard.writeText(this.nextElementSibling.textContent)"
+    look = "font: 12px/1.5 ui-monospace, monospace; white-space: pre-wrap; margin: 8px 0"
+    return (
+        f'<button type="button" onclick="{copy}">copy</button>'
+        f'<pre style="{look}">{html.escape(code)}</pre>'
+    )
 
 
 def mark(right: bool) -> str:

@@ -202,6 +202,9 @@ class TreeView(Watcher, AnyWidget):  # type: ignore[misc]
         extract: reads an answer from the model's turn; None reads it as the run does.
         key: the form that equal answers share; None takes that of the run.
         gold: the gold answer, which is marked; None if it is unknown.
+
+    Attributes:
+        gold: as given; another one is that of the next run.
     """
 
     _esm, _css = _SCRIPT, f"{_STYLE.read_text(encoding='utf-8')}\n{LAB}"
@@ -219,7 +222,7 @@ class TreeView(Watcher, AnyWidget):  # type: ignore[misc]
         AnyWidget.__init__(self)
         Watcher.__init__(self, begin)
         self._fork = fork
-        self._extract, self._key, self._gold = extract, key, gold
+        self._extract, self._key, self.gold = extract, key, gold
         self._feed: Feed | None = None
         self._runs = self._rows = 0  # on view so far, and sent of the last one
         self._selected: int | None = None
@@ -338,7 +341,7 @@ class TreeView(Watcher, AnyWidget):  # type: ignore[misc]
         """Put a tree on view, unless it is there already, as that of a fork is."""
         with self._lock:
             if self._feed is None or tree is not self._feed.tree:
-                self._feed = Feed(tree, self._extract or extract, self._key or key, self._gold)
+                self._feed = Feed(tree, self._extract or extract, self._key or key, self.gold)
                 self._runs += 1
                 self._rows, self._selected = 0, None
             return self._feed

@@ -1,0 +1,351 @@
+"""One panel to try everything: a question, a model, any strategy and its options, watched live."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Mapping, Sequence
+from itertools import chain
+from typing import Any
+
+from itslab import sandbox, strategies, verifiers
+from itslab.core import (
+    Backend,
+    Budget,
+    Interpreter,
+    ItslabError,
+    Node,
+    OptionError,
+    Tree,
+    Verifier,
+    require,
+)
+from itslab.handle import RunHandle
+from itslab.options import Whole, checked
+from itslab.run import Strategy
+from itslab.strategies import stopping
+from itslab.study import record
+from itslab.study.plan import OwnVerifier
+from itslab.study.samples import lines
+from itslab.tasks import Task
+from itslab.viz import style, theme
+from itslab.viz.asked import Asked
+from itslab.viz.form import Form, Offers
+from itslab.viz.history import History
+from itslab.viz.panels import Panel, ending, error_text
+from itslab.viz.readers import versions
+from itslab.viz.setting import Setting, names_of
+from itslab.viz.style import BLUE, GRID, ORANGE
+from itslab.viz.tree import TreeView
+
+FAMILIES: Mapping[str, Sequence[str]] = {
+    "chain": ("Direct", "ChainOfThought", "ExtendedThinking"),
+    "samples": ("SelfConsistency", "BestOfN", "Knockout", "ProgramAided"),
+    "adaptive": ("AdaptiveConsistency", "FirstVerified", "DeepConf", "Cascade", "Router"),
+    "search": ("BeamSearch", "DVTS", "ParticleFilter", "TreeOfThoughts", "MCTS", "ABMCTS"),
+    "refinement": ("CheckedRefine", "SelfRefine", "RepairWithTests", "Reflexion", "MCTSr"),
+}
+"""The strategies, by their families."""
+
+CHECK = "the task's own check"
+_JUDGES = ("Confidence", "Arithmetic", "Agreement", "Question", "Calibrated")
+_ASKING = ("Judge", "PairwiseJudge", "Critic", "Ballot", "Rollouts")
+"""Verifiers that need nothing but a form; and those that ask a model."""
+_FIRST = {"Knockout": "PairwiseJudge", "CheckedRefine": "Arithmetic", "ABMCTS": "Judge"}
+"""Who judges at first, where a task has no check and confidence would say nothing."""
+_RULES = ("BetaStop", "DirichletStop", "WindowStop", "DecidedStop", "MarginalValue")
+_WIDE = {"style": {"description_width": "104px"}, "layout": {"width": "330px"}}
+
+
+class Lab(Panel):
+    """A question, a model, a strategy with all its options, a budget; Run, and watch.
+
+    It says where settings differ from those of the run on view. Every run stays in a table, where
+    two can be laid side by side, and the lines of Python that do the same can be copied. In replay,
+    what was recorded of a problem can be put on view.
+
+    Args:
+        llm: a model, or the replay of a bank; or several, in a list or by name.
+        task: whose problems can be asked; or several, by name.
+        question: a text of one's own that is asked at first.
+        strategy: that is set at first: its name, or one with its options.
+        budget: that is set at first; its tokens.
+        choices: of options of that strategy, the values to choose from; they come first.
+        more: verifiers of one's own that can be chosen, by name.
+        seed: that is set at first.
+
+    Attributes:
+        view: the tree of the run on view, with the buttons Run, Stop, Pause, Step and Fork.
+        asked: what is asked.
+        form: the options of the strategy that is chosen.
+        history: the runs so far.
+
+    Raises:
+        OptionError: a strategy is unknown, or a value cannot be chosen.
+    """
+
+    @checked
+    def __init__(
+        self,
+        llm: Backend | Mapping[str, Backend] | Sequence[Backend],
+        task: Task | Mapping[str, Task] | None = None,
+        *,
+        question: str = "",
+        strategy: str | Strategy = "SelfConsistency",
+        budget: Budget = Budget(),
+        choices: Mapping[str, Sequence[Any]] = {},
+        more: Mapping[str, Verifier] = {},
+        seed: Whole = 0,
+    ) -> None:
+        import ipywidgets as widgets
+
+        self._models, self._more = _by_name(llm), dict(more)
+        self._names = names_of(self._models, self._more)
+        first: Any = strategies.find(strategy) if isinstance(strategy, str) else type(strategy)
+        self._kinds: dict[str, Any] = {
+            name: getattr(strategies, name) for name in chain(*FAMILIES.values())
+        }
+        self._kinds.setdefault(first.__name__, first)
+        self._choices = {first.__name__: dict(choices)}
+        self._shown: Setting | None = None
+        self._going: Setting | None = None
+        self.asked = Asked({task.name: task} if isinstance(task, Task) else task or {}, question)
+        self.model = widgets.Dropdown(options=[*self._models], description="model", **_WIDE)
+        self.strategy = widgets.Dropdown(
+            options=_listed(self._kinds), value=first.__name__, description="strategy", **_WIDE
+        )
+        self.tokens = _number("budget", budget.tokens or 0, "tokens to decode; 0 is no limit")
+        self.seed = _number("seed", seed, "other seeds draw other samples")
+        self.reset = widgets.Button(description="reset options", icon="undo")
+        self.recorded = widgets.Dropdown(description="recorded", options=[("none", "")], **_WIDE)
+        self._about, self._options = widgets.HTML(), widgets.VBox()
+        self._told, self._bar, self._versions = widgets.HTML(), widgets.HTML(), widgets.HTML()
+        self._code = widgets.HTML()
+        self.history = History()
+        super().__init__(self._chosen(), TreeView(Tree(), begin=self._begin, fork=self._fork))
+        self._arrange()
+        self._open(None if isinstance(strategy, str) else strategy)
+        self._offer_recorded()
+        self._listen()
+
+    # -- how it looks
+
+    def _chosen(self) -> list[Any]:
+        models = [self.model] if len(self._models) > 1 else []
+        return [*models, self.strategy, self.tokens, self.seed, self.reset, self.recorded]
+
+    def _arrange(self) -> None:
+        import ipywidgets as widgets
+
+        row, view = self.box.children
+        row.layout.align_items = "center"
+        code = widgets.Accordion([self._code], titles=["copy as code"], selected_index=None)
+        above = [self.asked.box, row, self._about, self._options, self._told, self._bar]
+        self.box.children = [*above, view, self._versions, self.history.box, code]
+
+    def _listen(self) -> None:
+        self.asked.watch(self._follow_asked)
+        self.strategy.observe(lambda _: self._open(), "value")
+        for control in (self.model, self.tokens, self.seed):
+            control.observe(lambda _: self._follow(), "value")
+        self.model.observe(lambda _: self._offer_recorded(), "value")
+        self.reset.on_click(lambda _: self.form.reset())
+        self.recorded.observe(self._show_recorded, "value")
+        self.history.again.observe(self._show_again, "value")
+        self.view.followers.append(self._look)
+
+    def picture(self) -> str:
+        """Return the page's element that replaces the panel."""
+        return f"{theme.SHEET}{self.view.html()}"
+
+    # -- the strategy and its options
+
+    @property
+    def backend(self) -> Backend:
+        """The model that is chosen."""
+        return self._models[self.model.value]
+
+    def _open(self, wanted: Any = None) -> None:
+        """Show the options of the strategy that is chosen, with those that are given set."""
+        kind = self._kinds[self.strategy.value]
+        self.form = Form(kind, self._offers(), self._choices.get(kind.__name__, {}))
+        if wanted is not None:
+            self.form.set(wanted)
+        self.form.watch(self._follow)
+        self._options.children = [self.form.box]
+        said = (kind.__doc__ or "").strip().partition("\n\n")[0]
+        self._about.value = style.note(html.escape(" ".join(said.split())))
+        self._follow()
+
+    def _offers(self) -> Offers:
+        """What can be chosen where an option is no plain value; what comes first is set."""
+        chosen = self.strategy.value
+        first = _FIRST.get(chosen, "Confidence")
+        names = [first, *(name for name in (*_JUDGES, *_ASKING) if name != first)]
+        if chosen == "Knockout":  # in which two meet
+            names = [first]
+        judges: dict[str, Any] = {name: getattr(verifiers, name) for name in names}
+        if not self.asked.error and self.asked.task.verifier is not None and chosen != "Knockout":
+            judges = {CHECK: OwnVerifier(), **judges}
+        simple = {n: k for n, k in self._kinds.items() if n not in FAMILIES["adaptive"][-2:]}
+        return {
+            Verifier: {**self._more, **judges},
+            Backend: self._models,
+            Strategy: simple,
+            Interpreter: {"sandbox": sandbox.execute},
+            stopping.StoppingRule: {name: getattr(stopping, name) for name in _RULES},
+        }
+
+    def _follow_asked(self) -> None:
+        """Offer the check of another task, and what was recorded of another problem."""
+        try:
+            wanted = self.form.get()
+            self._open(wanted)
+        except ItslabError:  # of an option, or of a check that this task does not have
+            self._open()
+        self._offer_recorded()
+
+    # -- a run
+
+    def setting(self) -> Setting:
+        """Return all that a run would be begun with now.
+
+        Raises:
+            ItslabError: an option is not valid, or there is nothing to ask.
+        """
+        task, problem = self.asked.task, self.asked.problem
+        require(bool(problem.prompt.strip()), "question", problem.prompt, "a text to ask")
+        budget = Budget(tokens=self.tokens.value or None)
+        strategy, names = self.form.get(), self._names
+        own, seed = self.asked.own, self.seed.value
+        return Setting(task, problem, own, self.backend, strategy, budget, seed, names)
+
+    def _begin(self) -> RunHandle:
+        self._going = setting = self.setting()
+        self.view.gold = self.asked.gold
+        return setting.begin()
+
+    def _fork(self, handle: RunHandle, node: Node) -> RunHandle:
+        self._going = setting = self.setting()
+        return setting.fork(handle, node)
+
+    def _look(self) -> None:
+        """Follow a run: its budget, and at its end its place in the table."""
+        handle, going = self.view.handle, self._going
+        if handle is None or going is None:
+            return
+        if limit := going.budget.tokens:
+            self._bar.value = bar(handle.run.cost.decoded, limit)
+        if self.view.state in ("drawing", "pausing", "paused"):
+            return
+        self._going = None
+        result = self.view.result
+        if result is None:  # it failed: its tree stays, with the reason
+            return
+        self._shown = going
+        self.history.add(
+            setting=going, result=result, state=ending(result.stopped_by, result.cost, going.budget)
+        )
+        self._show_versions(going, result.tree)
+        self._follow()
+
+    # -- what is seen besides the tree
+
+    def _follow(self) -> None:
+        """Write the code anew, and say whether the settings are those of the run on view."""
+        try:
+            code, told = self.setting().code, ""
+        except ItslabError as error:
+            code, told = "", error_text(error)
+        self._code.value = style.copied(code)
+        if not told and self._shown is not None and self._shown.code != code:
+            told = "Settings changed: press Run to see what comes of them."
+        self._told.value = f'<b style="color: {ORANGE}">{html.escape(told)}</b>' if told else ""
+
+    def _show_versions(self, setting: Setting, tree: Tree) -> None:
+        """Show revisions beside each other, where a run made some."""
+        revised = [line for line in lines(tree) if len(line) > 1]
+
+        def right(version: Node) -> bool | None:
+            return setting.right(setting.task.extract(version.turn_text))
+
+        self._versions.value = versions(tree, revised[0], right) if revised else ""
+
+    def _show_again(self, _: Any) -> None:
+        past = self.history.again.value
+        if past is None or past.setting is self._shown:
+            return
+        self._shown, self._bar.value = past.setting, ""
+        self.view.show(past.result)
+        self.view.notify()
+        self._show_versions(past.setting, past.result.tree)
+        self._follow()
+
+    # -- replay
+
+    def _offer_recorded(self) -> None:
+        """Offer the runs that the bank holds of the problem."""
+        bank = getattr(self.backend, "bank", None)
+        asked = not (bank is None or self.asked.error or self.asked.own)
+        found = bank.runs_of(self.asked.problem.id) if asked and bank is not None else []
+        names = [name for _, name in found]
+        labels = [
+            f"{name} ({names[: i + 1].count(name)})" if names.count(name) > 1 else name
+            for i, name in enumerate(names)
+        ]
+        keys = [key for key, _ in found]
+        self.recorded.options = [("none", ""), *zip(labels, keys, strict=True)]
+        self.recorded.layout.display = "" if found else "none"
+
+    def _show_recorded(self, _: Any) -> None:
+        bank: Any = getattr(self.backend, "bank", None)
+        key = self.recorded.value
+        result = record.find(bank, key, self.asked.problem) if key else None
+        if result is not None:
+            self.view.gold, self._shown, self._bar.value = self.asked.gold, None, ""
+            self.view.show(result)
+            self.view.notify()
+            try:
+                self._show_versions(self.setting(), result.tree)
+            except OptionError:  # what is set has nothing to do with what was recorded
+                self._versions.value = ""
+            self._follow()
+
+
+def lab(*args: Any, **options: Any) -> Lab:
+    """Return a panel to try everything: see ``itslab.viz.Lab``, which takes the same."""
+    return Lab(*args, **options)
+
+
+def bar(spent: int, limit: int) -> str:
+    """Return what is spent of a budget of tokens as an HTML bar."""
+    done = (
+        f'<div style="width: {min(spent / limit, 1):.1%}; height: 6px; background: {BLUE}"></div>'
+    )
+    return style.view(
+        f'<div style="height: 6px; background: {GRID}">{done}</div>'
+        f"{spent:,} of {limit:,} tokens spent"
+    )
+
+
+def _by_name(llm: Any) -> dict[str, Backend]:
+    if isinstance(llm, Mapping):
+        return dict(llm)
+    given = [llm] if hasattr(llm, "generate") else list(llm)
+    require(bool(given), "llm", llm, "a model at least, such as its.load returns")
+    names = [str(getattr(model, "name", f"model {i}")) for i, model in enumerate(given, 1)]
+    once = len({*names}) == len(names)
+    require(once, "llm", names, "models of different names: give them as {name: model}")
+    return dict(zip(names, given, strict=True))
+
+
+def _number(name: str, value: int, tip: str) -> Any:
+    import ipywidgets as widgets
+
+    look = {"description": name, "tooltip": tip, **_WIDE}
+    return widgets.BoundedIntText(value=value, min=0, max=2**31 - 1, **look)
+
+
+def _listed(kinds: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The strategies as they stand in the list, with their families."""
+    family = {name: title for title, names in FAMILIES.items() for name in names}
+    return [(f"{family.get(name, 'your own')}: {name}", name) for name in kinds]

@@ -1,0 +1,114 @@
+"""All that a run of the lab is begun with, and the lines of Python that begin the same one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from functools import cached_property
+from typing import Any
+
+from itslab import sandbox
+from itslab.core import Backend, Budget, Node, Problem
+from itslab.handle import RunHandle, start
+from itslab.run import Strategy
+from itslab.study.plan import bound
+from itslab.tasks import Task, grade
+from itslab.viz.style import short
+from itslab.viz.written import modules, written
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is asked of which model, how, and for how much.
+
+    Args:
+        task, problem: what is asked; of a question of one's own a task that holds nothing else.
+        own: whether it is one.
+        model: that is asked.
+        strategy: how; it may ask for the task's own check.
+        budget, seed: of the run.
+        names: what the reader of the code calls models and verifiers, by their ids.
+    """
+
+    task: Task
+    problem: Problem
+    own: bool
+    model: Backend
+    strategy: Strategy
+    budget: Budget
+    seed: int
+    names: Mapping[int, str] = field(repr=False)
+
+    def begin(self) -> RunHandle:
+        """Begin the run."""
+        task = self.task
+        return start(
+            self.problem.prompt,
+            bound(self.strategy, task, {}),
+            self.model,
+            budget=self.budget,
+            extract=task.extract,
+            key=task.key,
+            seed=self.seed,
+            problem=self.problem.id,
+        )
+
+    def fork(self, handle: RunHandle, node: Node) -> RunHandle:
+        """Go on from a node of another run."""
+        return handle.fork(node, bound(self.strategy, self.task, {}), budget=self.budget)
+
+    def right(self, answer: str | None) -> bool | None:
+        """Whether an answer is right; None where that is not known."""
+        known = self.problem.answer or self.task.grade is not grade
+        return self.task.grade(self.problem, answer) if known else None
+
+    @property
+    def asked(self) -> str:
+        """What is asked, in short."""
+        return short(" ".join(self.problem.prompt.split()), 32) if self.own else self.problem.id
+
+    @property
+    def label(self) -> str:
+        """The strategy's name, and its numbers that are not those it has by default."""
+        if not is_dataclass(self.strategy):
+            return getattr(self.strategy, "__name__", type(self.strategy).__name__)
+        told = [
+            f"{option.name}={value:g}"
+            for option in fields(self.strategy)
+            if type(value := getattr(self.strategy, option.name)) in (int, float)
+            if option.default is not MISSING and value != option.default
+        ]
+        return f"{type(self.strategy).__name__}({', '.join(told)})"
+
+    @cached_property
+    def code(self) -> str:
+        """The lines that do the same, after those that load the models."""
+        names = {**self.names, id(sandbox.execute): "itslab.sandbox.execute"}
+        made = written(self.strategy, names).replace("its.OwnVerifier()", "task.verifier")
+        lines, options = [], []
+        question = repr(self.problem.prompt)
+        if self.budget.tokens:
+            options.append(f"budget=its.Budget(tokens={self.budget.tokens})")
+        if self.seed:
+            options.append(f"seed={self.seed}")
+        if not self.own:
+            question = "problem.prompt"
+            place = self.task.problems.index(self.problem)
+            lines += [f"task = tasks.load({self.task.name!r}, n={len(self.task)})"]
+            lines += [f"problem = task.problems[{place}]"]
+            options += ["extract=task.extract", "key=task.key", "problem=problem.id"]
+        lines.append(f"strategy = {made}")
+        asked = [question, "strategy", self.names[id(self.model)], *options]
+        call = f"result = its.solve({', '.join(asked)})"
+        long = ["result = its.solve(", *(f"    {one}," for one in asked), ")"]
+        lines += [*([call] if len(call) <= 88 else long), "result.answer"]
+        first = ["import itslab as its", *([] if self.own else ["from itslab import tasks"])]
+        return "\n".join([*first, *modules("\n".join(lines)), "", *lines])
+
+
+def names_of(models: Mapping[str, Any], more: Mapping[str, Any]) -> dict[int, str]:
+    """Return what models and verifiers of a reader's own are called in code, by their ids."""
+    names = {id(model): f"models[{name!r}]" for name, model in models.items()}
+    if len(models) == 1:
+        names = dict.fromkeys(names, "llm")
+    return names | {id(one): f"more[{name!r}]" for name, one in more.items()}
