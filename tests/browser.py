@@ -49,6 +49,21 @@ class Lab:
         self.url, self.folder, self.browser = url, folder, browser
 
     @contextlib.contextmanager
+    def running(self, code: str) -> Iterator[Page]:
+        """A notebook of one cell, which runs."""
+        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(code)])
+        notebook.metadata.kernelspec = {"name": "python3", "display_name": "Python 3"}
+        nbformat.write(notebook, self.folder / "cell.ipynb")
+        with page_of(self.browser, height=3000) as page:
+            page.goto(f"{self.url}/lab/tree/cell.ipynb?reset")
+            page.wait_for_selector(".jp-Notebook")
+            page.evaluate(RUN_ALL)
+            try:
+                yield page
+            finally:
+                page.evaluate("window.jupyterapp.serviceManager.sessions.shutdownAll()")
+
+    @contextlib.contextmanager
     def opened(self, name: str, **parameters: object) -> Iterator[Page]:
         """A committed notebook, after all of its cells have run without any error."""
         book = self.folder / f"{name}.ipynb"  # a copy: JupyterLab saves what it opens

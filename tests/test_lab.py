@@ -138,3 +138,54 @@ def test_notebook_07_runs_in_jupyterlab_and_its_explorer_follows(lab: Lab) -> No
         set_theme(page, "JupyterLab Dark")
         page.wait_for_function(f"{look}.startsWith('invert')")  # of the first one, in another cell
         set_theme(page, "JupyterLab Light")
+
+
+@needs_browser
+@pytest.mark.timeout(900)
+def test_three_lines_make_a_workbench(lab: Lab, small_model: models.ModelFile) -> None:
+    """Run, tune by a click, run again, lay both side by side, and see it in replay too."""
+    load = f"llm = its.load({small_model.name!r}, threads=1)"
+    more = "question='What is 17 * 23?', budget=its.Budget(tokens=120)"
+    with lab.running(f"import itslab as its\n{load}\nits.lab(llm, {more})") as page:
+        panel = page.locator(".jupyter-widgets.widget-vbox").first
+        press = panel.get_by_role("button", name="Run", exact=True)
+        press.click()
+        panel.get_by_text(re.compile("^(done|budget spent).*nodes")).wait_for()
+        panel.get_by_text(re.compile("of 120 tokens spent")).wait_for()
+        panel.locator(".noUi-handle").first.press("ArrowRight")
+        panel.get_by_text("Settings changed").wait_for()
+        press.click()
+        panel.get_by_text("run 2", exact=True).wait_for()
+        assert panel.get_by_text("run 1", exact=True).count() == 1
+
+
+@needs_browser
+def test_controls_of_all_strategies_are_moved_in_a_browser(lab: Lab) -> None:
+    """Every slider by its keys; what it did stands in the code."""
+    scripted = (
+        "import itslab as its\nfrom itslab.testing import ScriptedModel\n"
+        "its.lab(ScriptedModel(), question='What is 6 * 7?')"
+    )
+    with lab.running(scripted) as page:
+        panel = page.locator(".jupyter-widgets.widget-vbox").first
+        chosen = panel.locator(".widget-dropdown", has_text="strategy").locator("select")
+        names = [text.split()[-1] for text in chosen.locator("option").all_text_contents()]
+        assert len(names) == 23
+        code = panel.locator(".widget-accordion pre").last
+        moved = 0
+        for i, name in reversed([*enumerate(names)]):
+            chosen.select_option(index=i)
+            page.wait_for_function(f"{SHOWN}.includes('strategy = its.{name}(')")
+            for handle in panel.locator(".noUi-handle:visible").all():
+                before = code.text_content()
+                most = handle.get_attribute("aria-valuemax") == handle.get_attribute(
+                    "aria-valuenow"
+                )
+                handle.press("ArrowLeft" if most else "ArrowRight")
+                page.wait_for_function(f"old => {SHOWN} !== old", arg=before)
+                moved += 1
+        assert moved > 60
+
+
+SHOWN = "[...document.querySelectorAll('.widget-accordion pre')].at(-1).textContent"
+"""The lines of Python under the panel."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import re
 from collections.abc import Mapping, Sequence
 from itertools import chain
 from typing import Any
@@ -53,6 +54,23 @@ _ASKING = ("Judge", "PairwiseJudge", "Critic", "Ballot", "Rollouts")
 _FIRST = {"Knockout": "PairwiseJudge", "CheckedRefine": "Arithmetic", "ABMCTS": "Judge"}
 """Who judges at first, where a task has no check and confidence would say nothing."""
 _RULES = ("BetaStop", "DirichletStop", "WindowStop", "DecidedStop", "MarginalValue")
+_START: Mapping[str, Strategy] = {
+    "Cascade": strategies.Cascade(
+        (
+            strategies.Stage(strategies.SelfConsistency(4), None, verifiers.Agreement(), 0.75),
+            strategies.Stage(strategies.SelfConsistency(16)),
+        )
+    ),
+    "Router": strategies.Router(
+        verifiers.Question(),
+        (40.0,),
+        (
+            strategies.Route(strategies.ChainOfThought()),
+            strategies.Route(strategies.SelfConsistency(8)),
+        ),
+    ),
+}
+"""What is set at first of strategies that are nothing by default."""
 _WIDE = {"style": {"description_width": "104px"}, "layout": {"width": "330px"}}
 
 
@@ -113,7 +131,9 @@ class Lab(Panel):
         self.strategy = widgets.Dropdown(
             options=_listed(self._kinds), value=first.__name__, description="strategy", **_WIDE
         )
-        self.tokens = _number("budget", budget.tokens or 0, "tokens to decode; 0 is no limit")
+        self.tokens = _number(
+            "budget, tokens", budget.tokens or 0, "the most to decode, by anyone; 0 is no limit"
+        )
         self.seed = _number("seed", seed, "other seeds draw other samples")
         self.reset = widgets.Button(description="reset options", icon="undo")
         self.recorded = widgets.Dropdown(description="recorded", options=[("none", "")], **_WIDE)
@@ -131,7 +151,7 @@ class Lab(Panel):
 
     def _chosen(self) -> list[Any]:
         models = [self.model] if len(self._models) > 1 else []
-        return [*models, self.strategy, self.tokens, self.seed, self.reset, self.recorded]
+        return [*models, self.strategy, self.tokens, self.seed, self.recorded]
 
     def _arrange(self) -> None:
         import ipywidgets as widgets
@@ -168,12 +188,12 @@ class Lab(Panel):
         """Show the options of the strategy that is chosen, with those that are given set."""
         kind = self._kinds[self.strategy.value]
         self.form = Form(kind, self._offers(), self._choices.get(kind.__name__, {}))
-        if wanted is not None:
-            self.form.set(wanted)
+        if (first := wanted or _START.get(kind.__name__)) is not None:
+            self.form.set(first)
         self.form.watch(self._follow)
-        self._options.children = [self.form.box]
-        said = (kind.__doc__ or "").strip().partition("\n\n")[0]
-        self._about.value = style.note(html.escape(" ".join(said.split())))
+        self._options.children = [self.form.box, self.reset]
+        said = html.escape(" ".join((kind.__doc__ or "").strip().partition("\n\n")[0].split()))
+        self._about.value = style.note(re.sub(r"``(.+?)``", r"<code>\1</code>", said))
         self._follow()
 
     def _offers(self) -> Offers:
@@ -222,6 +242,7 @@ class Lab(Panel):
     def _begin(self) -> RunHandle:
         self._going = setting = self.setting()
         self.view.gold = self.asked.gold
+        self._follow()
         return setting.begin()
 
     def _fork(self, handle: RunHandle, node: Node) -> RunHandle:
@@ -257,7 +278,8 @@ class Lab(Panel):
         except ItslabError as error:
             code, told = "", error_text(error)
         self._code.value = style.copied(code)
-        if not told and self._shown is not None and self._shown.code != code:
+        known = self._going or self._shown
+        if not told and known is not None and known.code != code:
             told = "Settings changed: press Run to see what comes of them."
         self._told.value = f'<b style="color: {ORANGE}">{html.escape(told)}</b>' if told else ""
 
@@ -311,9 +333,8 @@ class Lab(Panel):
             self._follow()
 
 
-def lab(*args: Any, **options: Any) -> Lab:
-    """Return a panel to try everything: see ``itslab.viz.Lab``, which takes the same."""
-    return Lab(*args, **options)
+lab = Lab
+"""As it is called in a notebook: ``its.lab(llm)``."""
 
 
 def bar(spent: int, limit: int) -> str:

@@ -1,0 +1,366 @@
+"""The workbench: controls made from a strategy's options, runs, and what is kept of them."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import itslab as its
+import itslab.sandbox
+from itslab import strategies, tasks
+from itslab.core import Completion, Cost, ItslabError, OptionError, Problem, Request
+from itslab.options import Count, Options, declared, documented, fits
+from itslab.tasks import Task
+from itslab.testing import ScriptedModel
+from itslab.viz.form import Chosen, Form, Plain, Several, Written, settable
+from itslab.viz.lab import CHECK, FAMILIES, Lab
+from itslab.viz.written import written
+
+KINDS = [name for names in FAMILIES.values() for name in names]
+
+
+def reply(request: Request, index: int) -> Completion:
+    """Every third sample says 41."""
+    said = 42 if (request.seed + index) % 3 else 41
+    return Completion(rf"so \boxed{{{said}}}", finish="end", cost=Cost(decoded=10, calls=1))
+
+
+@pytest.fixture
+def llm() -> ScriptedModel:
+    return ScriptedModel(replies=reply)
+
+
+@pytest.fixture
+def lab(llm: ScriptedModel) -> Lab:
+    return its.lab(llm, question="What is 6 * 7?")
+
+
+def run(lab: Lab) -> None:
+    """Press Run, and wait until the run stands in the table or failed."""
+    lab.view.run()
+    lab.view.wait(30)
+    assert lab.view.state not in ("drawing", "paused")
+
+
+# -- forms -----------------------------------------------------------------------------------------
+
+
+def controls(form: Form, path: str = "") -> Iterator[tuple[str, Any]]:
+    """All fields of a form, those of the forms within included."""
+    for name, option in form.options.items():
+        yield f"{path}{name}", option
+        within = option if isinstance(option, Form) else getattr(option, "form", None)
+        if within is not None:
+            yield from controls(within, f"{path}{name}.")
+        for i, one in enumerate(getattr(option, "forms", [])):
+            yield from controls(one, f"{path}{name}[{i}].")
+
+
+def operate(field: Any) -> bool:
+    """Move a control as a person would; False where there is nothing to move it to."""
+    if isinstance(field, Written):
+        field._text.value = {"inf": "2.5", "-inf": "-2.5"}.get(field._text.value, "3.5")
+        return True
+    if isinstance(field, Chosen):
+        others = [o for o in field.choice.options if o != field.choice.value]
+        field.choice.value = others[0] if others else field.choice.value
+        return bool(others)
+    if isinstance(field, Several):
+        field.more.click()
+        return True
+    widget = field.widget
+    if hasattr(widget, "max"):
+        step = widget.step if widget.value + widget.step <= widget.max else -widget.step
+        widget.value += step
+    elif hasattr(widget, "options"):
+        widget.index = (widget.index + 1) % len(widget.options)
+    else:
+        widget.value = not widget.value if type(widget.value) is bool else f"{widget.value} more"
+    return True
+
+
+ODD = {"tags": "('<a>', '</a>')", "stop": "('x',)", "choices": "('Yes', 'No')", "edges": "(0.25,)"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_control_of_every_strategy_changes_its_option_alone(lab: Lab, kind: str) -> None:
+    names = [name for name, _ in controls(_opened(lab, kind))]
+    moved = 0
+    for name in names:
+        form = _opened(lab, kind)
+        after = before = form.get()
+        field = dict(controls(form))[name]
+        if isinstance(field, Form):
+            continue  # its own fields are moved
+        if isinstance(field, Written) and name.split(".")[-1] in ODD:
+            field._text.value = ODD[name.split(".")[-1]]
+        elif not operate(field):
+            continue
+        with contextlib.suppress(OptionError):  # such as options that do not go together
+            after = form.get()
+        if after is before:
+            continue
+        top = name.split(".")[0].split("[")[0]
+        changed = [f.name for f in settable(type(after)) if _differ(before, after, f.name)]
+        assert changed == [top], name
+        assert written(after, {}) != written(before, {})
+        moved += 1
+    assert moved > 0.8 * len([n for n in names if n])
+
+
+def _differ(before: Any, after: Any, name: str) -> bool:
+    return repr(getattr(before, name)) != repr(getattr(after, name))
+
+
+def _opened(lab: Lab, kind: str) -> Form:
+    lab.strategy.value = "Direct" if kind != "Direct" else "ChainOfThought"
+    lab.strategy.value = kind
+    return lab.form
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_written_as_code_it_is_the_same(lab: Lab, llm: ScriptedModel, kind: str) -> None:
+    form = _opened(lab, kind)
+    for name, field in list(controls(form)):
+        if name in ("n", "width", "temperature", "sampling.temperature", "sampling.max_tokens"):
+            operate(field)
+    made = form.get()
+    known = {**lab._names, id(itslab.sandbox.execute): "itslab.sandbox.execute"}
+    source = written(made, known)
+    assert eval(source, {"its": its, "itslab": itslab, "llm": llm}) == made
+
+
+def test_every_option_has_a_tip_from_the_docstring() -> None:
+    for kind in KINDS:
+        made = getattr(strategies, kind)
+        known = documented(made)
+        for option in settable(made):
+            assert known.get(option.name), f"{kind}.{option.name}"
+
+
+@dataclasses.dataclass(frozen=True)
+class Strange(Options):
+    """Of options that are rare.
+
+    Args:
+        table: of numbers.
+        word: one of three.
+        many: how many.
+    """
+
+    table: tuple[float, ...] = (1.0, 2.0)
+    word: Literal["a", "b", "c"] = "b"
+    many: Count | None = None
+
+
+def test_what_no_control_draws_is_written_and_checked() -> None:
+    form = Form(Strange)
+    assert isinstance(form.options["table"], Written)
+    assert form.get() == Strange()
+    form.options["table"]._text.value = "(3, 4)"
+    form.options["many"]._text.value = "5"
+    assert form.get() == Strange((3, 4), "b", 5)
+    form.options["table"]._text.value = "(3, 'x')"
+    assert "must be" in form.options["table"]._told.value
+    with pytest.raises(OptionError, match="table"):
+        form.get()
+    form.reset()
+    assert form.get() == Strange()
+
+
+@given(st.text(max_size=40))
+def test_no_text_breaks_a_form(text: str) -> None:
+    field = Written("x", tuple[float, ...], (1.0,), "")
+    field._text.value = text
+    with contextlib.suppress(OptionError):
+        assert fits(field.get(), tuple[float, ...])
+
+
+def test_values_that_are_given_become_sliders_or_lists() -> None:
+    form = Form(strategies.MCTS, _judged(), {"c": [0.5, 2.0], "rule": ["puct", "uct"]})
+    assert list(form.options)[:2] == ["c", "rule"]
+    assert type(form.options["c"].widget).__name__ == "SelectionSlider"
+    assert type(form.options["rule"].widget).__name__ == "Dropdown"  # no categories on sliders
+    assert form.get().c == 0.5
+    with pytest.raises(OptionError, match="options of MCTS"):
+        Form(strategies.MCTS, _judged(), {"cc": [1]})
+    with pytest.raises(OptionError, match="c=-1"):
+        Form(strategies.MCTS, _judged(), {"c": [-1]})
+
+
+def _judged() -> dict[Any, dict[str, Any]]:
+    return {its.Verifier: {"Confidence": its.Confidence}}
+
+
+def test_no_category_is_on_a_slider() -> None:
+    for kind in KINDS:
+        hints = declared(getattr(strategies, kind))
+        form_kinds = {
+            name for name, hint in hints.items() if str(hint).startswith("typing.Literal")
+        }
+        lab = its.lab(ScriptedModel(replies=reply), strategy=kind)
+        for name in form_kinds & {*lab.form.options}:
+            field = lab.form.options[name]
+            assert isinstance(field, Plain)
+            assert type(field.widget).__name__ == "Dropdown"
+
+
+# -- runs ------------------------------------------------------------------------------------------
+
+
+def test_runs_are_kept_compared_and_marked(lab: Lab) -> None:
+    lab.asked.gold_text.value = "42"
+    run(lab)
+    assert lab._told.value == ""
+    assert lab.history.runs[0].result.answer == "42"
+    assert "right" in lab.history.runs[0].mark
+    lab.form.options["n"].set(1)
+    assert "Settings changed" in lab._told.value
+    run(lab)
+    first, second = lab.history.runs
+    assert (first.result.cost.calls, second.result.cost.calls) == (8, 1)
+    assert "SelfConsistency(n=1)" in second.setting.label
+    assert "run 1" in lab.history._pair.value
+    assert "run 2" in lab.history._pair.value
+    assert lab.history.again.value is second
+    lab.history.again.value = first  # its tree is on view, and the settings are others
+    assert len(lab.view.feed.tree) == 9
+    assert "Settings changed" in lab._told.value
+    lab.form.options["n"].set(8)
+    assert lab._told.value == ""
+
+
+def test_the_code_does_the_same(lab: Lab, llm: ScriptedModel) -> None:
+    lab.strategy.value = "BestOfN"
+    lab.form.options["n"].set(5)
+    lab.tokens.value, lab.seed.value = 30, 4
+    run(lab)
+    [past] = lab.history.runs
+    known: dict[str, Any] = {"llm": llm}
+    exec(past.setting.code, known)
+    assert known["result"].answer == past.result.answer
+    assert known["result"].cost.decoded == past.result.cost.decoded == 30
+    assert past.state.startswith("budget spent")
+    assert "30 of 30 tokens" in lab._bar.value
+
+
+def test_a_tasks_problem_is_asked_with_its_own_check(llm: ScriptedModel) -> None:
+    puzzles = tasks.load("puzzle24", n=3)
+    lab = its.lab(llm, puzzles, strategy="FirstVerified")
+    assert lab.form.options["verifier"].choice.value == CHECK
+    lab.asked.number.value = 2
+    assert lab.asked.problem is puzzles.problems[1]
+    run(lab)
+    [past] = lab.history.runs
+    assert past.result.cost.calls == 8  # 42 never passes
+    assert "wrong" in past.mark
+    known: dict[str, Any] = {"llm": llm}
+    exec(past.setting.code, known)
+    assert known["problem"].prompt == puzzles.problems[1].prompt
+    assert known["result"].cost == past.result.cost
+    lab.asked.source.value = lab.asked.source.options[1]  # one's own question has no check
+    assert lab.form.options["verifier"].choice.value == "Confidence"
+
+
+def test_a_task_of_5000_problems_has_a_number_for_its_list() -> None:
+    many = Task(
+        "many", tuple(Problem(str(i), f"What is {i} + 1?", str(i + 1)) for i in range(5000))
+    )
+    began = time.perf_counter()
+    lab = its.lab(ScriptedModel(replies=reply), many)
+    lab.asked.number.value = 5000
+    assert time.perf_counter() - began < 2
+    assert lab.asked.problem.id == "4999"
+    assert len(str(lab.box.get_state())) < 20_000
+
+
+def test_what_goes_wrong_is_said_and_the_tree_stays(lab: Lab) -> None:
+    lab.asked.text.value = " "
+    assert "question=" in lab._told.value
+    run(lab)
+    assert "question=" in lab.view.error
+    lab.asked.text.value = "What?"
+    calls = []
+
+    def failing(request: Request, index: int) -> Completion:
+        calls.append(index)
+        if len(calls) > 2:
+            raise its.ItslabError("the server is down")
+        return reply(request, index)
+
+    broken = its.lab(ScriptedModel(replies=failing), question="What?", strategy="FirstVerified")
+    run(broken)
+    assert broken.view.error == "the server is down"
+    assert len(broken.view.feed.tree) > 1
+    assert broken.history.runs == []
+
+
+def test_several_models_and_verifiers_of_ones_own(llm: ScriptedModel) -> None:
+    other = ScriptedModel(replies=lambda request, index: Completion(r"\boxed{7}", finish="end"))
+
+    def longest(prompt: Any, nodes: Any) -> list[float]:
+        return [float(len(node.text)) for node in nodes]
+
+    lab = its.lab({"a": llm, "b": other}, question="?", strategy="BestOfN", more={"long": longest})
+    assert lab.form.options["verifier"].choice.value == "long"
+    lab.model.value = "b"
+    run(lab)
+    [past] = lab.history.runs
+    assert past.result.answer == "7"
+    assert "models['b']" in past.setting.code
+    assert "more['long']" in past.setting.code
+    lab.strategy.value = "Cascade"
+    stage = lab.form.options["stages"].forms[1]
+    stage.options["model"].choice.value = "a"
+    assert lab.form.get().stages[1].model is llm
+    with pytest.raises(OptionError, match="different names"):
+        its.lab([llm, ScriptedModel(replies=reply)])
+    with pytest.raises(OptionError, match="unknown strategy"):
+        its.lab(llm, strategy="Beem")
+
+
+def test_in_replay_what_was_recorded_can_be_put_on_view(tmp_path: Path, llm: ScriptedModel) -> None:
+    from itslab.study.runner import solve_all
+
+    puzzles = tasks.load("puzzle24", n=2)
+    with its.Bank(tmp_path / "bank.sqlite") as bank:
+        made = {"votes": its.SelfConsistency(4), "chain": its.ChainOfThought()}
+        solve_all(puzzles, made, bank.record(llm), archive=bank)
+        lab = its.lab(bank.replay(), puzzles)
+        assert [label for label, _ in lab.recorded.options] == ["none", "chain", "votes"]
+        lab.recorded.value = lab.recorded.options[2][1]
+        assert len(lab.view.feed.tree) == 5
+        lab.form.options["n"].set(3)
+        run(lab)  # samples that are there
+        assert lab.history.runs[0].result.cost.calls == 3
+        lab.form.options["n"].set(9)
+        run(lab)
+        assert "9" in lab.view.error or "lacks" in lab.view.error
+        lab.asked.source.value = lab.asked.source.options[1]
+        assert lab.recorded.layout.display == "none"
+
+
+def test_a_page_shows_its_tree(lab: Lab) -> None:
+    run(lab)
+    bundle = lab._repr_mimebundle_()
+    assert "its-tree" in bundle["text/html"]
+    assert "application/vnd.jupyter.widget-view+json" in bundle
+
+
+def test_a_task_that_cannot_be_loaded_says_so(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(name: str, **options: Any) -> Task:
+        raise ItslabError(f"{name} cannot be had")
+
+    monkeypatch.setattr(tasks, "load", broken)
+    lab.asked.source.value = "humaneval"
+    assert "cannot be had" in lab.asked._prompt.value
+    run(lab)
+    assert "cannot be had" in lab.view.error
