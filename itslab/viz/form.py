@@ -67,8 +67,9 @@ class Plain(Field):
         self.widget, self.wide = widget, wide
 
     def get(self) -> Any:
-        """Return what the widget says."""
-        return self.widget.value
+        """Return what the widget says; a slider's sums of steps are rounded."""
+        value = self.widget.value
+        return round(value, 9) if type(value) is float and math.isfinite(value) else value
 
     def set(self, value: Any) -> None:
         """Set it; a slider that does not reach so far is made longer."""
@@ -432,7 +433,7 @@ def _slider(hint: Any, plain: Any, default: Any, look: Mapping[str, Any]) -> Any
     look = {**look, "continuous_update": False}
     if plain is int:
         return widgets.IntSlider(value=default, min=int(low), max=int(high), **look)
-    step = 0.05 if high - low <= 2 else 0.1
+    step = 0.05 if high - low <= 4 else 0.1
     low += step if bounds.open in ("low", "both") else 0
     high -= step if bounds.open in ("high", "both") else 0
     return widgets.FloatSlider(
