@@ -262,10 +262,13 @@ def test_a_tasks_problem_is_asked_with_its_own_check(llm: ScriptedModel) -> None
     [past] = lab.history.runs
     assert past.result.cost.calls == 8  # 42 never passes
     assert "wrong" in past.mark
-    known: dict[str, Any] = {"llm": llm}
+    known: dict[str, Any] = {"llm": llm, "task": puzzles}
     exec(past.setting.code, known)
     assert known["problem"].prompt == puzzles.problems[1].prompt
     assert known["result"].cost == past.result.cost
+    lab.asked.source.value = "sums"  # which is loaded by its name
+    exec(lab.setting().code.rpartition("result = ")[0], known)
+    assert known["problem"] == lab.asked.problem
     lab.asked.source.value = lab.asked.source.options[1]  # one's own question has no check
     assert lab.form.options["verifier"].choice.value == "Confidence"
 

@@ -46,6 +46,7 @@ class Asked:
     def __init__(self, given: Mapping[str, Task], question: str = "") -> None:
         import ipywidgets as widgets
 
+        self._given = [*given]
         self._tasks: dict[str, Task | None] = {**given, OWN: None}
         self._tasks |= {name: None for name in _MADE if name not in given}
         self._changed: list[Callable[[], None]] = []
@@ -96,6 +97,16 @@ class Asked:
         """The problem that is asked."""
         problems = self.task.problems
         return problems[min(int(self.number.value), len(problems)) - 1]
+
+    @property
+    def code(self) -> list[str]:
+        """The lines by which a program has the task and the problem; none of one's own."""
+        name, place = self.source.value, f"problem = task.problems[{self.number.value - 1}]"
+        if self.own:
+            return []
+        if name not in self._given:
+            return [f"task = tasks.load({name!r}, n={_COUNT})", place]
+        return [place] if len(self._given) == 1 else [f"task = given[{name!r}]", place]
 
     @property
     def gold(self) -> str | None:

@@ -236,8 +236,8 @@ class Lab(Panel):
         require(bool(problem.prompt.strip()), "question", problem.prompt, "a text to ask")
         budget = Budget(tokens=self.tokens.value or None)
         strategy, names = self.form.get(), self._names
-        own, seed = self.asked.own, self.seed.value
-        return Setting(task, problem, own, self.backend, strategy, budget, seed, names)
+        place, seed = self.asked.code, self.seed.value
+        return Setting(task, problem, place, self.backend, strategy, budget, seed, names)
 
     def _begin(self) -> RunHandle:
         self._going = setting = self.setting()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from functools import cached_property
 from typing import Any
@@ -23,7 +23,7 @@ class Setting:
 
     Args:
         task, problem: what is asked; of a question of one's own a task that holds nothing else.
-        own: whether it is one.
+        place: the lines by which a program has both; none of a question of one's own.
         model: that is asked.
         strategy: how; it may ask for the task's own check.
         budget, seed: of the run.
@@ -32,7 +32,7 @@ class Setting:
 
     task: Task
     problem: Problem
-    own: bool
+    place: Sequence[str]
     model: Backend
     strategy: Strategy
     budget: Budget
@@ -65,7 +65,7 @@ class Setting:
     @property
     def asked(self) -> str:
         """What is asked, in short."""
-        return short(" ".join(self.problem.prompt.split()), 32) if self.own else self.problem.id
+        return self.problem.id if self.place else short(" ".join(self.problem.prompt.split()), 32)
 
     @property
     def label(self) -> str:
@@ -85,24 +85,26 @@ class Setting:
         """The lines that do the same, after those that load the models."""
         names = {**self.names, id(sandbox.execute): "itslab.sandbox.execute"}
         made = written(self.strategy, names).replace("its.OwnVerifier()", "task.verifier")
-        lines, options = [], []
+        lines: list[str] = []
+        options: list[str] = []
         question = repr(self.problem.prompt)
         if self.budget.tokens:
             options.append(f"budget=its.Budget(tokens={self.budget.tokens})")
         if self.seed:
             options.append(f"seed={self.seed}")
-        if not self.own:
+        if self.place:
             question = "problem.prompt"
-            place = self.task.problems.index(self.problem)
-            lines += [f"task = tasks.load({self.task.name!r}, n={len(self.task)})"]
-            lines += [f"problem = task.problems[{place}]"]
+            lines += self.place
             options += ["extract=task.extract", "key=task.key", "problem=problem.id"]
         lines.append(f"strategy = {made}")
         asked = [question, "strategy", self.names[id(self.model)], *options]
         call = f"result = its.solve({', '.join(asked)})"
         long = ["result = its.solve(", *(f"    {one}," for one in asked), ")"]
         lines += [*([call] if len(call) <= 88 else long), "result.answer"]
-        first = ["import itslab as its", *([] if self.own else ["from itslab import tasks"])]
+        first = [
+            "import itslab as its",
+            *(["from itslab import tasks"] if "tasks.load" in "".join(self.place) else []),
+        ]
         return "\n".join([*first, *modules("\n".join(lines)), "", *lines])
 
 
