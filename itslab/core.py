@@ -208,6 +208,21 @@ class Cost:
     __radd__ = __add__
 
 
+def spent(cost: Cost) -> str:
+    """Return a cost in a few words."""
+    return (
+        f"{cost.calls:,} sample{'' if cost.calls == 1 else 's'}, "
+        f"{cost.decoded:,} token{'' if cost.decoded == 1 else 's'}, {cost.seconds:.1f} s"
+    )
+
+
+def brief(text: str | None, most: int = 60) -> str:
+    """Return a text as Python writes it, in one line and of at most about ``most`` characters."""
+    if text is None or len(text) <= most:
+        return repr(text)
+    return f"{text[: most - 1]!r}… ({len(text):,} characters)"
+
+
 @dataclass(frozen=True, slots=True)
 class Shape(Options):
     """What a model multiplies, from which the FLOPs of a sample follow, whoever draws it.
@@ -317,6 +332,13 @@ class Completion:
     shape: Shape | None = field(default=None, repr=False)
     refused: str = ""
 
+    def __repr__(self) -> str:
+        refused = f", refused={self.refused!r}" if self.refused else ""
+        return (
+            f"Completion({brief(self.text)}, finish={self.finish!r}, index={self.index}{refused}, "
+            f"{self.cost.decoded:,} tokens, {self.cost.seconds:.1f} s)"
+        )
+
     @checked
     def truncate(self, max_tokens: Count) -> Completion:
         """Return this sample as it would have been, had it been drawn with fewer tokens.
@@ -418,6 +440,9 @@ class Problem:
     def __post_init__(self) -> None:
         check(self)
 
+    def __repr__(self) -> str:
+        return f"Problem({self.id!r}, {brief(self.prompt, 200)})"
+
 
 # -- the tree --------------------------------------------------------------------------------------
 
@@ -451,6 +476,12 @@ class Node:
     completion: Completion | None = field(default=None, repr=False)
     verdict: Verdict | None = None
     status: Status = "done"
+
+    def __repr__(self) -> str:
+        parent = None if self.parent is None else self.parent.id
+        score = "" if self.verdict is None else f", score {self.verdict.score:.3g}"
+        state = "" if self.status == "done" else f", {self.status}"
+        return f"Node({self.id}, after {parent}, {self.role}{state}{score}, {brief(self.text)})"
 
     def path(self) -> list[Node]:
         """The nodes from the root to this one."""
@@ -622,6 +653,9 @@ class Tree:
     def __iter__(self) -> Iterator[Node]:
         return iter(list(self.nodes))
 
+    def __repr__(self) -> str:
+        return f"Tree({len(self):,} nodes, {len(self.events):,} events)"
+
 
 @dataclass(frozen=True, slots=True)
 class Result:
@@ -662,6 +696,17 @@ class Result:
     costs: Mapping[str, Cost] = field(default_factory=dict)
     outages: tuple[str, ...] = ()
     stages: tuple[Mapping[str, Any], ...] = ()
+
+    def __repr__(self) -> str:
+        remarks = [
+            f"stopped_by={self.stopped_by!r}" if self.stopped_by else "",
+            "unfinished" if self.unfinished else "",
+            f"failed: {brief(self.failed)}" if self.failed else "",
+            f"{sum(self.unscored.values())} verdicts missing" if self.unscored else "",
+            f"{len(self.outages)} outages" if self.outages else "",
+        ]
+        said = "".join(f", {remark}" for remark in remarks if remark)
+        return f"Result({brief(self.answer)}, {spent(self.cost)}{said})"
 
 
 # -- who takes part --------------------------------------------------------------------------------

@@ -9,8 +9,19 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import Future
 
-from itslab import answers
-from itslab.core import Backend, Budget, Extractor, Key, Node, Prompt, Result, require
+from itslab import answers, attended
+from itslab.core import (
+    Backend,
+    Budget,
+    Extractor,
+    Key,
+    Node,
+    Prompt,
+    Result,
+    brief,
+    require,
+    spent,
+)
 from itslab.options import Text, Whole, checked
 from itslab.run import Halt, Run, Strategy, holds
 
@@ -55,6 +66,21 @@ class RunHandle:
     def paused(self) -> bool:
         """Whether it waits to be let on."""
         return self.run.gate.waiting
+
+    def __repr__(self) -> str:
+        best = self.run.best
+        answer = None if best is None else self.run.extract(best.turn_text)
+        said = "no answer yet" if answer is None else f"best so far {brief(answer)}"
+        return f"RunHandle({self.state}, {said}, {spent(self.run.cost)})"
+
+    @property
+    def state(self) -> str:
+        """``running``, ``paused``, ``done``, ``ended by`` a limit or a person, or ``failed``."""
+        if self.running:
+            return "paused" if self.paused else "running"
+        if self._outcome.exception() is not None:
+            return "failed"
+        return f"ended by {self.run.stopped_by}" if self.run.stopped_by else "done"
 
     def pause(self) -> None:
         """Let it finish the iteration under way, and wait."""
@@ -150,8 +176,17 @@ def solve(
         key: the form that equal answers share, for votes.
         seed: other seeds draw other samples.
         problem: the id of the problem that is asked, for verifiers that know one from another.
+
+    Raises:
+        Interrupted: by Ctrl-C or a notebook's interrupt: a ``KeyboardInterrupt`` whose ``result``
+            is what the run had come to. In a notebook it is shown, and kept in ``Out``.
     """
-    return _execute(Run(backend, extract, budget, seed, key, None, problem), strategy, prompt)
+    run = Run(backend, extract, budget, seed, key, None, problem)
+    with attended.watch(run), attended.interruptible(run.stop) as interrupts:
+        result = _execute(run, strategy, prompt)
+        if interrupts:
+            raise attended.Interrupted(result)
+        return result
 
 
 @checked
@@ -184,9 +219,18 @@ def _execute(run: Run, strategy: Strategy, prompt: Prompt) -> Result:
         node = strategy(run, prompt)
     except Halt as halt:
         node, run.stopped_by = run.best, halt.reason
+    except KeyboardInterrupt:  # again, or where the strategy computes by itself
+        run.stop()
+        node, run.stopped_by = run.best, "stop"
+        raise attended.Interrupted(_result(run, node, began)) from None
     valid = "a strategy that returns a node of the run, or None"
     ours = node is None or (isinstance(node, Node) and holds(run.tree, node))
     require(ours, "strategy", strategy, valid)
+    return _result(run, node, began)
+
+
+def _result(run: Run, node: Node | None, began: float) -> Result:
+    """What a run has come to, this node its answer; it began then by ``time.perf_counter``."""
     answer = None if node is None else run.extract(node.turn_text)
     text = answer is None or type(answer) is str
     require(text, "extract", run.extract, f"a function that returns text or None, not {answer!r}")

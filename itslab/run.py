@@ -602,7 +602,7 @@ class Run:
         self._drawn_by |= {node.id: (self.backend.digest, sampling) for node in made if not cutoff}
         try:
             came = self.backend.generate(requests, grow, close, self._stop)
-        except Exception:
+        except BaseException:  # Ctrl-C as well: its tree is kept
             for node in made:
                 node.status = "failed" if node.status == "open" else node.status
             raise

@@ -25,7 +25,8 @@ MAY_IMPORT = {
     "testing": {"core"},
     "plugins": {"core"},
     "run": {"ledger", *BASE},
-    "handle": {"run", *BASE},
+    "attended": {"core"},
+    "handle": {"attended", "run", *BASE},
     "backends": {"core", "models", "options"},
     "strategies": {"code", "plugins", "run", *BASE},
     "sandbox": {"core", "options", "syntax"},
@@ -34,7 +35,17 @@ MAY_IMPORT = {
     "study": {"run", "sandbox", "strategies", "handle", "spec", "tasks", "verifiers", *BASE},
     "viz": {"handle", "run", "sandbox", "strategies", "study", "tasks", "verifiers", *BASE},
 }
-ANYTHING = {"bench", "cli", "conductor", "doctor", "notebooks", "page", "report", "share"}
+ANYTHING = {
+    "bench",
+    "cli",
+    "conductor",
+    "doctor",
+    "ipython",
+    "notebooks",
+    "page",
+    "report",
+    "share",
+}
 ANYTHING |= {"__init__", "__main__"}
 
 

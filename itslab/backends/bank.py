@@ -179,7 +179,8 @@ class Bank:
         self.close()
 
     def __repr__(self) -> str:
-        return f"Bank({str(self.path)!r})"
+        use = ", to be replayed" if self.fixed else ""
+        return f"Bank({str(self.path)!r}{use})"
 
     def close(self) -> None:
         """Close the file. A bank that is never closed loses nothing."""
@@ -323,6 +324,18 @@ class Bank:
     def runs(self) -> int:
         """How many finished runs the bank holds."""
         return int(self._query("SELECT count(*) FROM runs")[0][0]) if self._has_runs() else 0
+
+    @property
+    def runs_by_task(self) -> dict[str, int]:
+        """How many finished runs it holds of each task, by the start of the problems' ids."""
+        if not self._has_runs():
+            return {}
+        return dict(
+            self._query(
+                "SELECT substr(problem, 1, instr(problem || '/', '/') - 1) AS task, count(*) "
+                "FROM runs GROUP BY task ORDER BY min(created)"
+            )
+        )
 
     def find_run(self, key: str) -> str | None:
         """Return the finished run that is kept under a key, as text; None if there is none."""

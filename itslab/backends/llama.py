@@ -115,6 +115,7 @@ class Llama(Unshared):
         options = dict(template_options or {})
         self.digest = _digest(digest, options, ignore_eos)
         self._template = chat_template(self._model, open_turn=True, options=options)
+        self.path, self.threads = Path(path), threads
         self.context = context
         self.batch_size = batch_size
         self._engine = Engine(
@@ -253,6 +254,16 @@ class Llama(Unshared):
         return self._model.shape
 
     @property
+    def quantization(self) -> str:
+        """What most weights are quantized to, such as ``Q4_K_M``; "" if the file does not tell."""
+        return self._model.quantization
+
+    @property
+    def closed(self) -> bool:
+        """Whether its memory was freed."""
+        return not self._closing.alive
+
+    @property
     def stats(self) -> Stats:
         """What the engine did since the model was loaded."""
         return self._engine.stats
@@ -270,4 +281,8 @@ class Llama(Unshared):
         self.close()
 
     def __repr__(self) -> str:
-        return f"Llama({self.name!r}, batch_size={self.batch_size}, context={self.context})"
+        kind = f"{self.quantization}, " if self.quantization else ""
+        return (
+            f"Llama({self.name!r}, {kind}batch_size={self.batch_size}, context={self.context}, "
+            f"threads={self.threads}{', closed' if self.closed else ''})"
+        )

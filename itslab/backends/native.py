@@ -25,7 +25,7 @@ import psutil
 
 from itslab.backends.library import gpu_layers, lib, offloaded, start
 from itslab.core import BackendError, ModelError, Sampling, require
-from itslab.models.gguf import Header, read_header, shape_of
+from itslab.models.gguf import Header, quantization, read_header, shape_of
 
 Floats = npt.NDArray[np.float32]
 
@@ -135,6 +135,7 @@ class Model(Unshared):
         # Read first: llama.cpp ends the process at some damage, and computes with other.
         header = read_header(path)
         self.shape = shape_of(header, self._head)
+        self.quantization = quantization(header.metadata)
         params = lib.llama_model_default_params()
         params.n_gpu_layers = gpu_layers(device)
         self._model = lib.llama_model_load_from_file(os.fsencode(path), params)

@@ -68,7 +68,8 @@ class RewardModel(Unshared):
         device: str = "auto",
     ) -> None:
         threads = default_threads() if threads is None else threads
-        self.name = Path(path).stem
+        self.path = Path(path)
+        self.name = self.path.stem
         self.context = context
         self._ranker = Ranker(Path(path), context, threads, device)
         self._closing = weakref.finalize(self, self._ranker.close)

@@ -25,7 +25,7 @@ from pathlib import Path
 
 from itslab.core import ModelError
 from itslab.models.catalogue import ModelInfo, find, home
-from itslab.models.gguf import read_header
+from itslab.models.gguf import quantization, read_header
 from itslab.models.sources import megabytes, say
 from itslab.options import Text, checked
 
@@ -49,6 +49,15 @@ class ModelFile:
     digest: str
     size: int
     metadata: Mapping[str, bool | int | float | str] = field(repr=False)
+
+    @property
+    def quantization(self) -> str:
+        """What most of its weights are quantized to, such as ``Q4_K_M``; "" if untold."""
+        return quantization(self.metadata)
+
+    def __repr__(self) -> str:
+        kind = f", {self.quantization}" if self.quantization else ""
+        return f"ModelFile({self.name!r}{kind}, {megabytes(self.size)}, {str(self.path)!r})"
 
 
 @checked

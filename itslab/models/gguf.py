@@ -65,6 +65,27 @@ class Header:
         return int(value) if isinstance(value, int | float) else 0
 
 
+# fmt: off
+_FILE_TYPES = {
+    0: "F32", 1: "F16", 2: "Q4_0", 3: "Q4_1", 7: "Q8_0", 8: "Q5_0", 9: "Q5_1", 10: "Q2_K",
+    11: "Q3_K_S", 12: "Q3_K_M", 13: "Q3_K_L", 14: "Q4_K_S", 15: "Q4_K_M", 16: "Q5_K_S",
+    17: "Q5_K_M", 18: "Q6_K", 19: "IQ2_XXS", 20: "IQ2_XS", 21: "Q2_K_S", 22: "IQ3_XS",
+    23: "IQ3_XXS", 24: "IQ1_S", 25: "IQ4_NL", 26: "IQ3_S", 27: "IQ3_M", 28: "IQ2_S", 29: "IQ2_M",
+    30: "IQ4_XS", 31: "IQ1_M", 32: "BF16", 36: "TQ1_0", 37: "TQ2_0", 38: "MXFP4",
+}
+# fmt: on
+
+
+def quantization(metadata: Mapping[str, bool | int | float | str]) -> str:
+    """Return what most weights of a file are quantized to, such as ``Q4_K_M``; "" if untold.
+
+    Args:
+        metadata: of its header; ``general.file_type`` is a number of llama.cpp's ``llama_ftype``.
+    """
+    number = metadata.get("general.file_type")
+    return _FILE_TYPES.get(number, "") if isinstance(number, int) else ""
+
+
 def read_header(path: Path) -> Header:
     """Read the header of a GGUF model and check that the file holds all of its tensors.
 

@@ -68,6 +68,11 @@ class Samples:
         self.tokens = np.array([[cost.decoded for cost in row] for row in paid])
         self.seconds = np.array([[cost.seconds for cost in row] for row in paid])
 
+    def __repr__(self) -> str:
+        p, n = self.correct.shape
+        right = f"{self.correct.mean():.1%} right"
+        return f"Samples({self.task.name!r}, {p:,} problems × {n:,} samples, {right})"
+
     @property
     def unanswered(self) -> NDArray[np.bool_]:
         """(p, n) whether no answer can be read."""

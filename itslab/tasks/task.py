@@ -51,6 +51,11 @@ class Task:
         facts = [(p.id, p.prompt, p.answer, p.meta) for p in self.problems]
         return (facts, self.extract, self.grade, self.key, self.readings, self.verifier)
 
+    # Its repr is part of what a study's runs are kept under, and stays that of a dataclass.
+    def __str__(self) -> str:
+        check = "" if self.verifier is None else f", checked by {self.verifier!r}"
+        return f"{self.name}: {len(self):,} problem{'s' * (len(self) != 1)}{check}"
+
     def __len__(self) -> int:
         return len(self.problems)
 
