@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from itslab.core import ItslabError, require
+from itslab.parameters import read, written
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
@@ -167,8 +168,8 @@ def _declared(source: str) -> dict[str, Any]:
     return declared
 
 
-def _line(error: BaseException) -> str:
-    return " ".join(str(error).split())[:300]
+def _line(error: object, most: int = 300) -> str:
+    return " ".join(str(error).split())[:most]
 
 
 def _value(name: str, text: str, declared: Mapping[str, Any]) -> Any:
@@ -177,36 +178,8 @@ def _value(name: str, text: str, declared: Mapping[str, Any]) -> Any:
         hint = f"did you mean {' or '.join(close)}? " if close else ""
         valid = ", ".join(declared) or "none"
         raise ItslabError(f"unknown parameter {name!r}: {hint}The notebook has {valid}")
-    kind = declared[name]["inferred_type_name"]
-    if kind == "None":  # not annotated: as its default is
-        kind = type(_literal(declared[name]["default"])).__name__
-    kinds = [part.strip() for part in kind.removeprefix("Optional[").split("|")]
-    if kind.startswith("Optional["):
-        kinds = [kind[9:-1], "None"]
-    for one in kinds:
-        plain = one.partition("[")[0]
-        if plain == "str":
-            return text
-        value = _literal({"true": "True", "false": "False"}.get(text, text))
-        if plain == "float" and type(value) is int:
-            value = float(value)
-        if type(value).__name__ in (plain, {"None": "NoneType"}.get(plain)):
-            return value
-    words = {"int": "a whole number", "float": "a number", "bool": "True or False"}
-    require(
-        not set(kinds) & {*words, "None", "list", "tuple", "dict"} and "[" not in kind,
-        name,
-        text,
-        " or ".join(words.get(one, one) for one in kinds),
-    )
-    return text
-
-
-def _literal(text: str) -> Any:
-    try:
-        return ast.literal_eval(text.strip())
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return text
+    kind, default = declared[name]["inferred_type_name"], declared[name]["default"]
+    return read(name, text, kind, default)
 
 
 def execute(notebook: Path, values: Mapping[str, Any], folder: Path) -> Path:
@@ -223,17 +196,15 @@ def execute(notebook: Path, values: Mapping[str, Any], folder: Path) -> Path:
         The path of the executed notebook.
 
     Raises:
-        ItslabError: a cell failed; the notebook up to there is kept. Or there is no kernel, or the
-            folder cannot be written.
+        ItslabError: a cell failed; the notebook up to there is kept, and its page shows the error.
+            Or there is no kernel, or the folder cannot be written.
     """
-    import nbformat
     import papermill
-
-    from itslab.page import write_page
 
     target = _place(folder, notebook.stem) / notebook.name
     # The kernel named python3 must be that of this environment, not one installed for the user.
     os.environ.setdefault("JUPYTER_PREFER_ENV_PATH", "1")
+    papermill.translators.papermill_translators.register("python", _python())
     try:
         papermill.execute_notebook(
             str(notebook),
@@ -249,19 +220,52 @@ def execute(notebook: Path, values: Mapping[str, Any], folder: Path) -> Path:
     except papermill.PapermillExecutionError as error:
         raise ItslabError(
             f"cell {error.exec_count} of {notebook.name} failed with {error.ename}: "
-            f"{error.evalue}. The notebook up to there is {target}"
+            f"{_line(error.evalue, 1000)}. {_kept(target)}"
         ) from error
     except ItslabError:
         raise
+    except KeyboardInterrupt:
+        raise ItslabError(f"{notebook.name} was interrupted. {_kept(target)}") from None
     except Exception as error:  # no such kernel, a kernel that died, a disk that is full
         raise ItslabError(
-            f"{notebook.name} could not be executed: {type(error).__name__}: {_line(error)}"
+            f"{notebook.name} could not be executed: {type(error).__name__}: {_line(error)}. "
+            f"{_kept(target)}".strip()
         ) from error
-    executed = nbformat.read(target, as_version=4)
-    tidy(executed)
-    nbformat.write(executed, target)
-    write_page(executed, target.with_suffix(".html"))
+    _finish(target)
     return target
+
+
+def _finish(executed: Path) -> Path:
+    """Tidy an executed notebook, and return the page that is written of it."""
+    import nbformat
+
+    from itslab.page import write_page
+
+    notebook = nbformat.read(executed, as_version=4)
+    tidy(notebook)
+    nbformat.write(notebook, executed)
+    return write_page(notebook, executed.with_suffix(".html"))
+
+
+def _kept(executed: Path) -> str:
+    """Write the page of a notebook that went no further, and say where both are."""
+    try:
+        page = _finish(executed)
+    except Exception as error:  # none was written: there was no kernel, or the disk is full
+        return f"There is no page of it: {_line(error)}"
+    return f"The notebook up to there is {executed}, its page {page}"
+
+
+def _python() -> Any:
+    """How values are written into a notebook: papermill makes texts of tuples, and of keys."""
+    from papermill.translators import PythonTranslator
+
+    class Python(PythonTranslator):  # type: ignore[misc]
+        @classmethod
+        def translate(cls, val: Any) -> str:
+            return written(val)
+
+    return Python
 
 
 def _place(folder: Path, stem: str) -> Path:

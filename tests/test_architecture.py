@@ -23,6 +23,7 @@ MAY_IMPORT = {
     "syntax": set(),
     "code": {"answers", "syntax"},
     "testing": {"core"},
+    "parameters": {"core"},
     "plugins": {"core"},
     "run": {"ledger", *BASE},
     "attended": {"core"},

@@ -215,9 +215,15 @@ def test_a_page_holds_plotly_once_however_many_figures(tmp_path: Path) -> None:
 
 def test_a_failing_cell_is_named_and_the_notebook_kept(tmp_path: Path) -> None:
     source = write(tmp_path / "bad.ipynb", PARAMETERS, "1 / 0")
-    with pytest.raises(ItslabError, match=r"cell 2 of bad\.ipynb failed with ZeroDivisionError"):
+    said = (
+        r"cell 2 of bad\.ipynb failed with ZeroDivisionError: .*/bad\.ipynb, its page .*bad\.html"
+    )
+    with pytest.raises(ItslabError, match=said):
         notebooks.execute(source, {}, tmp_path / "runs")
-    assert list((tmp_path / "runs").rglob("bad.ipynb"))
+    [kept] = (tmp_path / "runs").rglob("bad.ipynb")
+    page = kept.with_suffix(".html").read_text()
+    assert "ZeroDivisionError" in page
+    assert "division by zero" in page
 
 
 def test_values_are_read_by_the_declared_types(tmp_path: Path) -> None:

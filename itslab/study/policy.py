@@ -123,7 +123,9 @@ def cross_fitted(
 ) -> MethodResult:
     """Return what policies do on problems that they were not fitted on.
 
-    One for each of 5 parts of the problems, fitted on the other 4; a cluster is in one part.
+    One for each of 5 parts of the problems, fitted on the other 4; a cluster is in one part. Where
+    these 4 happen to cost more than all problems do, and the tokens are not enough for any one
+    method on them, they are given what the cheapest takes.
 
     Args:
         estimates: one of ``difficulty.estimators``, which is fitted anew on each 4 parts; or (p,)
@@ -143,10 +145,12 @@ def cross_fitted(
     require(len(number) >= FOLDS, "clusters", len(number), f"at least {FOLDS}")
     groups = [number[name] for name in names]
     chosen = np.empty(count, dtype=object)
+    enough = tokens >= min(result.tokens.mean() for result in results.values())
     for train, test in GroupKFold(FOLDS).split(groups, groups=groups):
         easy = _levels(estimates(train) if callable(estimates) else estimates, results)
         seen = {name: result.part(train) for name, result in results.items()}
-        policy = ComputeOptimal.fit(easy[train], seen, tokens, bins)
+        least = min(result.tokens.mean() for result in seen.values()) if enough else 0
+        policy = ComputeOptimal.fit(easy[train], seen, max(tokens, float(least)), bins)
         for i, name in zip(test, policy.choose(easy[test]), strict=True):
             chosen[i] = name
     return _picked(list(chosen), results)
