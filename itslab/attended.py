@@ -10,16 +10,36 @@ import _thread
 import signal
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any
+from contextlib import contextmanager
+from typing import Any, Self
 
 from itslab.core import Result
 
 PATIENCE = 3.0
 """Seconds that a run has to end by itself after an interrupt, before Python's own stops it."""
 
-watch: Callable[[Any], AbstractContextManager[Any]] = nullcontext
-"""From a ``Run`` to what it is carried out under."""
+
+class Onlooker:
+    """Who watches a run of ``solve``, which is carried out within it: by default nobody.
+
+    Args:
+        run: a ``Run``.
+    """
+
+    def __init__(self, run: Any) -> None:
+        self.run = run
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: Any) -> None:
+        """The run has ended, by an error or not."""
+
+    def hear(self, result: Result) -> None:
+        """Told of its result, unless an error ended it."""
+
+
+watch: type[Onlooker] = Onlooker
 
 
 class Interrupted(KeyboardInterrupt):

@@ -182,10 +182,11 @@ def solve(
             is what the run had come to. In a notebook it is shown, and kept in ``Out``.
     """
     run = Run(backend, extract, budget, seed, key, None, problem)
-    with attended.watch(run), attended.interruptible(run.stop) as interrupts:
+    with attended.watch(run) as onlooker, attended.interruptible(run.stop) as interrupts:
         result = _execute(run, strategy, prompt)
         if interrupts:
             raise attended.Interrupted(result)
+        onlooker.hear(result)
         return result
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from itslab import attended
 
 if TYPE_CHECKING:
+    from itslab.core import Result
     from itslab.run import Run
 
 DISPLAYED = {
@@ -56,7 +57,7 @@ def _shown_by(function: str) -> Callable[[Any], str]:
     return show
 
 
-class Watched:
+class Watched(attended.Onlooker):
     """A run of ``solve`` in a cell: how far it has come, and in the end one line of it.
 
     Quiet where nobody looks: outside of a notebook's kernel, where a program executes the cells
@@ -69,7 +70,8 @@ class Watched:
     ] = {}  # the last cell with a line: its number, and the line's display
 
     def __init__(self, run: Run) -> None:
-        self._run = run
+        super().__init__(run)
+        self._result: Result | None = None
         self._began = time.monotonic()
         self._ended = threading.Event()
         self._line: Any = None
@@ -80,26 +82,35 @@ class Watched:
             self._watcher.start()
         return self
 
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+    def hear(self, result: Result) -> None:
+        """Keep what is said in the end."""
+        self._result = result
+
+    def __exit__(self, *error: Any) -> None:
+        """Say how it ended; of a run that was interrupted, show what it came to."""
         self._ended.set()
         if self._watcher.ident is not None:
             self._watcher.join()
-        if isinstance(error, attended.Interrupted):
-            self._keep(error)
+        if isinstance(error[1], attended.Interrupted):
+            self._keep(error[1])
         elif self._line is not None:
-            self._show("failed" if error else self._run.stopped_by or "done")
+            self._show(ended=True)
 
     def _watch(self) -> None:
         wait = BEGIN
         with suppress(Exception):  # such as of a reader of answers: the run itself will tell
             while not self._ended.wait(wait):
-                self._show("")
+                self._show()
                 wait = LOOK
 
-    def _show(self, state: str) -> None:
+    def _show(self, ended: bool = False) -> None:
         from itslab.viz import displays
 
-        self._put(displays.progress(self._run, time.monotonic() - self._began, state))
+        seconds = time.monotonic() - self._began
+        if ended:
+            self._put(displays.summary(self.run, seconds, self._result))
+        else:
+            self._put(displays.progress(self.run, seconds))
 
     def _put(self, data: dict[str, str]) -> None:
         if self._line is None:

@@ -13,7 +13,7 @@ from dataclasses import astuple
 from html import escape
 from typing import TYPE_CHECKING, Any
 
-from itslab.core import Cost, Node, Result, Tree
+from itslab.core import Budget, Cost, Node, Result, Tree
 from itslab.handle import RunHandle
 from itslab.study.samples import Samples
 from itslab.study.selection import majority_at_k
@@ -53,8 +53,7 @@ def result(run: Result) -> str:
 
 def handle(run: RunHandle) -> str:
     """Show how a run stands, its best answer so far, and what it has cost."""
-    best = run.run.best
-    answer = None if best is None else run.run.extract(best.turn_text)
+    answer = _best(run.run)
     state, error = run.state, ""
     if state == "failed":
         try:
@@ -63,77 +62,87 @@ def handle(run: RunHandle) -> str:
             error = error_text(reason)
     elif not run.running:
         state = ending(run.run.stopped_by, run.run.cost, run.run.budget)
-    parts = [_head("no answer yet" if answer is None else answer, f"{state}, best so far")]
-    parts += [_remarks([error] if error else []), _share(run.run)]
-    parts += [_costs(run.run.ledger.by_model, run.run.cost), _drawn(run.run.tree, best)]
+    about = state if answer is None else f"{state} · the best so far"
+    parts = [_head("no answer yet" if answer is None else answer, about)]
+    parts += [_remarks([error] if error else []), _share(run.run.budget, run.run.cost)]
+    parts += [_costs(run.run.ledger.by_model, run.run.cost), _drawn(run.run.tree, run.run.best)]
     if run.running:
-        parts.append(style.note("its.view(…) of it shows it while it goes on"))
+        parts.append(style.note("its.view(…) shows it while it goes on"))
     return _view(*parts)
 
 
 def tree(run: Tree) -> str:
     """Show the nodes of a run as a small picture."""
-    return _view(_head(f"{len(run):,} nodes", "of a run"), sketch(run))
+    return _view(_head(f"{len(run):,} nodes", "of a run"), _image(sketch(run)))
 
 
-def progress(run: Run, seconds: float, state: str) -> dict[str, str]:
-    """Return one line on a run of ``solve``, as a MIME bundle.
+def progress(run: Run, seconds: float) -> dict[str, str]:
+    """Return how far a run of ``solve`` has come, as a MIME bundle: a bar of its budget, a line.
 
     Args:
-        run: that goes on, or has ended.
+        run: that goes on.
         seconds: by the clock, since it began.
-        state: "" while it goes on, ``done``, ``failed``, or what it was ended by.
     """
-    best = run.best
-    answer = None if best is None else run.extract(best.turn_text)
-    said = "no answer yet" if answer is None else brief_line(answer, 40)
-    cost = run.cost
+    drawing = [node for node in list(run.tree.nodes) if node.status == "open"]
+    tokens = round(sum(len(node.text) for node in drawing) / CHARACTERS)
+    growing = f" · {len(drawing):,} being drawn, about {tokens:,} tokens" if drawing else ""
+    answer = _best(run)
+    said = "no answer yet" if answer is None else f"best so far: {brief_line(answer, 40)}"
+    told = _told(run.cost, seconds) + growing
+    under_way = run.cost + Cost(calls=len(drawing), decoded=tokens)
+    return _bundle(said, told, _share(run.budget, under_way))
+
+
+def summary(run: Run, seconds: float, came: Result | None) -> dict[str, str]:
+    """Return what came of a run of ``solve`` in one line, as a MIME bundle.
+
+    Args:
+        run, seconds: as of ``progress``.
+        came: its result; None if it failed.
+    """
+    if came is None:
+        return _bundle("failed", _told(run.cost, seconds))
+    said = "no answer" if came.answer is None else brief_line(came.answer, 40)
+    return _bundle(said, f"{_told(came.cost, seconds)} · {ending(came.stopped_by, came.cost)}")
+
+
+def _told(cost: Cost, seconds: float) -> str:
     calls = f"{cost.calls:,} sample{'' if cost.calls == 1 else 's'}"
-    told = f"{calls} · {cost.decoded:,} tokens · {seconds:.0f} s"
-    growing = "" if state else _growing(run.tree)
-    words = {"": "best so far: ", "failed": "failed, best: "}.get(state, "")
-    ended = (
-        ""
-        if state in ("", "failed")
-        else f" · {'done' if state == 'done' else f'stopped by {state}'}"
-    )
-    bar = "" if state else _share(run)
-    html = f"{bar}<b>{escape(words + said)}</b> · {escape(told + growing + ended)}"
-    return {
-        "text/html": style.view(theme.SHEET + html),
-        "text/plain": f"{words}{said} · {told}{ended}",
-    }
+    return f"{calls} · {cost.decoded:,} tokens · {seconds:.0f} s"
 
 
-def _growing(tree: Tree) -> str:
-    drawing = [node for node in list(tree.nodes) if node.status == "open"]
-    tokens = sum(len(node.text) for node in drawing) / CHARACTERS
-    return f" · {len(drawing):,} being drawn, about {tokens:,.0f} tokens" if drawing else ""
+def _bundle(said: str, told: str, above: str = "") -> dict[str, str]:
+    html = style.view(f"{theme.SHEET}{above}<b>{escape(said)}</b> · {escape(told)}")
+    return {"text/html": html, "text/plain": f"{said} · {told}"}
 
 
-def _share(run: Run) -> str:
-    """How much of its budget a run has spent: a bar for the limit that is nearest."""
-    cost, budget = run.cost, run.budget
-    limits = {name: getattr(budget, name) for name in budget.spent(cost)}
-    shares = {name: budget.spent(cost)[name] / limit for name, limit in limits.items() if limit}
+def _best(run: Run) -> str | None:
+    """The best answer so far."""
+    best = run.best
+    return None if best is None else run.extract(best.turn_text)
+
+
+def _share(budget: Budget, cost: Cost) -> str:
+    """How much of a budget is spent: a bar for the limit that is nearest."""
+    spent = budget.spent(cost)
+    limits = {name: getattr(budget, name) for name in spent}
+    shares = {name: spent[name] / limit for name, limit in limits.items() if limit}
     if not shares:
         return ""
     name = max(shares, key=lambda each: shares[each])
-    share = min(shares[name], 1)
-    about = f"{share:.0%} of its budget of {limits[name]:,g} {name}"
+    share, whole = min(shares[name], 1), f"{limits[name]:,g} {name}"
     outer = f"background: {GRID}; width: 12rem; height: 8px; display: inline-block"
     inner = f"background: {BLUE}; width: {share:.0%}; height: 8px"
     bar = f'<div style="{outer}"><div style="{inner}"></div></div>'
-    return f'<div>{bar} <span style="color: {MUTED}">{about}</span></div>'
+    return f'<div>{bar} <span style="color: {MUTED}">{share:.0%} of {whole}</span></div>'
 
 
 def _ended(run: Result) -> str:
     if run.failed:
         return "failed"
     ended = ending(run.stopped_by, run.cost)
-    came = "by the strategy's own end" if ended == "done" else ended
-    unfinished = "; its chain is unfinished" if run.unfinished else ""
-    return f"{came}, in {run.elapsed:.1f} s{unfinished}"
+    unfinished = " · read from an unfinished chain" if run.unfinished else ""
+    return f"{ended} · {run.elapsed:.1f} s{unfinished}"
 
 
 def _missing(run: Result) -> list[str]:
@@ -185,9 +194,9 @@ def _drawn(run: Tree, best: Node | None) -> str:
     if voted is not None and _flat(run):
         votes = Counter(voted.data["votes"])
         unanswered = votes.pop(None, 0)
-        return picture(bars(votes, (), unanswered), "votes (samples)")
+        return _image(picture(bars(votes, (), unanswered), "votes (samples)"))
     drawn = sum(node.completion is not None or node.status == "open" for node in run.nodes)
-    return sketch(run, best) if drawn > 1 else ""
+    return _image(sketch(run, best)) if drawn > 1 else ""
 
 
 def _flat(run: Tree) -> bool:
@@ -377,11 +386,13 @@ _SHEET = f"""<style>
 .its-view table.its-facts tbody :is(td, th) {{ font-size: 13px; font-weight: normal; border: 0;
   padding: 1px 14px 1px 0; vertical-align: top; text-align: left; white-space: normal;
   font-variant-numeric: tabular-nums; overflow-wrap: anywhere; min-width: 3.5em }}
-.its-view table.its-facts tbody th {{ color: {MUTED} }}
+.its-view table.its-facts tbody th {{ color: {MUTED}; white-space: nowrap }}
+.its-view table.its-sums tbody td:first-child {{ white-space: nowrap }}
 .its-view table.its-sums tbody tr > :not(:first-child) {{ text-align: right; white-space: nowrap }}
 .its-view table.its-sums tbody tr:first-child > th {{ border-bottom: 1px solid {GRID} }}
 .its-view details {{ margin: 4px 0 }}
-.its-view svg {{ max-width: 100%; height: auto }}
+.its-view .its-drawn {{ overflow-x: auto }}
+.its-drawn svg {{ max-width: 100%; min-width: 420px; height: auto }}
 .its-view summary {{ cursor: pointer }}
 </style>"""
 
@@ -393,6 +404,10 @@ def _table(heads: Iterable[str], rows: Iterable[Sequence[str]], numbers: bool = 
     kind = "its-facts its-sums" if numbers else "its-facts"
     table = f'<table class="{kind}">{"".join(lines)}</table>'
     return f'<div style="overflow-x: auto">{table}</div>'
+
+
+def _image(svg: str) -> str:
+    return f'<div class="its-drawn">{svg}</div>'
 
 
 def _remarks(said: Sequence[str]) -> str:
