@@ -1,5 +1,8 @@
 """The public names, and where each one is defined: the one list of them."""
 
+from .attended import (
+    Interrupted as Interrupted,
+)
 from .backends import (
     Bank as Bank,
     Llama as Llama,

@@ -8,7 +8,7 @@ are taken as they are: nothing of theirs is imported here.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple
 from html import escape
 from typing import TYPE_CHECKING, Any
@@ -19,22 +19,19 @@ from itslab.study.samples import Samples
 from itslab.study.selection import majority_at_k
 from itslab.study.statistics import Estimate, mean
 from itslab.tasks import Task
-from itslab.viz import style, theme
+from itslab.viz import pieces, style, theme
 from itslab.viz.figures import bars, picture
 from itslab.viz.panels import CHARACTERS, ending, error_text
 from itslab.viz.sketch import sketch
-from itslab.viz.style import BLUE, GRID, INK, MUTED, RED
+from itslab.viz.style import BLUE, GRID, MUTED
 
 if TYPE_CHECKING:
     from itslab.run import Run
 
-SHOWN = 4_000
-"""Characters of a text that are shown; of a problem's prompt fewer."""
 PROMPT = 1_500
+"""Characters of a problem's prompt that are shown."""
 FEW = 3
 """Problems of a task that can be read."""
-LINES = 8
-"""Rows of a table, and remarks, that are shown; how many there are besides is said."""
 
 
 # -- runs ------------------------------------------------------------------------------------------
@@ -43,12 +40,12 @@ LINES = 8
 def result(run: Result) -> str:
     """Show an answer, what ended the run, what it cost, and its votes or its tree."""
     ended = _ended(run)
-    parts = [_head("no answer" if run.answer is None else run.answer, ended)]
+    parts = [pieces.head("no answer" if run.answer is None else run.answer, ended)]
     parts += [_costs(run.costs, run.cost), _stages(run.stages)]
-    parts += [_remarks(_missing(run)), _drawn(run.tree, run.node)]
+    parts += [pieces.remarks(_missing(run)), _drawn(run.tree, run.node)]
     if run.node is not None:
-        parts.append(_folded("what the answer was read from", run.node.turn_text))
-    return _view(*parts)
+        parts.append(pieces.folded("what the answer was read from", run.node.turn_text))
+    return pieces.view(*parts)
 
 
 def handle(run: RunHandle) -> str:
@@ -63,17 +60,17 @@ def handle(run: RunHandle) -> str:
     elif not run.running:
         state = ending(run.run.stopped_by, run.run.cost, run.run.budget)
     about = state if answer is None else f"{state} · the best so far"
-    parts = [_head("no answer yet" if answer is None else answer, about)]
-    parts += [_remarks([error] if error else []), _share(run.run.budget, run.run.cost)]
+    parts = [pieces.head("no answer yet" if answer is None else answer, about)]
+    parts += [pieces.remarks([error] if error else []), _share(run.run.budget, run.run.cost)]
     parts += [_costs(run.run.ledger.by_model, run.run.cost), _drawn(run.run.tree, run.run.best)]
     if run.running:
         parts.append(style.note("its.view(…) shows it while it goes on"))
-    return _view(*parts)
+    return pieces.view(*parts)
 
 
 def tree(run: Tree) -> str:
     """Show the nodes of a run as a small picture."""
-    return _view(_head(f"{len(run):,} nodes", "of a run"), _image(sketch(run)))
+    return pieces.view(pieces.head(f"{len(run):,} nodes", "of a run"), pieces.image(sketch(run)))
 
 
 def progress(run: Run, seconds: float) -> dict[str, str]:
@@ -87,7 +84,7 @@ def progress(run: Run, seconds: float) -> dict[str, str]:
     tokens = round(sum(len(node.text) for node in drawing) / CHARACTERS)
     growing = f" · {len(drawing):,} being drawn, about {tokens:,} tokens" if drawing else ""
     answer = _best(run)
-    said = "no answer yet" if answer is None else f"best so far: {brief_line(answer, 40)}"
+    said = "no answer yet" if answer is None else f"best so far: {pieces.brief_line(answer, 40)}"
     told = _told(run.cost, seconds) + growing
     under_way = run.cost + Cost(calls=len(drawing), decoded=tokens)
     return _bundle(said, told, _share(run.budget, under_way))
@@ -102,7 +99,7 @@ def summary(run: Run, seconds: float, came: Result | None) -> dict[str, str]:
     """
     if came is None:
         return _bundle("failed", _told(run.cost, seconds))
-    said = "no answer" if came.answer is None else brief_line(came.answer, 40)
+    said = "no answer" if came.answer is None else pieces.brief_line(came.answer, 40)
     return _bundle(said, f"{_told(came.cost, seconds)} · {ending(came.stopped_by, came.cost)}")
 
 
@@ -157,15 +154,18 @@ def _costs(costs: Mapping[str, Cost], total: Cost) -> str:
     if total == Cost():
         return ""
     paid = {model: cost for model, cost in costs.items() if cost != Cost()}
-    rows = [[escape(model), *_amounts(cost)] for model, cost in [*paid.items()][:LINES]]
-    if len(paid) > LINES:
+    rows = [[escape(model), *_amounts(cost)] for model, cost in [*paid.items()][: pieces.LINES]]
+    if len(paid) > pieces.LINES:
         rows.append(
-            [f"{len(paid) - LINES} others", *_amounts(sum([*paid.values()][LINES:], Cost()))]
+            [
+                f"{len(paid) - pieces.LINES} others",
+                *_amounts(sum([*paid.values()][pieces.LINES :], Cost())),
+            ]
         )
     if len(paid) != 1:
         rows.append(["all", *_amounts(total)])
     heads = ["paid for", "samples", "tokens read", "reused", "drawn", "compute", "GFLOPs"]
-    return _table(heads, rows)
+    return pieces.table(heads, rows)
 
 
 def _amounts(cost: Cost) -> list[str]:
@@ -183,9 +183,11 @@ def _stages(stages: Sequence[Mapping[str, Any]]) -> str:
             "accepted" if stage.get("accepted") else "passed on",
             escape(style.short(str(stage.get("why", "")), 80)),
         ]
-        for stage in stages[:LINES]
+        for stage in stages[: pieces.LINES]
     ]
-    return _table(["stage", "model", "strategy", "", "why"], rows, numbers=False) if rows else ""
+    return (
+        pieces.table(["stage", "model", "strategy", "", "why"], rows, numbers=False) if rows else ""
+    )
 
 
 def _drawn(run: Tree, best: Node | None) -> str:
@@ -194,9 +196,9 @@ def _drawn(run: Tree, best: Node | None) -> str:
     if voted is not None and _flat(run):
         votes = Counter(voted.data["votes"])
         unanswered = votes.pop(None, 0)
-        return _image(picture(bars(votes, (), unanswered), "votes (samples)"))
+        return pieces.image(picture(bars(votes, (), unanswered), "votes (samples)"))
     drawn = sum(node.completion is not None or node.status == "open" for node in run.nodes)
-    return _image(sketch(run, best)) if drawn > 1 else ""
+    return pieces.image(sketch(run, best)) if drawn > 1 else ""
 
 
 def _flat(run: Tree) -> bool:
@@ -213,7 +215,7 @@ def task(problems: Task) -> str:
     grader = getattr(problems.grade, "__name__", type(problems.grade).__name__)
     check = "none without the gold answer"
     if problems.verifier is not None:
-        check = f"{brief_line(repr(problems.verifier))} (needs no gold answer)"
+        check = f"{pieces.brief_line(repr(problems.verifier))} (needs no gold answer)"
     facts = {"graded by": grader, "check": check}
     templates = len(set(problems.clusters))
     if templates < len(problems):
@@ -222,13 +224,15 @@ def task(problems: Task) -> str:
     rest = len(problems) - FEW
     more = style.note(f"and {rest:,} more, in .problems") if rest > 0 else ""
     count = f"{len(problems):,} problem{'' if len(problems) == 1 else 's'}"
-    return _view(_head(problems.name, count), _facts(facts), first, more)
+    return pieces.view(pieces.head(problems.name, count), pieces.facts(facts), first, more)
 
 
 def _problem(problem: Any) -> str:
-    inner = style.box(_cut(problem.prompt, PROMPT), GRID) + _folded("its answer", problem.answer)
+    inner = style.box(pieces.cut(problem.prompt, PROMPT), GRID) + pieces.folded(
+        "its answer", problem.answer
+    )
     title = f"{problem.id}: {style.short(' '.join(problem.prompt.split()), 90)}"
-    return _details(title, inner)
+    return pieces.details(title, inner)
 
 
 def samples(drawn: Samples) -> str:
@@ -252,8 +256,8 @@ def samples(drawn: Samples) -> str:
         "compute": f"{drawn.seconds.sum():,.1f} s",
     }
     many = f"{p:,} problem{'' if p == 1 else 's'} × {n:,} sample{'' if n == 1 else 's'}"
-    table = _table(["", "of problems", "95 % interval"], rows)
-    return _view(_head(drawn.task.name, many), table, _facts(facts))
+    table = pieces.table(["", "of problems", "95 % interval"], rows)
+    return pieces.view(pieces.head(drawn.task.name, many), table, pieces.facts(facts))
 
 
 # -- models and banks ------------------------------------------------------------------------------
@@ -269,8 +273,9 @@ def llama(model: Any) -> str:
         "threads": model.threads,
         "build": model.provenance,
     }
-    return _view(
-        _head(model.name, "closed: load it again" if model.closed else "local"), _facts(facts)
+    return pieces.view(
+        pieces.head(model.name, "closed: load it again" if model.closed else "local"),
+        pieces.facts(facts),
     )
 
 
@@ -281,7 +286,7 @@ def reward_model(model: Any) -> str:
         "weights": _size(model.path),
         "context": f"{model.context:,} tokens",
     }
-    return _view(_head(model.name, "scores conversations"), _facts(facts))
+    return pieces.view(pieces.head(model.name, "scores conversations"), pieces.facts(facts))
 
 
 def model_file(model: Any) -> str:
@@ -293,7 +298,7 @@ def model_file(model: Any) -> str:
         "architecture": metadata.get("general.architecture", "?"),
         "SHA-256": model.digest,
     }
-    return _view(_head(model.name, "a file; its.load runs it"), _facts(facts))
+    return pieces.view(pieces.head(model.name, "a file; its.load runs it"), pieces.facts(facts))
 
 
 def remote(model: Any) -> str:
@@ -303,7 +308,7 @@ def remote(model: Any) -> str:
         "at once": f"{model.batch_size} calls",
         "FLOPs": "from its shape" if model.shape else "unknown: give a shape",
     }
-    return _view(_head(model.name, "remote"), _facts(facts))
+    return pieces.view(pieces.head(model.name, "remote"), pieces.facts(facts))
 
 
 def banked(model: Any) -> str:
@@ -312,9 +317,11 @@ def banked(model: Any) -> str:
     use = "replayed: nothing is drawn" if source is None else f"recorded from {source!r}"
     facts = {"bank": model.bank.path, "digest": model.digest}
     if model.others:
-        facts["serves as well"] = ", ".join(str(other.path) for other in model.others[:LINES])
+        facts["serves as well"] = ", ".join(
+            str(other.path) for other in model.others[: pieces.LINES]
+        )
     held = [one for one in model.bank.sources if one.digest == model.digest]
-    return _view(_head(model.name, use), _facts(facts), _sources(held))
+    return pieces.view(pieces.head(model.name, use), pieces.facts(facts), _sources(held))
 
 
 def bank(file: Any) -> str:
@@ -327,10 +334,12 @@ def bank(file: Any) -> str:
         "use": "to be replayed: it cannot be written" if file.fixed else "records and replays",
     }
     if runs:
-        some = [f"{name} {count:,}" for name, count in [*runs.items()][:LINES]]
-        rest = f", and {len(runs) - LINES} other tasks" if len(runs) > LINES else ""
+        some = [f"{name} {count:,}" for name, count in [*runs.items()][: pieces.LINES]]
+        rest = f", and {len(runs) - pieces.LINES} other tasks" if len(runs) > pieces.LINES else ""
         facts["runs"] = f"{sum(runs.values()):,}: {', '.join(some)}{rest}"
-    return _view(_head(str(file.path), f"{held:,} samples"), _facts(facts), _sources(sources))
+    return pieces.view(
+        pieces.head(str(file.path), f"{held:,} samples"), pieces.facts(facts), _sources(sources)
+    )
 
 
 def _sources(sources: Sequence[Any]) -> str:
@@ -339,10 +348,10 @@ def _sources(sources: Sequence[Any]) -> str:
     for one in sources:
         held.setdefault((one.name, one.digest), []).append(one.samples)
     models = [(name, sum(counts), sum(map(bool, counts))) for (name, _), counts in held.items()]
-    rows = [[escape(n), f"{count:,}", str(builds)] for n, count, builds in models[:LINES]]
-    if rest := models[LINES:]:
+    rows = [[escape(n), f"{count:,}", str(builds)] for n, count, builds in models[: pieces.LINES]]
+    if rest := models[pieces.LINES :]:
         rows.append([f"{len(rest)} others", f"{sum(count for _, count, _ in rest):,}", ""])
-    return _table(["model", "samples", "builds that drew them"], rows) if rows else ""
+    return pieces.table(["model", "samples", "builds that drew them"], rows) if rows else ""
 
 
 def _size(path: Any) -> str:
@@ -350,83 +359,3 @@ def _size(path: Any) -> str:
         return f"{path.stat().st_size / 1e6:,.1f} MB"
     except OSError:
         return "not on disk any more"
-
-
-# -- pieces ----------------------------------------------------------------------------------------
-
-
-def brief_line(text: str, most: int = 120) -> str:
-    """Return a text in one line, cut where it is long."""
-    return style.short(" ".join(text.split()), most)
-
-
-def _view(*parts: str) -> str:
-    return style.view(theme.SHEET + _SHEET + "".join(parts))
-
-
-def _head(name: str, about: str) -> str:
-    return (
-        '<div style="overflow-wrap: anywhere">'
-        f'<b style="font-size: 17px">{escape(brief_line(name, 200))}</b> '
-        f'<span style="color: {MUTED}">{escape(about)}</span></div>'
-    )
-
-
-def _facts(facts: Mapping[str, Any]) -> str:
-    rows = (
-        f"<tr><th>{escape(name)}</th><td>{escape(brief_line(str(value), 300))}</td></tr>"
-        for name, value in facts.items()
-    )
-    return f'<table class="its-facts">{"".join(rows)}</table>'
-
-
-_SHEET = f"""<style>
-.its-view table.its-facts {{ border-collapse: collapse; border: 0; margin: 6px 0; color: {INK} }}
-.its-view table.its-facts tbody tr {{ background: white }}
-.its-view table.its-facts tbody :is(td, th) {{ font-size: 13px; font-weight: normal; border: 0;
-  padding: 1px 14px 1px 0; vertical-align: top; text-align: left; white-space: normal;
-  font-variant-numeric: tabular-nums; overflow-wrap: anywhere; min-width: 3.5em }}
-.its-view table.its-facts tbody th {{ color: {MUTED}; white-space: nowrap }}
-.its-view table.its-sums tbody td:first-child {{ white-space: nowrap }}
-.its-view table.its-sums tbody tr > :not(:first-child) {{ text-align: right; white-space: nowrap }}
-.its-view table.its-sums tbody tr:first-child > th {{ border-bottom: 1px solid {GRID} }}
-.its-view details {{ margin: 4px 0 }}
-.its-view .its-drawn {{ overflow-x: auto }}
-.its-drawn svg {{ max-width: 100%; min-width: 420px; height: auto }}
-.its-view summary {{ cursor: pointer }}
-</style>"""
-
-
-def _table(heads: Iterable[str], rows: Iterable[Sequence[str]], numbers: bool = True) -> str:
-    """Cells are HTML; those after the first of a row are at the right, if they are numbers."""
-    lines = [f"<tr>{''.join(f'<th>{head}</th>' for head in heads)}</tr>"]
-    lines += (f"<tr>{''.join(f'<td>{cell}</td>' for cell in row)}</tr>" for row in rows)
-    kind = "its-facts its-sums" if numbers else "its-facts"
-    table = f'<table class="{kind}">{"".join(lines)}</table>'
-    return f'<div style="overflow-x: auto">{table}</div>'
-
-
-def _image(svg: str) -> str:
-    return f'<div class="its-drawn">{svg}</div>'
-
-
-def _remarks(said: Sequence[str]) -> str:
-    shown = [brief_line(text, 300) for text in said[:LINES]]
-    if len(said) > LINES:
-        shown.append(f"and {len(said) - LINES} more")
-    return "".join(
-        f'<div style="color: {RED}; overflow-wrap: anywhere">{escape(text)}</div>' for text in shown
-    )
-
-
-def _folded(title: str, text: str) -> str:
-    return _details(title, style.box(_cut(text, SHOWN), BLUE))
-
-
-def _details(title: str, inner: str) -> str:
-    return f"<details><summary>{escape(title)}</summary>{inner}</details>"
-
-
-def _cut(text: str, most: int) -> str:
-    more = len(text) - most
-    return escape(text[:most]) + (f"… ({more:,} more characters)" if more > 0 else "")
