@@ -446,6 +446,16 @@ def test_a_policy_is_judged_on_problems_that_it_has_not_seen() -> None:
     assert policy.oracle(results, tokens=10).success.mean() == 1
 
 
+def test_problems_that_cost_more_than_all_of_them_are_given_the_cheapest_method() -> None:
+    """10 tokens buy the cheap method for all five problems on average, but not for any last four
+    without the one of 2."""
+    cheap, dear = did([1] * 5, [2, 12, 12, 12, 12]), did([1] * 5, [40] * 5)
+    both = {"cheap": cheap, "dear": dear}
+    assert policy.cross_fitted([1, 2, 3, 4, 5], both, tokens=10).tokens.tolist() == [2, *[12] * 4]
+    with pytest.raises(OptionError, match="the cheapest methods take"):
+        policy.cross_fitted([1, 2, 3, 4, 5], both, tokens=9.9)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["agreement", "question"])
 def test_what_a_problem_is_answered_by_does_not_depend_on_its_own_gold_answer(name: str) -> None:
