@@ -184,16 +184,58 @@ def test_no_text_breaks_a_form(text: str) -> None:
         assert fits(field.get(), tuple[float, ...])
 
 
-def test_values_that_are_given_become_sliders_or_lists() -> None:
-    form = Form(strategies.MCTS, _judged(), {"c": [0.5, 2.0], "rule": ["puct", "uct"]})
-    assert list(form.options)[:2] == ["c", "rule"]
+def test_values_that_are_given_become_sliders_or_lists(llm: ScriptedModel) -> None:
+    form = Form(strategies.MCTS, _judged())
+    form.limit("c", [0.5, 2.0])
+    form.limit("rule", ["puct", "uct"])
+    form.limit("sampling.temperature", [0.4, 0.8])
     assert type(form.options["c"].widget).__name__ == "SelectionSlider"
     assert type(form.options["rule"].widget).__name__ == "Dropdown"  # no categories on sliders
-    assert form.get().c == 0.5
+    assert (form.get().c, form.get().rule, form.get().sampling.temperature) == (0.5, "uct", 0.8)
+    first = form.box.children[0].children
+    assert [widget.description for widget in first[:3]] == ["c", "rule", "temperature"]
     with pytest.raises(OptionError, match="options of MCTS"):
-        Form(strategies.MCTS, _judged(), {"cc": [1]})
+        form.limit("cc", [1])
     with pytest.raises(OptionError, match="c=-1"):
-        Form(strategies.MCTS, _judged(), {"c": [-1]})
+        form.limit("c", [-1])
+    with pytest.raises(OptionError, match="form within"):
+        form.limit("width.x", [1])
+    with pytest.raises(OptionError, match="options of the strategies here"):
+        its.lab(llm, choices={"ns": [1]})
+
+
+def test_choices_of_several_strategies_are_all_that_is_recorded(llm: ScriptedModel) -> None:
+    stages = (
+        its.Stage(its.SelfConsistency(2), None, its.Agreement(), 0.5),
+        its.Stage(its.Direct()),
+    )
+    methods = {"votes": its.SelfConsistency(2), "two": its.Cascade(stages), "mine": think}
+    choices = {"n": [1, 2, 4], "stages.0.threshold": [0.5, 1.0], "tokens": [10, 100]}
+    lab = its.lab(
+        llm, question="?", strategy=methods, choices=choices, budget=its.Budget(tokens=100)
+    )
+    assert lab.form.get() == its.SelfConsistency(2)
+    settings = lab.settings()
+    assert len(settings) == 6 + 4 + 2
+    assert {s.strategy.n for s in settings[:6]} == {1, 2, 4}
+    assert {s.strategy.stages[0].threshold for s in settings[6:10]} == {0.5, 1.0}
+    assert {s.budget.tokens for s in settings} == {10, 100}
+    assert (lab.strategy.value, lab.form.get(), lab.tokens.value) == (
+        "votes",
+        its.SelfConsistency(2),
+        100,
+    )
+    lab.strategy.value = "mine"
+    run(lab)
+    assert lab.history.runs[0].setting.label == "think"
+    at_once = its.lab(llm, question="?", run=True)
+    assert len(at_once.history.runs) == 1
+
+
+def think(run: its.Run, prompt: Any) -> its.Node:
+    """A strategy of one's own."""
+    [node] = run.extend(run.reply(None, prompt))
+    return node
 
 
 def _judged() -> dict[Any, dict[str, Any]]:

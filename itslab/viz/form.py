@@ -11,6 +11,7 @@ itself has a form of its own within. What none of these can draw is written as i
 from __future__ import annotations
 
 import ast
+import contextlib
 import dataclasses
 import html
 import math
@@ -60,6 +61,31 @@ class Field(ABC):
         """Call a function whenever the value changes."""
 
 
+class Fixed(Field):
+    """Something without options, such as a function of one's own."""
+
+    limited: Sequence[Any] = ()
+
+    def __init__(self, value: Any) -> None:
+        import ipywidgets as widgets
+
+        self.widget, self._value = widgets.VBox(), value
+        self.options: dict[str, Field] = {}
+
+    def get(self) -> Any:
+        """Return it."""
+        return self._value
+
+    def set(self, value: Any) -> None:
+        """Do nothing: there is nothing to set."""
+
+    def watch(self, changed: Callable[[], None]) -> None:
+        """Do nothing: nothing changes."""
+
+    def reset(self) -> None:
+        """Do nothing: it is as it was."""
+
+
 class Plain(Field):
     """A widget whose value is that of the option."""
 
@@ -72,7 +98,15 @@ class Plain(Field):
         return round(value, 9) if type(value) is float and math.isfinite(value) else value
 
     def set(self, value: Any) -> None:
-        """Set it; a slider that does not reach so far is made longer."""
+        """Set it; a slider that does not reach so far is made longer.
+
+        Raises:
+            OptionError: it is none of those that are offered.
+        """
+        if offered := getattr(self.widget, "options", None):
+            values = [pair[1] for pair in offered]
+            name = self.widget.description
+            require(value in values, name, value, " or ".join(map(repr, values)))
         if hasattr(self.widget, "max"):
             self.widget.max = max(self.widget.max, value)
             self.widget.min = min(self.widget.min, value)
@@ -263,44 +297,77 @@ class Form(Field):
     Args:
         kind: the dataclass.
         offers: what can be chosen where an option is no plain value.
-        choices: of some options, the values that can be chosen; they come first.
 
     Attributes:
         options: name of an option -> its field.
         box: all of them, the longer ones folded.
-
-    Raises:
-        OptionError: ``choices`` names an option that there is not, or has a value that is not
-            valid.
     """
 
     wide = True
 
-    def __init__(
-        self, kind: type, offers: Offers | None = None, choices: Mapping[str, Sequence[Any]] = {}
-    ) -> None:
+    def __init__(self, kind: type, offers: Offers | None = None) -> None:
         import ipywidgets as widgets
 
-        self.kind, offers = kind, offers or {}
+        self.kind = kind
         hints, tips = declared(kind), documented(kind)
-        known = {f.name: f for f in settable(kind)}
-        for name in choices:
-            require(
-                name in known, "choices", name, f"options of {kind.__name__}: {', '.join(known)}"
-            )
         self.options: dict[str, Field] = {}
         self._defaults: dict[str, Any] = {}
-        for name in [*choices, *(name for name in known if name not in choices)]:
-            default, make = known[name].default, known[name].default_factory
-            default = default if make is MISSING else make()
-            hint, tip = hints[name], tips.get(name, "")
-            self.options[name] = (
-                _one_of(name, choices[name], hint, default, tip)
-                if name in choices
-                else _field(name, hint, default, tip, offers)
+        self._limited: dict[str, Field] = {}  # those that stand first, some of forms within
+        self._lifted: set[str] = set()  # those that stand elsewhere
+        for option in settable(kind):
+            name, make = option.name, option.default_factory
+            default = option.default if make is MISSING else make()
+            self.options[name] = _field(
+                name, hints[name], default, tips.get(name, ""), offers or {}
             )
             self._defaults[name] = default
-        self.box = self.widget = widgets.VBox(self._arranged())
+        self.box = self.widget = widgets.VBox()
+        self._arrange()
+
+    def limit(self, path: str, values: Sequence[Any]) -> None:
+        """Offer only some values of an option, above all others.
+
+        Args:
+            path: its name; of a form within ``sampling.temperature`` or ``stages.0.threshold``.
+            values: one of which is set: what is set now, or else the first.
+
+        Raises:
+            OptionError: there is no such option, or a value is not valid.
+        """
+        self._limited[path] = self._limit(path, values)
+        self._arrange()
+
+    @property
+    def limited(self) -> list[Any]:
+        """The widgets of the options that were limited."""
+        return [field.widget for field in self._limited.values()]
+
+    def _limit(self, path: str, values: Sequence[Any]) -> Field:
+        name, _, rest = path.partition(".")
+        valid = f"options of {self.kind.__name__}: {', '.join(self.options)}"
+        require(name in self.options, "choices", path, valid)
+        if rest:
+            several = isinstance(self.options[name], Several)
+            return self._within(name, rest)._limit(
+                rest.partition(".")[2] if several else rest, values
+            )
+        require(len(values) > 0, f"choices[{path!r}]", values, "one value at least")
+        with contextlib.suppress(OptionError):
+            self._defaults[name] = self.options[name].get()
+        hint, tip = declared(self.kind)[name], documented(self.kind).get(name, "")
+        self.options[name] = field = _one_of(name, values, hint, self._defaults[name], tip)
+        self._lifted.add(name)
+        self._arrange()
+        return field
+
+    def _within(self, name: str, path: str) -> Form:
+        """The form within that a path leads to."""
+        inner, place = self.options[name], path.partition(".")[0]
+        if isinstance(inner, Several) and place.isdigit() and int(place) < len(inner.forms):
+            return inner.forms[int(place)]
+        require(isinstance(inner, Form), f"choices in {name}", path, "an option of a form within")
+        assert isinstance(inner, Form)
+        return inner
 
     def get(self) -> Any:
         """Return the dataclass with the options that are set.
@@ -326,15 +393,17 @@ class Form(Field):
             if self._defaults[name] is not MISSING:
                 option.set(self._defaults[name])
 
-    def _arranged(self) -> list[Any]:
+    def _arrange(self) -> None:
         """Short options in rows, then what has a line of its own, then texts and forms, folded."""
         import ipywidgets as widgets
 
-        short = [o.widget for o in self.options.values() if not o.wide]
-        opened = [o.widget for o in self.options.values() if isinstance(o, Chosen | Several)]
+        here = {name: o for name, o in self.options.items() if name not in self._lifted}
+        short = [field.widget for field in self._limited.values()]
+        short += [o.widget for o in here.values() if not o.wide]
+        opened = [o.widget for o in here.values() if isinstance(o, Chosen | Several)]
         folded = {
             name: option.widget
-            for name, option in self.options.items()
+            for name, option in here.items()
             if option.wide and not isinstance(option, Chosen | Several)
         }
         parts = [widgets.HBox(short, layout={"flex_flow": "row wrap"})] if short else []
@@ -348,16 +417,20 @@ class Form(Field):
                     layout={"max_width": "740px"},
                 )
             )
-        return parts
+        self.box.children = parts
 
 
 def settable(kind: type) -> list[dataclasses.Field[Any]]:
-    """Return the options that a caller sets: not those that are hidden and have a default."""
+    """Return the options that a caller sets: not those that are hidden and have a default.
+
+    What is no dataclass has none.
+    """
 
     def needed(field: dataclasses.Field[Any]) -> bool:
         return field.default is MISSING and field.default_factory is MISSING
 
-    return [field for field in fields(kind) if field.init and (field.repr or needed(field))]
+    every = fields(kind) if is_dataclass(kind) else ()
+    return [field for field in every if field.init and (field.repr or needed(field))]
 
 
 # -- which field an option has ---------------------------------------------------------------------

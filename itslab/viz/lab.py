@@ -5,7 +5,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Mapping, Sequence
-from itertools import chain
+from itertools import chain, product
 from typing import Any
 
 from itslab import sandbox, strategies, verifiers
@@ -30,7 +30,7 @@ from itslab.study.samples import lines
 from itslab.tasks import Task
 from itslab.viz import style, theme
 from itslab.viz.asked import Asked
-from itslab.viz.form import Form, Offers
+from itslab.viz.form import Fixed, Form, Offers, settable
 from itslab.viz.history import History
 from itslab.viz.panels import Panel, ending, error_text
 from itslab.viz.readers import versions
@@ -85,11 +85,14 @@ class Lab(Panel):
         llm: a model, or the replay of a bank; or several, in a list or by name.
         task: whose problems can be asked; or several, by name.
         question: a text of one's own that is asked at first.
-        strategy: that is set at first: its name, or one with its options.
+        strategy: that is set at first: its name, or one with its options; or all that can be
+            chosen, by names of one's own, of which the first is set.
         budget: that is set at first; its tokens.
-        choices: of options of that strategy, the values to choose from; they come first.
+        choices: of options that strategies have, such as ``width`` or ``sampling.temperature``, and
+            of ``tokens``, the budget: the values to choose from. They come first.
         more: verifiers of one's own that can be chosen, by name.
         seed: that is set at first.
+        run: whether a run is begun at once, and waited for.
 
     Attributes:
         view: the tree of the run on view, with the buttons Run, Stop, Pause, Step and Fork.
@@ -108,32 +111,32 @@ class Lab(Panel):
         task: Task | Mapping[str, Task] | None = None,
         *,
         question: str = "",
-        strategy: str | Strategy = "SelfConsistency",
+        strategy: str | Strategy | Mapping[str, Strategy] = "SelfConsistency",
         budget: Budget = Budget(),
         choices: Mapping[str, Sequence[Any]] = {},
         more: Mapping[str, Verifier] = {},
         seed: Whole = 0,
+        run: bool = False,
     ) -> None:
         import ipywidgets as widgets
 
         self._models, self._more = _by_name(llm), dict(more)
         self._names = names_of(self._models, self._more)
-        first: Any = strategies.find(strategy) if isinstance(strategy, str) else type(strategy)
-        self._kinds: dict[str, Any] = {
-            name: getattr(strategies, name) for name in chain(*FAMILIES.values())
-        }
-        self._kinds.setdefault(first.__name__, first)
-        self._choices = {first.__name__: dict(choices)}
+        self._methods, first = _methods(strategy)
+        self._choices = {name: values for name, values in choices.items() if name != "tokens"}
+        known = {f.name for kind, _ in self._methods.values() for f in settable(kind)}
+        for path in self._choices:
+            valid = f"tokens, or options of the strategies here: {', '.join(sorted(known))}"
+            require(path.partition(".")[0] in known, "choices", path, valid)
         self._shown: Setting | None = None
         self._going: Setting | None = None
         self.asked = Asked({task.name: task} if isinstance(task, Task) else task or {}, question)
         self.model = widgets.Dropdown(options=[*self._models], description="model", **_WIDE)
         self.strategy = widgets.Dropdown(
-            options=_listed(self._kinds), value=first.__name__, description="strategy", **_WIDE
+            options=_listed(self._methods), value=first, description="strategy", **_WIDE
         )
-        self.tokens = _number(
-            "budget, tokens", budget.tokens or 0, "the most to decode, by anyone; 0 is no limit"
-        )
+        tip = "the most tokens to decode, by anyone; 0 is no limit"
+        self.tokens = _number("budget", budget.tokens or 0, tip, choices.get("tokens", ()))
         self.seed = _number("seed", seed, "other seeds draw other samples")
         self.reset = widgets.Button(description="reset options", icon="undo")
         self.recorded = widgets.Dropdown(description="recorded", options=[("none", "")], **_WIDE)
@@ -143,9 +146,12 @@ class Lab(Panel):
         self.history = History()
         super().__init__(self._chosen(), TreeView(Tree(), begin=self._begin, fork=self._fork))
         self._arrange()
-        self._open(None if isinstance(strategy, str) else strategy)
+        self._open()
         self._offer_recorded()
         self._listen()
+        if run:
+            self.view.run()
+            self.view.wait()
 
     # -- how it looks
 
@@ -186,19 +192,24 @@ class Lab(Panel):
 
     def _open(self, wanted: Any = None) -> None:
         """Show the options of the strategy that is chosen, with those that are given set."""
-        kind = self._kinds[self.strategy.value]
-        self.form = Form(kind, self._offers(), self._choices.get(kind.__name__, {}))
-        if (first := wanted or _START.get(kind.__name__)) is not None:
+        kind, start = self._methods[self.strategy.value]
+        first = start if wanted is None else wanted
+        options = [f.name for f in settable(kind)]
+        self.form: Form | Fixed = Form(kind, self._offers(kind)) if options else Fixed(start)
+        if options and first is not None:
             self.form.set(first)
+        for path, values in self._choices.items():
+            if isinstance(self.form, Form) and path.partition(".")[0] in options:
+                self.form.limit(path, values)
         self.form.watch(self._follow)
-        self._options.children = [self.form.box, self.reset]
+        self._options.children = [self.form.widget, *([self.reset] if options else [])]
         said = html.escape(" ".join((kind.__doc__ or "").strip().partition("\n\n")[0].split()))
         self._about.value = style.note(re.sub(r"``(.+?)``", r"<code>\1</code>", said))
         self._follow()
 
-    def _offers(self) -> Offers:
+    def _offers(self, kind: Any) -> Offers:
         """What can be chosen where an option is no plain value; what comes first is set."""
-        chosen = self.strategy.value
+        chosen = kind.__name__
         first = _FIRST.get(chosen, "Confidence")
         names = [first, *(name for name in (*_JUDGES, *_ASKING) if name != first)]
         if chosen == "Knockout":  # in which two meet
@@ -206,7 +217,11 @@ class Lab(Panel):
         judges: dict[str, Any] = {name: getattr(verifiers, name) for name in names}
         if not self.asked.error and self.asked.task.verifier is not None and chosen != "Knockout":
             judges = {CHECK: OwnVerifier(), **judges}
-        simple = {n: k for n, k in self._kinds.items() if n not in FAMILIES["adaptive"][-2:]}
+        simple = {
+            name: getattr(strategies, name)
+            for name in chain(*FAMILIES.values())
+            if name not in _START
+        }
         return {
             Verifier: {**self._more, **judges},
             Backend: self._models,
@@ -238,6 +253,22 @@ class Lab(Panel):
         strategy, names = self.form.get(), self._names
         place, seed = self.asked.code, self.seed.value
         return Setting(task, problem, place, self.backend, strategy, budget, seed, names)
+
+    def settings(self) -> list[Setting]:
+        """Return all that a run can be begun with where only ``choices`` are moved."""
+        chosen, every = self.strategy.value, []
+        for name in self._methods:
+            self.strategy.value = name
+            moved = [*self.form.limited, *([self.tokens] if hasattr(self.tokens, "index") else [])]
+            before = [widget.index for widget in moved]
+            for places in product(*(range(len(widget.options)) for widget in moved)):
+                for widget, place in zip(moved, places, strict=True):
+                    widget.index = place
+                every.append(self.setting())
+            for widget, place in zip(moved, before, strict=True):
+                widget.index = place
+        self.strategy.value = chosen
+        return every
 
     def _begin(self) -> RunHandle:
         self._going = setting = self.setting()
@@ -359,14 +390,33 @@ def _by_name(llm: Any) -> dict[str, Backend]:
     return dict(zip(names, given, strict=True))
 
 
-def _number(name: str, value: int, tip: str) -> Any:
+def _methods(given: Any) -> tuple[dict[str, tuple[Any, Any]], str]:
+    """The strategies that can be chosen: by name their class and what is set; and the first."""
+    if isinstance(given, Mapping):
+        require(bool(given), "strategy", given, "one strategy at least")
+        return {name: (type(one), one) for name, one in given.items()}, next(iter(given))
+    methods = {
+        name: (getattr(strategies, name), _START.get(name)) for name in chain(*FAMILIES.values())
+    }
+    if isinstance(given, str):
+        found = strategies.find(given)
+        methods.setdefault(found.__name__, (found, None))
+        return methods, found.__name__
+    name = getattr(given, "__name__", type(given).__name__)
+    return {**methods, name: (type(given), given)}, name
+
+
+def _number(name: str, value: int, tip: str, choices: Sequence[int] = ()) -> Any:
     import ipywidgets as widgets
 
     look = {"description": name, "tooltip": tip, **_WIDE}
+    if choices:
+        first = value if value in choices else choices[0]
+        return widgets.SelectionSlider(options=[*choices], value=first, **look)
     return widgets.BoundedIntText(value=value, min=0, max=2**31 - 1, **look)
 
 
-def _listed(kinds: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The strategies as they stand in the list, with their families."""
+def _listed(methods: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """The strategies as they stand in the list, the package's own with their families."""
     family = {name: title for title, names in FAMILIES.items() for name in names}
-    return [(f"{family.get(name, 'your own')}: {name}", name) for name in kinds]
+    return [(f"{family[name]}: {name}" if name in family else name, name) for name in methods]

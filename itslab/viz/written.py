@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import inspect
+import re
 from collections.abc import Mapping
 from dataclasses import MISSING, Field, is_dataclass
 from typing import Any
@@ -27,6 +29,8 @@ def written(value: Any, names: Mapping[int, str], indent: int = 0) -> str:
     if isinstance(value, tuple):
         items = [written(item, names, indent + 4) for item in value]
         return _call("", items, indent, comma=len(items) == 1)
+    if inspect.isfunction(value):
+        return value.__name__
     if not is_dataclass(value) or isinstance(value, type):
         return f'float("{value}")' if repr(value) in ("inf", "-inf", "nan") else repr(value)
     changed = [f for f in settable(type(value)) if not _default(f, value)]
@@ -58,7 +62,5 @@ def _name(kind: type) -> str:
 
 def modules(text: str) -> list[str]:
     """Return the lines that import what an expression names besides ``its``."""
-    import re
-
     found = dict.fromkeys(re.findall(r"\b(itslab(?:\.[a-z_]+)+)\.[A-Za-z]\w*", text))
     return [f"import {name}" for name in found]
