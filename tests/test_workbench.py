@@ -20,8 +20,10 @@ from itslab.core import Completion, Cost, ItslabError, OptionError, Problem, Req
 from itslab.options import Count, Options, declared, documented, fits
 from itslab.tasks import Task
 from itslab.testing import ScriptedModel
-from itslab.viz.form import Chosen, Form, Plain, Several, Written, settable
-from itslab.viz.lab import CHECK, FAMILIES, Lab
+from itslab.viz.fields import Plain, Written
+from itslab.viz.form import Chosen, Form, Several, settable
+from itslab.viz.lab import Lab
+from itslab.viz.methods import CHECK, FAMILIES
 from itslab.viz.written import written
 
 KINDS = [name for names in FAMILIES.values() for name in names]

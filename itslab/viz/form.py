@@ -10,150 +10,22 @@ itself has a form of its own within. What none of these can draw is written as i
 
 from __future__ import annotations
 
-import ast
 import contextlib
 import dataclasses
 import html
-import math
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, fields, is_dataclass
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from itslab.core import OptionError, require
-from itslab.options import Bounds, declared, described, documented, fits
-from itslab.viz.style import RED
+from itslab.options import declared, documented
+from itslab.viz.fields import TALL, Field, Plain, Written, look_of, one_of, slider
 
 Offers = Mapping[Any, Mapping[str, Any]]
 """An annotation, such as ``Verifier`` -> what can be chosen: labels, and values or classes."""
 
-_LOOK = {"style": {"description_width": "104px"}, "layout": {"width": "330px"}}
-_TALL = {"style": {"description_width": "104px"}, "layout": {"width": "670px"}}
 _NONE = "none"
-
-
-class Field(ABC):
-    """One option: its widget, and how its value is read and set.
-
-    Attributes:
-        widget: to be shown.
-        wide: whether it stands on a line of its own.
-    """
-
-    widget: Any
-    wide = False
-
-    @abstractmethod
-    def get(self) -> Any:
-        """Return the value that is set.
-
-        Raises:
-            OptionError: it is not valid.
-        """
-
-    @abstractmethod
-    def set(self, value: Any) -> None:
-        """Set a value."""
-
-    @abstractmethod
-    def watch(self, changed: Callable[[], None]) -> None:
-        """Call a function whenever the value changes."""
-
-
-class Fixed(Field):
-    """Something without options, such as a function of one's own."""
-
-    limited: Sequence[Any] = ()
-
-    def __init__(self, value: Any) -> None:
-        import ipywidgets as widgets
-
-        self.widget, self._value = widgets.VBox(), value
-        self.options: dict[str, Field] = {}
-
-    def get(self) -> Any:
-        """Return it."""
-        return self._value
-
-    def set(self, value: Any) -> None:
-        """Do nothing: there is nothing to set."""
-
-    def watch(self, changed: Callable[[], None]) -> None:
-        """Do nothing: nothing changes."""
-
-    def reset(self) -> None:
-        """Do nothing: it is as it was."""
-
-
-class Plain(Field):
-    """A widget whose value is that of the option."""
-
-    def __init__(self, widget: Any, wide: bool = False) -> None:
-        self.widget, self.wide = widget, wide
-
-    def get(self) -> Any:
-        """Return what the widget says; a slider's sums of steps are rounded."""
-        value = self.widget.value
-        return round(value, 9) if type(value) is float and math.isfinite(value) else value
-
-    def set(self, value: Any) -> None:
-        """Set it; a slider that does not reach so far is made longer.
-
-        Raises:
-            OptionError: it is none of those that are offered.
-        """
-        if offered := getattr(self.widget, "options", None):
-            values = [pair[1] for pair in offered]
-            name = self.widget.description
-            require(value in values, name, value, " or ".join(map(repr, values)))
-        if hasattr(self.widget, "max"):
-            self.widget.max = max(self.widget.max, value)
-            self.widget.min = min(self.widget.min, value)
-        self.widget.value = value
-
-    def watch(self, changed: Callable[[], None]) -> None:
-        """Follow the widget."""
-        self.widget.observe(lambda _: changed(), "value")
-
-
-class Written(Field):
-    """A value as one writes it in Python; what is not valid is told beside it."""
-
-    def __init__(self, name: str, hint: Any, value: Any, tip: str) -> None:
-        import ipywidgets as widgets
-
-        text = "" if value is MISSING else _literal(value)
-        self._name, self._hint = name, hint
-        self._text = widgets.Text(value=text, continuous_update=False, **_described(name, tip))
-        self._told = widgets.HTML()
-        self.widget = widgets.VBox([self._text, self._told])
-        self._text.observe(self._check, "value")
-
-    def get(self) -> Any:
-        """Return the value that is written."""
-        text = self._text.value.strip()
-        try:
-            value = _NUMBERS[text] if text in _NUMBERS else ast.literal_eval(text)
-        except (ValueError, SyntaxError, MemoryError, RecursionError):
-            value = text
-        require(bool(text) and fits(value, self._hint), self._name, value, described(self._hint))
-        return value
-
-    def set(self, value: Any) -> None:
-        """Write it."""
-        self._text.value = _literal(value)
-
-    def watch(self, changed: Callable[[], None]) -> None:
-        """Follow the text."""
-        self._text.observe(lambda _: changed(), "value")
-
-    def _check(self, _: Any) -> None:
-        try:
-            self.get()
-            self._told.value = ""
-        except OptionError as error:
-            self._told.value = f'<span style="color: {RED}">{html.escape(str(error))}</span>'
 
 
 class Chosen(Field):
@@ -178,7 +50,7 @@ class Chosen(Field):
         self._choices, self._offers = dict(choices), offers
         self._form: Form | None = None
         self._changed: list[Callable[[], None]] = []
-        self.choice = widgets.Dropdown(options=[*self._choices], **_described(name, tip))
+        self.choice = widgets.Dropdown(options=[*self._choices], **look_of(name, tip))
         self._within = widgets.VBox(layout={"padding": "0 0 0 24px"})
         self.widget = widgets.VBox([self.choice, self._within])
         self._open()
@@ -355,7 +227,7 @@ class Form(Field):
         with contextlib.suppress(OptionError):
             self._defaults[name] = self.options[name].get()
         hint, tip = declared(self.kind)[name], documented(self.kind).get(name, "")
-        self.options[name] = field = _one_of(name, values, hint, self._defaults[name], tip)
+        self.options[name] = field = one_of(name, values, hint, self._defaults[name], tip)
         self._lifted.add(name)
         self._arrange()
         return field
@@ -452,17 +324,17 @@ def _field(name: str, hint: Any, default: Any, tip: str, offers: Offers) -> Fiel
             form.set(default)
             form._defaults = {f.name: getattr(default, f.name) for f in fields(hint)}
         return form
-    look = _described(name, tip)
+    look = look_of(name, tip)
     if get_origin(hint) is Literal:
-        return _one_of(name, get_args(hint), hint, default, tip)
+        return one_of(name, get_args(hint), hint, default, tip)
     if hint is bool:
         return Plain(widgets.Checkbox(value=default is True, indent=False, **look))
     plain = get_args(hint)[0] if get_origin(hint) is Annotated else hint
     if plain is str and default is not MISSING:
-        tall = {**look, **_TALL, "rows": max(2, min(str(default).count("\n") + 2, 8))}
+        tall = {**look, **TALL, "rows": max(2, min(str(default).count("\n") + 2, 8))}
         return Plain(widgets.Textarea(value=default, continuous_update=False, **tall), wide=True)
-    if slider := _slider(hint, plain, default, look):
-        return Plain(slider)
+    if (drawn := slider(hint, plain, default, look)) is not None:
+        return Plain(drawn)
     return Written(name, hint, default, tip)
 
 
@@ -475,53 +347,3 @@ def _offered(hint: Any, offers: Offers) -> Mapping[str, Any] | None:
         if len(kinds) == 1 and kinds[0] in offers:
             return {_NONE: None, **offers[kinds[0]]}
     return None
-
-
-def _one_of(name: str, values: Sequence[Any], hint: Any, default: Any, tip: str) -> Plain:
-    """A slider over numbers that can be chosen, a dropdown of all else."""
-    import ipywidgets as widgets
-
-    for value in values:
-        require(fits(value, hint), name, value, described(hint))
-    first = default if default in values else values[0]
-    numbers = all(type(value) in (int, float) for value in values)
-    make = widgets.SelectionSlider if numbers and len(values) > 1 else widgets.Dropdown
-    pairs = [(str(value), value) for value in values]
-    return Plain(make(options=pairs, value=first, **_described(name, tip)))
-
-
-def _slider(hint: Any, plain: Any, default: Any, look: Mapping[str, Any]) -> Any:
-    """A slider for a number that has a default, from its least value on; None for all others."""
-    import ipywidgets as widgets
-
-    if plain not in (int, float) or default is MISSING or not math.isfinite(default):
-        return None
-    bounds = next((b for b in get_args(hint)[1:] if isinstance(b, Bounds)), Bounds())
-    if math.isinf(bounds.low) and default < 0:
-        return None
-    low = max(bounds.low, 0)
-    high = (
-        bounds.high if math.isfinite(bounds.high) else max(4 * default, 16 if plain is int else 2)
-    )
-    look = {**look, "continuous_update": False}
-    if plain is int:
-        return widgets.IntSlider(value=default, min=int(low), max=int(high), **look)
-    step = 0.05 if high - low <= 4 else 0.1
-    low += step if bounds.open in ("low", "both") else 0
-    high -= step if bounds.open in ("high", "both") else 0
-    return widgets.FloatSlider(
-        value=default, min=low, max=high, step=step, readout_format=".2f", **look
-    )
-
-
-# -- words -----------------------------------------------------------------------------------------
-
-_NUMBERS = {"inf": math.inf, "-inf": -math.inf}
-
-
-def _literal(value: Any) -> str:
-    return str(value) if isinstance(value, float) and math.isinf(value) else repr(value)
-
-
-def _described(name: str, tip: str) -> dict[str, Any]:
-    return {"description": name, "tooltip": tip, **_LOOK}

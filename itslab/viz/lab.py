@@ -5,14 +5,12 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Mapping, Sequence
-from itertools import chain, product
+from itertools import product
 from typing import Any
 
-from itslab import sandbox, strategies, verifiers
 from itslab.core import (
     Backend,
     Budget,
-    Interpreter,
     ItslabError,
     Node,
     OptionError,
@@ -23,54 +21,21 @@ from itslab.core import (
 from itslab.handle import RunHandle
 from itslab.options import Whole, checked
 from itslab.run import Strategy
-from itslab.strategies import stopping
 from itslab.study import record
-from itslab.study.plan import OwnVerifier
 from itslab.study.samples import lines
 from itslab.tasks import Task
 from itslab.viz import style, theme
 from itslab.viz.asked import Asked
-from itslab.viz.form import Fixed, Form, Offers, settable
+from itslab.viz.fields import Fixed
+from itslab.viz.form import Form, Offers, settable
 from itslab.viz.history import History
+from itslab.viz.methods import listed, methods_of, offers
 from itslab.viz.panels import Panel, ending, error_text
 from itslab.viz.readers import versions
 from itslab.viz.setting import Setting, names_of
 from itslab.viz.style import BLUE, GRID, ORANGE
 from itslab.viz.tree import TreeView
 
-FAMILIES: Mapping[str, Sequence[str]] = {
-    "chain": ("Direct", "ChainOfThought", "ExtendedThinking"),
-    "samples": ("SelfConsistency", "BestOfN", "Knockout", "ProgramAided"),
-    "adaptive": ("AdaptiveConsistency", "FirstVerified", "DeepConf", "Cascade", "Router"),
-    "search": ("BeamSearch", "DVTS", "ParticleFilter", "TreeOfThoughts", "MCTS", "ABMCTS"),
-    "refinement": ("CheckedRefine", "SelfRefine", "RepairWithTests", "Reflexion", "MCTSr"),
-}
-"""The strategies, by their families."""
-
-CHECK = "the task's own check"
-_JUDGES = ("Confidence", "Arithmetic", "Agreement", "Question", "Calibrated")
-_ASKING = ("Judge", "PairwiseJudge", "Critic", "Ballot", "Rollouts")
-"""Verifiers that need nothing but a form; and those that ask a model."""
-_FIRST = {"Knockout": "PairwiseJudge", "CheckedRefine": "Arithmetic", "ABMCTS": "Judge"}
-"""Who judges at first, where a task has no check and confidence would say nothing."""
-_RULES = ("BetaStop", "DirichletStop", "WindowStop", "DecidedStop", "MarginalValue")
-_START: Mapping[str, Strategy] = {
-    "Cascade": strategies.Cascade(
-        (
-            strategies.Stage(strategies.SelfConsistency(4), None, verifiers.Agreement(), 0.75),
-            strategies.Stage(strategies.SelfConsistency(16)),
-        )
-    ),
-    "Router": strategies.Router(
-        verifiers.Question(),
-        (40.0,),
-        (
-            strategies.Route(strategies.ChainOfThought()),
-            strategies.Route(strategies.SelfConsistency(8)),
-        ),
-    ),
-}
-"""What is set at first of strategies that are nothing by default."""
 _WIDE = {"style": {"description_width": "104px"}, "layout": {"width": "330px"}}
 
 
@@ -122,7 +87,7 @@ class Lab(Panel):
 
         self._models, self._more = _by_name(llm), dict(more)
         self._names = names_of(self._models, self._more)
-        self._methods, first = _methods(strategy)
+        self._methods, first = methods_of(strategy)
         self._choices = {name: values for name, values in choices.items() if name != "tokens"}
         known = {f.name for kind, _ in self._methods.values() for f in settable(kind)}
         for path in self._choices:
@@ -133,7 +98,7 @@ class Lab(Panel):
         self.asked = Asked({task.name: task} if isinstance(task, Task) else task or {}, question)
         self.model = widgets.Dropdown(options=[*self._models], description="model", **_WIDE)
         self.strategy = widgets.Dropdown(
-            options=_listed(self._methods), value=first, description="strategy", **_WIDE
+            options=listed(self._methods), value=first, description="strategy", **_WIDE
         )
         tip = "the most tokens to decode, by anyone; 0 is no limit"
         self.tokens = _number("budget", budget.tokens or 0, tip, choices.get("tokens", ()))
@@ -208,27 +173,8 @@ class Lab(Panel):
         self._follow()
 
     def _offers(self, kind: Any) -> Offers:
-        """What can be chosen where an option is no plain value; what comes first is set."""
-        chosen = kind.__name__
-        first = _FIRST.get(chosen, "Confidence")
-        names = [first, *(name for name in (*_JUDGES, *_ASKING) if name != first)]
-        if chosen == "Knockout":  # in which two meet
-            names = [first]
-        judges: dict[str, Any] = {name: getattr(verifiers, name) for name in names}
-        if not self.asked.error and self.asked.task.verifier is not None and chosen != "Knockout":
-            judges = {CHECK: OwnVerifier(), **judges}
-        simple = {
-            name: getattr(strategies, name)
-            for name in chain(*FAMILIES.values())
-            if name not in _START
-        }
-        return {
-            Verifier: {**self._more, **judges},
-            Backend: self._models,
-            Strategy: simple,
-            Interpreter: {"sandbox": sandbox.execute},
-            stopping.StoppingRule: {name: getattr(stopping, name) for name in _RULES},
-        }
+        own = not self.asked.error and self.asked.task.verifier is not None
+        return offers(kind.__name__, self._models, self._more, own)
 
     def _follow_asked(self) -> None:
         """Offer the check of another task, and what was recorded of another problem."""
@@ -390,22 +336,6 @@ def _by_name(llm: Any) -> dict[str, Backend]:
     return dict(zip(names, given, strict=True))
 
 
-def _methods(given: Any) -> tuple[dict[str, tuple[Any, Any]], str]:
-    """The strategies that can be chosen: by name their class and what is set; and the first."""
-    if isinstance(given, Mapping):
-        require(bool(given), "strategy", given, "one strategy at least")
-        return {name: (type(one), one) for name, one in given.items()}, next(iter(given))
-    methods = {
-        name: (getattr(strategies, name), _START.get(name)) for name in chain(*FAMILIES.values())
-    }
-    if isinstance(given, str):
-        found = strategies.find(given)
-        methods.setdefault(found.__name__, (found, None))
-        return methods, found.__name__
-    name = getattr(given, "__name__", type(given).__name__)
-    return {**methods, name: (type(given), given)}, name
-
-
 def _number(name: str, value: int, tip: str, choices: Sequence[int] = ()) -> Any:
     import ipywidgets as widgets
 
@@ -414,9 +344,3 @@ def _number(name: str, value: int, tip: str, choices: Sequence[int] = ()) -> Any
         first = value if value in choices else choices[0]
         return widgets.SelectionSlider(options=[*choices], value=first, **look)
     return widgets.BoundedIntText(value=value, min=0, max=2**31 - 1, **look)
-
-
-def _listed(methods: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """The strategies as they stand in the list, the package's own with their families."""
-    family = {name: title for title, names in FAMILIES.items() for name in names}
-    return [(f"{family[name]}: {name}" if name in family else name, name) for name in methods]
