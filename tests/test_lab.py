@@ -21,7 +21,7 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 def test_notebook_00_runs_in_jupyterlab_and_its_panel_votes(lab: Lab) -> None:
     with lab.opened("00_start_here") as page:
         page.wait_for_function("document.querySelectorAll('.js-plotly-plot').length == 2")
-        panel = page.locator(".jupyter-widgets.widget-vbox")
+        panel = page.locator(".its-panel")
         assert "as drawn above:" in panel.locator("svg").text_content()
         panel.locator(".noUi-handle").nth(1).press("ArrowRight")  # a higher temperature
         panel.get_by_role("button", name="Run").click()
@@ -33,7 +33,7 @@ def test_notebook_00_runs_in_jupyterlab_and_its_panel_votes(lab: Lab) -> None:
 def test_notebook_01_runs_in_jupyterlab_and_its_panel_thinks(lab: Lab) -> None:
     with lab.opened("01_chain_of_thought") as page:
         page.wait_for_function("document.querySelectorAll('.js-plotly-plot').length == 1")
-        panel = page.locator(".jupyter-widgets.widget-vbox")
+        panel = page.locator(".its-panel")
         assert panel.get_by_text("inserted").count() == 0
         budget = panel.locator(".noUi-handle").nth(1)
         for _ in range(5):  # from 1,024 tokens to 32
@@ -49,7 +49,7 @@ def test_notebook_02_runs_in_jupyterlab_and_its_samples_can_be_read(lab: Lab) ->
     few = {"n_problems": 20, "n_programs": 20, "n_compared": 20}
     with lab.opened("02_best_of_n", **few) as page:
         page.wait_for_function("document.querySelectorAll('.js-plotly-plot').length == 6")
-        panel = page.locator(".jupyter-widgets.widget-vbox")
+        panel = page.locator(".its-panel")
         problem, selector = panel.locator("select").nth(0), panel.locator("select").nth(1)
         prompt = panel.locator("pre").first.text_content()
         problem.select_option(index=1)
@@ -65,7 +65,7 @@ def test_notebook_02_runs_in_jupyterlab_and_its_samples_can_be_read(lab: Lab) ->
 def test_notebook_05_runs_in_jupyterlab_and_its_versions_stand_side_by_side(lab: Lab) -> None:
     with lab.opened("05_refinement", n_programs=40, n_problems=20, n_other=40) as page:
         page.wait_for_function("document.querySelectorAll('.js-plotly-plot').length == 3")
-        panel = page.locator(".jupyter-widgets.widget-vbox")
+        panel = page.locator(".its-panel")
         panel.get_by_text("as drawn above: ").wait_for()
         assert panel.get_by_text("✓ right").count() == 1  # a repaired program beside a wrong one
         panel.locator(".noUi-handle").first.press("ArrowRight")  # whose critique
@@ -78,7 +78,7 @@ def test_notebook_05_runs_in_jupyterlab_and_its_versions_stand_side_by_side(lab:
 def test_a_search_is_watched_live_read_and_stopped(lab: Lab, small_model: models.ModelFile) -> None:
     few = {"n_problems": 1, "n_programs": 1, "max_tokens": 12}
     with lab.opened("04_mcts", model=small_model.name, mode="live", **few) as page:
-        panel = page.locator(".jupyter-widgets.widget-vbox").first
+        panel = page.locator(".its-panel").first
         panel.get_by_role("button", name="Run", exact=True).click()
         panel.get_by_text(re.compile(r"^drawing · ([4-9]|\d\d+) nodes")).wait_for()
         panel.locator("[data-node='1'] circle").click()
@@ -92,7 +92,7 @@ def test_a_search_is_watched_live_read_and_stopped(lab: Lab, small_model: models
 def test_a_refinement_is_watched_live_and_stopped(lab: Lab, small_model: models.ModelFile) -> None:
     name, few = small_model.name, {"n_programs": 1, "n_problems": 1, "n_other": 1, "max_tokens": 40}
     with lab.opened("05_refinement", mode="live", model=name, larger=name, **few) as page:
-        panel = page.locator(".jupyter-widgets.widget-vbox").first
+        panel = page.locator(".its-panel").first
         panel.get_by_role("button", name="Run").click()
         panel.get_by_text("being drawn").wait_for()
         panel.get_by_role("button", name="Stop").click()
@@ -104,13 +104,13 @@ def test_notebook_06_runs_in_jupyterlab_and_problems_change_their_route(lab: Lab
     few = {"n_problems": 20, "n_programs": 10, "n_fresh": 10}
     with lab.opened("06_adaptive_compute", **few) as page:
         page.wait_for_function("document.querySelectorAll('.js-plotly-plot').length == 2")
-        panel = page.locator(".jupyter-widgets.widget-vbox").first
+        panel = page.locator(".its-panel").first
         before = panel.locator("svg").text_content()
         panel.locator(".noUi-handle").press("ArrowRight")
         page.wait_for_function(
-            "old => document.querySelector('.widget-vbox svg').textContent !== old", arg=before
+            "old => document.querySelector('.its-panel svg').textContent !== old", arg=before
         )
-        cascade = page.locator(".jupyter-widgets.widget-vbox").last
+        cascade = page.locator(".its-panel").last
         cascade.get_by_role("button", name="Run", exact=True).click()
         stage = cascade.get_by_text("the last stage")
         for _ in range(60):  # the run that was on view before is done as well, and gives way
@@ -125,7 +125,7 @@ def test_notebook_06_runs_in_jupyterlab_and_problems_change_their_route(lab: Lab
 
 def test_notebook_07_runs_in_jupyterlab_and_its_explorer_follows(lab: Lab) -> None:
     with lab.opened("07_scaling_study", n_problems=20, n_programs=10) as page:
-        panel = page.locator(".jupyter-widgets.widget-vbox").first
+        panel = page.locator(".its-panel").first
         panel.get_by_text("functions, all: 10 problems").wait_for()
         panel.get_by_role("button", name="GFLOPs").click()
         panel.get_by_text("GFLOPs (log scale)").first.wait_for()
@@ -147,7 +147,7 @@ def test_three_lines_make_a_workbench(lab: Lab, small_model: models.ModelFile) -
     load = f"llm = its.load({small_model.name!r}, threads=1)"
     more = "question='What is 17 * 23?', budget=its.Budget(tokens=120)"
     with lab.running(f"import itslab as its\n{load}\nits.lab(llm, {more})") as page:
-        panel = page.locator(".jupyter-widgets.widget-vbox").first
+        panel = page.locator(".its-panel").first
         press = panel.get_by_role("button", name="Run", exact=True)
         press.click()
         panel.get_by_text(re.compile("^(done|budget spent).*nodes")).wait_for()
@@ -167,7 +167,7 @@ def test_controls_of_all_strategies_are_moved_in_a_browser(lab: Lab) -> None:
         "its.lab(ScriptedModel(), question='What is 6 * 7?')"
     )
     with lab.running(scripted) as page:
-        panel = page.locator(".jupyter-widgets.widget-vbox").first
+        panel = page.locator(".its-panel").first
         chosen = panel.locator(".widget-dropdown", has_text="strategy").locator("select").first
         names = [text.split()[-1] for text in chosen.locator("option").all_text_contents()]
         assert len(names) == 23

@@ -68,11 +68,7 @@ class Chosen(Field):
         return self._choices[self.choice.value] if self._form is None else self._form.get()
 
     def set(self, value: Any) -> None:
-        """Choose a value, or the class that it is of, with its options.
-
-        Raises:
-            OptionError: it is none of the choices.
-        """
+        """Choose a value, or the class that it is of, with its options; another one is added."""
         for label, offered in self._choices.items():
             if offered is value or (not isinstance(offered, type) and offered == value):
                 self.choice.value = label
@@ -83,7 +79,11 @@ class Chosen(Field):
                 if self._form is not None:
                     self._form.set(value)
                 return
-        require(False, self.choice.description, value, " or ".join(self._choices))
+        named = getattr(value, "name", None) or getattr(value, "__name__", None)
+        label = str(named or type(value).__name__)
+        self._choices[label] = value
+        self.choice.options = [*self._choices]
+        self.choice.value = label
 
     def watch(self, changed: Callable[[], None]) -> None:
         """Follow the choice, and the form of whatever is chosen."""

@@ -14,6 +14,7 @@ from itslab.core import (
     ItslabError,
     Node,
     OptionError,
+    Result,
     Tree,
     Verifier,
     require,
@@ -22,6 +23,7 @@ from itslab.handle import RunHandle
 from itslab.options import Whole, checked
 from itslab.run import Strategy
 from itslab.study import record
+from itslab.study.plan import bound
 from itslab.study.samples import lines
 from itslab.tasks import Task
 from itslab.viz import style, theme
@@ -58,6 +60,7 @@ class Lab(Panel):
         more: verifiers of one's own that can be chosen, by name.
         seed: that is set at first.
         run: whether a run is begun at once, and waited for.
+        instead: a result that is put on view if that run fails, under the reason.
 
     Attributes:
         view: the tree of the run on view, with the buttons Run, Stop, Pause, Step and Fork.
@@ -82,6 +85,7 @@ class Lab(Panel):
         more: Mapping[str, Verifier] = {},
         seed: Whole = 0,
         run: bool = False,
+        instead: Result | None = None,
     ) -> None:
         import ipywidgets as widgets
 
@@ -117,6 +121,8 @@ class Lab(Panel):
         if run:
             self.view.run()
             self.view.wait()
+            if self.view.error and instead is not None:
+                self.view.show(instead)
 
     # -- how it looks
 
@@ -180,9 +186,10 @@ class Lab(Panel):
         """Offer the check of another task, and what was recorded of another problem."""
         try:
             wanted = self.form.get()
-            self._open(wanted)
+            bound(wanted, self.asked.task, {})
         except ItslabError:  # of an option, or of a check that this task does not have
-            self._open()
+            wanted = None
+        self._open(wanted)
         self._offer_recorded()
 
     # -- a run

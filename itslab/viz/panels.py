@@ -240,6 +240,7 @@ class Panel:
         sheet = widgets.HTML(theme.SHEET, layout={"display": "none"})
         row = widgets.HBox([*controls, sheet], layout={"flex_flow": "row wrap"})
         self.box = widgets.VBox([row, self.view])
+        self.box.add_class("its-panel")
 
     def picture(self) -> Any:
         """Return the picture that replaces the panel in a page."""

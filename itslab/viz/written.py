@@ -29,6 +29,8 @@ def written(value: Any, names: Mapping[int, str], indent: int = 0) -> str:
     if isinstance(value, tuple):
         items = [written(item, names, indent + 4) for item in value]
         return _call("", items, indent, comma=len(items) == 1)
+    if hasattr(value, "generate"):
+        return f"its.load({value.name!r})"
     if inspect.isfunction(value):
         return value.__name__
     if not is_dataclass(value) or isinstance(value, type):
