@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -82,12 +83,11 @@ def lab(
     typer.echo(
         f"{fresh} notebooks copied to {_near(folder)}; those that were there stay as they are"
     )
-    jupyter = Path(sys.executable).with_name("jupyter-lab")
-    if not jupyter.is_file():
-        raise ItslabError(f"there is no {jupyter}: pip install jupyterlab")
-    command = [str(jupyter), str(folder / source.name)]
+    command = [sys.executable, "-m", "jupyterlab", str(folder / source.name)]
     if getattr(os, "geteuid", lambda: 1)() == 0:
         command.append("--allow-root")  # as in a container
+    if os.name == "nt":  # where a program that is replaced leaves its console
+        raise typer.Exit(subprocess.call(command))
     os.execv(command[0], command)  # so that Ctrl-C is its own
 
 

@@ -29,9 +29,6 @@ WORDS, TRIES, MOST = 7, 16, 160
 """Words that a story has to hold; how often it is drawn, and its tokens, at most."""
 HERE = 1
 """The seed of the stories that are drawn here; those of the record have 0."""
-_TYPICAL = 120
-"""Tokens of a story, as long as none was drawn here."""
-
 ABOUT = f"""\
 The task: a very short story that holds {WORDS} given words. A rule sees whether it does, and tells
 the model nothing; it may only try again."""
@@ -212,17 +209,25 @@ def _state(
 ) -> str:
     """One line: how far, how fast, how long at most, and what is being written now."""
     paid = sum((handle.run.cost for handle in handles.values()), Cost())
-    each = paid.decoded / paid.calls if paid.calls else _TYPICAL
-    left = sum(
+    samples = sum(
         (tries if name == "again" else 1) - handle.run.cost.calls
         for (name, _), handle in running.items()
     )
-    pace = paid.decoded / max(seconds, 0.1)
-    minutes, rest = divmod(round(left * each / pace), 60) if pace else (0, 0)
-    clock = f"{minutes}:{rest:02d} left at most" if pace else "measuring"
+    left = at_most(samples, paid, seconds)
+    clock = "measuring" if left is None else f"{left // 60:.0f}:{left % 60:02.0f} left at most"
     done = f"{len(handles) - len(running)} of {len(handles)} done"
     text = next((_last_words(handle) for handle in running.values()), "")
-    return f"{done}, {paid.decoded:,} tokens, {pace:.0f}/s, {clock}  …{text}"
+    return f"{done}, {paid.decoded:,} tokens, {clock}  …{text}"
+
+
+def at_most(samples: int, paid: Cost, seconds: float) -> float | None:
+    """Seconds until so many samples more are drawn, which nobody has to; None before the first.
+
+    Args:
+        samples: that may still be drawn.
+        paid: what was drawn so far, within ``seconds``.
+    """
+    return samples * seconds / paid.calls if paid.calls and seconds else None
 
 
 def _last_words(handle: RunHandle) -> str:

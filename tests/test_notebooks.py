@@ -39,7 +39,7 @@ def test_a_notebook_is_committed_with_small_outputs_and_no_widget(path: Path) ->
     assert "widgets" not in notebook.metadata
     assert path.stat().st_size < 200_000
     for cell in notebook.cells:
-        kept = "keep_output" in cell.metadata.get("tags", [])
+        kept = {"keep_output", "keep_picture"} & {*cell.metadata.get("tags", [])}
         assert kept or not cell.get("outputs"), f"{cell.id} keeps an output without the tag"
         shown = [output.get("data", {}) for output in cell.get("outputs", [])]
         assert all(notebooks.WIDGET not in data for data in shown)
