@@ -36,7 +36,7 @@ CAVEAT = """\
 The rule that accepts a story is the one that counts it. So this is what trying again buys where
 answers can be checked, by rules or by tests. Where nothing can check them, choosing is the problem:
 `itslab run 07` holds ten methods against each other on three tasks."""
-PATIENCE = "On two CPU cores that takes two to three minutes for twelve."
+PATIENCE = "On two CPU cores twelve take three to four minutes."
 WITHOUT = f"""\
 To see other stories being drawn here, install llama.cpp, which builds for some five minutes:
   {library.INSTALL}
