@@ -75,7 +75,7 @@ def keep(source: Path, executed: Path, page: Page) -> list[bytes]:
     for cell in notebook.cells:
         if TAG not in cell.metadata.get("tags", []):
             continue
-        cell.outputs = []
+        cell.outputs, cell.execution_count = [], ran[cell.id].execution_count
         for output in ran[cell.id].outputs:
             png = picture(page, output.get("data", {}))
             if png is not None:
