@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -12,9 +13,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from itslab.core import ItslabError, OptionError, require
-
-START = "notebooks/00_start_here.ipynb"
+from itslab.core import BackendError, ItslabError, OptionError, require
 
 
 class _Commands(TyperGroup):
@@ -84,12 +83,11 @@ def lab(
     typer.echo(
         f"{fresh} notebooks copied to {_near(folder)}; those that were there stay as they are"
     )
-    jupyter = Path(sys.executable).with_name("jupyter-lab")
-    if not jupyter.is_file():
-        raise ItslabError(f"there is no {jupyter}: pip install jupyterlab")
-    command = [str(jupyter), str(folder / source.name)]
+    command = [sys.executable, "-m", "jupyterlab", str(folder / source.name)]
     if getattr(os, "geteuid", lambda: 1)() == 0:
         command.append("--allow-root")  # as in a container
+    if os.name == "nt":  # where a program that is replaced leaves its console
+        raise typer.Exit(subprocess.call(command))
     os.execv(command[0], command)  # so that Ctrl-C is its own
 
 
@@ -122,27 +120,41 @@ def _dump(data: Any) -> None:
 @app.command()
 def quickstart(
     model: Annotated[str, typer.Option(help="See `itslab models`.")] = "qwen2.5-coder-0.5b",
-    n_problems: Annotated[int, typer.Option(min=1, help="Problems to solve.")] = 6,
-    max_samples: Annotated[int, typer.Option(min=2, help="Chains of thought per problem.")] = 16,
-    runs: Folder = Path("runs"),
+    n_problems: Annotated[int, typer.Option(min=1, help="Stories to write here.")] = 12,
+    tries: Annotated[int, typer.Option(min=2, help="Most that are drawn of each.")] = 16,
+    replay: Annotated[
+        bool, typer.Option("--replay", help="Only show what was recorded; draw nothing.")
+    ] = False,
 ) -> None:
-    """Pull a small model and watch it do better with more compute."""
-    from itslab import models
-    from itslab.backends import library
-    from itslab.notebooks import execute
-    from itslab.share import shared
+    """Watch a small model do better with more compute: as recorded, then here."""
+    from itslab import quickstart
+    from itslab.backends import library, load
 
-    library.start()  # before a model is pulled in vain
-    models.pull(model)
-    chains = n_problems * (max_samples + 1)
-    minutes = max(round(chains * 2.7 / 60), 1)
+    began = time.monotonic()
+    typer.echo(quickstart.ABOUT)
+    past = quickstart.recorded()
+    seconds = time.monotonic() - began
     typer.echo(
-        f"{model} now writes {max_samples + 1} chains of thought for each of {n_problems} "
-        f"problem{'s' * (n_problems > 1)}. On two CPU cores that takes about {minutes} "
-        f"minute{'s' * (minutes > 1)}."
+        f"\nAs recorded with {quickstart.MODEL}, replayed in {seconds:.1f} s:\n{past.table()}"
     )
-    values = {"model": model, "n_problems": n_problems, "max_samples": max_samples, "mode": "live"}
-    _report(execute(shared(START), values, runs))
+    typer.echo(f"\n{past.example()}\n\n{quickstart.CAVEAT}")
+    if not replay:
+        try:
+            library.start()  # before a model is pulled in vain
+        except BackendError:
+            typer.echo(f"\n{quickstart.WITHOUT}")
+        else:
+            task = quickstart.stories(n_problems, quickstart.HERE)
+            typer.echo(
+                f"\nNow here, with {model}: {n_problems} other stories. {quickstart.PATIENCE}"
+            )
+            with _Told() as told, load(model) as llm:
+                now = quickstart.draw(task, tries, llm, told.say, told.show)
+            seconds = time.monotonic() - began
+            typer.echo(
+                f"\nDrawn here with {model}, {seconds:.0f} s with everything:\n{now.table()}"
+            )
+    typer.echo(f"\n{quickstart.NEXT}")
 
 
 @app.command()
@@ -295,7 +307,7 @@ def ask(
     with _Told(not json) as told:
         try:
             while handle.running:
-                told.show(handle.run.cost, handle.run.best)
+                told.show(_so_far(handle.run.cost, handle.run.best))
                 time.sleep(0.2)
         except KeyboardInterrupt:
             handle.stop()  # the best answer so far
@@ -312,25 +324,37 @@ def ask(
     typer.echo("no answer" if result.answer is None else result.answer)
 
 
+def _so_far(cost: Any, best: Any) -> str:
+    text = "" if best is None else " ".join(best.turn_text.split())[-60:]
+    return f"{cost.calls:,} samples, {cost.decoded:,} tokens  {text}"
+
+
 class _Told:
     """A line on standard error that says how far a run has come, where somebody reads it."""
 
-    def __init__(self, wanted: bool) -> None:
+    def __init__(self, wanted: bool = True) -> None:
         self._shown = wanted and sys.stderr.isatty()
 
     def __enter__(self) -> _Told:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._shown:
-            sys.stderr.write("\r\x1b[K")
+        self._clear()
 
-    def show(self, cost: Any, best: Any) -> None:
+    def show(self, line: str) -> None:
         """Write the line anew."""
         if self._shown:
-            text = "" if best is None else " ".join(best.turn_text.split())[-60:]
-            line = f"{cost.calls:,} samples, {cost.decoded:,} tokens  {text}"
             sys.stderr.write(f"\r\x1b[K{line[:100]}")
+            sys.stderr.flush()
+
+    def say(self, text: str) -> None:
+        """Write to standard output, above the line."""
+        self._clear()
+        typer.echo(text)
+
+    def _clear(self) -> None:
+        if self._shown:
+            sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()
 
 

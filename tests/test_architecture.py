@@ -36,18 +36,8 @@ MAY_IMPORT = {
     "study": {"run", "sandbox", "strategies", "handle", "spec", "tasks", "verifiers", *BASE},
     "viz": {"handle", "run", "sandbox", "strategies", "study", "tasks", "verifiers", *BASE},
 }
-ANYTHING = {
-    "bench",
-    "cli",
-    "conductor",
-    "doctor",
-    "ipython",
-    "notebooks",
-    "page",
-    "report",
-    "share",
-}
-ANYTHING |= {"__init__", "__main__"}
+ANYTHING = {"bench", "cli", "conductor", "doctor", "ipython", "notebooks", "page"}
+ANYTHING |= {"quickstart", "report", "share", "__init__", "__main__"}
 
 
 def modules() -> list[Path]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -12,10 +13,10 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from itslab import __version__, cli, models, notebooks, share
+from itslab import __version__, cli, models, notebooks, quickstart, share
 from itslab.backends import Bank
 from itslab.cli import app
-from itslab.core import ItslabError, OptionError, Problem, Sampling
+from itslab.core import Cost, ItslabError, OptionError, Problem, Sampling
 from itslab.doctor import diagnose
 from itslab.handle import solve
 from itslab.strategies import ChainOfThought
@@ -248,16 +249,28 @@ def test_a_recording_goes_on_where_the_packed_one_ended(
     assert share.Recording("live").archive("x") is None
 
 
-def test_quickstart_leaves_a_notebook_and_a_page_and_prints_the_table(
-    small_model: models.ModelFile, tmp_path: Path
-) -> None:
-    options = ("--model", small_model.name, "--n-problems", "1", "--max-samples", "2")
-    code, out, _ = itslab("quickstart", *options, "--runs", str(tmp_path))
+def test_quickstart_shows_what_was_recorded_and_draws_nothing() -> None:
+    code, out, err = itslab("quickstart", "--replay")
+    assert (code, err) == (0, "")
+    assert re.search(r"one story, greedy +8 of 60 +13% \[7%, 25%\]", out)
+    assert re.search(r"up to 16 tries +53 of 60 +88% \[77%, 94%\]", out)
+    assert "+75 [+60, +85] points" in out
+    assert "What to try next" in out
+    assert "Now here" not in out
+
+
+@pytest.mark.slow
+def test_quickstart_draws_and_prints_a_table_of_its_own(small_model: models.ModelFile) -> None:
+    options = ("--model", small_model.name, "--n-problems", "2", "--tries", "3")
+    code, out, _ = itslab("quickstart", *options)
     assert code == 0
-    [executed] = tmp_path.rglob("*.ipynb")
-    assert executed.stat().st_size < 3_000_000
-    assert executed.with_suffix(".html").is_file()
-    for word in ("method", "answer", "right or wrong", "tokens", "seconds", "majority of 2"):
-        assert word in out
-    assert str(executed.name) in out
-    assert "jupyter-lab" in out
+    here = out.partition("Now here")[2]
+    for words in ("story  1: ", "story  2: ", "of 2 ", "up to 2 tries", "up to 3 tries", "points"):
+        assert words in here
+    assert "What to try next" in here
+
+
+def test_the_time_that_is_left_at_most_follows_the_pace() -> None:
+    paid = Cost(decoded=1_000, calls=10)  # in 20 s: 50 tokens a second, 100 each
+    assert quickstart.at_most(5, paid, 20.0) == pytest.approx(10.0)
+    assert quickstart.at_most(5, Cost(), 20.0) is None, "nothing is known yet"

@@ -1,20 +1,31 @@
-"""The README's examples run as they stand, one after the other, with the model they name."""
+"""The examples of README and of the packages run as they stand, one after the other."""
 
 import re
+import textwrap
 from pathlib import Path
 
 import pytest
 import yaml
 
+from itslab import backends, strategies, study, verifiers
 from itslab.study.reading import parse
 
 README = Path(__file__).parent.parent / "README.md"
 
 
+def examples(package: object) -> list[str]:
+    """The blocks of code in a package's docstring."""
+    found = re.findall(r"::\n\n((?:(?: {4}.*)?\n)+)", f"{package.__doc__}\n")
+    return [textwrap.dedent(block) for block in found]
+
+
 def test_the_python_blocks_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.DOTALL)
-    assert len(blocks) == 7
+    assert len(blocks) == 3
+    [_, conducted] = examples(study)
+    blocks += [*examples(strategies), *examples(backends), *examples(verifiers), conducted]
+    assert len(blocks) == 8
     names: dict[str, object] = {}
     for block in blocks:
         exec(compile(block, "README.md", "exec"), names)
@@ -28,8 +39,14 @@ def test_every_file_it_links_to_exists() -> None:
     assert [link for link in links if not (README.parent / link).exists()] == []
 
 
-def test_the_study_in_it_is_one() -> None:
-    [written] = re.findall(r"```yaml\n(.*?)```", README.read_text(), re.DOTALL)
-    study = parse(yaml.safe_load(written))
-    assert study.named == ["qwen2.5-coder-0.5b", "qwen2.5-coder-0.5b@Q4_0"]
-    assert study.runs == 50 * 2 * 3
+def test_the_written_study_is_one() -> None:
+    declared = parse(yaml.safe_load(examples(study)[0]))
+    assert declared.named == ["qwen2.5-coder-0.5b", "qwen2.5-coder-0.5b@Q4_0"]
+    assert declared.runs == 50 * 2 * 3
+
+
+def test_it_is_short_and_its_moving_picture_light() -> None:
+    assert len(README.read_text().split()) < 1500
+    picture = README.parent / "notebooks" / "tree.gif"
+    assert picture.name in README.read_text()
+    assert picture.stat().st_size < 2_000_000

