@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from importlib.metadata import version
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 from itslab import models, sandbox
@@ -157,3 +158,12 @@ def _chromium() -> Finding:
     if path:
         return Finding("OK", "chromium", path)
     return Finding("optional", "chromium", "not found (for the browser test)", "install chromium")
+
+
+def processor() -> str:
+    """The processor's name, where the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), "")

@@ -1,9 +1,19 @@
-"""A notebook as one web page: plots stay alive, and nothing is fetched from anywhere."""
+"""A notebook as one web page: plots stay alive, and nothing is fetched from anywhere.
+
+It begins with what it was made by and what it holds; code is folded.
+"""
 
 from __future__ import annotations
 
+import html
+import platform
+import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+from itslab import __version__
+from itslab.doctor import processor
 
 PLOTLY = "application/vnd.plotly.v1+json"
 
@@ -21,9 +31,27 @@ TEMPLATE = """
   .jp-InputPrompt, .jp-OutputPrompt { display: none; }
   .jp-OutputArea-output { overflow-x: auto; }
   .jp-OutputArea-output pre { word-break: normal; overflow-wrap: anywhere; }
+  .jp-OutputArea-output table.dataframe :is(td, th) { white-space: nowrap; }
+  .js-plotly-plot { min-width: 600px; }
+  details.code { flex: 1; min-width: 0; }
+  details.code > summary { font: 12px/1.6 monospace; color: #6b6b6b; cursor: pointer;
+    overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+  details.code[open] > summary { list-style: none; height: 6px; visibility: hidden; }
+  .about { font: 13px/1.5 Helvetica, Arial, sans-serif; color: #6b6b6b; margin: 0 0.5rem; }
+  .about button { font: inherit; margin-top: 4px; }
+  @media print { .about button { display: none } }
 </style>
 {%- endblock -%}
+{%- block input -%}
+{%- set first = cell.source.split("\n")[0] -%}
+<details class="code" {{ "open" if "parameters" in cell.metadata.get("tags", []) else "" }}>
+<summary>{{ first | escape_html }}</summary>{{ super() }}</details>
+{%- endblock -%}
 """
+_ALL = (
+    "const code = [...document.querySelectorAll('details.code')];"
+    "const open = code.some(one => !one.open); code.forEach(one => { one.open = open })"
+)
 
 
 def write_page(notebook: Any, path: Path) -> Path:
@@ -52,10 +80,35 @@ def write_page(notebook: Any, path: Path) -> Path:
         extra_loaders=[DictLoader({"page.html.j2": TEMPLATE})], template_file="page.html.j2"
     )
     exporter.register_preprocessor(Plots, enabled=True)
-    html, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": path.stem}})
+    page, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": path.stem}})
     script = f'<script charset="utf-8">{get_plotlyjs()}</script>'
-    path.write_text(html.replace("<!-- plotly.js -->", script, 1), encoding="utf-8")
+    page = page.replace("<!-- plotly.js -->", script, 1)
+    path.write_text(_headed(page, notebook), encoding="utf-8")
     return path
+
+
+def _headed(page: str, notebook: Any) -> str:
+    """A page with its date, its versions, its machine and its contents, below the first heading."""
+    run = notebook.metadata.get("papermill", {})
+    at = run.get("start_time") or datetime.now(UTC).isoformat()
+    seconds = f", in {run['duration']:.0f} s" if run.get("duration") else ""
+    made = (
+        f"Executed {at[:16].replace('T', ' ')} UTC{seconds}, by itslab {__version__} on Python "
+        f"{platform.python_version()}, {processor()}."
+    )
+    headings = re.findall(r'<h2 id="([^"]+)">(.*?)<a class="anchor-link"', page, re.DOTALL)
+    links = " · ".join(
+        f'<a href="#{name}">{re.sub("<.*?>", "", title).strip()}</a>' for name, title in headings
+    )
+    about = (
+        f'<div class="about"><p>{html.escape(made)}</p><p>{links}</p>'
+        f'<button type="button" onclick="{html.escape(_ALL)}">all code</button></div>'
+    )
+    first = page.find("</h1>", page.find("<body"))
+    at_end = page.find("</div>", first) if first >= 0 else -1
+    body = re.search(r"<body[^>]*>", page)
+    place = at_end if at_end >= 0 else (body.end() if body else 0)
+    return f"{page[:place]}{about}{page[place:]}"
 
 
 def _element(figure: dict[str, Any]) -> str:

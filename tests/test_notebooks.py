@@ -226,6 +226,20 @@ def test_a_page_holds_plotly_once_however_many_figures(tmp_path: Path) -> None:
     assert "<script src=" not in page
 
 
+def test_a_page_says_what_made_it_and_what_it_holds(tmp_path: Path) -> None:
+    first = nbformat.v4.new_code_cell("n = 1", metadata={"tags": ["parameters"]})
+    cells = [nbformat.v4.new_markdown_cell("# All\n\n## One"), first]
+    cells += [nbformat.v4.new_code_cell("m = 2"), nbformat.v4.new_markdown_cell("## Two & three")]
+    page = write_page(nbformat.v4.new_notebook(cells=cells), tmp_path / "page.html").read_text()
+    [made] = re.findall(r"<p>(Executed .*?)</p>", page)
+    assert re.fullmatch(r"Executed \d{4}-\d\d-\d\d .* by itslab [\d.]+ on Python [\d.]+, .*", made)
+    contents = re.findall(r'<a href="#([^"]+)">([^<]+)</a>', page)
+    assert [title for _, title in contents] == ["One", "Two &amp; three"]
+    assert all(f'id="{name}"' in page for name, _ in contents)
+    assert page.count('<details class="code" open>') == 1  # the parameters
+    assert page.count('<details class="code"') == 2
+
+
 def test_a_failing_cell_is_named_and_the_notebook_kept(tmp_path: Path) -> None:
     source = write(tmp_path / "bad.ipynb", PARAMETERS, "1 / 0")
     said = (

@@ -7,13 +7,13 @@ import warnings
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 from itslab.backends import Bank
 from itslab.conductor.loading import Load, identities
 from itslab.conductor.parts import Part
 from itslab.core import Backend
+from itslab.doctor import processor
 from itslab.spec import spec
 from itslab.study.plan import Study
 
@@ -85,7 +85,7 @@ def about(study: Study, bank: Bank, load: Load | None, mode: str) -> dict[str, A
         ],
         "machine": {
             "system": platform.platform(),
-            "processor": _processor(),
+            "processor": processor(),
             "cores": psutil.cpu_count(logical=False),
             "memory": psutil.virtual_memory().total,
             "load": [round(load, 2) for load in psutil.getloadavg()],
@@ -93,12 +93,3 @@ def about(study: Study, bank: Bank, load: Load | None, mode: str) -> dict[str, A
         "versions": {name: version(name) for name in ("itslab", "numpy", "pandas", "math-verify")}
         | {"python": platform.python_version()},
     }
-
-
-def _processor() -> str:
-    """The processor's name, where the system tells it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(": ")[2] for line in lines if line.startswith("model name")), "")
