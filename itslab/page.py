@@ -44,7 +44,7 @@ TEMPLATE = """
 {%- endblock -%}
 {%- block input -%}
 {%- set first = cell.source.split("\n")[0] -%}
-<details class="code" {{ "open" if "parameters" in cell.metadata.get("tags", []) else "" }}>
+<details class="code"{{ " open" if "parameters" in cell.metadata.get("tags", []) }}>
 <summary>{{ first | escape_html }}</summary>{{ super() }}</details>
 {%- endblock -%}
 """
