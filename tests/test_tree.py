@@ -546,13 +546,13 @@ def test_a_tree_of_2000_nodes_opens_and_is_moved(page: Page, tmp_path: Path) -> 
     page.goto(path.as_uri())
     page.wait_for_function("document.querySelectorAll('.node').length == 2000")
     box = page.locator(".picture").bounding_box()
-    before = page.locator(".picture > g").get_attribute("transform")
+    before = page.locator(".picture > .world").get_attribute("transform")
     x, y = box["x"] + 300, box["y"] + 12
     page.mouse.move(x, y)
     page.mouse.down()
     page.mouse.move(x + 60, y + 30, steps=5)
     page.mouse.up()
-    assert page.locator(".picture > g").get_attribute("transform") != before
+    assert page.locator(".picture > .world").get_attribute("transform") != before
     page.get_by_role("button", name="Fit").click()
     page.locator(f"[data-node='{root.id}'] rect").dblclick()
     expect(dots(page)).to_have_count(1)
@@ -621,7 +621,7 @@ def test_in_jupyterlab_a_run_is_stepped_read_stopped_forked_and_outlives_its_ker
         expect(page.locator(".reader mark")).to_have_text(re.compile(r"\S"))
         expect(page.locator(".reader pre")).to_have_css("word-break", "normal")  # words stay whole
         expect(page.locator(".facts")).to_contain_text("visits")
-        slider = page.locator(".its-tree input")
+        slider = page.locator(".its-tree input[type=range]")
         slider.press("Home")
         state(r"drawing · \d nodes?$")  # in no iteration yet
         assert dots(page).count() < stepped

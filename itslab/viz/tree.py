@@ -10,6 +10,7 @@ import html
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple
+from functools import cache
 from itertools import islice
 from math import isfinite
 from pathlib import Path
@@ -19,6 +20,7 @@ from anywidget import AnyWidget
 
 from itslab import answers
 from itslab.core import (
+    Completion,
     Cost,
     Event,
     Extractor,
@@ -32,6 +34,7 @@ from itslab.core import (
 from itslab.handle import RunHandle
 from itslab.options import checked
 from itslab.study.record import encode
+from itslab.viz import titles
 from itslab.viz.panels import Begin, Panel, Watcher, ending, error_text
 from itslab.viz.theme import LAB
 
@@ -45,9 +48,11 @@ class Feed:
     """The events of a tree as rows for a browser; grows with the tree.
 
     A row is ``[time, kind, node, data]`` as in ``Event``, without empty data. ``data`` also holds
-    the ``text`` of a node, once it is whole, the ``answer`` of a chain that the model ended or that
-    is the best so far, and the ``key`` that it shares with equal ones, if that is another string.
-    Left out are the role of the assistant, the parent of a root, and empty costs and notes.
+    the ``text`` of a node, once it is whole, with its mean ``logprob`` (nats per token) if that is
+    known; the ``answer`` of a chain that the model ended or that is the best so far, and the
+    ``key`` that it shares with equal ones, if that is another string; with a vote the keys of the
+    ``leaves`` whose answer something else than the model wrote, such as a program. Left out are the
+    role of the assistant, the parent of a root, and empty costs and notes.
 
     Args:
         tree: the tree of a run, which may still be drawing.
@@ -128,8 +133,12 @@ class Feed:
             del self._drawing[node.id]
             self._sent.pop(node.id, None)
             data["text"] = node.text
+            if (logprob := _mean_logprob(node.completion)) is not None:
+                data["logprob"] = logprob
             if node.ended:
                 data |= self._answer(node)
+        elif event.kind == "vote":
+            data |= self._leaves()
         elif event.kind == "best":
             self._best = node.id
             data |= self._answer(node)
@@ -146,6 +155,17 @@ class Feed:
         form = self._key(answer)
         return {"answer": answer} if form == answer else {"answer": answer, "key": form}
 
+    def _leaves(self) -> dict[str, dict[str, str]]:
+        """The keys of what something else than the model wrote at the end of its turns."""
+        written = (node for node in self.tree.leaves() if node.role == "assistant")
+        said = {
+            str(node.id): self._extract(node.turn_text)
+            for node in written
+            if node.completion is None and node.status == "done"
+        }
+        keys = {name: self._key(answer) for name, answer in said.items() if answer is not None}
+        return {"leaves": keys} if keys else {}
+
     def _time(self, time: float) -> float:
         """Seconds since the first event, without long idle waits; never earlier than the last.
 
@@ -159,6 +179,27 @@ class Feed:
         self._last = time
         self._shown = max(time - self._cut, self._computed, self._shown)
         return round(self._shown, 3)
+
+
+def _mean_logprob(completion: Completion | None) -> float | None:
+    """The mean log-probability of a sample's tokens, in nats; None where it is not known."""
+    if completion is None or not completion.logprobs:
+        return None
+    mean = sum(completion.logprobs) / len(completion.logprobs)
+    return round(mean, 3) if isfinite(mean) else None
+
+
+def token_logprobs(node: Node) -> list[list[float]]:
+    """Return how many characters each token of a node spells, and its log-probability in nats.
+
+    Empty where that is not known.
+    """
+    drawn = node.completion
+    if drawn is None or len(drawn.offsets) != len(drawn.logprobs):
+        return []
+    starts = (0, *drawn.offsets)
+    spelled = zip(starts, drawn.offsets, drawn.logprobs, strict=False)
+    return [[end - start, round(max(logprob, -99.0), 2)] for start, end, logprob in spelled]
 
 
 def _paid(cost: Sequence[float]) -> list[float]:
@@ -178,21 +219,43 @@ def _shown(value: Any) -> Any:
 
 # -- the view --------------------------------------------------------------------------------------
 
-_SCRIPT = Path(__file__).with_name("tree.js")
-_STYLE = Path(__file__).with_name("tree.css")
+_FOLDER = Path(__file__).with_name("script")
+_PARTS = ("fold", "layout", "words", "elements", "colours", "picture", "cards", "reader", "save")
+"""What the script is put together from, before its last part."""
 
-_ABOUT = ("run", "state", "error", "can", "unforkable", "unfinished")
+TOKENS = 60_000
+"""Characters of JSON that the log-probabilities of all tokens may add to a page."""
+
+_ABOUT = ("run", "state", "error", "can", "unforkable", "unfinished", "title", "scale")
 """What a message says of the run, besides its rows."""
 
+
+@cache
+def script() -> str:
+    """Return the whole script, with its style, as one module.
+
+    It stands in one function, whose text a browser can write into a page that it saves.
+    """
+    parts = [(_FOLDER / f"{name}.js").read_text(encoding="utf-8") for name in (*_PARTS, "view")]
+    style = json.dumps((_FOLDER / "tree.css").read_text(encoding="utf-8"))
+    return (
+        f"function itsTree(STYLE) {{\n{''.join(parts)}\nreturn {{ treeView, embed, widget }};\n}}\n"
+        f"const {{ treeView, embed, widget }} = itsTree({style});\n"
+        "export { treeView, embed };\nexport default widget;\n"
+    )
+
+
 Fork = Callable[[RunHandle, Node], RunHandle]
+Shown = RunHandle | Result | Tree
 
 
 class TreeView(Watcher, AnyWidget):  # type: ignore[misc]
     """The tree of a run, in a notebook.
 
     Nodes appear as they are made: the darker the better, the larger the more visits; dimmed once
-    pruned, with the way to the best one marked. A click shows what a node says, a double click
-    folds what is below it, and the slider goes back in time.
+    pruned, with the way to the best one marked. Chains with the same answer share a hue, also with
+    the bar of their votes, which lights the paths to them. A click shows what a node says, a double
+    click folds what is below it, and the slider goes back in time.
 
     Args:
         run: what to show: one that goes on, or one at its end.
@@ -202,12 +265,13 @@ class TreeView(Watcher, AnyWidget):  # type: ignore[misc]
         extract: reads an answer from the model's turn; None reads it as the run does.
         key: the form that equal answers share; None takes that of the run.
         gold: the gold answer, which is marked; None if it is unknown.
+        title: what stands above the tree; None is what was asked.
 
     Attributes:
         gold: as given; another one is that of the next run.
     """
 
-    _esm, _css = _SCRIPT, f"{_STYLE.read_text(encoding='utf-8')}\n{LAB}"
+    _esm, _css = script(), LAB
 
     def __init__(
         self,
@@ -218,11 +282,17 @@ class TreeView(Watcher, AnyWidget):  # type: ignore[misc]
         extract: Extractor | None = None,
         key: Key | None = None,
         gold: str | None = None,
+        title: str | None = None,
     ) -> None:
         AnyWidget.__init__(self)
         Watcher.__init__(self, begin)
         self._fork = fork
-        self._extract, self._key, self.gold = extract, key, gold
+        self._extract, self._key, self.gold, self._title = extract, key, gold, title
+        self._told: Shown | None = None  # whose title this is:
+        self._titles: dict[str, Any] = {
+            "title": ["", ""],
+            "scale": {},
+        }  # of the run on view, and what its scores are
         self._feed: Feed | None = None
         self._runs = self._rows = 0  # on view so far, and sent of the last one
         self._selected: int | None = None
@@ -230,7 +300,7 @@ class TreeView(Watcher, AnyWidget):  # type: ignore[misc]
         self.on_msg(self._hear)
         if isinstance(run, RunHandle):
             self.handle = run
-            self._open(run.run.tree, run.run.extract, run.run.key)
+            self._open(run, run.run.tree, run.run.extract, run.run.key)
             self.follow(run)
         else:
             self.show(run)
@@ -251,16 +321,14 @@ class TreeView(Watcher, AnyWidget):  # type: ignore[misc]
     def html(self) -> str:
         """Return the run up to now as an HTML element that needs nothing else."""
         name = f"its-tree-{self.model_id}"
-        message = self._message(0, whole=True)
+        message = {**self._message(0, whole=True), **self._tokens()}
         data = json.dumps(message, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
         data = data.replace("<", r"\u003c")  # what a model says may hold the end of a script
-        script = _SCRIPT.read_text(encoding="utf-8")
         count = f"A tree of {len(self.feed.tree)} nodes. Trust this notebook to see it drawn."
         return (
             f'<div data-tree="{name}">{count}</div>'
-            f"<style>{_STYLE.read_text(encoding='utf-8')}</style>"
             f'<script type="application/json" id="{name}">{data}</script>'
-            f'<script type="module">{script}\nembed("{name}");</script>'
+            f'<script type="module">{script()}\nembed("{name}");</script>'
         )
 
     def save(self, path: Path | str) -> Path:
@@ -275,6 +343,14 @@ class TreeView(Watcher, AnyWidget):  # type: ignore[misc]
         data, metadata = super()._repr_mimebundle_(**options)
         return {**data, "text/html": self.html()}, metadata
 
+    def _tokens(self) -> dict[str, Any]:
+        """Return the log-probabilities of the tokens of all nodes; of too many, that they are."""
+        every = {str(node.id): token_logprobs(node) for node in self.feed.tree}
+        known = {name: bits for name, bits in every.items() if bits}
+        if sum(map(len, known.values())) * len("[4,-0.12],") > TOKENS:
+            return {"leftOut": True}
+        return {"tokens": known} if known else {}
+
     # -- steering ----------------------------------------------------------------------------------
 
     def show(self, run: Result | Tree) -> None:
@@ -283,7 +359,7 @@ class TreeView(Watcher, AnyWidget):  # type: ignore[misc]
         tree, node = (run, None) if isinstance(run, Tree) else (run.tree, run.node)
         with self._lock:
             self.handle, self.result = None, result
-            self._open(tree, self._reader(result), answers.canonical).close(node)
+            self._open(run, tree, self._reader(result), answers.canonical).close(node)
             if result is not None:
                 self._end = ending(result.stopped_by, result.cost)
 
@@ -317,7 +393,7 @@ class TreeView(Watcher, AnyWidget):  # type: ignore[misc]
 
     def look(self, handle: RunHandle) -> None:
         """Send what a run has come to since the last look."""
-        self._open(handle.run.tree, handle.run.extract, handle.run.key)
+        self._open(handle, handle.run.tree, handle.run.extract, handle.run.key)
         self.notify()
 
     def finish(self, result: Result, state: str) -> None:
@@ -337,9 +413,12 @@ class TreeView(Watcher, AnyWidget):  # type: ignore[misc]
                 self._sent = about
                 self.send(message)
 
-    def _open(self, tree: Tree, extract: Extractor, key: Key) -> Feed:
+    def _open(self, run: Shown, tree: Tree, extract: Extractor, key: Key) -> Feed:
         """Put a tree on view, unless it is there already, as that of a fork is."""
         with self._lock:
+            if run is not self._told and len(tree):  # until then nothing was asked
+                self._told = run
+                self._titles = {"title": titles.title(run, self._title), "scale": titles.scale(run)}
             if self._feed is None or tree is not self._feed.tree:
                 self._feed = Feed(tree, self._extract or extract, self._key or key, self.gold)
                 self._runs += 1
@@ -368,6 +447,7 @@ class TreeView(Watcher, AnyWidget):  # type: ignore[misc]
                 "unforkable": self._unforkable(),
                 "unfinished": self.result is not None and self.result.unfinished,
                 "costs": self._costs(),
+                **self._titles,
             }
 
     def _costs(self) -> dict[str, Any]:
@@ -391,6 +471,9 @@ class TreeView(Watcher, AnyWidget):  # type: ignore[misc]
             match message["do"]:
                 case "ask":  # a browser that shows this view only now, or that missed something
                     self.send(self._message(message["first"], whole=True))
+                case "tokens":
+                    node = self.feed.tree.nodes[message["node"]]
+                    self.send({"tokens": {str(node.id): token_logprobs(node)}})
                 case "select":
                     self._selected = message["node"]
                 case "run" | "stop" | "pause" | "resume" | "step" | "fork" as verb:
@@ -411,7 +494,7 @@ class TreePanel(Panel):
         sliders: widgets with a ``value``.
         resume: goes on from a node of the run on view, with the values that the sliders have by
             then, such as ``lambda handle, node, c: handle.fork(node, MCTS(c=c))``.
-        extract, key, gold: see ``TreeView``.
+        extract, key, gold, title: see ``TreeView``.
     """
 
     def __init__(
@@ -425,6 +508,7 @@ class TreePanel(Panel):
         extract: Extractor | None = None,
         key: Key | None = None,
         gold: str | None = None,
+        title: str | None = None,
     ) -> None:
         def values() -> list[Any]:
             return [slider.value for slider in sliders]
@@ -442,6 +526,7 @@ class TreePanel(Panel):
                 extract=extract,
                 key=key,
                 gold=gold,
+                title=title,
             ),
         )
 
@@ -462,6 +547,7 @@ def view(
     extract: Extractor | None = None,
     key: Key | None = None,
     gold: str | None = None,
+    title: str | None = None,
 ) -> TreeView:
     """Show the tree of a run, while it goes on or at its end; see ``TreeView``."""
-    return TreeView(run, fork=fork, extract=extract, key=key, gold=gold)
+    return TreeView(run, fork=fork, extract=extract, key=key, gold=gold, title=title)
