@@ -23,6 +23,7 @@ function pictureOf(me) {
   world, title, map.element);
   const parts = new Map(); // node -> its elements
   let view = { x: 0, y: 0, dx: 100, dy: 20 };
+  let painted = view; // when nodes were painted last
   let [width, height] = [0, 0];
 
   // - scale
@@ -55,6 +56,8 @@ function pictureOf(me) {
     me.own = true;
     Object.assign(view, { x, y });
     move();
+    const far = Math.abs(x - painted.x) > width / 2 || Math.abs(y - painted.y) > height / 2;
+    if (far) me.soon(); // what is far outside is not painted
   }
 
   const move = () => {
@@ -94,6 +97,7 @@ function pictureOf(me) {
     measure();
     if (!me.own) fit();
     const look = looks();
+    painted = { ...view };
     move();
     // A model that draws beside the browser needs the cores that gliding nodes would take.
     const calm = me.plan.order.length < 300 && !me.own && !look.live;
@@ -132,7 +136,7 @@ function pictureOf(me) {
   function paint(node, look) {
     const then = node.place && me.now.nodes.get(node.id);
     const part = parts.get(node.id);
-    if (!then) return part && show(part, null);
+    if (!then || outside(node)) return part && show(part, null);
     const { dot, edge, shape, text } = part ?? build(node);
     show(parts.get(node.id), "inline");
     then.dim = then.pruned || then.above?.dim || false;
@@ -153,6 +157,15 @@ function pictureOf(me) {
     paintFlag(parts.get(node.id), flag, radius, room, node.leaf);
     const right = radius + (flag ? 12 : 4);
     caption(text, node, then, right, radius, room, Math.floor((look.edge - x - right - 4) / 5.8));
+  }
+
+  /** Whether a node and its edge are more than a picture's size away from what is seen. */
+  function outside(node) {
+    if (!me.own || node.id === me.chosen) return false;
+    const [[x, y], [x0, y0]] = [spot(node), spot(node.above ?? node)];
+    const [left, up] = [x + view.x, Math.max(y, y0) + view.y];
+    const [right, down] = [x0 + view.x, Math.min(y, y0) + view.y];
+    return left < -width || right > 2 * width || up < -height || down > 2 * height;
   }
 
   function states(node, then, look, radius) {
