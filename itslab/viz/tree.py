@@ -36,7 +36,7 @@ from itslab.options import checked
 from itslab.study.record import encode
 from itslab.viz import titles
 from itslab.viz.panels import Begin, Panel, Watcher, ending, error_text
-from itslab.viz.theme import LAB
+from itslab.viz.theme import LAB, SYSTEM
 
 # -- events as rows --------------------------------------------------------------------------------
 
@@ -223,6 +223,8 @@ _FOLDER = Path(__file__).with_name("script")
 _PARTS = ("fold", "layout", "words", "elements", "colours", "picture", "cards", "reader", "save")
 """What the script is put together from, before its last part."""
 
+PAGE = f":root {{ color-scheme: light dark }}{SYSTEM}"
+"""The style of a page of its own."""
 TOKENS = 60_000
 """Characters of JSON that the log-probabilities of all tokens may add to a page."""
 
@@ -237,10 +239,11 @@ def script() -> str:
     It stands in one function, whose text a browser can write into a page that it saves.
     """
     parts = [(_FOLDER / f"{name}.js").read_text(encoding="utf-8") for name in (*_PARTS, "view")]
-    style = json.dumps((_FOLDER / "tree.css").read_text(encoding="utf-8"))
+    styles = json.dumps([(_FOLDER / "tree.css").read_text(encoding="utf-8"), PAGE])[1:-1]
     return (
-        f"function itsTree(STYLE) {{\n{''.join(parts)}\nreturn {{ treeView, embed, widget }};\n}}\n"
-        f"const {{ treeView, embed, widget }} = itsTree({style});\n"
+        f"function itsTree(STYLE, PAGE) {{\n{''.join(parts)}\n"
+        "return { treeView, embed, widget };\n}\n"
+        f"const {{ treeView, embed, widget }} = itsTree({styles});\n"
         "export { treeView, embed };\nexport default widget;\n"
     )
 
@@ -334,7 +337,8 @@ class TreeView(Watcher, AnyWidget):  # type: ignore[misc]
     def save(self, path: Path | str) -> Path:
         """Write the run up to now as a page; replaying, folding and reading work in it."""
         path = Path(path)
-        head = f'<meta charset="utf-8"><title>{html.escape(path.stem)}</title>'
+        name = html.escape(path.stem)
+        head = f'<meta charset="utf-8"><title>{name}</title><style>{PAGE}</style>'
         page = f"<!doctype html><html><head>{head}</head><body>{self.html()}</body></html>"
         path.write_text(page, encoding="utf-8")
         return path

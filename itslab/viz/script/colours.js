@@ -1,7 +1,7 @@
 // Colours: one hue for each answer, and a scale for what is measured of a node.
 
 const SHADES = [[226, 238, 248], [171, 207, 233], [104, 171, 216], [38, 122, 184], [6, 64, 116]];
-const HUES = ["#0072b2", "#cc79a7", "#e69f00", "#8a2a66", "#56b4e9", "#7a6a00"];
+const HUES = ["#0072b2", "#cc79a7", "#e69f00", "#5d4a9c", "#56b4e9", "#7a6a00"];
 const RIGHT = "#009e73"; // of the gold answer, where it is known, and of no other
 const RARE = "#b3b8bc"; // of all answers that have no hue of their own
 

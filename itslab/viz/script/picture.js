@@ -1,6 +1,5 @@
 // The picture: the title, the nodes at their places, the edges between them, and an overview.
 
-const TOP = 52; // pixels that the title takes
 const BETWEEN = 28; // pixels from leaf to leaf, where there is room
 const [LOWEST, HIGHEST] = [170, 480]; // pixels of the picture
 
@@ -13,10 +12,7 @@ function pictureOf(me) {
   const layers = ["dim", "plain", "onPath"].map(() => make("g")); // of edges, the last above all
   const dots = make("g", { role: "group" });
   const world = make("g", { class: "world" }, ...layers, dots);
-  const question = make("text", { class: "question", x: 14, y: 21 });
-  const by = make("text", { class: "by", x: 14, y: 39 });
-  const back = make("rect", { class: "back", height: TOP });
-  const title = make("g", { class: "title" }, back, question, by);
+  const title = make("g", { class: "title", "aria-hidden": "true" }); // the picture's label says it
   const map = mapOf(me, (x, y) => centre(x, y));
   const element = make("svg", { class: "picture", tabindex: 0, role: "tree",
     "aria-keyshortcuts": "ArrowLeft ArrowRight ArrowUp ArrowDown Enter p + - 0" },
@@ -24,24 +20,29 @@ function pictureOf(me) {
   const parts = new Map(); // node -> its elements
   let view = { x: 0, y: 0, dx: 100, dy: 20 };
   let painted = view; // when nodes were painted last
-  let [width, height] = [0, 0];
+  let [width, height, top] = [0, 0, 0]; // pixels of the picture, and of its title
+  let [gliding, glided] = [0, null]; // until when nodes glide to their places, and to which
 
   // - scale
 
   function measure() {
     const tallest = document.fullscreenElement === me.root ? Math.max(window.innerHeight - 330, 300) : HIGHEST;
-    const wanted = TOP + 30 + Math.max(me.plan.slots, 1) * BETWEEN;
-    put(element, "style", `height: ${Math.round(Math.min(Math.max(wanted, LOWEST), tallest))}px`);
-    [width, height] = [element.clientWidth, element.clientHeight];
+    width = element.clientWidth;
+    drawTitle();
+    const { offsetTop, offsetHeight } = me.side; // beside a short picture there is no empty room
+    const beside = offsetTop <= element.parentNode.offsetTop ? offsetHeight - 46 : 0;
+    const wanted = top + 30 + Math.max(me.plan.slots, 1) * BETWEEN;
+    height = Math.round(Math.min(Math.max(wanted, LOWEST, Math.min(beside, 320)), tallest));
+    put(element, "style", `height: ${height}px`);
   }
 
   function fit() {
-    const free = height - TOP;
+    const free = height - top;
     const roomy = me.plan.slots * 15 < free;
     const right = !roomy ? 60 : width < 640 ? 120 : 210;
     const dx = Math.min(Math.max((width - 30 - right) / Math.max(me.plan.depth, 1), 4), 190);
     const dy = Math.min((free - 44) / Math.max(me.plan.slots - 1, 1), 46);
-    view = { dx, dy, x: 24, y: TOP + (free - dy * (me.plan.slots - 1)) / 2 + 4 };
+    view = { dx, dy, x: 24, y: top + (free - dy * (me.plan.slots - 1)) / 2 + 4 };
   }
 
   function zoom(by, x = width / 2, y = height / 2) {
@@ -62,14 +63,14 @@ function pictureOf(me) {
 
   const move = () => {
     put(world, "transform", `translate(${view.x} ${view.y})`);
-    map.draw(view, width, height, TOP);
+    map.draw(view, width, height, top);
   };
-  const centre = (depth, slot) => pan(width / 2 - depth * view.dx, (height + TOP) / 2 - slot * view.dy);
+  const centre = (depth, slot) => pan(width / 2 - depth * view.dx, (height + top) / 2 - slot * view.dy);
 
   /** Bring a node into view. */
   function reveal(node) {
     const [x, y] = spot(node).map((c, i) => c + [view.x, view.y][i]);
-    if (x < 10 || y < TOP + 10 || x > width - 60 || y > height - 10) centre(...node.place);
+    if (x < 10 || y < top + 10 || x > width - 60 || y > height - 10) centre(...node.place);
   }
 
   const spot = (node) => [node.place[0] * view.dx, node.place[1] * view.dy];
@@ -100,22 +101,27 @@ function pictureOf(me) {
     painted = { ...view };
     move();
     // A model that draws beside the browser needs the cores that gliding nodes would take.
-    const calm = me.plan.order.length < 300 && !me.own && !look.live;
+    if (glided !== me.plan) gliding = performance.now() + 300;
+    glided = me.plan;
+    const calm = performance.now() < gliding && me.plan.order.length < 300 && !me.own && !look.live;
     put(element, "class", `picture ${calm ? "calm" : ""}`);
     for (const node of me.all.nodes.values()) paint(node, look);
     const last = parts.get(me.now.best?.id);
     if (last && last.dot !== dots.lastChild) dots.append(last.dot); // above the others
     put(element, "aria-activedescendant", parts.get(me.chosen)?.dot.id ?? null);
-    drawTitle();
   }
 
   function drawTitle() {
     const [asked, how] = me.about.title ?? ["", ""];
-    put(back, "width", width);
-    write(question, cut(asked, Math.floor((width - 24) / 7.4)));
-    write(by, cut(how, Math.floor((width - 24) / 6.1)));
-    put(title, "aria-hidden", "true"); // the label of the picture says it
+    const said = [...lines(asked, Math.floor((width - 24) / 7.4), 2).map((text) => ["question", 18, text]),
+      ...lines(how, Math.floor((width - 24) / 6.1), 2).map((text) => ["by", 17, text])].filter((one) => one[2]);
+    top = said.reduce((sum, [, tall]) => sum + tall, 16);
     put(element, "aria-label", `Tree of the run: ${asked}. ${how}`);
+    refill(title, [width, said], () => {
+      let y = 4;
+      const rows = said.map(([name, tall, text]) => make("text", { class: name, x: 14, y: (y += tall) }, text));
+      return [make("rect", { class: "back", width, height: top }), ...rows];
+    });
   }
 
   /** What the look of each node depends on besides itself. */
@@ -248,7 +254,7 @@ function pictureOf(me) {
     const passed = me.tests(then, most < 30);
     const parts = [kind(then, most < 30), passed, program && passed ? "" : said].filter(Boolean);
     const roomy = leaf && answered !== undefined && !program && most > 36;
-    return [...parts, ...(roomy ? [ending(then.text)] : [])].join(" · ");
+    return [...parts, ...(roomy ? [ending(then.text, then.answer)] : [])].join(" · ");
   }
 
   function build(node) {

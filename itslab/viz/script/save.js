@@ -9,12 +9,12 @@ function svgOf(me, picture) {
   const clone = copied(picture);
   const legend = legendOf(me, width);
   const tall = height + legend.height;
-  const paper = make("rect", { width, height: tall, fill: "white" });
+  const paper = make("rect", { width, height: tall, fill: "#fcfcfd" });
   const [title, ...world] = [clone.querySelector(".title"), ...clone.childNodes];
   const whole = make("svg", { xmlns: "http://www.w3.org/2000/svg", width, height: tall,
     viewBox: `0 0 ${width} ${tall}`, "font-family": "Helvetica, Arial, sans-serif" },
   paper, ...world.filter((part) => part !== title), title,
-  make("rect", { y: height, width, height: legend.height, fill: "white" }), legend.element(height));
+  make("rect", { y: height, width, height: legend.height, fill: "#fcfcfd" }), legend.element(height));
   return new XMLSerializer().serializeToString(whole);
 }
 
@@ -70,9 +70,9 @@ function pageOf(me, title) {
   const message = { ...me.about, first: 0, rows: me.rows, growth: Object.fromEntries(growth), can: [],
     tokens: Object.fromEntries(me.tokens) };
   const safe = (value) => JSON.stringify(value).replaceAll("<", "\\u003c");
-  const script = `(${itsTree})(${safe(STYLE)}).embed("its-tree-page");`;
+  const script = `(${itsTree})(${safe(STYLE)}, ${safe(PAGE)}).embed("its-tree-page");`;
   const element = make("title", {}, title);
-  return `<!doctype html><html><head><meta charset="utf-8"><title>${element.innerHTML}</title></head><body>`
+  return `<!doctype html><html><head><meta charset="utf-8"><title>${element.innerHTML}</title><style>${PAGE}</style></head><body>`
     + `<div data-tree="its-tree-page"></div><script type="application/json" id="its-tree-page">${safe(message)}<\/script>`
     + `<script type="module">${script}<\/script></body></html>`;
 }

@@ -39,6 +39,7 @@ function treeView(root, send, typeset = null) {
   const canvas = make("div", { class: "canvas" }, picture.element, legend);
   root.replaceChildren(make("style", {}, STYLE), tools.element, options.element,
     make("div", { class: "middle" }, canvas, cards.element), time.element, reader.element, status);
+  me.side = cards.element;
   root.classList.add("its-tree", "mathjax_ignore");
   root.setAttribute("data-lm-suppress-shortcuts", "true"); // JupyterLab has its own uses for keys
   steer(me, picture);
@@ -194,7 +195,9 @@ function legendItems(me, { answers = false } = {}) {
       { swatch: "ramp", text: say(high) }];
   const bars = answers ? votes(me.now).filter(({ key }) => key !== undefined).slice(0, SHOWN) : [];
   const chains = bars.map((bar) => ({ swatch: "hue", hue: me.hue(bar.key),
-    text: `${me.mark(bar.key)}${cut(words(headline(bar.answer)), 20)} ×${bar.count}` }));
+    text: `${me.mark(bar.key)}${cut(words(plain(headline(bar.answer))), 20)} ×${bar.count}` }));
+  const rest = answers ? votes(me.now).filter(({ key }) => key !== undefined).length - bars.length : 0;
+  if (rest > 0) chains.push({ text: `and ${count(rest, "other answer")}` });
   const there = (test) => [...me.all.nodes.values()].some(test);
   const signs = [by !== "answer" && { swatch: "empty", text: `no ${name}` },
     there((node) => node.open) && { swatch: "drawing", text: "being drawn" },
@@ -210,9 +213,8 @@ function drawLegend(element, me) {
   const ramp = `background: linear-gradient(90deg, ${colours})`;
   const about = me.about.scale?.about ?? "";
   put(element, "title", about);
-  refill(element, items, () => items.flatMap(({ swatch, text }) => [
-    ...(swatch ? [make("i", { class: swatch, style: swatch === "ramp" ? ramp : "" })] : []),
-    make("span", {}, text)]));
+  refill(element, items, () => items.map(({ swatch, text }) => make("span", {},
+    ...(swatch ? [make("i", { class: swatch, style: swatch === "ramp" ? ramp : "" })] : []), text)));
 }
 
 /** The tree in a sentence, for those who do not see it. */
@@ -320,7 +322,7 @@ function optionsOf(me, picture) {
     { "aria-label": "Keys", "aria-expanded": "false" });
   const colour = make("label", {}, "Colour by ", select);
   const element = make("div", { class: "options" }, colour, way, prune,
-    make("span", { class: "group search" }, field, back, next, tally), help, keys);
+    make("span", { class: "group search" }, field, back, next, tally, help), keys);
   let at = -1;
 
   function find() {

@@ -20,14 +20,15 @@ function plain(text) {
   return text.replace(/\\[dt]?frac\{([^{}]*)\}\{([^{}]*)\}/g, "$1/$2")
     .replace(/\\(?:text|mathrm|mathbf|boxed)\{([^{}]*)\}/g, "$1")
     .replace(/\\(times|cdot|div|le|ge|approx|%|\$)/g, (_, name) => SIGNS[name])
-    .replace(/\\[()[\]]|\*\*|\\,/g, " ").replace(/\s+/g, " ").trim();
+    .replace(/\\[()[\]]|\*\*|```\w*|\\,/g, " ").replace(/\s+/g, " ").replace(/ ([.,;:])/g, "$1").trim();
 }
 
 const QUANTITY = String.raw`\(?[$−-]?\d[\d.,]*%?\)?(?: [a-z]+)?`; // such as 3, $1.50 or 6 toys
 const EQUATION = new RegExp(`${QUANTITY}(?: ?[-+−*×·x/÷^] ?${QUANTITY})+ ?= ?[$−-]?\\d(?:[\\d.,]*\\d)?%?`, "g");
 
-/** The last equation that a text states; undefined if there is none. */
-const equation = (text) => plain(text.slice(0, 2000)).match(EQUATION)?.at(-1)?.trim();
+/** The equations that a text states. */
+const equations = (text) => plain(text.slice(0, 4000)).match(EQUATION) ?? [];
+const equation = (text) => equations(text).at(-1);
 
 /** How many characters all of these texts begin with, to the end of a word. */
 function common(texts) {
@@ -61,10 +62,22 @@ function kind({ stage, version }, short = false) {
   return !version ? "" : short ? `v${version}` : `version ${version}`;
 }
 
-/** What a finished chain says at its end: its last equation, or else its last words. */
-function ending(text) {
+/** What a finished chain says at its end: the equation that gives its answer, or else its last words. */
+function ending(text, answer) {
   const last = plain(text.slice(-400));
-  return equation(text) ?? `…${last.slice(last.indexOf(" ", last.length - 70) + 1)}`;
+  const gives = equations(text).findLast((one) => one.split("=").at(-1).trim() === answer);
+  return gives ?? `…${last.slice(last.indexOf(" ", last.length - 70) + 1)}`;
+}
+
+/** A text in at most so many lines of so many characters. */
+function lines(text, width, most) {
+  const made = [""];
+  for (const word of text.split(" ")) {
+    const longer = made.at(-1) ? `${made.at(-1)} ${word}` : word;
+    if (longer.length <= width || made.length === most) made[made.length - 1] = longer;
+    else made.push(word);
+  }
+  return made.map((one) => cut(one, width));
 }
 
 /**
