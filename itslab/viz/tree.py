@@ -220,8 +220,11 @@ def _shown(value: Any) -> Any:
 # -- the view --------------------------------------------------------------------------------------
 
 _FOLDER = Path(__file__).with_name("script")
-_PARTS = ("fold", "layout", "words", "elements", "colours", "picture", "cards", "reader", "save")
-"""What the script is put together from, before its last part."""
+_PARTS = (
+    *("fold", "layout", "words", "elements", "colours", "legend", "picture", "moving"),
+    *("cards", "tools", "clock", "reader", "save", "view"),
+)
+"""What the script is put together from."""
 
 PAGE = f":root {{ color-scheme: light dark }}{SYSTEM}"
 """The style of a page of its own."""
@@ -238,7 +241,7 @@ def script() -> str:
 
     It stands in one function, whose text a browser can write into a page that it saves.
     """
-    parts = [(_FOLDER / f"{name}.js").read_text(encoding="utf-8") for name in (*_PARTS, "view")]
+    parts = [(_FOLDER / f"{name}.js").read_text(encoding="utf-8") for name in _PARTS]
     styles = json.dumps([(_FOLDER / "tree.css").read_text(encoding="utf-8"), PAGE])[1:-1]
     return (
         f"function itsTree(STYLE, PAGE) {{\n{''.join(parts)}\n"
