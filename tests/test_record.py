@@ -47,7 +47,7 @@ from itslab.study.runner import solve_all
 from itslab.tasks import Task
 from itslab.testing import ScriptedModel
 from itslab.verifiers import Agreement, Confidence, Judge
-from itslab.viz.tree import Feed
+from itslab.viz.feed import Feed
 
 STEP = Sampling(max_tokens=5, signals=True)
 TASK = Task(

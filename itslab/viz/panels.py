@@ -29,8 +29,8 @@ PLOTLY = "application/vnd.plotly.v1+json"
 # -- a run to watch --------------------------------------------------------------------------------
 
 REFRESH = 0.18
-"""Seconds from one look at a run to the next. Every look costs its kernel, server and browser time that a
-model on the same cores has to do without."""
+"""Seconds from one look at a run to the next. Every look costs its kernel, server and browser time
+that a model on the same cores has to do without."""
 
 Begin = Callable[[], RunHandle]
 
