@@ -33,7 +33,7 @@ function cardsOf(me) {
   function drawVotes(bars) {
     put(cards.votes, "class", bars.length ? "votes" : "votes none");
     const hues = bars.map((bar) => me.hue(bar.key));
-    refill(cards.votes, [me.run, bars, hues, me.about.gold, me.everyVote], () => {
+    refill(cards.votes, [me.run, bars, hues, me.about.gold, me.everyVote, me.programs], () => {
       if (!bars.length) return ["no finished chain yet"];
       const shown = me.everyVote ? bars : bars.slice(0, SHOWN);
       const more = `and ${count(bars.length - SHOWN, "other answer")}`;
@@ -49,7 +49,7 @@ function cardsOf(me) {
   /** A bar, which lights the paths to its chains. */
   function row({ key, answer, count: votes }, most) {
     const none = key === undefined;
-    const name = none ? "no answer" : me.mark(key) + words(plain(headline(answer)));
+    const name = none ? "no answer" : me.named(key, answer);
     const fill = make("i", { style: `width: ${(100 * votes) / most}%; background: ${none ? "#dfe2e4" : me.hue(key)}` });
     const kind = none ? "bar none" : me.right(key) ? "bar right" : "bar";
     const press = () => { me.lit = me.lit === key ? null : key; me.soon(); };

@@ -17,7 +17,8 @@ function shade(share) {
  */
 function assignHues(hues, fold, gold) {
   const bars = votes(fold).filter((bar) => bar.key !== undefined && bar.key !== gold);
-  const most = bars.length > HUES.length ? bars.filter((bar) => bar.count > 1) : bars;
+  const common = bars.filter((bar) => bar.count > 1);
+  const most = bars.length > HUES.length && common.length ? common : bars;
   const leading = most.slice(0, HUES.length).map((bar) => bar.key);
   for (const key of hues.keys()) if (!leading.includes(key)) hues.delete(key);
   const free = HUES.filter((hue) => ![...hues.values()].includes(hue));

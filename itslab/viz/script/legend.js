@@ -11,7 +11,7 @@ function legendItems(me, { answers = false } = {}) {
       { swatch: "ramp", text: say(high) }];
   const bars = answers ? votes(me.now).filter(({ key }) => key !== undefined).slice(0, SHOWN) : [];
   const chains = bars.map((bar) => ({ swatch: "hue", hue: me.hue(bar.key),
-    text: `${me.mark(bar.key)}${cut(words(plain(headline(bar.answer))), 20)} ×${bar.count}` }));
+    text: `${cut(me.named(bar.key, bar.answer), 22)} ×${bar.count}` }));
   const rest = answers ? votes(me.now).filter(({ key }) => key !== undefined).length - bars.length : 0;
   if (rest > 0) chains.push({ text: `and ${count(rest, "other answer")}` });
   const there = (test) => [...me.all.nodes.values()].some(test);
@@ -37,7 +37,7 @@ function drawLegend(element, me) {
 function summary(me) {
   const bars = votes(me.now).filter(({ key }) => key !== undefined);
   const ends = bars.reduce((sum, bar) => sum + bar.count, 0);
-  const said = bars.slice(0, 3).map((bar) => `${me.mark(bar.key)}${words(headline(bar.answer))} (${bar.count})`);
+  const said = bars.slice(0, 3).map((bar) => `${me.named(bar.key, bar.answer)} (${bar.count})`);
   const parts = [`A tree of ${count(me.now.nodes.size, "node")}`, `${count(ends, "finished chain")} with an answer`];
   return `${parts.join(", ")}${said.length ? `: ${said.join(", ")}` : ""}.`;
 }

@@ -32,7 +32,7 @@ function pictureOf(me) {
     const { offsetTop, offsetHeight } = me.side; // beside a short picture there is no empty room
     const beside = offsetTop <= element.parentNode.offsetTop ? offsetHeight - 46 : 0;
     const wanted = top + 30 + Math.max(me.plan.slots, 1) * BETWEEN;
-    height = Math.round(Math.min(Math.max(wanted, LOWEST, Math.min(beside, 320)), tallest));
+    height = Math.round(Math.min(Math.max(wanted, LOWEST, Math.min(beside, 420)), tallest));
     put(element, "style", `height: ${height}px`);
   }
 
@@ -41,7 +41,7 @@ function pictureOf(me) {
     const roomy = me.plan.slots * 15 < free;
     const right = !roomy ? 60 : width < 640 ? 120 : 210;
     const dx = Math.min(Math.max((width - 30 - right) / Math.max(me.plan.depth, 1), 4), 190);
-    const dy = Math.min((free - 44) / Math.max(me.plan.slots - 1, 1), 46);
+    const dy = Math.min((free - 44) / Math.max(me.plan.slots - 1, 1), 72);
     view = { dx, dy, x: 24, y: top + (free - dy * (me.plan.slots - 1)) / 2 + 4 };
   }
 
@@ -247,14 +247,14 @@ function pictureOf(me) {
   /** What a node is, and its answer, or else what tells it from its siblings. */
   function captionOf(then, most, leaf) {
     const answered = answerOf(then) ?? (then === me.now.best ? then.key ?? then.answer : undefined);
-    const program = then.answer?.includes("\n");
-    const answer = then.answer === undefined ? answered : plain(headline(then.answer));
     const none = then.finish === "end" && me.scaled.answer ? "no answer" : undefined;
-    const said = answered === undefined ? none ?? label(then) : `${me.mark(answered)}${words(answer)}`;
-    const passed = me.tests(then, most < 30);
-    const parts = [kind(then, most < 30), passed, program && passed ? "" : said].filter(Boolean);
-    const roomy = leaf && answered !== undefined && !program && most > 36;
-    return [...parts, ...(roomy ? [ending(then.text, then.answer)] : [])].join(" · ");
+    const said = answered === undefined ? none ?? label(then) : me.named(answered, then.answer);
+    const more = leaf && answered !== undefined && !then.answer?.includes("\n") && most > 36;
+    const all = [kind(then), me.tests(then), said].filter(Boolean);
+    const few = [kind(then, true), me.tests(then, true), said].filter(Boolean);
+    if (more) return [...all, ending(then.text, then.answer)].join(" · ");
+    const forms = [all, few, few.slice(0, 2), few.slice(0, 1)].map((parts) => parts.join(" · "));
+    return forms.find((form) => form.length <= most) ?? (few.length > 1 ? forms[3] : said);
   }
 
   function build(node) {

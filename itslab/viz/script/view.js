@@ -21,7 +21,8 @@ function treeView(root, send, typeset = null) {
     make("div", { class: "middle" }, canvas, cards.element), time.element, reader.element, status);
   me.side = cards.element;
   root.classList.add("its-tree", "mathjax_ignore");
-  root.setAttribute("data-lm-suppress-shortcuts", "true"); // JupyterLab has its own uses for keys
+  // JupyterLab has its own uses for keys, unless what has the focus says otherwise.
+  root.addEventListener("focusin", ({ target }) => target.setAttribute("data-lm-suppress-shortcuts", ""));
   steer(me, picture);
   root.addEventListener("keydown", (event) => {
     if (event.key !== "Escape" || document.fullscreenElement) return;
@@ -35,6 +36,8 @@ function treeView(root, send, typeset = null) {
     if (me.stale) me.plan = place(me.all, drawnBelow(me));
     if (me.counted !== me.all.rows) {
       me.scaled = measured(me.all);
+      const long = [...me.all.nodes.values()].filter(({ answer }) => answer?.includes("\n"));
+      me.programs = [...new Set(long.map(answerOf))].filter((key) => key !== undefined);
       assignHues(me.hues, me.all, me.about.gold);
       me.counted = me.all.rows;
     }
@@ -94,7 +97,7 @@ function fresh() {
   const all = new Fold(); // everything that is known, drawn or not
   return { run: null, rows: [], all, now: all, // what is shown: all of it, or the past
     chosen: null, pinned: null, lit: null, found: [], own: false, stale: true, counted: -1,
-    folded: new Set(), hues: new Map(), tokens: new Map(), leftOut: false, scaled: {},
+    folded: new Set(), hues: new Map(), tokens: new Map(), leftOut: false, scaled: {}, programs: [],
     everyVote: false, plan: { order: [], slots: 0, depth: 0 } };
 }
 
@@ -142,6 +145,11 @@ function stateOf(root, send, typeset, soon) {
   me.hue = (key) => (key === undefined ? null : me.hues.get(key) ?? RARE);
   me.right = (key) => (me.about.gold === null || key === undefined ? null : key === me.about.gold);
   me.mark = (key) => ({ true: "✓ ", false: "✗ " })[me.right(key)] ?? "";
+  /** An answer in one line: a program, whose first lines are those of others, has a number. */
+  me.named = (key, answer) => {
+    const number = me.programs.indexOf(key) + 1;
+    return me.mark(key) + (number ? `program ${number}` : words(plain(headline(answer ?? key))));
+  };
   me.tests = ({ score }, short = false) => {
     const all = me.about.scale?.tests;
     if (!all || !Number.isFinite(score)) return "";
