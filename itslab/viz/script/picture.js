@@ -1,5 +1,6 @@
 // The picture: the title, the nodes at their places, the edges between them, and an overview.
 
+const LARGE = 600; // nodes
 const BETWEEN = 28; // pixels from leaf to leaf, where there is room
 const [LOWEST, HIGHEST] = [170, 480]; // pixels of the picture
 
@@ -20,6 +21,7 @@ function pictureOf(me) {
   const parts = new Map(); // node -> its elements
   let view = { x: 0, y: 0, dx: 100, dy: 20 };
   let painted = view; // when nodes were painted last
+  let settling = 0;
   let [width, height, top] = [0, 0, 0]; // pixels of the picture, and of its title
   let [gliding, glided] = [0, null]; // until when nodes glide to their places, and to which
 
@@ -50,7 +52,10 @@ function pictureOf(me) {
     const dx = Math.min(Math.max(view.dx * by, 4), Math.max(view.dx, 230));
     const dy = Math.min(Math.max(view.dy * by, 0.1), 60);
     view = { dx, dy, x: x - (x - view.x) * dx / view.dx, y: y - (y - view.y) * dy / view.dy };
-    me.soon();
+    if (me.plan.order.length < LARGE) return me.soon();
+    move(); // painting so many takes longer than a frame: it waits for the end of the gesture
+    clearTimeout(settling);
+    settling = setTimeout(me.soon, 120);
   }
 
   function pan(x, y) {
@@ -62,7 +67,9 @@ function pictureOf(me) {
   }
 
   const move = () => {
-    put(world, "transform", `translate(${view.x} ${view.y})`);
+    const grown = [view.dx / painted.dx, view.dy / painted.dy]; // since nodes were painted
+    const scale = grown.every((by) => by === 1) ? "" : ` scale(${grown})`;
+    put(world, "transform", `translate(${view.x} ${view.y})${scale}`);
     map.draw(view, width, height, top);
   };
   const centre = (depth, slot) => pan(width / 2 - depth * view.dx, (height + top) / 2 - slot * view.dy);
