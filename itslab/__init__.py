@@ -29,7 +29,7 @@ them. Replayed, the same calls find all three, and need no model.
 **From an event to the screen.** ``Tree.apply`` changes a tree by its events: a new node, a finished
 sample, a verdict is an event first. ``start`` runs the strategy in a thread of its own and returns
 a ``RunHandle``. A view looks at its tree five times a second and encodes new events as rows of
-JSON. Only rows that a browser has not seen are sent, with the text of nodes under way. ``tree.js``
+JSON. Only rows that a browser has not seen are sent, with the text of nodes under way. A script
 folds the rows into the tree at the time of its slider, and draws it. Saved pages hold the same rows
 and the same script, and a recorded run is decoded into a tree and shown in the same way.
 

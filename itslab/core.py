@@ -682,6 +682,7 @@ class Result:
             (its id); ``level`` is 0, and higher for those within another one.
         unfinished: whether the answer was read from a chain that was cut short: by the budget, by
             ``max_tokens``, or between two steps of a search.
+        strategy: how it was answered; None where that is not known any more.
     """
 
     answer: str | None
@@ -696,6 +697,7 @@ class Result:
     costs: Mapping[str, Cost] = field(default_factory=dict)
     outages: tuple[str, ...] = ()
     stages: tuple[Mapping[str, Any], ...] = ()
+    strategy: Any = field(default=None, repr=False, compare=False)
 
     def __repr__(self) -> str:
         remarks = [

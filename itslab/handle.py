@@ -41,7 +41,7 @@ class RunHandle:
         paused: bool = False,
         seeds: Iterator[int] | None = None,
     ) -> None:
-        self.run = run
+        self.run, self.strategy = run, strategy
         self._prompt = prompt
         self._seeds = itertools.count(run.seed + 1) if seeds is None else seeds  # of all forks
         self._outcome: Future[Result] = Future()
@@ -223,14 +223,14 @@ def _execute(run: Run, strategy: Strategy, prompt: Prompt) -> Result:
     except KeyboardInterrupt:  # again, or where the strategy computes by itself
         run.stop()
         node, run.stopped_by = run.best, "stop"
-        raise attended.Interrupted(_result(run, node, began)) from None
+        raise attended.Interrupted(_result(run, strategy, node, began)) from None
     valid = "a strategy that returns a node of the run, or None"
     ours = node is None or (isinstance(node, Node) and holds(run.tree, node))
     require(ours, "strategy", strategy, valid)
-    return _result(run, node, began)
+    return _result(run, strategy, node, began)
 
 
-def _result(run: Run, node: Node | None, began: float) -> Result:
+def _result(run: Run, strategy: Strategy, node: Node | None, began: float) -> Result:
     """What a run has come to, this node its answer; it began then by ``time.perf_counter``."""
     answer = None if node is None else run.extract(node.turn_text)
     text = answer is None or type(answer) is str
@@ -239,6 +239,7 @@ def _result(run: Run, node: Node | None, began: float) -> Result:
         answer=answer,
         node=node,
         tree=run.tree,
+        strategy=strategy,
         cost=run.cost,
         costs=run.ledger.by_model,
         stopped_by=run.stopped_by,

@@ -20,7 +20,7 @@ import math
 import re
 import types
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields, is_dataclass
 from typing import (
     Annotated,
     Any,
@@ -277,3 +277,51 @@ def _shown(value: object) -> str:
     except Exception as error:
         return f"<{type(value).__name__} whose repr raises {type(error).__name__}>"
     return text if len(text) <= 100 else f"{text[:100]}…"
+
+
+# -- how it is written -----------------------------------------------------------------------------
+
+
+_LONGEST = 40
+"""Characters of a value that is no part, as it is written in ``settings``."""
+
+
+def settings(part: Any) -> str:
+    """Return a part with those of its options that are not the defaults, for people.
+
+    ``MCTS(Confidence(), width=2)``: what has to be given stands without its name.
+
+    Args:
+        part: a strategy, a verifier, a model, a function, or a value of an option.
+    """
+    name = getattr(part, "name", None)
+    if callable(getattr(part, "generate", None)) and isinstance(name, str):
+        return name
+    if type(part) in (tuple, list) and any(map(is_dataclass, part)):
+        return f"[{', '.join(settings(item) for item in part)}]"
+    if not is_dataclass(part) or isinstance(part, type) or "name" in type(part).__annotations__:
+        shown = getattr(part, "__name__", None) or " ".join(repr(part).split())
+        return shown if len(shown) <= _LONGEST else f"{shown[: _LONGEST - 1]}…"
+    given = []
+    for option in fields(part):
+        value = getattr(part, option.name)
+        if not option.repr or value == _default(option):
+            continue
+        default = _default(option)
+        if type(value) is type(default) and is_dataclass(value):
+            given.append(f"{option.name}({', '.join(_unlike(value, default))})")
+        else:
+            given.append(f"{'' if default is MISSING else f'{option.name}='}{settings(value)}")
+    return f"{type(part).__name__}({', '.join(given)})"
+
+
+def _unlike(part: Any, other: Any) -> list[str]:
+    """The options of a part that are not those of another one of its kind."""
+    pairs = ((f.name, getattr(part, f.name), getattr(other, f.name)) for f in fields(part))
+    return [f"{name}={settings(mine)}" for name, mine, theirs in pairs if mine != theirs]
+
+
+def _default(option: Any) -> Any:
+    if option.default_factory is not MISSING:
+        return option.default_factory()
+    return option.default

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 import pytest
 
+import itslab as its
 from itslab.core import Backend, OptionError, Sampling, Verifier
 from itslab.options import (
     Bounds,
@@ -24,6 +25,7 @@ from itslab.options import (
     described,
     fits,
     require,
+    settings,
 )
 
 
@@ -134,3 +136,15 @@ def test_an_error_is_one_short_line_whatever_the_value() -> None:
             require(False, "n", value, "a whole number")
         assert "\n" not in str(refused.value)
         assert len(str(refused.value)) < 200
+
+
+def test_a_part_is_written_with_what_is_not_the_default() -> None:
+    sure = its.Confidence()
+    assert settings(its.SelfConsistency(8)) == "SelfConsistency()"
+    hot = its.BestOfN(judge, n=4, sampling=Sampling(temperature=1.2))
+    assert settings(hot) == "BestOfN(judge, n=4, sampling(temperature=1.2))"
+    stages = (its.Stage(its.SelfConsistency(2), accept=sure, threshold=-0.5),)
+    nested = "Stage(SelfConsistency(n=2), accept=Confidence(), threshold=-0.5)"
+    assert settings(its.Cascade(stages)) == f"Cascade([{nested}])"
+    long = settings(its.SelfConsistency(2, instruction="x" * 99))
+    assert long == f"SelfConsistency(n=2, instruction='{'x' * 38}…)"

@@ -38,9 +38,10 @@ from itslab.core import (
 from itslab.handle import RunHandle, solve, start
 from itslab.page import write_page
 from itslab.run import Run
-from itslab.strategies import MCTS
-from itslab.verifiers import Confidence
-from itslab.viz.tree import Feed, TreePanel, TreeView
+from itslab.strategies import MCTS, RepairWithTests
+from itslab.verifiers import Confidence, Tests
+from itslab.viz.feed import Feed, token_logprobs
+from itslab.viz.tree import TreePanel, TreeView
 
 with contextlib.suppress(ImportError):  # then there is no browser either, and nothing is expected
     from playwright.sync_api import expect
@@ -161,6 +162,40 @@ def test_a_node_that_is_drawn_is_told_bit_by_bit_and_whole_to_who_comes_late() -
     assert feed.rows[-1][3]["text"] == "Five"
 
 
+def test_a_sample_tells_its_mean_log_probability_and_its_tokens_when_they_are_asked_for() -> None:
+    tree = Tree()
+    node = tree.add(tree.add(None, "user", "?"), "assistant", "", "open")
+    tree.finish(node, Completion("Five 🙂", (1, 2), (-0.5, -math.inf), (4, 6)))
+    other = tree.add(node.parent, "assistant", "", "open")
+    tree.finish(other, Completion("Six", (3,), (-0.2514,), (3,)))
+    rows = {row[2]: row[3] for row in read(tree).rows if row[1] == "done"}
+    assert rows[other.id]["logprob"] == -0.251
+    assert "logprob" not in rows[node.id]  # no mean
+    assert token_logprobs(node) == [[4, -0.5], [2, -99.0]]
+    assert token_logprobs(node.parent) == []
+    view = Heard(tree)
+    view.press("tokens", node=node.id)
+    assert view.heard == [{"tokens": {"1": [[4, -0.5], [2, -99.0]]}}]
+    assert view._tokens() == {"tokens": {"1": [[4, -0.5], [2, -99.0]], "2": [[3, -0.25]]}}
+
+
+def test_a_page_leaves_out_tokens_that_are_too_many() -> None:
+    tree = Tree()
+    node = tree.add(tree.add(None, "user", "?"), "assistant", "", "open")
+    many = 10_000
+    tree.finish(node, Completion("a" * many, (1,) * many, (-1.0,) * many, (*range(1, many + 1),)))
+    assert TreeView(tree)._tokens() == {"leftOut": True}
+
+
+def test_a_vote_tells_the_answers_that_a_program_gave_in_place_of_the_model() -> None:
+    tree = Tree()
+    root = tree.add(None, "user", QUESTION)
+    said = drawn(tree, root, "print(2 + 3)")
+    written = tree.add(said, "assistant", "FIVE")
+    tree.log("vote", written, votes=["print(2 + 3)five"])
+    assert read(tree).rows[-1][3]["leaves"] == {str(written.id): "print(2 + 3)five"}
+
+
 def test_waits_in_which_nothing_is_drawn_are_cut_short() -> None:
     tree = Tree()
     tree.nodes = [Node(0, None, "user", "?"), Node(1, None, "assistant", status="open")]
@@ -241,6 +276,25 @@ def test_a_browser_that_comes_late_is_told_everything_and_the_others_nothing_twi
     assert everything["rows"][7:] == rest["rows"]
     assert (everything["first"], rest["first"]) == (0, 7)
     assert everything["rows"] == json.loads(json.dumps(view.feed.rows))
+
+
+def test_a_picture_says_what_was_asked_of_whom_how_and_what_its_scores_are(
+    searched: Result, llm: Llama
+) -> None:
+    how = "MCTS(Confidence(), iterations=3, width=2, expand=2, depth=4, "
+    message = TreeView(searched)._message(0)
+    assert message["title"][0] == QUESTION  # without what the strategy says after it
+    assert message["title"][1].startswith(f"{llm.name} · {how}")
+    assert message["scale"]["name"] == "Confidence()"
+    assert message["scale"]["about"].startswith("Score a node by how sure the model was")
+    started = start(QUESTION, search(1), llm)
+    view = TreeView(started, title="Mine")
+    view.wait()
+    assert view._message(0)["title"][0] == "Mine"
+    assert "MCTS" in view._message(0)["title"][1]
+    alone = TreeView(searched.tree)._message(0)
+    assert alone["title"][1] == ""  # a tree does not know
+    assert alone["scale"] == {}
 
 
 def test_a_run_is_taken_in_steps_paused_let_on_and_stopped(llm: Llama) -> None:
@@ -534,6 +588,129 @@ def test_an_exported_notebook_shows_two_trees(page: Page, tmp_path: Path) -> Non
     expect(page.locator(".reader pre")).to_have_text("First, add.")
 
 
+def voted() -> Tree:
+    """Five chains below one question, three of which answer 5, and a pruned step."""
+    tree = Tree()
+    root = tree.add(None, "user", QUESTION)
+    for said in ("2 + 3 = 5", "Two and three are 5", "2 + 3 = 6", "It is 5", "Maybe 7"):
+        node = tree.add(root, "assistant", "", "open")
+        words = said.split()
+        ends = [len(" ".join(words[: i + 1])) for i in range(len(words))]
+        logprobs = (-0.5,) * len(ends)
+        tree.finish(node, Completion(said, (1,) * len(ends), logprobs, tuple(ends)))
+    tree.prune(drawn(tree, root, "Let us see.", "stop"))
+    tree.log("best", tree.nodes[1])
+    return tree
+
+
+@needs_browser
+def test_an_answer_has_one_hue_and_its_bar_lights_the_paths_to_it(
+    page: Page, tmp_path: Path
+) -> None:
+    view = TreeView(voted(), extract=lambda text: text[-1], gold="5")
+    page.goto(view.save(tmp_path / "tree.html").as_uri())
+    bars = page.locator("button.bar")
+    expect(bars).to_have_text(["✓ 53", "✗ 61", "✗ 71"])
+    fills = [page.locator(f"[data-node='{i}'] circle").get_attribute("fill") for i in range(1, 6)]
+    assert fills[0] == fills[1] == fills[3] == "#009e73"
+    assert len({fills[0], fills[2], fills[4]}) == 3
+    expect(bars.first.locator("i")).to_have_css("background-color", "rgb(0, 158, 115)")
+    bars.first.focus()
+    page.keyboard.press("Enter")
+    expect(bars.first).to_have_attribute("aria-pressed", "true")
+    expect(page.locator(".node.lit")).to_have_count(4)  # with the question
+    expect(page.locator(".node.unlit")).to_have_count(3)
+    page.keyboard.press("Space")
+    expect(page.locator(".lit, .unlit")).to_have_count(0)
+    bars.last.click()
+    page.keyboard.press("Escape")
+    expect(page.locator(".lit, .unlit")).to_have_count(0)
+    page.get_by_label("hide pruned").check()
+    expect(dots(page)).to_have_count(6)
+    page.get_by_label("only the way to the best").check()
+    expect(dots(page)).to_have_count(2)
+
+
+@needs_browser
+def test_nodes_are_found_compared_coloured_and_told_to_who_does_not_see_them(
+    page: Page, tmp_path: Path
+) -> None:
+    view = TreeView(voted(), extract=lambda text: text[-1])
+    page.goto(view.save(tmp_path / "tree.html").as_uri())
+    spoken = page.locator(".spoken")
+    expect(spoken).to_have_text(
+        "A tree of 7 nodes, 5 finished chains with an answer: 5 (3), 6 (1), 7 (1)."
+    )
+    page.get_by_role("searchbox").fill("2 + 3 =")
+    expect(page.locator(".node.found")).to_have_count(2)
+    page.get_by_role("searchbox").press("Enter")
+    expect(page.locator(".tally")).to_have_text("2 of 2")
+    expect(page.locator(".reader mark.tokens span")).to_have_text(["2", " +", " 3", " =", " 6"])
+    page.get_by_role("searchbox").press("Escape")
+    expect(page.locator(".node.found")).to_have_count(0)
+    picture = page.get_by_role("tree")
+    picture.press("p")
+    for _ in range(2):
+        picture.press("ArrowUp")
+    expect(spoken).to_have_text("Node 1, the best so far, 0 children, answer 5, 2 + 3 = 5")
+    expect(page.locator(".reader ins")).to_have_text(["6", "5"])
+    page.get_by_label("Colour by").select_option("logprob")
+    expect(page.locator(".legend")).to_contain_text("nats per token")
+    picture.press("+")
+    picture.press("+")
+    expect(page.locator(".map")).to_be_visible()
+    picture.press("0")
+    expect(page.locator(".map")).not_to_be_visible()
+
+
+@needs_browser
+def test_a_picture_is_kept_as_svg_png_and_page(page: Page, tmp_path: Path) -> None:
+    view = TreeView(voted(), extract=lambda text: text[-1], gold="5")
+    page.goto(view.save(tmp_path / "tree.html").as_uri())
+    kept = {}
+    for name in ("SVG", "PNG", "Page"):
+        with page.expect_download() as download:
+            page.get_by_role("button", name=name, exact=True).click()
+        kept[name] = tmp_path / download.value.suggested_filename
+        download.value.save_as(kept[name])
+    assert kept["PNG"].name == "how-much-is-2-3.png"
+    assert kept["PNG"].read_bytes().startswith(b"\x89PNG")
+    svg = kept["SVG"].read_text()
+    assert QUESTION in svg
+    assert "✓ 5 ×3" in svg  # the legend names the answers
+    assert svg.count("<circle") == 6
+    page.goto(kept["Page"].as_uri())
+    expect(dots(page)).to_have_count(7)
+    expect(page.locator("button.bar").first).to_have_text("✓ 53")
+    assert "http" not in kept["Page"].read_text().replace("http://www.w3.org/", "")
+
+
+@needs_browser
+def test_versions_stages_and_tests_are_drawn_as_what_they_are(page: Page, tmp_path: Path) -> None:
+    tree = Tree()
+    root = tree.add(None, "user", QUESTION)
+    first = drawn(tree, root, "def f(): return 1")
+    tree.log("version", first, of=None)
+    asked = tree.add(first, "user", "That is wrong.")
+    second = drawn(tree, asked, "def f(): return 5")
+    tree.log("version", second, of=first.id)
+    tree.log("settled", second, why="stop_score")
+    stage = {"stage": 1, "model": "large", "strategy": "s", "accepted": True, "why": "tests"}
+    tree.log("stage", second, **stage)
+    for node, score in ((first, 0.5), (second, 1.0)):
+        tree.log("verdict", node, score=score, note="")
+    strategy = RepairWithTests(Tests("f", ["assert f()", "assert f() == 5"], str.strip))
+    result = Result("5", second, tree, Cost(), None, 0.0, strategy=strategy)
+    page.goto(TreeView(result).save(tmp_path / "tree.html").as_uri())
+    names = page.locator(".node text")
+    expect(names.nth(1)).to_have_text("v1 · 1/2 · 1")
+    page.locator("[data-node='3'] circle").click()
+    facts = page.locator(".facts")
+    for told in ("passes 2 of 2 tests", "version2", "its score is good enough", "2, large"):
+        expect(facts).to_contain_text(told)
+    expect(page.locator(".title")).to_contain_text("RepairWithTests(Tests('f'))")
+
+
 @needs_browser
 def test_a_tree_of_2000_nodes_opens_and_is_moved(page: Page, tmp_path: Path) -> None:
     tree = Tree()
@@ -546,13 +723,13 @@ def test_a_tree_of_2000_nodes_opens_and_is_moved(page: Page, tmp_path: Path) -> 
     page.goto(path.as_uri())
     page.wait_for_function("document.querySelectorAll('.node').length == 2000")
     box = page.locator(".picture").bounding_box()
-    before = page.locator(".picture > g").get_attribute("transform")
+    before = page.locator(".picture > .world").get_attribute("transform")
     x, y = box["x"] + 300, box["y"] + 12
     page.mouse.move(x, y)
     page.mouse.down()
     page.mouse.move(x + 60, y + 30, steps=5)
     page.mouse.up()
-    assert page.locator(".picture > g").get_attribute("transform") != before
+    assert page.locator(".picture > .world").get_attribute("transform") != before
     page.get_by_role("button", name="Fit").click()
     page.locator(f"[data-node='{root.id}'] rect").dblclick()
     expect(dots(page)).to_have_count(1)
@@ -621,7 +798,7 @@ def test_in_jupyterlab_a_run_is_stepped_read_stopped_forked_and_outlives_its_ker
         expect(page.locator(".reader mark")).to_have_text(re.compile(r"\S"))
         expect(page.locator(".reader pre")).to_have_css("word-break", "normal")  # words stay whole
         expect(page.locator(".facts")).to_contain_text("visits")
-        slider = page.locator(".its-tree input")
+        slider = page.locator(".its-tree input[type=range]")
         slider.press("Home")
         state(r"drawing · \d nodes?$")  # in no iteration yet
         assert dots(page).count() < stepped

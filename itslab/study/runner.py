@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Generator, Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TypeVar
 
@@ -51,7 +51,8 @@ class Job:
 
     def find(self, archive: record.Runs) -> Result | None:
         """Return the run as an archive keeps it; None if it does not."""
-        return record.find(archive, self.key, self.problem)
+        found = record.find(archive, self.key, self.problem)
+        return None if found is None else replace(found, strategy=self.strategy)
 
     def start(self) -> RunHandle:
         """Begin the run."""

@@ -28,9 +28,9 @@ PLOTLY = "application/vnd.plotly.v1+json"
 
 # -- a run to watch --------------------------------------------------------------------------------
 
-REFRESH = 0.2
-"""Seconds between two looks at a run. Every look costs its kernel, server and browser time that a
-model on the same cores has to do without."""
+REFRESH = 0.18
+"""Seconds from one look at a run to the next. Every look costs its kernel, server and browser time
+that a model on the same cores has to do without."""
 
 Begin = Callable[[], RunHandle]
 
@@ -149,8 +149,11 @@ class Watcher:
             if self._halted:  # Stop was pressed before there was anything to stop
                 handle.stop()
             self._look(handle)
-            while handle.running:
-                time.sleep(REFRESH)
+            began = time.monotonic()
+            while handle.running:  # a look takes its own time, of at least as long a rest
+                taken = time.monotonic() - began
+                time.sleep(max(REFRESH - taken, REFRESH / 2, taken))
+                began = time.monotonic()
                 self._look(handle)
             self.result = result = handle.result()
             end = ending(result.stopped_by, result.cost, handle.run.budget)

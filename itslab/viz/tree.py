@@ -1,7 +1,8 @@
 """The tree of a run: watched while it grows, steered, replayed, and kept as a page.
 
-A browser gets the events of a run as rows of JSON and does the rest: it folds them into the tree at
-the time of its slider, and draws it. The same script does so in a notebook and in a page.
+A browser gets the events of a run as rows of JSON (``feed``) and does the rest: it folds them into
+the tree at the time of its slider, and draws it. The same script does so in a notebook and in a
+page.
 """
 
 from __future__ import annotations
@@ -10,8 +11,7 @@ import html
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import astuple
-from itertools import islice
-from math import isfinite
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,6 @@ from anywidget import AnyWidget
 from itslab import answers
 from itslab.core import (
     Cost,
-    Event,
     Extractor,
     Key,
     Node,
@@ -31,168 +30,54 @@ from itslab.core import (
 )
 from itslab.handle import RunHandle
 from itslab.options import checked
-from itslab.study.record import encode
+from itslab.viz import titles
+from itslab.viz.feed import Feed, paid, token_logprobs
 from itslab.viz.panels import Begin, Panel, Watcher, ending, error_text
-from itslab.viz.theme import LAB
+from itslab.viz.theme import LAB, SYSTEM
 
-# -- events as rows --------------------------------------------------------------------------------
+_FOLDER = Path(__file__).with_name("script")
+_PARTS = (
+    *("fold", "layout", "words", "elements", "colours", "legend", "picture", "moving"),
+    *("cards", "tools", "clock", "reader", "save", "view"),
+)
+"""What the script is put together from."""
 
-IDLE = 1.0
-"""Seconds to which longer waits in which nothing is drawn, such as a pause, are cut."""
+PAGE = f":root {{ color-scheme: light dark }}{SYSTEM}"
+"""The style of a page of its own."""
+TOKENS = 60_000
+"""Characters of JSON that the log-probabilities of all tokens may add to a page."""
 
-
-class Feed:
-    """The events of a tree as rows for a browser; grows with the tree.
-
-    A row is ``[time, kind, node, data]`` as in ``Event``, without empty data. ``data`` also holds
-    the ``text`` of a node, once it is whole, the ``answer`` of a chain that the model ended or that
-    is the best so far, and the ``key`` that it shares with equal ones, if that is another string.
-    Left out are the role of the assistant, the parent of a root, and empty costs and notes.
-
-    Args:
-        tree: the tree of a run, which may still be drawing.
-        extract: reads an answer from the model's turn.
-        key: the form that equal answers share.
-        gold: the gold answer; None if it is unknown.
-
-    Attributes:
-        rows: all events read so far, in their order.
-        gold: the key of the gold answer.
-    """
-
-    def __init__(self, tree: Tree, extract: Extractor, key: Key, gold: str | None = None) -> None:
-        self.tree = tree
-        self.gold = None if gold is None else key(gold)
-        self.rows: list[list[Any]] = []
-        self._extract, self._key = extract, key
-        self._events = 0  # read so far
-        self._drawing: dict[int, Node] = {}
-        self._sent: dict[int, int] = {}  # of nodes that are drawn now: characters sent so far
-        self._answered: set[int] = set()
-        self._best: int | None = None
-        self._cut = self._last = 0.0  # seconds: left out so far, and the time of the last event
-        self._computed = self._shown = 0.0  # seconds that models took, and of the last row
-
-    def read(self) -> None:
-        """Turn new events into rows."""
-        for event in islice(self.tree.events, self._events, None):
-            self._events += 1
-            self._add(event)
-
-    def close(self, answer: Node | None) -> None:
-        """Add what the events do not say: the answer that was chosen last, and nodes that failed.
-
-        A strategy may choose its answer after its last event, and a run that failed leaves nodes
-        that look as if they were being drawn.
-        """
-        self.read()
-        for node in list(self._drawing.values()):
-            if node.status == "failed":
-                self._add(Event(self._last, "done", node.id, {"finish": "failed"}))
-        if answer is not None and answer.id != self._best:
-            self._add(Event(self._last, "best", answer.id))
-
-    def growth(self, whole: bool = False) -> dict[int, tuple[int, str]]:
-        """Return the text that the nodes being drawn have gained since the last call.
-
-        Args:
-            whole: return all of their text.
-
-        Returns:
-            Node -> the number of characters before, and those that follow.
-        """
-        grown = {}
-        for number, node in self._drawing.items():
-            text = node.text
-            sent = 0 if whole else self._sent.get(number, 0)
-            if len(text) > sent:
-                grown[number] = sent, text[sent:]
-            self._sent[number] = len(text)
-        return grown
-
-    def _add(self, event: Event) -> None:
-        if isinstance(cost := event.data.get("cost"), Cost):
-            self._computed += cost.seconds
-        node, time = self.tree.nodes[event.node], self._time(event.time)
-        *_, fields = encode(event)
-        data = {name: _shown(value) for name, value in fields.items()}
-        if "cost" in data:
-            data["cost"] = _paid(fields["cost"])
-        if event.kind == "node":
-            data = {name: data[name] for name in data if data[name] not in (None, "assistant")}
-            if node.status == "open" or node.completion is not None:
-                self._drawing[node.id] = node  # its text comes when it is done
-            else:
-                data["text"] = node.text
-        elif event.kind == "done":
-            del self._drawing[node.id]
-            self._sent.pop(node.id, None)
-            data["text"] = node.text
-            if node.ended:
-                data |= self._answer(node)
-        elif event.kind == "best":
-            self._best = node.id
-            data |= self._answer(node)
-        row = [time, event.kind, node.id]
-        self.rows.append([*row, data] if data else row)
-
-    def _answer(self, node: Node) -> dict[str, str]:
-        if node.id in self._answered:
-            return {}
-        self._answered.add(node.id)
-        answer = self._extract(node.turn_text)
-        if answer is None:
-            return {}
-        form = self._key(answer)
-        return {"answer": answer} if form == answer else {"answer": answer, "key": form}
-
-    def _time(self, time: float) -> float:
-        """Seconds since the first event, without long idle waits; never earlier than the last.
-
-        Samples from a bank come at once: then it is the seconds that drawing them had taken.
-        """
-        if not self.rows:
-            self._cut = self._last = time
-        time = max(time, self._last)
-        if not self._drawing:
-            self._cut += max(time - self._last - IDLE, 0)
-        self._last = time
-        self._shown = max(time - self._cut, self._computed, self._shown)
-        return round(self._shown, 3)
-
-
-def _paid(cost: Sequence[float]) -> list[float]:
-    """Return the fields of a cost to six digits, with FLOPs in units of 10⁹."""
-    *counts, seconds, flops = cost
-    return [*counts, float(f"{seconds:.6g}"), float(f"{flops / 1e9:.6g}")]
-
-
-def _shown(value: Any) -> Any:
-    """Return plain data with the names of the numbers that JSON lacks, such as nan."""
-    if isinstance(value, float):
-        return value if isfinite(value) else str(value)
-    if isinstance(value, dict):
-        return {name: _shown(each) for name, each in value.items()}
-    return [_shown(each) for each in value] if isinstance(value, list) else value
-
-
-# -- the view --------------------------------------------------------------------------------------
-
-_SCRIPT = Path(__file__).with_name("tree.js")
-_STYLE = Path(__file__).with_name("tree.css")
-
-_ABOUT = ("run", "state", "error", "can", "unforkable", "unfinished")
+_ABOUT = ("run", "state", "error", "can", "unforkable", "unfinished", "title", "scale")
 """What a message says of the run, besides its rows."""
 
+
+@cache
+def script() -> str:
+    """Return the whole script, with its style, as one module.
+
+    It stands in one function, whose text a browser can write into a page that it saves.
+    """
+    parts = [(_FOLDER / f"{name}.js").read_text(encoding="utf-8") for name in _PARTS]
+    styles = json.dumps([(_FOLDER / "tree.css").read_text(encoding="utf-8"), PAGE])[1:-1]
+    return (
+        f"function itsTree(STYLE, PAGE) {{\n{''.join(parts)}\n"
+        "return { treeView, embed, widget };\n}\n"
+        f"const {{ treeView, embed, widget }} = itsTree({styles});\n"
+        "export { treeView, embed };\nexport default widget;\n"
+    )
+
+
 Fork = Callable[[RunHandle, Node], RunHandle]
+Shown = RunHandle | Result | Tree
 
 
 class TreeView(Watcher, AnyWidget):  # type: ignore[misc]
     """The tree of a run, in a notebook.
 
     Nodes appear as they are made: the darker the better, the larger the more visits; dimmed once
-    pruned, with the way to the best one marked. A click shows what a node says, a double click
-    folds what is below it, and the slider goes back in time.
+    pruned, with the way to the best one marked. Chains with the same answer share a hue, also with
+    the bar of their votes, which lights the paths to them. A click shows what a node says, a double
+    click folds what is below it, and the slider goes back in time.
 
     Args:
         run: what to show: one that goes on, or one at its end.
@@ -202,12 +87,13 @@ class TreeView(Watcher, AnyWidget):  # type: ignore[misc]
         extract: reads an answer from the model's turn; None reads it as the run does.
         key: the form that equal answers share; None takes that of the run.
         gold: the gold answer, which is marked; None if it is unknown.
+        title: what stands above the tree; None is what was asked.
 
     Attributes:
         gold: as given; another one is that of the next run.
     """
 
-    _esm, _css = _SCRIPT, f"{_STYLE.read_text(encoding='utf-8')}\n{LAB}"
+    _esm, _css = script(), LAB
 
     def __init__(
         self,
@@ -218,11 +104,17 @@ class TreeView(Watcher, AnyWidget):  # type: ignore[misc]
         extract: Extractor | None = None,
         key: Key | None = None,
         gold: str | None = None,
+        title: str | None = None,
     ) -> None:
         AnyWidget.__init__(self)
         Watcher.__init__(self, begin)
         self._fork = fork
-        self._extract, self._key, self.gold = extract, key, gold
+        self._extract, self._key, self.gold, self._title = extract, key, gold, title
+        self._told: Shown | None = None  # whose title this is:
+        self._titles: dict[str, Any] = {
+            "title": ["", ""],
+            "scale": {},
+        }  # of the run on view, and what its scores are
         self._feed: Feed | None = None
         self._runs = self._rows = 0  # on view so far, and sent of the last one
         self._selected: int | None = None
@@ -230,7 +122,7 @@ class TreeView(Watcher, AnyWidget):  # type: ignore[misc]
         self.on_msg(self._hear)
         if isinstance(run, RunHandle):
             self.handle = run
-            self._open(run.run.tree, run.run.extract, run.run.key)
+            self._open(run, run.run.tree, run.run.extract, run.run.key)
             self.follow(run)
         else:
             self.show(run)
@@ -251,22 +143,21 @@ class TreeView(Watcher, AnyWidget):  # type: ignore[misc]
     def html(self) -> str:
         """Return the run up to now as an HTML element that needs nothing else."""
         name = f"its-tree-{self.model_id}"
-        message = self._message(0, whole=True)
+        message = {**self._message(0, whole=True), **self._tokens()}
         data = json.dumps(message, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
         data = data.replace("<", r"\u003c")  # what a model says may hold the end of a script
-        script = _SCRIPT.read_text(encoding="utf-8")
         count = f"A tree of {len(self.feed.tree)} nodes. Trust this notebook to see it drawn."
         return (
             f'<div data-tree="{name}">{count}</div>'
-            f"<style>{_STYLE.read_text(encoding='utf-8')}</style>"
             f'<script type="application/json" id="{name}">{data}</script>'
-            f'<script type="module">{script}\nembed("{name}");</script>'
+            f'<script type="module">{script()}\nembed("{name}");</script>'
         )
 
     def save(self, path: Path | str) -> Path:
         """Write the run up to now as a page; replaying, folding and reading work in it."""
         path = Path(path)
-        head = f'<meta charset="utf-8"><title>{html.escape(path.stem)}</title>'
+        name = html.escape(path.stem)
+        head = f'<meta charset="utf-8"><title>{name}</title><style>{PAGE}</style>'
         page = f"<!doctype html><html><head>{head}</head><body>{self.html()}</body></html>"
         path.write_text(page, encoding="utf-8")
         return path
@@ -274,6 +165,14 @@ class TreeView(Watcher, AnyWidget):  # type: ignore[misc]
     def _repr_mimebundle_(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         data, metadata = super()._repr_mimebundle_(**options)
         return {**data, "text/html": self.html()}, metadata
+
+    def _tokens(self) -> dict[str, Any]:
+        """Return the log-probabilities of the tokens of all nodes; of too many, that they are."""
+        every = {str(node.id): token_logprobs(node) for node in self.feed.tree}
+        known = {name: bits for name, bits in every.items() if bits}
+        if sum(map(len, known.values())) * len("[4,-0.12],") > TOKENS:
+            return {"leftOut": True}
+        return {"tokens": known} if known else {}
 
     # -- steering ----------------------------------------------------------------------------------
 
@@ -283,7 +182,7 @@ class TreeView(Watcher, AnyWidget):  # type: ignore[misc]
         tree, node = (run, None) if isinstance(run, Tree) else (run.tree, run.node)
         with self._lock:
             self.handle, self.result = None, result
-            self._open(tree, self._reader(result), answers.canonical).close(node)
+            self._open(run, tree, self._reader(result), answers.canonical).close(node)
             if result is not None:
                 self._end = ending(result.stopped_by, result.cost)
 
@@ -317,7 +216,7 @@ class TreeView(Watcher, AnyWidget):  # type: ignore[misc]
 
     def look(self, handle: RunHandle) -> None:
         """Send what a run has come to since the last look."""
-        self._open(handle.run.tree, handle.run.extract, handle.run.key)
+        self._open(handle, handle.run.tree, handle.run.extract, handle.run.key)
         self.notify()
 
     def finish(self, result: Result, state: str) -> None:
@@ -337,9 +236,12 @@ class TreeView(Watcher, AnyWidget):  # type: ignore[misc]
                 self._sent = about
                 self.send(message)
 
-    def _open(self, tree: Tree, extract: Extractor, key: Key) -> Feed:
+    def _open(self, run: Shown, tree: Tree, extract: Extractor, key: Key) -> Feed:
         """Put a tree on view, unless it is there already, as that of a fork is."""
         with self._lock:
+            if run is not self._told and len(tree):  # until then nothing was asked
+                self._told = run
+                self._titles = {"title": titles.title(run, self._title), "scale": titles.scale(run)}
             if self._feed is None or tree is not self._feed.tree:
                 self._feed = Feed(tree, self._extract or extract, self._key or key, self.gold)
                 self._runs += 1
@@ -368,6 +270,7 @@ class TreeView(Watcher, AnyWidget):  # type: ignore[misc]
                 "unforkable": self._unforkable(),
                 "unfinished": self.result is not None and self.result.unfinished,
                 "costs": self._costs(),
+                **self._titles,
             }
 
     def _costs(self) -> dict[str, Any]:
@@ -375,7 +278,7 @@ class TreeView(Watcher, AnyWidget):  # type: ignore[misc]
         costs: Mapping[str, Cost] = {} if self.result is None else self.result.costs
         if self.handle is not None:
             costs = self.handle.run.ledger.by_model
-        return {model: _paid(astuple(cost)) for model, cost in costs.items() if cost != Cost()}
+        return {model: paid(astuple(cost)) for model, cost in costs.items() if cost != Cost()}
 
     def _unforkable(self) -> str:
         """Return why no node on view can be forked; empty if one can."""
@@ -391,6 +294,9 @@ class TreeView(Watcher, AnyWidget):  # type: ignore[misc]
             match message["do"]:
                 case "ask":  # a browser that shows this view only now, or that missed something
                     self.send(self._message(message["first"], whole=True))
+                case "tokens":
+                    node = self.feed.tree.nodes[message["node"]]
+                    self.send({"tokens": {str(node.id): token_logprobs(node)}})
                 case "select":
                     self._selected = message["node"]
                 case "run" | "stop" | "pause" | "resume" | "step" | "fork" as verb:
@@ -411,7 +317,7 @@ class TreePanel(Panel):
         sliders: widgets with a ``value``.
         resume: goes on from a node of the run on view, with the values that the sliders have by
             then, such as ``lambda handle, node, c: handle.fork(node, MCTS(c=c))``.
-        extract, key, gold: see ``TreeView``.
+        extract, key, gold, title: see ``TreeView``.
     """
 
     def __init__(
@@ -425,6 +331,7 @@ class TreePanel(Panel):
         extract: Extractor | None = None,
         key: Key | None = None,
         gold: str | None = None,
+        title: str | None = None,
     ) -> None:
         def values() -> list[Any]:
             return [slider.value for slider in sliders]
@@ -442,6 +349,7 @@ class TreePanel(Panel):
                 extract=extract,
                 key=key,
                 gold=gold,
+                title=title,
             ),
         )
 
@@ -462,6 +370,7 @@ def view(
     extract: Extractor | None = None,
     key: Key | None = None,
     gold: str | None = None,
+    title: str | None = None,
 ) -> TreeView:
     """Show the tree of a run, while it goes on or at its end; see ``TreeView``."""
-    return TreeView(run, fork=fork, extract=extract, key=key, gold=gold)
+    return TreeView(run, fork=fork, extract=extract, key=key, gold=gold, title=title)
