@@ -305,9 +305,9 @@ def settings(part: Any) -> str:
     given = []
     for option in fields(part):
         value = getattr(part, option.name)
-        if not option.repr or value == _default(option):
+        if not option.repr or value == default_of(option):
             continue
-        default = _default(option)
+        default = default_of(option)
         if type(value) is type(default) and is_dataclass(value):
             given.append(f"{option.name}({', '.join(_unlike(value, default))})")
         else:
@@ -321,7 +321,8 @@ def _unlike(part: Any, other: Any) -> list[str]:
     return [f"{name}={settings(mine)}" for name, mine, theirs in pairs if mine != theirs]
 
 
-def _default(option: Any) -> Any:
+def default_of(option: Any) -> Any:
+    """Return what a dataclass's field is if nothing is said; ``MISSING`` of one to be given."""
     if option.default_factory is not MISSING:
         return option.default_factory()
     return option.default

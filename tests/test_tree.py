@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import ipywidgets
 import nbformat
 import numpy as np
 import pytest
@@ -26,10 +25,8 @@ from itslab.core import (
     Completion,
     Cost,
     Event,
-    MissingSample,
     Node,
     OptionError,
-    Prompt,
     Result,
     Sampling,
     Tree,
@@ -37,11 +34,10 @@ from itslab.core import (
 )
 from itslab.handle import RunHandle, solve, start
 from itslab.page import write_page
-from itslab.run import Run
 from itslab.strategies import MCTS, RepairWithTests
 from itslab.verifiers import Confidence, Tests
 from itslab.viz.feed import Feed, token_logprobs
-from itslab.viz.tree import TreePanel, TreeView
+from itslab.viz.tree import TreeView
 
 with contextlib.suppress(ImportError):  # then there is no browser either, and nothing is expected
     from playwright.sync_api import expect
@@ -378,69 +374,6 @@ def test_in_replay_nothing_can_be_forked_and_the_reason_is_told(llm: Llama, tmp_
     assert view.state == "done"
     assert "recorded" in Heard(started.result())._message(0)["unforkable"]
     assert Heard(start(QUESTION, search(1), llm))._message(0)["unforkable"] == ""
-
-
-def panel(llm: Llama, **options: Any) -> TreePanel:
-    sliders = [ipywidgets.IntSlider(2), ipywidgets.FloatSlider(1.5)]
-    first = Result(None, None, Tree(), Cost(), None, 0)
-    return TreePanel(lambda n, c: start(QUESTION, search(n, c), llm), first, sliders, **options)
-
-
-def test_a_panel_begins_runs_and_forks_with_the_values_of_its_sliders(llm: Llama) -> None:
-    given: list[Any] = []
-
-    def resume(started: RunHandle, node: Node, n: int, c: float) -> RunHandle:
-        given.append((n, c))
-        return started.fork(node, search(n, c))
-
-    shown = panel(llm, resume=resume)
-    shown.view.run()
-    shown.view.wait()
-    assert sum(row[1] == "iteration" for row in shown.view.feed.rows) == 2
-    first = shown.view.feed.tree
-    shown.box.children[0].children[0].value = 1
-    shown.view._handle_custom_msg({"do": "select", "node": 0}, [])
-    shown.view.fork()
-    shown.view.wait()
-    assert shown.view.error == ""
-    assert given == [(1, 1.5)]
-    shown.view.run()
-    shown.view.wait()
-    assert shown.view.feed.tree is not first
-    assert shown.view.node is None
-
-
-def test_a_panel_waits_for_the_run_that_it_shows_first_and_can_fork_it(llm: Llama) -> None:
-    sliders = [ipywidgets.IntSlider(2)]
-
-    def begin(n: int) -> RunHandle:
-        return start(QUESTION, search(n), llm)
-
-    def resume(started: RunHandle, node: Node, n: int) -> RunHandle:
-        return started.fork(node, search(n))
-
-    shown = TreePanel(begin, begin(2), sliders, resume=resume)
-    assert shown.view.state == "done"
-    assert sum(row[1] == "iteration" for row in shown.view.feed.rows) == 2
-    shown.view._handle_custom_msg({"do": "select", "node": 0}, [])
-    shown.view.fork()
-    shown.view.wait()
-    assert shown.view.error == ""
-
-
-def test_where_the_first_run_fails_another_is_on_view_under_the_reason(
-    searched: Result, llm: Llama
-) -> None:
-    def fails(run: Run, prompt: Prompt) -> None:
-        raise MissingSample("only this was recorded")
-
-    begun = start(QUESTION, fails, llm)
-    shown = TreePanel(lambda: begun, begun, [], instead=searched).view
-    assert (shown.state, shown.error) == ("done", "only this was recorded")
-    assert shown.feed.tree is searched.tree
-    assert "recorded: press Run" in shown._message(0)["unforkable"]
-    alone = TreePanel(lambda: begun, begun, []).view
-    assert (alone.state, alone.feed.tree) == ("failed", begun.run.tree)
 
 
 def test_clicks_from_many_threads_start_one_run(llm: Llama) -> None:

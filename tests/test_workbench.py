@@ -350,6 +350,31 @@ def test_what_goes_wrong_is_said_and_the_tree_stays(lab: Lab) -> None:
     assert broken.history.runs == []
 
 
+def test_a_node_is_gone_on_from_with_the_settings_of_the_panel() -> None:
+    def draw(request: Request, index: int) -> Completion:
+        return Completion(f"{request.seed}", finish="end", cost=Cost(decoded=1, calls=1))
+
+    lab = its.lab(ScriptedModel(replies=draw), question="?", run=True)
+    assert len(lab.view.feed.tree) == 9
+    lab.form.options["n"].set(2)
+    lab.view._handle_custom_msg({"do": "select", "node": 0}, [])
+    lab.view.fork()
+    lab.view.wait(30)
+    assert lab.view.error == ""
+    assert len(lab.view.feed.tree) == 11
+    assert lab.history.runs[1].result.cost.calls == 2
+
+
+def test_where_the_first_run_fails_another_is_on_view_under_the_reason(llm: ScriptedModel) -> None:
+    def fails(run: its.Run, prompt: Any) -> None:
+        raise its.ItslabError("only this was recorded")
+
+    other = its.solve("?", its.SelfConsistency(3), llm)
+    lab = its.lab(llm, question="?", strategy={"none": fails}, run=True, instead=other)
+    assert lab.view.error == "only this was recorded"
+    assert lab.view.feed.tree is other.tree
+
+
 def test_several_models_and_verifiers_of_ones_own(llm: ScriptedModel) -> None:
     other = ScriptedModel(replies=lambda request, index: Completion(r"\boxed{7}", finish="end"))
 

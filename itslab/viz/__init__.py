@@ -16,7 +16,7 @@ from itslab.viz.panels import ThinkingPanel, VotePanel
 from itslab.viz.readers import RefinementPanel, SampleBrowser, Transcript
 from itslab.viz.routes import RoutePanel
 from itslab.viz.theme import dark
-from itslab.viz.tree import TreePanel, TreeView
+from itslab.viz.tree import TreeView
 
 __all__ = [
     "Controls",
@@ -28,7 +28,6 @@ __all__ = [
     "SampleBrowser",
     "ThinkingPanel",
     "Transcript",
-    "TreePanel",
     "TreeView",
     "VotePanel",
     "accuracy_against",

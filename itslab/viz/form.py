@@ -19,7 +19,7 @@ from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from itslab.core import OptionError, require
-from itslab.options import declared, documented
+from itslab.options import declared, default_of, documented
 from itslab.viz.fields import TALL, Field, Plain, Written, look_of, one_of, slider
 
 Offers = Mapping[Any, Mapping[str, Any]]
@@ -187,8 +187,7 @@ class Form(Field):
         self._limited: dict[str, Field] = {}  # those that stand first, some of forms within
         self._lifted: set[str] = set()  # those that stand elsewhere
         for option in settable(kind):
-            name, make = option.name, option.default_factory
-            default = option.default if make is MISSING else make()
+            name, default = option.name, default_of(option)
             self.options[name] = _field(
                 name, hints[name], default, tips.get(name, ""), offers or {}
             )
@@ -298,11 +297,8 @@ def settable(kind: type) -> list[dataclasses.Field[Any]]:
     What is no dataclass has none.
     """
 
-    def needed(field: dataclasses.Field[Any]) -> bool:
-        return field.default is MISSING and field.default_factory is MISSING
-
     every = fields(kind) if is_dataclass(kind) else ()
-    return [field for field in every if field.init and (field.repr or needed(field))]
+    return [f for f in every if f.init and (f.repr or default_of(f) is MISSING)]
 
 
 # -- which field an option has ---------------------------------------------------------------------

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
 from itslab import sandbox
 from itslab.core import Backend, Budget, Node, Problem
 from itslab.handle import RunHandle, start
+from itslab.options import settings
 from itslab.run import Strategy
 from itslab.study.plan import bound
 from itslab.tasks import Task, grade
@@ -69,16 +70,8 @@ class Setting:
 
     @property
     def label(self) -> str:
-        """The strategy's name, and its numbers that are not those it has by default."""
-        if not is_dataclass(self.strategy):
-            return getattr(self.strategy, "__name__", type(self.strategy).__name__)
-        told = [
-            f"{option.name}={value:g}"
-            for option in fields(self.strategy)
-            if type(value := getattr(self.strategy, option.name)) in (int, float)
-            if option.default is not MISSING and value != option.default
-        ]
-        return f"{type(self.strategy).__name__}({', '.join(told)})"
+        """The strategy, and its options that are not those it has by default."""
+        return short(settings(self.strategy), 60)
 
     @cached_property
     def code(self) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import html
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import astuple
 from functools import cache
 from pathlib import Path
@@ -32,7 +32,7 @@ from itslab.handle import RunHandle
 from itslab.options import checked
 from itslab.viz import titles
 from itslab.viz.feed import Feed, paid, token_logprobs
-from itslab.viz.panels import Begin, Panel, Watcher, ending, error_text
+from itslab.viz.panels import Begin, Watcher, ending, error_text
 from itslab.viz.theme import LAB, SYSTEM
 
 _FOLDER = Path(__file__).with_name("script")
@@ -305,61 +305,6 @@ class TreeView(Watcher, AnyWidget):  # type: ignore[misc]
         except Exception as error:
             self.error = error_text(error)
             self.notify()
-
-
-class TreePanel(Panel):
-    """Sliders over the tree of the run that they begin.
-
-    Args:
-        begin: starts a run with the values of the sliders, in their order.
-        first: what is shown until Run is pressed; a run that goes on is waited for.
-        instead: a result that is shown if ``first`` fails, under the reason.
-        sliders: widgets with a ``value``.
-        resume: goes on from a node of the run on view, with the values that the sliders have by
-            then, such as ``lambda handle, node, c: handle.fork(node, MCTS(c=c))``.
-        extract, key, gold, title: see ``TreeView``.
-    """
-
-    def __init__(
-        self,
-        begin: Callable[..., RunHandle],
-        first: RunHandle | Result,
-        sliders: Sequence[Any],
-        *,
-        instead: Result | None = None,
-        resume: Callable[..., RunHandle] | None = None,
-        extract: Extractor | None = None,
-        key: Key | None = None,
-        gold: str | None = None,
-        title: str | None = None,
-    ) -> None:
-        def values() -> list[Any]:
-            return [slider.value for slider in sliders]
-
-        def fork(handle: RunHandle, node: Node) -> RunHandle:
-            assert resume is not None  # or there is no such button
-            return resume(handle, node, *values())
-
-        super().__init__(
-            sliders,
-            TreeView(
-                first,
-                begin=lambda: begin(*values()),
-                fork=fork if resume is not None else None,
-                extract=extract,
-                key=key,
-                gold=gold,
-                title=title,
-            ),
-        )
-
-        self.view.wait()
-        if self.view.error and instead is not None:
-            self.view.show(instead)
-
-    def picture(self) -> str:
-        """Return the page's element that replaces the panel."""
-        return str(self.view.html())
 
 
 @checked

@@ -5,10 +5,11 @@ from __future__ import annotations
 import inspect
 import re
 from collections.abc import Mapping
-from dataclasses import MISSING, Field, is_dataclass
+from dataclasses import is_dataclass
 from typing import Any
 
 import itslab
+from itslab.options import default_of
 from itslab.viz.form import settable
 
 _WIDE = 88
@@ -35,7 +36,7 @@ def written(value: Any, names: Mapping[int, str], indent: int = 0) -> str:
         return value.__name__
     if not is_dataclass(value) or isinstance(value, type):
         return f'float("{value}")' if repr(value) in ("inf", "-inf", "nan") else repr(value)
-    changed = [f for f in settable(type(value)) if not _default(f, value)]
+    changed = [f for f in settable(type(value)) if getattr(value, f.name) != default_of(f)]
     items = [f"{f.name}={written(getattr(value, f.name), names, indent + 4)}" for f in changed]
     return _call(_name(type(value)), items, indent)
 
@@ -46,14 +47,6 @@ def _call(name: str, items: list[str], indent: int, comma: bool = False) -> str:
         return short
     inner = " " * (indent + 4)
     return f"{name}(\n" + "".join(f"{inner}{item},\n" for item in items) + " " * indent + ")"
-
-
-def _default(option: Field[Any], value: Any) -> bool:
-    """Whether an option is what it is if nothing is said of it."""
-    default = option.default
-    if default is MISSING and option.default_factory is not MISSING:
-        default = option.default_factory()
-    return default is not MISSING and bool(getattr(value, option.name) == default)
 
 
 def _name(kind: type) -> str:
