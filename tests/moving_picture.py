@@ -78,10 +78,8 @@ def recorded() -> tuple[str, viz.TreeView, list[Moment]]:
         if problems.grade(problem, result.answer)
     )
     view = viz.TreeView(result, extract=problems.extract, gold=asked.answer)
-    about = f"{MODEL}, beam search: 2 chains kept, 2 steps drawn after each; the darker a step, "
-    about += "the surer the model was of it. A recorded run, replayed."
-    heading = f"{html.escape(asked.prompt)}<small>{html.escape(about)}</small><b></b>"
-    return heading, view, moments(view)
+    about = "The darker a step, the surer the model was of it. A recorded run, replayed."
+    return f"<small>{html.escape(about)}</small><b></b>", view, moments(view)
 
 
 def moments(view: viz.TreeView) -> list[Moment]:
