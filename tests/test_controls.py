@@ -8,7 +8,7 @@ from itslab.core import Budget, Completion, Cost, OptionError, Problem, Request,
 from itslab.strategies import SelfConsistency
 from itslab.tasks import Task
 from itslab.testing import ScriptedModel
-from itslab.viz import Controls
+from itslab.viz import Controls, slider
 
 TASK = Task("by hand", (Problem("one", "Say 1.", "1"),), key=lambda answer: f"<{answer}>")
 
@@ -31,6 +31,7 @@ def test_sliders_begin_runs_with_their_values_or_with_others() -> None:
         vote, ScriptedModel(replies=temperature), TASK, TASK.problems[0], CHOICES, [2, 0.5], seed=3
     )
     assert [slider.description for slider in controls.sliders] == ["samples", "temperature"]
+    assert type(slider("by", ["tests", "itself"], "tests")).__name__ == "Dropdown"
     assert [slider.value for slider in controls.sliders] == [2, 0.5]
     assert controls.settings == [(1, 0.5), (1, 1.0), (2, 0.5), (2, 1.0)]
     started = controls.begin()

@@ -15,11 +15,13 @@ WIDE = {"style": {"description_width": "90px"}, "layout": {"margin": "2px 12px 2
 """The look of a slider."""
 
 
-def slider(label: str, choices: Sequence[Any], value: float) -> Any:
-    """Make a slider over choices: values, or pairs of a text and a value."""
+def slider(label: str, choices: Sequence[Any], value: Any) -> Any:
+    """Make a slider over choices: values, or pairs of a text and a value; of words, a dropdown."""
     import ipywidgets as widgets
 
-    return widgets.SelectionSlider(description=label, options=list(choices), value=value, **WIDE)
+    words = all(isinstance(choice, str) for choice in choices)
+    make = widgets.Dropdown if words else widgets.SelectionSlider
+    return make(description=label, options=list(choices), value=value, **WIDE)
 
 
 class Controls:
