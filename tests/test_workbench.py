@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -331,7 +332,7 @@ def test_a_task_of_5000_problems_has_a_number_for_its_list() -> None:
 
 def test_what_goes_wrong_is_said_and_the_tree_stays(lab: Lab) -> None:
     lab.asked.text.value = " "
-    assert "question=" in lab._told.value
+    assert "Write a question" in lab._told.value
     run(lab)
     assert "question=" in lab.view.error
     lab.asked.text.value = "What?"
@@ -436,3 +437,153 @@ def test_a_task_that_cannot_be_loaded_says_so(lab: Lab, monkeypatch: pytest.Monk
     assert "cannot be had" in lab.asked._prompt.value
     run(lab)
     assert "cannot be had" in lab.view.error
+
+
+# -- what was broken once --------------------------------------------------------------------------
+
+
+def press(lab: Lab, node: int = 0) -> None:
+    """Go on from a node, and wait."""
+    lab.view._handle_custom_msg({"do": "select", "node": node}, [])
+    lab.view.fork()
+    lab.view.wait(30)
+
+
+def test_every_run_can_be_forked_and_its_fork_is_of_its_own_problem(llm: ScriptedModel) -> None:
+    two = Task("two", (Problem("a", "What is 6 * 7?", "42"), Problem("b", "What is 1 + 1?", "2")))
+    other = ScriptedModel(replies=lambda request, index: Completion(r"\boxed{2}", finish="end"))
+    lab = its.lab({"m": llm, "n": other}, two)
+    for _ in range(4):  # a table of several runs does not put another one on view
+        run(lab)
+        assert lab.view.handle is not None
+    lab.asked.number.value, lab.model.value = 2, "n"
+    press(lab)
+    past = lab.history.runs[-1]
+    assert (past.setting.problem.id, past.setting.model) == ("a", llm)
+    assert past.result.answer == "42"
+    assert "right" in past.mark
+    assert "from node 0" in past.setting.label
+    assert "handle.fork(\n    handle.run.tree.nodes[0]," in past.setting.code
+
+
+def test_an_earlier_run_is_marked_by_its_own_gold_answer_and_never_during_a_run() -> None:
+    two = Task("two", (Problem("a", "6 * 7?", "42"), Problem("b", "1 + 1?", "2")))
+    free = threading.Event()
+
+    def waits(request: Request, index: int) -> Completion:
+        free.wait(5)
+        return reply(request, index)
+
+    free.set()
+    lab = its.lab(ScriptedModel(replies=waits), two)
+    run(lab)
+    lab.asked.number.value = 2
+    run(lab)
+    lab.history.again.value = lab.history.runs[0]
+    assert lab.view.feed.gold == "42"
+    free.clear()
+    lab.view.run()
+    time.sleep(0.1)
+    assert lab.history.again.disabled
+    lab.history.again.value = lab.history.runs[1]
+    assert lab.view.state == "drawing"
+    free.set()
+    lab.view.wait(30)
+    assert len(lab.history.runs) == 3
+    assert not lab.history.again.disabled
+
+
+def test_a_bar_is_of_its_own_run_and_a_pause_at_once_holds(lab: Lab) -> None:
+    lab.tokens.value = 100
+    run(lab)
+    assert "of 100" in lab._bar.value
+    lab.tokens.value = 0
+    run(lab)
+    assert lab._bar.value == ""
+
+    def slowly(request: Request, index: int) -> Completion:
+        time.sleep(0.05)
+        return reply(request, index)
+
+    lab = its.lab(ScriptedModel(replies=slowly), question="?", strategy="MCTS")
+    lab.view.run()
+    lab.view.pause()
+    for _ in range(100):
+        if lab.view.state == "paused":
+            break
+        time.sleep(0.05)
+    assert lab.view.state == "paused"
+    lab.view.stop()
+    lab.view.wait(30)
+
+
+def test_a_grader_that_raises_costs_its_mark_alone(llm: ScriptedModel) -> None:
+    def broken(problem: Problem, answer: str | None) -> bool:
+        raise ValueError("no idea")
+
+    lab = its.lab(llm, Task("odd", (Problem("a", "?", "1"),), grade=broken))
+    run(lab)
+    run(lab)
+    assert len(lab.history.runs) == 2
+    assert "not graded: ValueError: no idea" in lab.history._table.value
+
+
+@dataclasses.dataclass(frozen=True)
+class Own:
+    """A strategy of somebody's own.
+
+    Args:
+        small: a number.
+        made: what no control draws.
+        none: nothing.
+        inner: nothing either.
+        pair: of two kinds.
+    """
+
+    small: float = 1e-12
+    made: Any = print
+    none: int = None  # type: ignore[assignment]
+    inner: its.Sampling = None  # type: ignore[assignment]
+    pair: tuple[its.Sampling, its.Budget] = (its.Sampling(), its.Budget())
+
+    def __call__(self, run: its.Run, prompt: Any) -> its.Node:
+        return think(run, prompt)
+
+
+def test_options_that_nobody_touched_are_what_they_were(llm: ScriptedModel) -> None:
+    lab = its.lab(llm, question="?", strategy=Own())
+    assert lab.form.get() == Own()
+    run(lab)
+    assert lab.view.error == ""
+    assert "strategy = Own()" in lab.history.runs[0].setting.code
+    lambdas = its.lab(llm, question="?", strategy={"mine": lambda run, prompt: think(run, prompt)})
+    run(lambdas)
+    compile(lambdas.history.runs[0].setting.code, "code", "exec")
+
+
+def test_words_in_an_instruction_do_not_become_code(lab: Lab) -> None:
+    lab.form.options["instruction"].set("Use itslab.nothing.run and its.OwnVerifier().")
+    code = lab.setting().code
+    assert "import itslab.nothing" not in code
+    assert "its.OwnVerifier()" in code
+
+
+def test_what_cannot_be_offered_is_refused(llm: ScriptedModel) -> None:
+    for call, match in (
+        (lambda: its.lab(llm, Task("none", ())), "with problems"),
+        (lambda: its.lab({}), "a model at least"),
+        (lambda: its.lab(llm, choices={"tokens": [None, 10]}), "whole numbers"),
+        (lambda: its.lab(llm, budget=its.Budget(samples=1)), "one of tokens"),
+    ):
+        with pytest.raises(OptionError, match=match):
+            call()
+    mine = its.Confidence("entropy")
+    lab = its.lab(llm, question="?", strategy="BestOfN", more={"Confidence": mine}, seed=2**40)
+    assert lab.form.get().verifier is mine
+    assert lab.setting().seed == 2**40
+
+
+def test_a_page_of_broken_text_is_kept(tmp_path: Path) -> None:
+    broken = Completion("\ud800 \\boxed{1}", finish="end")
+    lab = its.lab(ScriptedModel(replies=lambda request, index: broken), question="?", run=True)
+    assert lab.view.save(tmp_path / "tree.html").stat().st_size > 1000

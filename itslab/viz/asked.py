@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from itslab import tasks
-from itslab.core import ItslabError, Problem
+from itslab.core import ItslabError, Problem, require
 from itslab.tasks import Task, grade
 from itslab.viz import style
 from itslab.viz.style import BLUE, RED
@@ -46,6 +46,8 @@ class Asked:
     def __init__(self, given: Mapping[str, Task], question: str = "") -> None:
         import ipywidgets as widgets
 
+        for name, task in given.items():
+            require(len(task) > 0, f"task {name!r}", task, "one with problems")
         self._given = [*given]
         self._tasks: dict[str, Task | None] = {**given, OWN: None}
         self._tasks |= {name: None for name in _MADE if name not in given}
@@ -59,6 +61,9 @@ class Asked:
         area = {"layout": {"width": "670px"}, "rows": 3, "continuous_update": False, **_LOOK}
         self.text = widgets.Textarea(value=question, description="question", **area)
         self.gold_text = widgets.Text(description="right answer", continuous_update=False, **wide)
+        self.source.tooltip = "whose problem is asked, or a question of your own"
+        self.number.tooltip = "which of the problems, from 1"
+        self.gold_text.tooltip = "marks answers as right or wrong; the model never sees it"
         self.text.placeholder, self.gold_text.placeholder = (
             "what the model is asked",
             "if it is known",
@@ -112,6 +117,11 @@ class Asked:
     def gold(self) -> str | None:
         """The right answer where it is known and answers are equal to it; else None."""
         return (self.problem.answer or None) if self.task.grade is grade else None
+
+    def right(self, answer: str | None) -> bool | None:
+        """Whether an answer is right; None where that is not known."""
+        known = self.problem.answer or self.task.grade is not grade
+        return self.task.grade(self.problem, answer) if known else None
 
     def watch(self, changed: Callable[[], None]) -> None:
         """Call a function whenever something else is asked."""

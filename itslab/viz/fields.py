@@ -75,12 +75,15 @@ class Fixed(Field):
 class Plain(Field):
     """A widget whose value is that of the option."""
 
-    def __init__(self, widget: Any, wide: bool = False) -> None:
+    def __init__(self, widget: Any, value: Any, wide: bool = False) -> None:
         self.widget, self.wide = widget, wide
+        self._exact = widget.value, value  # what the widget says, and what was meant by it
 
     def get(self) -> Any:
         """Return what the widget says; a slider's sums of steps are rounded."""
         value = self.widget.value
+        if value == self._exact[0]:
+            return self._exact[1]
         return round(value, 9) if type(value) is float and math.isfinite(value) else value
 
     def set(self, value: Any) -> None:
@@ -97,6 +100,7 @@ class Plain(Field):
             self.widget.max = max(self.widget.max, value)
             self.widget.min = min(self.widget.min, value)
         self.widget.value = value
+        self._exact = self.widget.value, value
 
     def watch(self, changed: Callable[[], None]) -> None:
         """Follow the widget."""
@@ -111,6 +115,7 @@ class Written(Field):
 
         text = "" if value is MISSING else _literal(value)
         self._name, self._hint = name, hint
+        self._exact = text, value  # what is written, and what was meant by it
         self._text = widgets.Text(value=text, continuous_update=False, **look_of(name, tip))
         self._told = widgets.HTML()
         self.widget = widgets.VBox([self._text, self._told])
@@ -119,6 +124,8 @@ class Written(Field):
     def get(self) -> Any:
         """Return the value that is written."""
         text = self._text.value.strip()
+        if self._exact[1] is not MISSING and self._text.value == self._exact[0]:
+            return self._exact[1]
         try:
             value = _NUMBERS[text] if text in _NUMBERS else ast.literal_eval(text)
         except (ValueError, SyntaxError, MemoryError, RecursionError):
@@ -129,6 +136,7 @@ class Written(Field):
     def set(self, value: Any) -> None:
         """Write it."""
         self._text.value = _literal(value)
+        self._exact = self._text.value, value
 
     def watch(self, changed: Callable[[], None]) -> None:
         """Follow the text."""
@@ -152,14 +160,14 @@ def one_of(name: str, values: Sequence[Any], hint: Any, default: Any, tip: str) 
     numbers = all(type(value) in (int, float) for value in values)
     make = widgets.SelectionSlider if numbers and len(values) > 1 else widgets.Dropdown
     pairs = [(str(value), value) for value in values]
-    return Plain(make(options=pairs, value=first, **look_of(name, tip)))
+    return Plain(make(options=pairs, value=first, **look_of(name, tip)), first)
 
 
 def slider(hint: Any, plain: Any, default: Any, look: Mapping[str, Any]) -> Any:
     """A slider for a number that has a default, from its least value on; None for all others."""
     import ipywidgets as widgets
 
-    if plain not in (int, float) or default is MISSING or not math.isfinite(default):
+    if plain not in (int, float) or type(default) not in (int, float) or not math.isfinite(default):
         return None
     bounds = next((b for b in get_args(hint)[1:] if isinstance(b, Bounds)), Bounds())
     if math.isinf(bounds.low) and default < 0:
@@ -188,4 +196,4 @@ def _literal(value: Any) -> str:
 
 def look_of(name: str, tip: str) -> dict[str, Any]:
     """Return how a control is labelled."""
-    return {"description": name, "tooltip": tip, **LOOK}
+    return {"description": name, "tooltip": tip.replace("``", ""), **LOOK}

@@ -181,7 +181,7 @@ class Form(Field):
         import ipywidgets as widgets
 
         self.kind = kind
-        hints, tips = declared(kind), documented(kind)
+        hints, tips = _hints(kind), documented(kind)
         self.options: dict[str, Field] = {}
         self._defaults: dict[str, Any] = {}
         self._limited: dict[str, Field] = {}  # those that stand first, some of forms within
@@ -189,7 +189,7 @@ class Form(Field):
         for option in settable(kind):
             name, default = option.name, default_of(option)
             self.options[name] = _field(
-                name, hints[name], default, tips.get(name, ""), offers or {}
+                name, hints.get(name, Any), default, tips.get(name, ""), offers or {}
             )
             self._defaults[name] = default
         self.box = self.widget = widgets.VBox()
@@ -225,7 +225,7 @@ class Form(Field):
         require(len(values) > 0, f"choices[{path!r}]", values, "one value at least")
         with contextlib.suppress(OptionError):
             self._defaults[name] = self.options[name].get()
-        hint, tip = declared(self.kind)[name], documented(self.kind).get(name, "")
+        hint, tip = _hints(self.kind).get(name, Any), documented(self.kind).get(name, "")
         self.options[name] = field = one_of(name, values, hint, self._defaults[name], tip)
         self._lifted.add(name)
         self._arrange()
@@ -277,6 +277,9 @@ class Form(Field):
             for name, option in here.items()
             if option.wide and not isinstance(option, Chosen | Several)
         }
+        for option in here.values():
+            if isinstance(option, Plain) and option.wide:  # whose name is that of its fold
+                option.widget.description, option.widget.layout.width = "", "98%"
         parts = [widgets.HBox(short, layout={"flex_flow": "row wrap"})] if short else []
         parts += opened
         if folded:
@@ -301,6 +304,14 @@ def settable(kind: type) -> list[dataclasses.Field[Any]]:
     return [f for f in every if f.init and (f.repr or default_of(f) is MISSING)]
 
 
+def _hints(kind: type) -> dict[str, Any]:
+    """What a class declares; nothing where it names what is not there."""
+    try:
+        return declared(kind)
+    except NameError:
+        return {}
+
+
 # -- which field an option has ---------------------------------------------------------------------
 
 
@@ -310,10 +321,11 @@ def _field(name: str, hint: Any, default: Any, tip: str, offers: Offers) -> Fiel
 
     if (choices := _offered(hint, offers)) is not None:
         return Chosen(name, choices, offers, default, tip)
-    if get_origin(hint) is tuple and is_dataclass(kind := get_args(hint)[0]):
+    many = get_origin(hint) is tuple and get_args(hint)[1:] == (...,)
+    if many and is_dataclass(kind := get_args(hint)[0]):
         assert isinstance(kind, type)
         return Several(name, kind, offers, default, tip)
-    if is_dataclass(hint):
+    if is_dataclass(hint) and (default is MISSING or type(default) is hint):
         assert isinstance(hint, type)
         form = Form(hint, offers)
         if default is not MISSING:
@@ -323,14 +335,15 @@ def _field(name: str, hint: Any, default: Any, tip: str, offers: Offers) -> Fiel
     look = look_of(name, tip)
     if get_origin(hint) is Literal:
         return one_of(name, get_args(hint), hint, default, tip)
-    if hint is bool:
-        return Plain(widgets.Checkbox(value=default is True, indent=False, **look))
+    if hint is bool and type(default) is bool:
+        return Plain(widgets.Checkbox(value=default, indent=False, **look), default)
     plain = get_args(hint)[0] if get_origin(hint) is Annotated else hint
-    if plain is str and default is not MISSING:
+    if plain is str and type(default) is str:
         tall = {**look, **TALL, "rows": max(2, min(str(default).count("\n") + 2, 8))}
-        return Plain(widgets.Textarea(value=default, continuous_update=False, **tall), wide=True)
+        area = widgets.Textarea(value=default, continuous_update=False, **tall)
+        return Plain(area, default, wide=True)
     if (drawn := slider(hint, plain, default, look)) is not None:
-        return Plain(drawn)
+        return Plain(drawn, default)
     return Written(name, hint, default, tip)
 
 

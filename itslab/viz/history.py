@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,7 +12,7 @@ from itslab import answers
 from itslab.core import Result
 from itslab.viz import style
 from itslab.viz.figures import bars, picture
-from itslab.viz.panels import price
+from itslab.viz.panels import error_text, price
 from itslab.viz.readers import changes
 from itslab.viz.setting import Setting
 from itslab.viz.style import BLUE, GRID, MUTED, ORANGE, short
@@ -53,7 +53,10 @@ class Past:
     @cached_property
     def mark(self) -> str:
         """Whether the answer is right, as HTML; empty where that is not known."""
-        right = self.setting.right(self.result.answer)
+        try:
+            right = self.setting.right(self.result.answer)
+        except Exception as error:  # a grader of somebody's own
+            return html.escape(f"not graded: {error_text(error)}")
         return "" if right is None else style.mark(right)
 
 
@@ -71,6 +74,7 @@ class History:
 
         self.runs: list[Past] = []
         self._count = 0
+        self._adding = False
         look: dict[str, Any] = {"style": {"description_width": "104px"}}
         look["layout"] = {"width": "330px"}
         self._table = widgets.HTML()
@@ -86,6 +90,7 @@ class History:
     def add(self, **facts: Any) -> Past:
         """Add a run, see ``Past``; it is the one on view."""
         self._count += 1
+        self._adding = True  # new options take the values of a list away for a moment
         past = Past(number=self._count, **facts)
         self.runs = [*self.runs, past][-_KEPT:]
         options = [(run.label, run) for run in self.runs]
@@ -95,10 +100,22 @@ class History:
         self.again.value = self.other.value = past
         kept = before if before in self.runs and before is not past else self.runs[-2:][0]
         self.one.value = kept
+        self._adding = False
         self._table.value = table(self.runs)
         self.box.layout.display = ""
+        for choice in (self.one, self.other):
+            choice.layout.display = "" if len(self.runs) > 1 else "none"
         self._show_pair()
         return past
+
+    def watch(self, chosen: Callable[[Past], None]) -> None:
+        """Call a function with the run that somebody chooses to look at again."""
+
+        def follow(_: Any) -> None:
+            if not self._adding and self.again.value is not None:
+                chosen(self.again.value)
+
+        self.again.observe(follow, "value")
 
     def _show_pair(self, _: Any = None) -> None:
         one, other = self.one.value, self.other.value
@@ -108,7 +125,7 @@ class History:
 
 def table(runs: Sequence[Past]) -> str:
     """Return runs as an HTML table, the latest first."""
-    titles = ("run", "asked", "model", "strategy", "answer", "", "tokens", "seconds", "ended")
+    titles = ("run", "asked", "model", "strategy", "answer", "", "tokens", "elapsed, s", "ended")
     head = "".join(f'<th style="{_CELL}; color: {MUTED}">{title}</th>' for title in titles)
     rows = "".join(f"<tr>{_row(run)}</tr>" for run in reversed(runs))
     return style.view(

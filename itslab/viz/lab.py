@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from itertools import product
 from typing import Any
 
@@ -13,7 +14,6 @@ from itslab.core import (
     Budget,
     ItslabError,
     Node,
-    OptionError,
     Result,
     Tree,
     Verifier,
@@ -30,7 +30,7 @@ from itslab.viz import style, theme
 from itslab.viz.asked import Asked
 from itslab.viz.fields import Fixed
 from itslab.viz.form import Form, Offers, settable
-from itslab.viz.history import History
+from itslab.viz.history import History, Past
 from itslab.viz.methods import listed, methods_of, offers
 from itslab.viz.panels import Panel, ending, error_text
 from itslab.viz.readers import versions
@@ -89,6 +89,7 @@ class Lab(Panel):
     ) -> None:
         import ipywidgets as widgets
 
+        require(budget == Budget(tokens=budget.tokens), "budget", budget, "one of tokens")
         self._models, self._more = _by_name(llm), dict(more)
         self._names = names_of(self._models, self._more)
         self._methods, first = methods_of(strategy)
@@ -147,7 +148,7 @@ class Lab(Panel):
         self.model.observe(lambda _: self._offer_recorded(), "value")
         self.reset.on_click(lambda _: self.form.reset())
         self.recorded.observe(self._show_recorded, "value")
-        self.history.again.observe(self._show_again, "value")
+        self.history.watch(self._show_again)
         self.view.followers.append(self._look)
 
     def picture(self) -> str:
@@ -224,14 +225,21 @@ class Lab(Panel):
         return every
 
     def _begin(self) -> RunHandle:
-        self._going = setting = self.setting()
-        self.view.gold = self.asked.gold
-        self._follow()
-        return setting.begin()
+        return self._go(self.setting()).begin()
 
     def _fork(self, handle: RunHandle, node: Node) -> RunHandle:
-        self._going = setting = self.setting()
-        return setting.fork(handle, node)
+        """Go on with what is set from a node of the run on view: of its model, on its problem."""
+        new, old = self.setting(), self._shown
+        if old is not None:
+            new = replace(new, task=old.task, problem=old.problem, place=old.place)
+            new = replace(new, model=old.model, node=node.id)
+        return self._go(new).fork(handle, node)
+
+    def _go(self, setting: Setting) -> Setting:
+        self._going, self.view.gold, self._bar.value = setting, setting.gold, ""
+        self.history.again.disabled = self.recorded.disabled = True  # until it is at its end
+        self._follow()
+        return setting
 
     def _look(self) -> None:
         """Follow a run: its budget, and at its end its place in the table."""
@@ -242,11 +250,11 @@ class Lab(Panel):
             self._bar.value = bar(handle.run.cost.decoded, limit)
         if self.view.state in ("drawing", "pausing", "paused"):
             return
-        self._going = None
+        self._going, self._shown = None, going
+        self.history.again.disabled = self.recorded.disabled = False
         result = self.view.result
         if result is None:  # it failed: its tree stays, with the reason
             return
-        self._shown = going
         self.history.add(
             setting=going, result=result, state=ending(result.stopped_by, result.cost, going.budget)
         )
@@ -257,30 +265,36 @@ class Lab(Panel):
 
     def _follow(self) -> None:
         """Write the code anew, and say whether the settings are those of the run on view."""
+        code = told = ""
         try:
-            code, told = self.setting().code, ""
-        except ItslabError as error:
-            code, told = "", error_text(error)
+            if self.asked.own and not self.asked.text.value.strip():
+                told = "Write a question above, or choose a task."
+            else:
+                code = self.setting().code
+        except Exception as error:  # a strategy of somebody's own may raise anything
+            told = error_text(error)
         self._code.value = style.copied(code)
         known = self._going or self._shown
         if not told and known is not None and known.code != code:
             told = "Settings changed: press Run to see what comes of them."
         self._told.value = f'<b style="color: {ORANGE}">{html.escape(told)}</b>' if told else ""
 
-    def _show_versions(self, setting: Setting, tree: Tree) -> None:
+    def _show_versions(self, asked: Setting | Asked, tree: Tree) -> None:
         """Show revisions beside each other, where a run made some."""
         revised = [line for line in lines(tree) if len(line) > 1]
 
         def right(version: Node) -> bool | None:
-            return setting.right(setting.task.extract(version.turn_text))
+            try:
+                return asked.right(asked.task.extract(version.turn_text))
+            except Exception:  # a grader of somebody's own
+                return None
 
         self._versions.value = versions(tree, revised[0], right) if revised else ""
 
-    def _show_again(self, _: Any) -> None:
-        past = self.history.again.value
-        if past is None or past.setting is self._shown:
+    def _show_again(self, past: Past) -> None:
+        if past.setting is self._shown or self._going is not None:
             return
-        self._shown, self._bar.value = past.setting, ""
+        self._shown, self._bar.value, self.view.gold = past.setting, "", past.setting.gold
         self.view.show(past.result)
         self.view.notify()
         self._show_versions(past.setting, past.result.tree)
@@ -307,13 +321,11 @@ class Lab(Panel):
         key = self.recorded.value
         result = record.find(bank, key, self.asked.problem) if key else None
         if result is not None:
-            self.view.gold, self._shown, self._bar.value = self.asked.gold, None, ""
+            self._shown, self._bar.value = None, ""
+            self.view.gold = self.asked.gold
             self.view.show(result)
             self.view.notify()
-            try:
-                self._show_versions(self.setting(), result.tree)
-            except OptionError:  # what is set has nothing to do with what was recorded
-                self._versions.value = ""
+            self._show_versions(self.asked, result.tree)
             self._follow()
 
 
@@ -333,10 +345,10 @@ def bar(spent: int, limit: int) -> str:
 
 
 def _by_name(llm: Any) -> dict[str, Backend]:
-    if isinstance(llm, Mapping):
-        return dict(llm)
-    given = [llm] if hasattr(llm, "generate") else list(llm)
-    require(bool(given), "llm", llm, "a model at least, such as its.load returns")
+    given = [llm] if hasattr(llm, "generate") else llm
+    require(len(given) > 0, "llm", llm, "a model at least, such as its.load returns")
+    if isinstance(given, Mapping):
+        return dict(given)
     names = [str(getattr(model, "name", f"model {i}")) for i, model in enumerate(given, 1)]
     once = len({*names}) == len(names)
     require(once, "llm", names, "models of different names: give them as {name: model}")
@@ -348,6 +360,8 @@ def _number(name: str, value: int, tip: str, choices: Sequence[int] = ()) -> Any
 
     look = {"description": name, "tooltip": tip, **_WIDE}
     if choices:
+        whole = all(type(one) is int and one > 0 for one in choices)
+        require(whole, "choices['tokens']", choices, "whole numbers ≥ 1")
         first = value if value in choices else choices[0]
         return widgets.SelectionSlider(options=[*choices], value=first, **look)
-    return widgets.BoundedIntText(value=value, min=0, max=2**31 - 1, **look)
+    return widgets.BoundedIntText(value=value, min=0, max=2**53, **look)

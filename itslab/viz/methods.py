@@ -100,7 +100,7 @@ def offers(
         name: getattr(strategies, name) for name in chain(*FAMILIES.values()) if name not in _START
     }
     return {
-        Verifier: {**more, **judges},
+        Verifier: {**more, **{name: one for name, one in judges.items() if name not in more}},
         Backend: models,
         Strategy: simple,
         Interpreter: {"sandbox": sandbox.execute},

@@ -107,8 +107,8 @@ class Watcher:
 
     def pause(self) -> None:
         """Let the run finish the iteration under way, and wait."""
+        self._held = True
         if self.handle is not None:
-            self._held = True
             self.handle.pause()
 
     def resume(self) -> None:
@@ -145,7 +145,9 @@ class Watcher:
         try:
             self.notify()
             self.handle = handle = begin()
-            self._held = handle.paused
+            if self._held:  # and Pause
+                handle.pause()
+            self._held = self._held or handle.paused
             if self._halted:  # Stop was pressed before there was anything to stop
                 handle.stop()
             self._look(handle)

@@ -29,6 +29,7 @@ class Setting:
         strategy: how; it may ask for the task's own check.
         budget, seed: of the run.
         names: what the reader of the code calls models and verifiers, by their ids.
+        node: of a run that this one goes on from; None of a run of its own.
     """
 
     task: Task
@@ -39,6 +40,7 @@ class Setting:
     budget: Budget
     seed: int
     names: Mapping[int, str] = field(repr=False)
+    node: int | None = None
 
     def begin(self) -> RunHandle:
         """Begin the run."""
@@ -71,34 +73,42 @@ class Setting:
     @property
     def label(self) -> str:
         """The strategy, and its options that are not those it has by default."""
-        return short(settings(self.strategy), 60)
+        from_node = "" if self.node is None else f" from node {self.node}"
+        return f"{short(settings(self.strategy), 60)}{from_node}"
+
+    @property
+    def gold(self) -> str | None:
+        """The right answer where it is known and answers are equal to it; else None."""
+        return (self.problem.answer or None) if self.task.grade is grade else None
 
     @cached_property
     def code(self) -> str:
         """The lines that do the same, after those that load the models."""
         names = {**self.names, id(sandbox.execute): "itslab.sandbox.execute"}
-        made = written(self.strategy, names).replace("its.OwnVerifier()", "task.verifier")
-        lines: list[str] = []
-        options: list[str] = []
-        question = repr(self.problem.prompt)
-        if self.budget.tokens:
-            options.append(f"budget=its.Budget(tokens={self.budget.tokens})")
-        if self.seed:
-            options.append(f"seed={self.seed}")
+        made = written(self.strategy, names)
+        budget = f"budget=its.Budget(tokens={self.budget.tokens})"
+        options = [budget] if self.budget.tokens else []
+        if self.node is not None:
+            asked = [f"handle.run.tree.nodes[{self.node}]", "strategy", *options]
+            call, end = "result = handle.fork", ".result()  # of the run that was gone on from"
+        else:
+            asked, call, end = self._asked(options), "result = its.solve", ""
+        line = f"{call}({', '.join(asked)}){end}"
+        long = [f"{call}(", *(f"    {one}," for one in asked), f"){end}"]
+        lines = [f"strategy = {made}", *([line] if len(line) <= 88 else long), "result.answer"]
+        lines = lines if self.node is not None else [*self.place, *lines]
+        used = modules(self.strategy) | ({"itslab.sandbox"} if "itslab.sandbox." in made else set())
+        first = ["import itslab as its"]
+        first += ["from itslab import tasks"] if "tasks.load" in "".join(lines[:2]) else []
+        return "\n".join([*first, *(f"import {name}" for name in sorted(used)), "", *lines])
+
+    def _asked(self, options: list[str]) -> list[str]:
+        """What ``its.solve`` is called with."""
+        question = "problem.prompt" if self.place else repr(self.problem.prompt)
+        more = [*options, *([f"seed={self.seed}"] if self.seed else [])]
         if self.place:
-            question = "problem.prompt"
-            lines += self.place
-            options += ["extract=task.extract", "key=task.key", "problem=problem.id"]
-        lines.append(f"strategy = {made}")
-        asked = [question, "strategy", self.names[id(self.model)], *options]
-        call = f"result = its.solve({', '.join(asked)})"
-        long = ["result = its.solve(", *(f"    {one}," for one in asked), ")"]
-        lines += [*([call] if len(call) <= 88 else long), "result.answer"]
-        first = [
-            "import itslab as its",
-            *(["from itslab import tasks"] if "tasks.load" in "".join(self.place) else []),
-        ]
-        return "\n".join([*first, *modules("\n".join(lines)), "", *lines])
+            more += ["extract=task.extract", "key=task.key", "problem=problem.id"]
+        return [question, "strategy", self.names[id(self.model)], *more]
 
 
 def names_of(models: Mapping[str, Any], more: Mapping[str, Any]) -> dict[int, str]:

@@ -159,7 +159,7 @@ class TreeView(Watcher, AnyWidget):  # type: ignore[misc]
         name = html.escape(path.stem)
         head = f'<meta charset="utf-8"><title>{name}</title><style>{PAGE}</style>'
         page = f"<!doctype html><html><head>{head}</head><body>{self.html()}</body></html>"
-        path.write_text(page, encoding="utf-8")
+        path.write_text(page, encoding="utf-8", errors="replace")
         return path
 
     def _repr_mimebundle_(self, **options: Any) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -282,6 +282,8 @@ class TreeView(Watcher, AnyWidget):  # type: ignore[misc]
 
     def _unforkable(self) -> str:
         """Return why no node on view can be forked; empty if one can."""
+        if self.handle is None and len(self.feed.tree) == 0:
+            return "Nothing was run here yet: press Run first"
         if self.handle is None:
             return "This run was recorded: press Run for one that can be forked"
         if getattr(self.handle.run.backend, "model", "any") is None:  # a bank without a model
