@@ -299,9 +299,15 @@ def ask(
     for text in option or ():
         name, equals, value = text.partition("=")
         require(bool(equals), "option", text, "written as NAME=VALUE")
-        given[name] = yaml.safe_load(value)
+        try:
+            given[name] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise OptionError(
+                f"option {text!r} cannot be read: write NAME=VALUE as in YAML"
+            ) from error
     chosen = described(strategy, given)
     said = sys.stdin.read() if question == "-" else question
+    require(bool(said.strip()), "question", said, "a text to ask")
     llm = its.load(model)
     handle = its.start(said, chosen, llm, budget=its.Budget(tokens=budget_tokens), seed=seed)
     with _Told(not json) as told:

@@ -587,3 +587,31 @@ def test_a_page_of_broken_text_is_kept(tmp_path: Path) -> None:
     broken = Completion("\ud800 \\boxed{1}", finish="end")
     lab = its.lab(ScriptedModel(replies=lambda request, index: broken), question="?", run=True)
     assert lab.view.save(tmp_path / "tree.html").stat().st_size > 1000
+
+
+def test_whatever_a_model_or_a_reader_raises_the_panel_lives(llm: ScriptedModel) -> None:
+    def leaves(request: Request, index: int) -> Completion:
+        raise SystemExit("bye")
+
+    lab = its.lab({"bad": ScriptedModel(replies=leaves), "good": llm}, question="?")
+    run(lab)
+    assert "bye" in lab.view.error
+    lab.model.value = "good"
+    run(lab)
+    assert lab.view.error == ""
+    assert len(lab.history.runs) == 1
+
+    def unreadable(text: str) -> str:
+        raise ValueError("not mine")
+
+    odd = its.lab(llm, Task("odd", (Problem("a", "?", "1"),), extract=unreadable))
+    run(odd)
+    assert "not mine" in odd.view.error
+    assert len(odd.view.feed.tree) > 1
+
+
+def test_numbers_that_json_lacks_do_not_break_a_picture() -> None:
+    cost = Cost(decoded=1, calls=1, seconds=float("inf"), flops=float("nan"))
+    said = Completion(r"\boxed{1}", finish="end", logprobs=(float("nan"),), cost=cost)
+    lab = its.lab(ScriptedModel(replies=lambda request, index: said), question="?", run=True)
+    assert "its-tree" in lab.picture()

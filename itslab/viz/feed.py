@@ -91,7 +91,7 @@ class Feed:
             self._computed += cost.seconds
         node, time = self.tree.nodes[event.node], self._time(event.time)
         *_, fields = encode(event)
-        data = {name: _shown(value) for name, value in fields.items()}
+        data = {name: shown(value) for name, value in fields.items()}
         if "cost" in data:
             data["cost"] = paid(fields["cost"])
         if event.kind == "node":
@@ -120,10 +120,13 @@ class Feed:
         if node.id in self._answered:
             return {}
         self._answered.add(node.id)
-        answer = self._extract(node.turn_text)
-        if answer is None:
+        try:
+            answer = self._extract(node.turn_text)
+            form = None if answer is None else self._key(answer)
+        except Exception:  # the run itself tells of it, and its tree is seen up to there
             return {}
-        form = self._key(answer)
+        if answer is None or form is None:
+            return {}
         return {"answer": answer} if form == answer else {"answer": answer, "key": form}
 
     def _leaves(self) -> dict[str, dict[str, str]]:
@@ -180,10 +183,10 @@ def paid(cost: Sequence[float]) -> list[float]:
     return [*counts, float(f"{seconds:.6g}"), float(f"{flops / 1e9:.6g}")]
 
 
-def _shown(value: Any) -> Any:
+def shown(value: Any) -> Any:
     """Return plain data with the names of the numbers that JSON lacks, such as nan."""
     if isinstance(value, float):
         return value if isfinite(value) else str(value)
     if isinstance(value, dict):
-        return {name: _shown(each) for name, each in value.items()}
-    return [_shown(each) for each in value] if isinstance(value, list) else value
+        return {name: shown(each) for name, each in value.items()}
+    return [shown(each) for each in value] if isinstance(value, list) else value

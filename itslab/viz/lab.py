@@ -237,6 +237,7 @@ class Lab(Panel):
 
     def _go(self, setting: Setting) -> Setting:
         self._going, self.view.gold, self._bar.value = setting, setting.gold, ""
+        self._versions.value = self.recorded.value = ""
         self.history.again.disabled = self.recorded.disabled = True  # until it is at its end
         self._follow()
         return setting
@@ -321,7 +322,7 @@ class Lab(Panel):
         key = self.recorded.value
         result = record.find(bank, key, self.asked.problem) if key else None
         if result is not None:
-            self._shown, self._bar.value = None, ""
+            self._shown, self._bar.value, self.view.error = None, "", ""
             self.view.gold = self.asked.gold
             self.view.show(result)
             self.view.notify()

@@ -160,7 +160,7 @@ class Watcher:
             self.result = result = handle.result()
             end = ending(result.stopped_by, result.cost, handle.run.budget)
             self.finish(result, end)
-        except Exception as error:
+        except BaseException as error:  # a model's SystemExit ends its run, and no more
             self.error = error_text(error)
         self._end = end
         self.notify()
@@ -175,7 +175,7 @@ class Watcher:
             follow()
 
 
-def error_text(error: Exception) -> str:
+def error_text(error: BaseException) -> str:
     """Return what is shown of an error: its text, and its kind unless the error is our own."""
     return str(error) if isinstance(error, ItslabError) else f"{type(error).__name__}: {error}"
 

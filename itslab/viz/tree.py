@@ -31,7 +31,7 @@ from itslab.core import (
 from itslab.handle import RunHandle
 from itslab.options import checked
 from itslab.viz import titles
-from itslab.viz.feed import Feed, paid, token_logprobs
+from itslab.viz.feed import Feed, paid, shown, token_logprobs
 from itslab.viz.panels import Begin, Watcher, ending, error_text
 from itslab.viz.theme import LAB, SYSTEM
 
@@ -144,7 +144,9 @@ class TreeView(Watcher, AnyWidget):  # type: ignore[misc]
         """Return the run up to now as an HTML element that needs nothing else."""
         name = f"its-tree-{self.model_id}"
         message = {**self._message(0, whole=True), **self._tokens()}
-        data = json.dumps(message, allow_nan=False, separators=(",", ":"), ensure_ascii=False)
+        data = json.dumps(
+            shown(message), allow_nan=False, separators=(",", ":"), ensure_ascii=False
+        )
         data = data.replace("<", r"\u003c")  # what a model says may hold the end of a script
         count = f"A tree of {len(self.feed.tree)} nodes. Trust this notebook to see it drawn."
         return (
@@ -234,7 +236,7 @@ class TreeView(Watcher, AnyWidget):  # type: ignore[misc]
             if message["rows"] or message["growth"] or about != self._sent:
                 self._rows += len(message["rows"])
                 self._sent = about
-                self.send(message)
+                self.send(shown(message))
 
     def _open(self, run: Shown, tree: Tree, extract: Extractor, key: Key) -> Feed:
         """Put a tree on view, unless it is there already, as that of a fork is."""
@@ -295,10 +297,10 @@ class TreeView(Watcher, AnyWidget):  # type: ignore[misc]
         try:
             match message["do"]:
                 case "ask":  # a browser that shows this view only now, or that missed something
-                    self.send(self._message(message["first"], whole=True))
+                    self.send(shown(self._message(message["first"], whole=True)))
                 case "tokens":
                     node = self.feed.tree.nodes[message["node"]]
-                    self.send({"tokens": {str(node.id): token_logprobs(node)}})
+                    self.send(shown({"tokens": {str(node.id): token_logprobs(node)}}))
                 case "select":
                     self._selected = message["node"]
                 case "run" | "stop" | "pause" | "resume" | "step" | "fork" as verb:
