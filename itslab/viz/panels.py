@@ -59,7 +59,8 @@ class Watcher:
         self.followers: list[Callable[[], None]] = []
         self._begin = begin
         self._end = "done"  # how the run ended; empty while one goes on
-        self._halted = self._held = False  # Stop, and Pause, were pressed
+        self._halted = self._held = False  # Stop was pressed; a run is held, by Pause or Step
+        self._early = False  # Pause was pressed, perhaps before there was a run to hold
         self._lock = threading.RLock()
         self._worker: threading.Thread | None = None
 
@@ -107,20 +108,20 @@ class Watcher:
 
     def pause(self) -> None:
         """Let the run finish the iteration under way, and wait."""
-        self._held = True
+        self._held = self._early = True
         if self.handle is not None:
             self.handle.pause()
 
     def resume(self) -> None:
         """Let the run go on."""
         if self.handle is not None:
-            self._held = False
+            self._held = self._early = False
             self.handle.resume()
 
     def step(self) -> None:
         """Let a run that is paused take one iteration."""
         if self.handle is not None and self.handle.paused:
-            self._held = True
+            self._held, self._early = True, False
             self.handle.step()
 
     def wait(self, timeout: float | None = None) -> None:
@@ -136,7 +137,7 @@ class Watcher:
                 return
             self._end = self.error = ""
             self.result = None
-            self._halted = self._held = False
+            self._halted = self._held = self._early = False
             self._worker = threading.Thread(target=self._work, args=(begin,), daemon=True)
             self._worker.start()
 
@@ -145,7 +146,7 @@ class Watcher:
         try:
             self.notify()
             self.handle = handle = begin()
-            if self._held:  # and Pause
+            if self._early:  # and Pause
                 handle.pause()
             self._held = self._held or handle.paused
             if self._halted:  # Stop was pressed before there was anything to stop

@@ -17,6 +17,7 @@ LAB = (
     _NEGATIVE.format(dark="[data-jp-theme-light='false'] ")
     + """
 .js-plotly-plot { min-width: 600px }
+.jp-OutputArea-child:has(> .js-plotly-plot) { overflow-x: auto }
 .its-wide .js-plotly-plot { min-width: 900px }
 .jp-OutputArea-output table.dataframe :is(td, th) { white-space: nowrap }
 """
