@@ -16,8 +16,9 @@ from pathlib import Path
 
 from itslab import sandbox
 from itslab.backends import Bank, load
+from itslab.backends.banked import Banked
 from itslab.conductor import conduct
-from itslab.core import Backend, Interpreter, ItslabError, Output, require
+from itslab.core import Backend, Interpreter, ItslabError, Output, Request, require
 from itslab.handle import RunHandle
 from itslab.study.outcome import Outcome
 from itslab.study.plan import Study
@@ -114,6 +115,34 @@ class Recording:
             ItslabError: the bank is missing.
         """
         return sandbox.examine if self.mode == "live" else _remembered(self._bank(bank))
+
+    def prompt(self, backend: Backend, request: Request, bank: str = "prompts") -> list[str]:
+        """Return what a model reads of a request, token by token: chat template and all.
+
+        Samples are kept without their prompts, so those that are to be read have a bank of their
+        own.
+
+        Args:
+            backend: as ``backend`` returns it.
+            request: its messages, and what the model's turn already holds.
+            bank: the name of the bank of prompts.
+
+        Raises:
+            ItslabError: there is no model, and this prompt was not recorded.
+        """
+        pieces = getattr(backend.model if isinstance(backend, Banked) else backend, "pieces", None)
+
+        def make() -> str:
+            if pieces is None:
+                raise ItslabError(f"data/{bank}.sqlite.xz lacks this prompt: {RECORDED}")
+            return json.dumps(pieces(request))
+
+        if self.mode == "live":
+            return list(json.loads(make()))
+        messages = [[message.role, message.content] for message in request.messages]
+        asked = json.dumps(["prompt", backend.digest, messages, request.prefix_text])
+        key = hashlib.sha256(asked.encode()).hexdigest()
+        return list(json.loads(self._bank(bank).memo(key, make)))
 
     def interpreter(self, bank: str) -> Interpreter:
         """Return what runs programs: the sandbox, or what they printed when they were recorded.

@@ -9,8 +9,15 @@ import pytest
 
 from itslab.core import OptionError, Tree, Verdict
 from itslab.run import judged
+from itslab.study.calibration import (
+    calibration_error,
+    calibration_errors,
+    held_out_errors,
+    readouts,
+    reliability,
+    spread,
+)
 from itslab.study.statistics import proportion
-from itslab.study.tables import calibration_error, reliability
 from itslab.verifiers.confidence import Calibrated, logits
 
 RNG = np.random.default_rng(0)
@@ -83,6 +90,32 @@ def test_reliability_by_hand():
     assert table["observed"].tolist() == pytest.approx([1 / 3, 3 / 4])
     low = proportion([1, 0], [2, 1])
     assert (table["low"][0], table["high"][0]) == (low.low, low.high)
+
+
+def test_readouts_stand_below_each_other_and_are_named_with_their_errors():
+    """Of four samples at 0.5 one is right: an error of 0.25. The other verifier says so."""
+    right = [[1, 0, 0, 0]]
+    table = readouts({"half": [[0.5] * 4], "quarter": [[0.25] * 4]}, right, bins=2)
+    assert table.method.tolist() == ["half: error 0.250", "quarter: error 0.000"]
+    assert table.observed.tolist() == [0.25, 0.25]
+
+
+def test_errors_are_told_with_their_range():
+    assert spread([0.1, 0.2, 0.6]) == "0.300 (0.100–0.600)"
+
+
+@pytest.mark.slow
+def test_calibration_is_measured_on_each_split_and_unknown_where_nothing_can_be_learned():
+    rng = np.random.default_rng(0)
+    truth = rng.random((20, 8, 1))
+    correct = rng.random((20, 8)) < truth[:, :, 0]
+    errors = calibration_errors(truth, correct, range(20), splits=3, bins=4)
+    assert errors.shape == (3,)
+    assert len(set(errors)) == 3  # other problems in each part
+    assert (errors < 0.25).all()
+    assert np.isnan(calibration_errors(truth, correct, [0] * 20, splits=2)).all()
+    table = held_out_errors({"truth": (truth, 3)}, correct, [0] * 20, bins=4)
+    assert table.loc["truth"].tolist() == [spread(errors), "nan (nan–nan)"]
 
 
 def test_equal_scores_share_a_bin():

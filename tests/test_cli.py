@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 from itslab import __version__, cli, models, notebooks, quickstart, share
 from itslab.backends import Bank
 from itslab.cli import app
-from itslab.core import Cost, ItslabError, OptionError, Problem, Sampling
+from itslab.core import Cost, ItslabError, Message, OptionError, Problem, Request, Sampling
 from itslab.doctor import diagnose
 from itslab.handle import solve
 from itslab.strategies import ChainOfThought
@@ -225,6 +225,28 @@ def test_what_is_recorded_is_replayed(
     drawn = share.Recording("record").backend(small_model.name, "y", keep=False)
     assert drawn is share.Recording("live").backend(small_model.name, "y")
     assert not (tmp_path / "data" / "y.sqlite").exists()
+
+
+def test_a_prompt_that_was_recorded_is_read_without_a_model(
+    small_model: models.ModelFile, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(share, "root", lambda: tmp_path)
+    ask, other = (Request((Message("user", text),)) for text in ("Hello?", "Who is there?"))
+    recording = share.Recording("record")
+    llm = recording.backend(small_model.name, "x")
+    assert llm.model is not None  # type: ignore[attr-defined]
+    pieces = recording.prompt(llm, ask)
+    assert "".join(pieces) == llm.model.render(ask)  # type: ignore[attr-defined]
+    assert pieces[0] == "<|im_start|>"
+    assert share.Recording("live").prompt(llm, ask) == pieces
+    solve("Hello?", ChainOfThought(sampling=Sampling(max_tokens=1)), llm)
+    for name in ("x", "prompts"):
+        Bank(tmp_path / "data" / f"{name}.sqlite").pack(tmp_path / "data" / f"{name}.sqlite.xz")
+    replay = share.Recording("replay")
+    banked = replay.backend(small_model.name, "x")
+    assert replay.prompt(banked, ask) == pieces
+    with pytest.raises(ItslabError, match=r"prompts\.sqlite\.xz lacks this prompt: .*mode=live"):
+        replay.prompt(banked, other)
 
 
 def test_a_recording_goes_on_where_the_packed_one_ended(

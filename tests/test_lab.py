@@ -48,7 +48,8 @@ def test_notebook_01_runs_in_jupyterlab_and_its_panel_thinks(lab: Lab) -> None:
 def test_notebook_02_runs_in_jupyterlab_and_its_samples_can_be_read(lab: Lab) -> None:
     few = {"n_problems": 20, "n_programs": 20, "n_compared": 20}
     with lab.opened("02_best_of_n", **few) as page:
-        page.wait_for_function("document.querySelectorAll('.js-plotly-plot').length == 6")
+        page.wait_for_function("document.querySelectorAll('.js-plotly-plot').length == 4")
+        assert "<|im_start|>assistant" in page.text_content("body")  # the prompt as it is read
         panel = page.locator(".its-panel")
         problem, selector = panel.locator("select").nth(0), panel.locator("select").nth(1)
         prompt = panel.locator("pre").first.text_content()

@@ -15,7 +15,7 @@ from itslab.study.methods import MethodResult, at_tokens, gains
 from itslab.study.runner import solve_all
 from itslab.study.samples import Samples
 from itslab.study.statistics import difference, holm, mean
-from itslab.study.tables import accuracy, by_size, comparison, equal_tokens, ranking, significance
+from itslab.study.tables import accuracy, comparison, equal_tokens, paired
 from itslab.tasks import Task
 
 TASK = Task(
@@ -199,37 +199,15 @@ def test_gains_are_paired_at_the_largest_size_and_their_p_values_count_how_many_
     found = gains(results, "a")
     assert list(found) == ["b", "c"]
     assert found["b"] == many.gain(few)
-    table = significance(found, "a")
-    assert list(table.index) == ["b", "c"]
-    assert list(table["points against a"]) == [found["b"].points, found["c"].points]
-    adjusted = holm([found["b"].p, found["c"].p])
-    assert list(table["p (Holm)"]) == [f"{p:.3f}" for p in adjusted]
-    assert list(table.differs) == ["yes", ""]
+    table = paired({**found, "worse": few.gain(many)})
+    assert list(table.method) == ["b", "c", "worse"]  # the largest first
+    adjusted = holm([found["b"].p, found["c"].p, few.gain(many).p])
+    assert list(table["p (Holm)"]) == adjusted
+    assert table.note[0] == f"{found['b'].points}, p {adjusted[0]:.3f}"
+    row = table.iloc[0]
+    assert (row.gain, row.low, row.high) == (1, found["b"].low, found["b"].high)
     with pytest.raises(OptionError, match=r"reference='d'.*'a' or 'b' or 'c'"):
         gains(results, "d")
-
-
-def test_methods_by_size_and_by_rank() -> None:
-    results = {
-        ("majority", 1): did(0, 0),
-        ("majority", 2): did(1, 0),
-        ("best by judge", 2): did(0, 0),
-        ("vote by judge", 2): did(1, 1),
-        ("best by tests", 2): did(1, 1),
-    }
-    table = by_size(results)
-    assert list(table.columns) == [1, 2]
-    assert list(table.loc["majority"]) == [mean([0, 0]).percent, mean([1, 0]).percent]
-    assert table.loc["best by judge", 1] == ""
-    ranked = ranking(results)
-    assert list(ranked.method) == ["majority", "best by tests", "best by judge", "vote by judge"]
-    assert list(dict.fromkeys(ranked.group)) == [
-        "for comparison",
-        "one sample chosen",
-        "the weighted vote",
-    ]
-    low, high = (f"{bound:.0%}" for bound in (ranked.low.iloc[0], ranked.high.iloc[0]))
-    assert ranked.note.iloc[0] == f"50% [{low}, {high}]"
 
 
 @pytest.mark.parametrize(

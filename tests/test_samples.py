@@ -11,10 +11,10 @@ import pytest
 
 from itslab import answers
 from itslab.core import Completion, Cost, Node, OptionError, Problem, Result, Signals, Tree, Verdict
-from itslab.study import tables
+from itslab.study import choosing, tables
 from itslab.study.methods import MethodResult, selected
 from itslab.study.samples import Samples
-from itslab.study.selection import knockout, select
+from itslab.study.selection import first_preferred, knockout, select
 from itslab.study.statistics import auroc, mean
 from itslab.study.tables import accuracy, losses
 from itslab.tasks import Task
@@ -94,6 +94,38 @@ def test_a_knockout_holds_smaller_ones() -> None:
     three = result(task.problems[0], texts[:3])
     with pytest.raises(OptionError, match=r"samples=3 is not valid.*power of 2"):
         knockout(Samples(task, [three]))
+
+
+def test_pairs_are_counted_in_which_the_first_one_is_preferred() -> None:
+    """Three pairs: the first is preferred, then the second, then neither."""
+    met = result(TASK.problems[0], ["1", "2", "1", "2", "1", "2"])
+    for node, score in zip(met.tree.nodes[1:], (0.7, 0.3, 0.4, 0.6, 0.5, 0.5), strict=True):
+        met.tree.log("verdict", node, score=score)
+    assert first_preferred([met]) == (1, 3)
+    assert first_preferred([]) == (0, 0)
+
+
+def test_all_selectors_of_a_bank_are_named_and_coverage_is_none(samples: Samples) -> None:
+    single = Samples(TASK, [result(p, ["\\boxed{1}"]) for p in TASK])  # right once
+    scores = {"hand": samples.scores(by_hand)}
+    found = choosing.selectors(samples, scores, (1, 2, 3), {"one chain": single})
+    names = ["one chain", "majority", "best by hand", "vote by hand"]
+    assert list(dict.fromkeys(name for name, _ in found)) == names
+    assert found["one chain", 1].success.tolist() == [1, 0, 0]
+    assert ("one chain", 2) not in found
+    best = select(samples, scores, (1, 2, 3))["best by hand"]
+    assert np.allclose(choosing.rates(found, "best by hand"), best)
+    assert choosing.rates(found, "one chain").tolist() == [[1], [0], [0]]
+
+
+def test_a_knockout_stands_beside_the_other_selectors() -> None:
+    task = replace(TASK, problems=TASK.problems[:1])
+    met = result(task.problems[0], [r"\boxed{1}", r"\boxed{2}"])
+    met.tree.log("pruned", met.tree.nodes[1])
+    met.tree.log("iteration", met.tree.nodes[2])
+    drawn = Samples(task, [met])
+    found = choosing.selectors(drawn, {}, (1, 2), knockouts={"knock-out": drawn})
+    assert choosing.rates(found, "knock-out").tolist() == [[0.5, 0]]
 
 
 def test_losses_add_up_and_say_what_was_lost_where(samples: Samples) -> None:
@@ -176,6 +208,13 @@ def test_by_tests_the_likelier_of_equals_is_better(samples: Samples) -> None:
     assert first.drawn.tolist() == pytest.approx([4 / 3, 2, 1])  # 1 of 3 does not pass; untested: 1
     best = MethodResult.best_of(samples, samples.by_tests(untested=0), 3)
     assert best.success.tolist() == [1, 0, 0]
+    found = choosing.tries(samples, (2, 3))
+    names = ["one sample", "first of up to 2", "first of up to 3", "best of 2", "best of 3"]
+    assert list(found) == names
+    assert found["one sample"].success.tolist() == pytest.approx([2 / 3, 0, 0])
+    assert found["first of up to 2"].drawn.tolist() == first.drawn.tolist()  # type: ignore[union-attr]
+    assert found["best of 3"].success.tolist() == [1, 0, 0]
+    assert found["best of 3"].tokens.tolist() == pytest.approx([60, 60, 60])
     samples.task = TASK
     with pytest.raises(OptionError, match="one with a verifier"):
         samples.by_tests()
@@ -204,18 +243,6 @@ def test_verifiers_are_compared_on_problems_with_both_kinds(samples: Samples) ->
     assert table.loc["hand", "best of 3"] == results["best by hand", 3].solved.percent
     samples.correct[:] = True
     assert tables.verifiers(samples, scores, results).loc["hand", "AUROC"] == "unknown"
-
-
-@pytest.mark.slow
-def test_calibration_is_measured_on_each_split_and_unknown_where_nothing_can_be_learned() -> None:
-    rng = np.random.default_rng(0)
-    truth = rng.random((20, 8, 1))
-    correct = rng.random((20, 8)) < truth[:, :, 0]
-    errors = tables.calibration_errors(truth, correct, range(20), splits=3, bins=4)
-    assert errors.shape == (3,)
-    assert len(set(errors)) == 3  # other problems in each part
-    assert (errors < 0.25).all()
-    assert np.isnan(tables.calibration_errors(truth, correct, [0] * 20, splits=2)).all()
 
 
 # -- searches --------------------------------------------------------------------------------------

@@ -230,6 +230,13 @@ class Llama(Unshared):
         """
         return self._shown(request.messages)
 
+    def pieces(self, request: Request) -> list[str]:
+        """Return the text of each token of a request, as the model reads it: special ones too.
+
+        Where a token is a part of a character, it is shown as "�".
+        """
+        return [self._model.piece(i).decode(errors="replace") for i in self.tokens(request)]
+
     def _shown(self, messages: Sequence[Message]) -> str:
         self._model.check()
         if self._template is None:

@@ -17,7 +17,7 @@ from numpy.typing import ArrayLike, NDArray
 from threadpoolctl import threadpool_limits
 
 from itslab.answers import Weigh, as_weights
-from itslab.core import require
+from itslab.core import Result, require
 from itslab.study.samples import Samples
 from itslab.study.statistics import matrix
 
@@ -228,6 +228,20 @@ def knockout(samples: Samples) -> Array:
             elif event.kind == "iteration":
                 rows[-1].append(np.mean(list(left.values())))
     return np.array(rows)
+
+
+def first_preferred(results: Iterable[Result]) -> tuple[int, int]:
+    """Return in how many pairs a judge preferred the one that it saw first, and of how many.
+
+    It is half of them if its judgement does not hang on the place.
+
+    Args:
+        results: of ``Knockout`` by a ``PairwiseJudge`` that sees each pair in one order.
+    """
+    events = (event for result in results for event in result.tree.events)
+    scores = [event.data["score"] for event in events if event.kind == "verdict"]
+    first = scores[::2]  # then comes the other one of the pair
+    return sum(score > 0.5 for score in first), len(first)
 
 
 # -- counting --------------------------------------------------------------------------------------

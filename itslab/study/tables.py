@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 from itslab.answers import vote
 from itslab.core import OptionError, Result, require
 from itslab.study.methods import Budget, MethodResult, Results, at_budget, at_tokens
-from itslab.study.samples import Samples, finished, graded, held_out, versions
+from itslab.study.samples import Samples, finished, graded, versions
 from itslab.study.selection import pass_at_k
 from itslab.study.statistics import Estimate, auroc, holm, level, mean, proportion
 from itslab.tasks import Task
@@ -73,36 +73,6 @@ def by_flops(results: Mapping[tuple[str, str], MethodResult]) -> pd.DataFrame:
         rows.append((f"{group}: {method}", group, gflops, solved.value, solved.low, solved.high))
     columns = ["method", "group", "gflops", "accuracy", "low", "high"]
     return pd.DataFrame(rows, columns=columns, index=pd.MultiIndex.from_tuples(results))
-
-
-def ranking(results: Results) -> pd.DataFrame:
-    """Return the methods at the largest size of each, the most accurate first, for ``viz.forest``.
-
-    Args:
-        results: of methods named as ``selection.select`` names them: they are grouped by whether
-            one sample is chosen (best by, knock-out by) or samples vote (vote by).
-
-    Returns:
-        The columns of ``accuracy``; ``group``, and ``note``, the accuracy with its interval.
-    """
-    last = accuracy(results).groupby("method", sort=False).tail(1)
-    last = last.sort_values("accuracy", ascending=False)
-    choice = "one sample chosen"
-    groups = {"best": choice, "knock-out": choice, "vote": "the weighted vote"}
-    last["group"] = [groups.get(m.split(" by ")[0], "for comparison") for m in last.method]
-    last["note"] = [f"{r.accuracy:.0%} [{r.low:.0%}, {r.high:.0%}]" for r in last.itertuples()]
-    return last.sort_values("group", kind="stable")
-
-
-def by_size(results: Results) -> pd.DataFrame:
-    """Return what each method solves at each of its sizes, one row per method."""
-    import pandas as pd
-
-    rows: dict[str, dict[int, str]] = {}
-    for (name, size), result in results.items():
-        rows.setdefault(name, {})[size] = result.solved.percent
-    table = pd.DataFrame.from_dict(rows, orient="index")
-    return table.fillna("").rename_axis(index="method", columns="size")
 
 
 def comparison(
@@ -250,27 +220,27 @@ def _price(result: MethodResult) -> dict[str, object]:
     return {"tokens": round(result.tokens.mean()), "GFLOPs": round(result.flops.mean() / 1e9)}
 
 
-def significance(gains: Mapping[str, Estimate], reference: str) -> pd.DataFrame:
-    """Return differences to a reference, the largest first, with p-values among so many tests.
+def paired(gains: Mapping[str, Estimate]) -> pd.DataFrame:
+    """Return paired differences, the largest first, for ``viz.gains``.
 
     Args:
         gains: by the name of a method; see ``methods.gains``.
-        reference: the name of what they are compared with.
 
     Returns:
-        Index ``selector``; columns ``points against …``, ``p``, ``p (Holm)`` (see
-        ``statistics.holm``), and ``differs``: "yes" where that is at most 0.05.
+        Columns ``method``; ``gain``, ``low``, ``high`` (fractions, 95 %); ``p (Holm)`` (as one of
+        so many tests; see ``statistics.holm``); ``note``, the points with their interval and that
+        p-value, as text.
     """
     import pandas as pd
 
     adjusted = holm([gain.p for gain in gains.values()])
     rows = [
-        (gain.value, name, gain.points, level(gain.p), level(p), "yes" if p <= 0.05 else "")
+        (name, gain.value, gain.low, gain.high, p, f"{gain.points}, p {level(p)}")
         for (name, gain), p in zip(gains.items(), adjusted, strict=True)
     ]
-    columns = ["gain", "selector", f"points against {reference}", "p", "p (Holm)", "differs"]
-    table = pd.DataFrame(sorted(rows, reverse=True), columns=columns)
-    return table.set_index("selector").drop(columns="gain")
+    columns = ["method", "gain", "low", "high", "p (Holm)", "note"]
+    table = pd.DataFrame(rows, columns=columns)
+    return table.sort_values("gain", ascending=False, kind="stable", ignore_index=True)
 
 
 # -- samples and verifiers -------------------------------------------------------------------------
@@ -356,85 +326,6 @@ def losses(samples: Samples, success: ArrayLike, ks: Sequence[int]) -> pd.DataFr
             "coverage": 1 - there,
         }
     )
-
-
-def reliability(
-    scores: ArrayLike,
-    correct: ArrayLike,
-    bins: int = 10,
-    clusters: Sequence[Hashable] | None = None,
-) -> pd.DataFrame:
-    """Return how often samples are right that a verifier gives the same probability.
-
-    Samples are put into bins of about equally many, from the lowest scores to the highest; where
-    many have one score, there are fewer bins (Nguyen & O'Connor 2015, arXiv:1508.05154).
-
-    Args:
-        scores: (p, n) probabilities; nan is left out.
-        correct: (p, n) whether each sample is right.
-        bins: at most so many.
-        clusters: (p,) which problems belong together, such as ``task.clusters``.
-
-    Returns:
-        Columns ``predicted`` (mean score), ``observed`` with ``low`` and ``high``, ``count``.
-    """
-    import pandas as pd
-
-    score, right = np.asarray(scores, dtype=float), np.asarray(correct, dtype=bool)
-    known = score[~np.isnan(score)]
-    borders = np.unique(np.quantile(known, np.arange(1, bins) / bins)) if known.size else known
-    place = np.digitize(score, borders)
-    rows = []
-    for number in range(len(borders) + 1):
-        inside = (place == number) & ~np.isnan(score)
-        if inside.any():
-            counts = inside.sum(axis=1)
-            observed = proportion((inside & right).sum(axis=1), counts, clusters=clusters)
-            interval = (observed.value, observed.low, observed.high)
-            rows.append((float(score[inside].mean()), *interval, int(counts.sum())))
-    return pd.DataFrame(rows, columns=["predicted", "observed", "low", "high", "count"])
-
-
-def calibration_error(scores: ArrayLike, correct: ArrayLike, bins: int = 10) -> float:
-    """Return the expected calibration error: the mean distance of predicted and observed rates.
-
-    Naeini, Cooper & Hauskrecht 2015 (AAAI), with bins of equally many samples; arguments as of
-    ``reliability``; nan if there is no score.
-    """
-    table = reliability(scores, correct, bins)
-    distance = (table["predicted"] - table["observed"]).abs()
-    count = table["count"].sum()
-    return float((distance * table["count"]).sum() / count) if count else math.nan
-
-
-def calibration_errors(
-    states: ArrayLike,
-    correct: ArrayLike,
-    clusters: Sequence[Hashable],
-    splits: int,
-    bins: int = 10,
-    seed: int = 0,
-) -> Array:
-    """Return the calibration error of probes on held out problems, for each of some splits.
-
-    Args:
-        states: (p, n, d) what a probe reads of each sample; see ``samples.held_out``.
-        correct: (p, n) whether each sample is right.
-        clusters: (p,) which problems are held out together.
-        splits: how often the problems are shuffled, so that others fall into each part.
-        bins: as of ``reliability``.
-        seed: of the shuffles.
-
-    Returns:
-        (splits,).
-    """
-    features, right = np.asarray(states, dtype=float), np.asarray(correct, dtype=bool)
-    rng, errors = np.random.default_rng(seed), []
-    for _ in range(splits):
-        order = rng.permutation(len(right))
-        scores = held_out(features[order], right[order], [clusters[i] for i in order])
-        errors.append(calibration_error(scores, right[order], bins))
-    return np.array(errors)
 
 
 # -- runs ------------------------------------------------------------------------------------------
