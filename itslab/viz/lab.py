@@ -106,7 +106,7 @@ class Lab(Panel):
             options=listed(self._methods), value=first, description="strategy", **_WIDE
         )
         tip = "the most tokens to decode, by anyone; 0 is no limit"
-        self.tokens = _number("budget", budget.tokens or 0, tip, choices.get("tokens", ()))
+        self.tokens = _number("most tokens", budget.tokens or 0, tip, choices.get("tokens", ()))
         self.seed = _number("seed", seed, "other seeds draw other samples")
         self.reset = widgets.Button(description="reset options", icon="undo")
         self.recorded = widgets.Dropdown(description="recorded", options=[("none", "")], **_WIDE)
@@ -119,6 +119,8 @@ class Lab(Panel):
         self._open()
         self._offer_recorded()
         self._listen()
+        if not run and len(self.recorded.options) > 1:
+            self.recorded.index = 1  # in replay there is something to see at once
         if run:
             self.view.run()
             self.view.wait()
