@@ -20,7 +20,7 @@ from itslab.core import OptionError, Result, require
 from itslab.study.methods import Budget, MethodResult, Results, at_budget, at_tokens
 from itslab.study.samples import Samples, finished, graded, versions
 from itslab.study.selection import pass_at_k
-from itslab.study.statistics import Estimate, auroc, holm, level, mean, proportion
+from itslab.study.statistics import Estimate, auroc, holm, mean, proportion
 from itslab.tasks import Task
 
 if TYPE_CHECKING:
@@ -228,14 +228,14 @@ def paired(gains: Mapping[str, Estimate]) -> pd.DataFrame:
 
     Returns:
         Columns ``method``; ``gain``, ``low``, ``high`` (fractions, 95 %); ``p (Holm)`` (as one of
-        so many tests; see ``statistics.holm``); ``note``, the points with their interval and that
-        p-value, as text.
+        so many tests; see ``statistics.holm``); ``note``, the points with their interval, as text,
+        with a star where that p-value is at most 0.05.
     """
     import pandas as pd
 
     adjusted = holm([gain.p for gain in gains.values()])
     rows = [
-        (name, gain.value, gain.low, gain.high, p, f"{gain.points}, p {level(p)}")
+        (name, gain.value, gain.low, gain.high, p, gain.points + " *" * (p <= 0.05))
         for (name, gain), p in zip(gains.items(), adjusted, strict=True)
     ]
     columns = ["method", "gain", "low", "high", "p (Holm)", "note"]
