@@ -82,6 +82,8 @@ def test_a_search_is_watched_live_read_and_stopped(lab: Lab, small_model: models
         panel = page.locator(".its-panel").first
         panel.get_by_role("button", name="Run", exact=True).click()
         panel.get_by_text(re.compile(r"^drawing · ([4-9]|\d\d+) nodes")).wait_for()
+        panel.get_by_role("button", name="Pause").click()  # or it may be over before it is read
+        panel.get_by_text(re.compile("^paused · ")).wait_for()
         panel.locator("[data-node='1'] circle").click()
         panel.locator(".reader mark").get_by_text(re.compile(r"\S")).wait_for()
         panel.get_by_role("button", name="Stop").click()
