@@ -71,7 +71,7 @@ class Lab:
         [declared] = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
         declared.source += "".join(f"\n{key} = {value!r}" for key, value in parameters.items())
         nbformat.write(notebook, book)
-        with page_of(self.browser, height=20_000) as page:
+        with page_of(self.browser, height=30_000) as page:
             page.goto(f"{self.url}/lab/tree/{book.name}?reset")
             page.wait_for_selector(".jp-Notebook")
             page.evaluate(RUN_ALL)  # returns when the last cell has run

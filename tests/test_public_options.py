@@ -66,6 +66,7 @@ VALID: dict[str, Any] = {
     "verifiers": (judge,),
     "slopes": (1.0,),
     "backend": Model(),
+    "llm": Model(),
     "model": "smollm2-135m",
     "prompt": "How much is 2 + 2?",
     "strategy": its.SelfConsistency(2),
@@ -144,7 +145,16 @@ def somewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
 
 
-PLAIN = {its.ItslabError, its.Tree, its.Node, its.Result, its.Verdict, its.Cost, its.Completion}
+PLAIN = {
+    its.ItslabError,
+    its.Interrupted,
+    its.Tree,
+    its.Node,
+    its.Result,
+    its.Verdict,
+    its.Cost,
+    its.Completion,
+}
 """Made by the package itself by the thousand, or without options."""
 
 

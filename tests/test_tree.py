@@ -17,7 +17,7 @@ import numpy as np
 import pytest
 from browser import browser_page, jupyterlab, needs_browser
 
-from itslab import models
+from itslab import answers, models
 from itslab.backends import Bank
 from itslab.backends.llama import Llama
 from itslab.core import (
@@ -34,7 +34,9 @@ from itslab.core import (
 )
 from itslab.handle import RunHandle, solve, start
 from itslab.page import write_page
+from itslab.run import Run
 from itslab.strategies import MCTS, RepairWithTests
+from itslab.testing import ScriptedModel
 from itslab.verifiers import Confidence, Tests
 from itslab.viz.feed import Feed, token_logprobs
 from itslab.viz.tree import TreeView
@@ -291,6 +293,26 @@ def test_a_picture_says_what_was_asked_of_whom_how_and_what_its_scores_are(
     alone = TreeView(searched.tree)._message(0)
     assert alone["title"][1] == ""  # a tree does not know
     assert alone["scale"] == {}
+
+
+def test_a_vote_tells_of_no_node_that_comes_after_it() -> None:
+    """A cascade's first stage votes; what the second one writes is in the tree when it is read."""
+    model = ScriptedModel(replies=lambda request, index: Completion("1", finish="end"))
+    run = Run(model, answers.extract)
+
+    def stage() -> Node:
+        [node] = run.extend(run.reply(None, "?"))
+        return run.append(node, "\n\\boxed{1}")
+
+    first = stage()
+    run.tree.log("vote", first, votes=["1"])
+    second = stage()
+    rows = read(run.tree).rows
+    [vote] = [row for row in rows if row[1] == "vote"]
+    assert list(vote[3]["leaves"]) == [str(first.id)]
+    run.tree.log("vote", second, votes=["1"])
+    later = [row for row in read(run.tree).rows if row[1] == "vote"][-1]
+    assert str(second.id) in later[3]["leaves"]
 
 
 def test_a_run_is_taken_in_steps_paused_let_on_and_stopped(llm: Llama) -> None:

@@ -45,6 +45,7 @@ class Feed:
         self._sent: dict[int, int] = {}  # of nodes that are drawn now: characters sent so far
         self._answered: set[int] = set()
         self._voted: set[int] = set()  # leaves whose key was told with a vote
+        self._added: set[int] = set()  # nodes that the rows so far tell of
         self._best: int | None = None
         self._cut = self._last = 0.0  # seconds: left out so far, and the time of the last event
         self._computed = self._shown = 0.0  # seconds that models took, and of the last row
@@ -95,6 +96,7 @@ class Feed:
         if "cost" in data:
             data["cost"] = paid(fields["cost"])
         if event.kind == "node":
+            self._added.add(node.id)
             data = {name: data[name] for name in data if data[name] not in (None, "assistant")}
             if node.status == "open" or node.completion is not None:
                 self._drawing[node.id] = node  # its text comes when it is done
@@ -120,25 +122,29 @@ class Feed:
         if node.id in self._answered:
             return {}
         self._answered.add(node.id)
+        if (read := self._form(node)) is None:
+            return {}
+        answer, form = read
+        return {"answer": answer} if form == answer else {"answer": answer, "key": form}
+
+    def _form(self, node: Node) -> tuple[str, str] | None:
+        """A chain's answer and the form that equal ones share; None if it has none."""
         try:
             answer = self._extract(node.turn_text)
-            form = None if answer is None else self._key(answer)
+            return None if answer is None else (answer, self._key(answer))
         except Exception:  # the run itself tells of it, and its tree is seen up to there
-            return {}
-        if answer is None or form is None:
-            return {}
-        return {"answer": answer} if form == answer else {"answer": answer, "key": form}
+            return None
 
     def _leaves(self) -> dict[str, dict[str, str]]:
         """The keys of what something else than the model wrote at the end of its turns."""
-        written = (node for node in self.tree.leaves() if node.id not in self._voted)
+        told = self._added - self._voted  # the tree itself may have grown since the vote
+        written = (node for node in self.tree.leaves() if node.id in told)
         keys = {}
         for node in written:
             if node.role == "assistant" and node.completion is None and node.status == "done":
-                answer = self._extract(node.turn_text)
                 self._voted.add(node.id)
-                if answer is not None:
-                    keys[str(node.id)] = self._key(answer)
+                if (form := self._form(node)) is not None:
+                    keys[str(node.id)] = form[1]
         return {"leaves": keys} if keys else {}
 
     def _time(self, time: float) -> float:
