@@ -29,6 +29,17 @@ _COUNT = 100
 """Problems of one of these that are offered."""
 
 
+def gold_of(task: Task, problem: Problem) -> str | None:
+    """Return the right answer where it is known and answers are equal to it; else None."""
+    return (problem.answer or None) if task.grade is grade else None
+
+
+def graded(task: Task, problem: Problem, answer: str | None) -> bool | None:
+    """Return whether an answer is right; None where that is not known."""
+    known = problem.answer or task.grade is not grade
+    return task.grade(problem, answer) if known else None
+
+
 class Asked:
     """A choice among tasks, of one of their problems, or a text that somebody writes.
 
@@ -115,13 +126,12 @@ class Asked:
 
     @property
     def gold(self) -> str | None:
-        """The right answer where it is known and answers are equal to it; else None."""
-        return (self.problem.answer or None) if self.task.grade is grade else None
+        """The right answer, as ``gold_of`` has it."""
+        return gold_of(self.task, self.problem)
 
     def right(self, answer: str | None) -> bool | None:
-        """Whether an answer is right; None where that is not known."""
-        known = self.problem.answer or self.task.grade is not grade
-        return self.task.grade(self.problem, answer) if known else None
+        """Whether an answer is right, as ``graded`` has it."""
+        return graded(self.task, self.problem, answer)
 
     def watch(self, changed: Callable[[], None]) -> None:
         """Call a function whenever something else is asked."""

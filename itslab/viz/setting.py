@@ -13,7 +13,8 @@ from itslab.handle import RunHandle, start
 from itslab.options import settings
 from itslab.run import Strategy
 from itslab.study.plan import bound
-from itslab.tasks import Task, grade
+from itslab.tasks import Task
+from itslab.viz.asked import gold_of, graded
 from itslab.viz.style import short
 from itslab.viz.written import modules, written
 
@@ -61,9 +62,8 @@ class Setting:
         return handle.fork(node, bound(self.strategy, self.task, {}), budget=self.budget)
 
     def right(self, answer: str | None) -> bool | None:
-        """Whether an answer is right; None where that is not known."""
-        known = self.problem.answer or self.task.grade is not grade
-        return self.task.grade(self.problem, answer) if known else None
+        """Whether an answer is right, as ``graded`` has it."""
+        return graded(self.task, self.problem, answer)
 
     @property
     def asked(self) -> str:
@@ -78,8 +78,8 @@ class Setting:
 
     @property
     def gold(self) -> str | None:
-        """The right answer where it is known and answers are equal to it; else None."""
-        return (self.problem.answer or None) if self.task.grade is grade else None
+        """The right answer, as ``gold_of`` has it."""
+        return gold_of(self.task, self.problem)
 
     @cached_property
     def code(self) -> str:
