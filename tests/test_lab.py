@@ -85,7 +85,7 @@ def test_a_search_is_watched_live_read_and_stopped(lab: Lab, small_model: models
         panel.get_by_role("button", name="Pause").click()  # or it may be over before it is read
         panel.get_by_text(re.compile("^paused · ")).wait_for()
         panel.locator("[data-node='1'] circle").click()
-        panel.locator(".reader mark").get_by_text(re.compile(r"\S")).wait_for()
+        panel.locator(".reader mark", has_text=re.compile(r"\S")).wait_for()
         panel.get_by_role("button", name="Stop").click()
         panel.get_by_text(re.compile("^stopped · ")).wait_for()
 
