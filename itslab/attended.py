@@ -42,7 +42,21 @@ class Onlooker:
 watch: type[Onlooker] = Onlooker
 
 
-class Interrupted(KeyboardInterrupt):
+class Brief(KeyboardInterrupt):
+    """An interrupt that says all there is to say: IPython shows it in one line."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [f"{type(self).__name__}: {self}"]
+
+
+class StillRunning(Brief):
+    """Waiting for a run was interrupted, and the run goes on."""
+
+    def __init__(self) -> None:
+        super().__init__("the run goes on: .stop() ends it, .result() waits for it again")
+
+
+class Interrupted(Brief):
     """A run was interrupted; what it had come to by then is kept.
 
     Args:
@@ -50,12 +64,17 @@ class Interrupted(KeyboardInterrupt):
     """
 
     def __init__(self, result: Result) -> None:
-        cost = result.cost
         super().__init__(
-            f"{cost.calls:,} samples and {cost.decoded:,} tokens were drawn by then; "
-            "they are kept in the .result of this exception"
+            f"{drawn(result)}; they are kept in the .result of this exception "
+            "(except its.Interrupted as stopped: stopped.result)"
         )
         self.result = result
+
+
+def drawn(result: Result) -> str:
+    """Say how much a run that was interrupted had drawn."""
+    calls, tokens = result.cost.calls, result.cost.decoded
+    return f"{calls:,} samples and {tokens:,} tokens were drawn by then"
 
 
 @contextmanager

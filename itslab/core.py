@@ -212,7 +212,7 @@ def spent(cost: Cost) -> str:
     """Return a cost in a few words."""
     return (
         f"{cost.calls:,} sample{'' if cost.calls == 1 else 's'}, "
-        f"{cost.decoded:,} token{'' if cost.decoded == 1 else 's'}, {cost.seconds:.1f} s"
+        f"{cost.decoded:,} token{'' if cost.decoded == 1 else 's'}, {cost.seconds:.1f} s of compute"
     )
 
 
@@ -524,6 +524,13 @@ class Node:
     def ended(self) -> bool:
         """Whether the model closed its turn here, so that there is nothing left to extend."""
         return self.completion is not None and self.completion.finish == "end"
+
+    @property
+    def whole(self) -> bool:
+        """Whether the model closed its turn here, or somebody else wrote the end of it."""
+        told = self.completion is None and self.status not in ("open", "failed")
+        written = self.role == "assistant" and told
+        return self.ended or written
 
 
 @dataclass(frozen=True, slots=True)

@@ -68,9 +68,9 @@ class RunHandle:
         return self.run.gate.waiting
 
     def __repr__(self) -> str:
-        best = self.run.best
-        answer = None if best is None else self.run.extract(best.turn_text)
-        said = "no answer yet" if answer is None else f"best so far {brief(answer)}"
+        answer, none = self.answer, "no answer yet" if self.running else "no answer"
+        best = "best so far " if self.running else "answer "
+        said = none if answer is None else f"{best}{brief(answer)}"
         return f"RunHandle({self.state}, {said}, {spent(self.run.cost)})"
 
     @property
@@ -81,6 +81,14 @@ class RunHandle:
         if self._outcome.exception() is not None:
             return "failed"
         return f"ended by {self.run.stopped_by}" if self.run.stopped_by else "done"
+
+    @property
+    def answer(self) -> str | None:
+        """Its answer, or the best one so far: that of a finished chain, not of a step to one."""
+        if not self.running and self._outcome.exception() is None:
+            return self._outcome.result().answer
+        best = self.run.best
+        return None if best is None or not best.whole else self.run.extract(best.turn_text)
 
     def pause(self) -> None:
         """Let it finish the iteration under way, and wait."""
@@ -149,8 +157,14 @@ class RunHandle:
 
         Raises:
             TimeoutError: it is not at its end yet.
+            KeyboardInterrupt: waiting was interrupted; the run goes on.
         """
-        return self._outcome.result(timeout)
+        try:
+            return self._outcome.result(timeout)
+        except KeyboardInterrupt:
+            if self.running:
+                raise attended.StillRunning from None
+            raise
 
 
 @checked

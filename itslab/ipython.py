@@ -17,6 +17,7 @@ from itslab import attended
 
 if TYPE_CHECKING:
     from itslab.core import Result
+    from itslab.handle import RunHandle
     from itslab.run import Run
 
 DISPLAYED = {
@@ -43,6 +44,8 @@ def register() -> None:
     if shell is None:
         return
     formatter = shell.display_formatter.formatters["text/html"]
+    bundles = shell.display_formatter.mimebundle_formatter
+    bundles.for_type_by_name("itslab.handle", "RunHandle", _followed)
     for (module, name), function in DISPLAYED.items():
         formatter.for_type_by_name(module, name, _shown_by(function))
     attended.watch = Watched
@@ -52,9 +55,21 @@ def _shown_by(function: str) -> Callable[[Any], str]:
     def show(thing: Any) -> str:
         from itslab.viz import displays
 
-        return str(getattr(displays, function)(thing))
+        try:
+            return str(getattr(displays, function)(thing))
+        except Exception as error:  # of a part that is somebody's own: a cell still has its output
+            return displays.unshown(thing, error)
 
     return show
+
+
+def _followed(handle: RunHandle) -> Any:
+    """A run that goes on, followed live; None where nobody looks, or it is at its end."""
+    if not handle.running or not _attended():
+        return None
+    from itslab.viz.tree import TreeView
+
+    return TreeView(handle)._repr_mimebundle_()
 
 
 class Watched(attended.Onlooker):
@@ -127,7 +142,7 @@ class Watched(attended.Onlooker):
         shell.displayhook.update_user_ns(error.result)
         cell = shell.displayhook.prompt_count
         if shell.user_ns["Out"].get(cell) is error.result:
-            error.args = (f"what was drawn by then is kept as Out[{cell}]",)
+            error.args = (f"{attended.drawn(error.result)}; they are kept as Out[{cell}]",)
 
 
 def _line(cells: dict[str, Any]) -> Any:

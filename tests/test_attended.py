@@ -11,7 +11,7 @@ import pytest
 
 from itslab import attended
 from itslab.core import Budget, Request, Sampling
-from itslab.handle import solve
+from itslab.handle import solve, start
 from itslab.strategies import Direct, SelfConsistency
 from itslab.testing import ScriptedModel
 
@@ -38,6 +38,8 @@ def test_an_interrupt_ends_a_run_as_stop_does_and_its_result_is_kept() -> None:
     result = stopped.value.result
     assert (result.answer, result.stopped_by, len(result.tree)) == ("0", "stop", 3)
     assert isinstance(stopped.value, KeyboardInterrupt)
+    [line] = stopped.value._render_traceback_()
+    assert "stopped.result" in line
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 
@@ -69,6 +71,21 @@ def test_an_interrupt_within_a_backend_that_does_not_listen_leaves_no_open_node(
     with pytest.raises(attended.Interrupted) as stopped:
         solve("?", Direct(), Deaf(replies=[]))
     assert [node.status for node in stopped.value.result.tree][-1] == "failed"
+
+
+def test_who_waits_for_a_run_and_interrupts_is_told_that_it_goes_on() -> None:
+    free = threading.Event()
+
+    def waits(request: Request, index: int) -> str:
+        os.kill(os.getpid(), signal.SIGINT)
+        free.wait(5)
+        return "The answer is 1."
+
+    run = start("?", Direct(), ScriptedModel(replies=waits))
+    with pytest.raises(attended.StillRunning, match="the run goes on"):
+        run.result()
+    free.set()
+    assert run.result().answer == "1"
 
 
 def test_a_program_that_handles_the_signal_itself_keeps_it() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -128,7 +129,7 @@ def test_a_handle_shows_its_state_and_the_best_so_far() -> None:
     html = small(displays.handle, handle)
     assert "7</b>" in html
     assert "50% of 4 samples" in html
-    assert repr(handle).startswith("RunHandle(done, best so far '7', 2 samples")
+    assert repr(handle).startswith("RunHandle(done, answer '7', 2 samples")
 
 
 def test_a_handle_whose_run_failed_says_why() -> None:
@@ -139,7 +140,7 @@ def test_a_handle_whose_run_failed_says_why() -> None:
     with pytest.raises(ValueError, match="script"):
         handle.result()
     assert "ValueError: &lt;script&gt;" in small(displays.handle, handle)
-    assert repr(handle).startswith("RunHandle(failed, no answer yet")
+    assert repr(handle).startswith("RunHandle(failed, no answer")
 
 
 def test_progress_counts_what_is_being_drawn() -> None:
@@ -154,10 +155,10 @@ def test_progress_counts_what_is_being_drawn() -> None:
     result = solve("?", watched, said("\\boxed{4}"), budget=Budget(samples=4))
     line = seen[0]["text/plain"]
     assert line.startswith("best so far: 4 · 1 sample · ")
-    assert line.endswith(" · 2 s · 1 being drawn, about 10 tokens")
+    assert line.endswith(" · 2 s by the clock · 1 being drawn, about 10 tokens")
     assert "50% of 4 samples" in seen[0]["text/html"]
     run = SimpleNamespace(cost=result.cost)
-    assert displays.summary(run, 3, result)["text/plain"].endswith("3 s · done")
+    assert displays.summary(run, 3, result)["text/plain"].endswith("3 s by the clock · done")
     assert displays.summary(run, 3, None)["text/plain"].startswith("failed · ")
 
 
@@ -174,6 +175,11 @@ def test_a_task_of_5000_problems_shows_a_few_with_their_answers_folded() -> None
     assert inner[0].find("pre").text == task.problems[0].answer
     assert str(task) == "gsm_symbolic/d1.0/s0: 5,000 problems"
     assert len(repr(task.problems[0])) < 300
+
+
+def test_templates_that_cannot_be_counted_are_shown_all_the_same() -> None:
+    problems = tuple(Problem(str(i), "?", "1", {"template": ["a", i // 2]}) for i in range(4))
+    assert "2, which are the units" in small(displays.task, Task("odd", problems))
 
 
 def test_a_task_says_what_checks_it() -> None:
@@ -254,14 +260,14 @@ def cell(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., lis
     folder = tmp_path_factory.mktemp("kernel")
     manager, client = start_new_kernel(kernel_name="python3", cwd=str(folder))
 
-    def run(code: str, attended: bool = True) -> list[dict[str, Any]]:
+    def run(code: str, attended: bool = True, status: str = "ok") -> list[dict[str, Any]]:
         client.allow_stdin = attended
         outputs: list[dict[str, Any]] = []
         reply = client.execute_interactive(
             code, timeout=60, allow_stdin=attended, output_hook=outputs.append
         )
-        assert reply["content"]["status"] == "ok", reply["content"]
-        kinds = ("stream", "display_data", "update_display_data", "execute_result")
+        assert reply["content"]["status"] == status, reply["content"]
+        kinds = ("stream", "display_data", "update_display_data", "execute_result", "error")
         return [one["content"] for one in outputs if one["msg_type"] in kinds]
 
     yield run
@@ -303,6 +309,47 @@ def test_a_run_of_some_seconds_is_watched_and_ends_in_one_line(cell: Any) -> Non
     assert any(line.startswith("best so far: 4 · 1 sample") for line in lines)
     assert lines[-1].startswith("4 · 1 sample")
     assert lines[-1].endswith("done")
+
+
+def test_a_run_at_the_end_of_a_cell_is_followed_while_it_goes_on(cell: Any) -> None:
+    cell(SLOW)
+    [shown] = cell("run = its.start('?', slowly, model); run")
+    assert "application/vnd.jupyter.widget-view+json" in shown["data"]
+    assert shown["data"]["text/plain"].startswith("RunHandle(running")
+    [shown] = cell("run.result(); run")
+    assert "the answer" in shown["data"]["text/html"]
+    assert "application/vnd.jupyter.widget-view+json" not in shown["data"]
+
+
+def test_what_cannot_be_shown_says_why_in_its_place(cell: Any) -> None:
+    cell(SLOW)
+    [shown] = cell(
+        "odd = its.Problem('a', '?', '1'); object.__setattr__(odd, 'prompt', 3)\n"
+        "from itslab.tasks import Task; Task('t', (odd,))"
+    )
+    assert "cannot be shown" in shown["data"]["text/html"]
+
+
+STOPPED = """
+import os, signal
+def reply(request, index):
+    if index == 1:
+        os.kill(os.getpid(), signal.SIGINT)
+    return f"The answer is {index}."
+its.solve("?", its.SelfConsistency(n=4), ScriptedModel(replies=reply))
+"""
+
+
+def test_an_interrupt_is_one_line_that_says_where_all_is_kept(cell: Any) -> None:
+    cell(SLOW)
+    [*_, error] = cell(STOPPED, status="error")
+    [line] = error["traceback"]
+    assert re.fullmatch(
+        r"Interrupted: \d samples and \d+ tokens were drawn by then; they are kept as Out\[\d+\]",
+        line,
+    )
+    [kept] = cell(f"{line.split()[-1]}.cost.calls")
+    assert int(kept["data"]["text/plain"]) > 0
 
 
 def test_nobody_is_shown_progress_where_a_program_executes_cells(cell: Any) -> None:

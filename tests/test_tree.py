@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import math
 import re
@@ -511,8 +512,8 @@ def test_what_each_of_several_models_was_paid_is_told_at_the_end(
     result = Result("5", tree.nodes[3], tree, Cost(decoded=6, calls=3), None, 1.0, costs=costs)
     page.goto(TreeView(result).save(tmp_path / "tree.html").as_uri())
     cost = page.locator(".side .cost")
-    expect(cost).to_contain_text("This run: smalltokens decoded5seconds1.5")
-    expect(cost).to_contain_text("This run: largetokens decoded1seconds0")
+    expect(cost).to_contain_text("This run: smalltokens decoded5compute, s1.5")
+    expect(cost).to_contain_text("This run: largetokens decoded1compute, s0")
     page.locator("input[type=range]").press("Home")
     expect(cost).not_to_contain_text("This run")
     one = Result("5", tree.nodes[3], tree, Cost(), None, 1.0, costs={"small": Cost(decoded=6)})
@@ -598,7 +599,10 @@ def test_nodes_are_found_compared_coloured_and_told_to_who_does_not_see_them(
     )
     page.get_by_role("searchbox").fill("2 + 3 =")
     expect(page.locator(".node.found")).to_have_count(2)
-    page.get_by_role("searchbox").press("Enter")
+    expect(page.locator(".tally")).to_have_text("2 found")
+    expect(page.locator(".node.chosen")).to_have_count(0)  # to look for something moves nothing
+    for _ in range(2):
+        page.get_by_role("searchbox").press("Enter")
     expect(page.locator(".tally")).to_have_text("2 of 2")
     expect(page.locator(".reader mark.tokens span")).to_have_text(["2", " +", " 3", " =", " 6"])
     page.get_by_role("searchbox").press("Escape")
@@ -623,6 +627,9 @@ def test_a_picture_is_kept_as_svg_png_and_page(page: Page, tmp_path: Path) -> No
     view = TreeView(voted(), extract=lambda text: text[-1], gold="5")
     page.goto(view.save(tmp_path / "tree.html").as_uri())
     kept = {}
+    page.get_by_label("Colour by").select_option("logprob")
+    page.get_by_role("searchbox").fill("2 + 3 =")
+    page.get_by_label("hide pruned").check()
     for name in ("SVG", "PNG", "Page"):
         with page.expect_download() as download:
             page.get_by_role("button", name=name, exact=True).click()
@@ -633,9 +640,13 @@ def test_a_picture_is_kept_as_svg_png_and_page(page: Page, tmp_path: Path) -> No
     svg = kept["SVG"].read_text()
     assert QUESTION in svg
     assert "✓ 5 ×3" in svg  # the legend names the answers
-    assert svg.count("<circle") == 6
-    page.goto(kept["Page"].as_uri())
-    expect(dots(page)).to_have_count(7)
+    assert svg.count("<circle") == 5
+    page.goto(kept["Page"].as_uri())  # it opens as it was
+    expect(dots(page)).to_have_count(6)
+    expect(page.get_by_label("hide pruned")).to_be_checked()
+    expect(page.get_by_label("Colour by")).to_have_value("logprob")
+    expect(page.get_by_role("searchbox")).to_have_value("2 + 3 =")
+    expect(page.locator(".node.found")).to_have_count(2)
     expect(page.locator("button.bar").first).to_have_text("✓ 53")
     assert "http" not in kept["Page"].read_text().replace("http://www.w3.org/", "")
 
@@ -664,6 +675,51 @@ def test_versions_stages_and_tests_are_drawn_as_what_they_are(page: Page, tmp_pa
     for told in ("passes 2 of 2 tests", "version2", "its score is good enough", "2, large"):
         expect(facts).to_contain_text(told)
     expect(page.locator(".title")).to_contain_text("RepairWithTests(Tests('f'))")
+
+
+@needs_browser
+def test_while_a_run_goes_on_a_step_is_no_answer_and_an_error_has_its_line(
+    page: Page, tmp_path: Path
+) -> None:
+    tree = told()  # the best so far is the first step, then the end below it
+    view = TreeView(tree, extract=lambda text: text[-2:-1], begin=lambda: None)
+    page.goto(view.save(tmp_path / "tree.html").as_uri())
+    best, slider = page.locator(".side .best"), page.locator("input[type=range]")
+    expect(best).to_have_text("5")
+    slider.press("ArrowLeft")
+    slider.press("ArrowLeft")
+    expect(best).to_have_text("none yet")
+    expect(page.locator(".trouble")).not_to_be_visible()
+    view.error, view._end = "the server is down", "failed"
+    page.goto(view.save(tmp_path / "failed.html").as_uri())
+    trouble = page.locator(".trouble")
+    expect(trouble).to_have_text("The run failed: the server is down")
+    tools = page.locator(".its-tree > .tools").bounding_box()
+    assert trouble.bounding_box()["width"] > tools["width"] - 2
+    for name in ("Save the picture as PNG", "Show the whole tree", "By what nodes", "Light the"):
+        assert page.locator(f"[title^='{name}']").count() == 1
+
+
+@needs_browser
+def test_labels_of_pruned_nodes_are_read_in_the_dark_too(page: Page, tmp_path: Path) -> None:
+    """By WCAG's contrast of what the browser draws: 4.5 at least."""
+    image = pytest.importorskip("PIL.Image")
+    page.emulate_media(color_scheme="dark")
+    page.goto(TreeView(voted()).save(tmp_path / "tree.html").as_uri())
+    label = page.locator(".node.dim text")
+    expect(label).to_have_text(re.compile("Let us see"))
+    shot = image.open(io.BytesIO(label.screenshot(scale="device"))).convert("RGB")
+    light = sorted(_luminance(pixel) for pixel in shot.getdata())
+    assert (light[-1] + 0.05) / (light[0] + 0.05) > 4.5
+
+
+def _luminance(pixel: tuple[int, ...]) -> float:
+    """Relative, as WCAG 2.1 defines it."""
+    parts = [
+        c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4
+        for c in (p / 255 for p in pixel)
+    ]
+    return float(np.dot(parts, (0.2126, 0.7152, 0.0722)))
 
 
 @needs_browser
@@ -772,6 +828,6 @@ def test_in_jupyterlab_a_run_is_stepped_read_stopped_forked_and_outlives_its_ker
         page.evaluate(
             "window.jupyterapp.shell.currentWidget.sessionContext.session.kernel.restart()"
         )
-        state("The kernel is gone")
+        page.locator(".trouble").get_by_text("kernel that made this run is gone").wait_for()
         assert page.locator(".node").count() == before
         assert button("Fork from here").is_disabled()

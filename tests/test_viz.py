@@ -283,7 +283,7 @@ def test_endings_are_told_in_words() -> None:
     assert [ending(stopped_by, cost, budget) for stopped_by in told] == [
         "budget spent (1,200 of 1,200 tokens)",
         "budget spent (16 of 16 samples)",
-        "budget spent (3.0 of 3.0 s)",
+        "budget spent (3.0 of 3.0 s of compute)",
         "budget spent (2,500 of 2,000 GFLOPs)",
         "stopped",
         "context full",
@@ -485,8 +485,8 @@ COSTS = {"small": Cost(decoded=50, calls=2), "large": Cost(decoded=4, calls=1, f
 
 def test_where_several_models_were_paid_the_price_is_shown_by_model() -> None:
     total = price(forced().cost)
-    each = ["small: 2 calls · 50 tokens decoded · 0.0 s · 0 GFLOPs"]
-    each += ["large: 1 call · 4 tokens decoded · 0.0 s · 5 GFLOPs"]
+    each = ["small: 2 calls · 50 tokens decoded · 0.0 s of compute · 0 GFLOPs"]
+    each += ["large: 1 call · 4 tokens decoded · 0.0 s of compute · 5 GFLOPs"]
     assert price(forced().cost, costs=COSTS) == "\n".join([total, *each])
     for few in ({}, {"small": forced().cost}, {"small": forced().cost, "free": Cost()}):
         assert price(forced().cost, costs=few) == total

@@ -25,6 +25,9 @@ from itslab.viz.fields import Plain, Written
 from itslab.viz.form import Chosen, Form, Several, settable
 from itslab.viz.lab import Lab
 from itslab.viz.methods import CHECK, FAMILIES
+from itslab.viz.panels import price
+from itslab.viz.replay import OWN
+from itslab.viz.style import CLOCK, COMPUTE, GREEN, HUES
 from itslab.viz.written import written
 
 KINDS = [name for names in FAMILIES.values() for name in names]
@@ -126,6 +129,7 @@ def _differ(before: Any, after: Any, name: str) -> bool:
 def _opened(lab: Lab, kind: str) -> Form:
     lab.strategy.value = "Direct" if kind != "Direct" else "ChainOfThought"
     lab.strategy.value = kind
+    lab.reset.click()
     return lab.form
 
 
@@ -175,7 +179,7 @@ def test_what_no_control_draws_is_written_and_checked() -> None:
     assert "must be" in form.options["table"]._told.value
     with pytest.raises(OptionError, match="table"):
         form.get()
-    form.reset()
+    form.set(Strange())
     assert form.get() == Strange()
 
 
@@ -283,6 +287,70 @@ def test_runs_are_kept_compared_and_marked(lab: Lab) -> None:
     assert lab._told.value == ""
 
 
+def test_each_strategy_keeps_its_options_until_they_are_reset(lab: Lab) -> None:
+    lab.form.options["n"].set(3)
+    lab.strategy.value = "Cascade"
+    lab.form.options["stages"].more.click()
+    lab.strategy.value = "SelfConsistency"
+    assert lab.form.get().n == 3
+    lab.reset.click()
+    assert lab.form.get() == its.SelfConsistency()
+    lab.strategy.value = "Cascade"
+    assert len(lab.form.get().stages) == 3
+    lab.reset.click()
+    assert len(lab.form.get().stages) == 2
+
+
+def test_answers_have_the_same_hues_in_both_runs_and_in_the_tree(lab: Lab) -> None:
+    lab.asked.gold_text.value = "41"
+    run(lab)
+    lab.form.options["n"].set(3)
+    run(lab)
+    hues = lab.history.hues(lab.asked.problem)
+    assert hues == {"42": HUES[0]}  # green is for the right one
+    assert lab.view._message(0)["hues"] == hues
+    for part in (f'fill="{HUES[0]}"', f'fill="{GREEN}"'):
+        assert lab.history._pair.value.count(part) == 2
+    script = Path("itslab/viz/script/colours.js")
+    assert ", ".join(f'"{hue}"' for hue in HUES) in script.read_text()
+
+
+def test_seconds_are_called_by_the_same_names(lab: Lab) -> None:
+    run(lab)
+    for name in (COMPUTE, CLOCK):
+        assert f">{name}</th>" in lab.history._table.value
+    assert "s of compute" in price(Cost(seconds=2.0))
+    assert f'COMPUTE = "{COMPUTE}"' in Path("itslab/viz/script/words.js").read_text()
+
+
+def test_every_control_of_the_panel_has_a_tip(lab: Lab) -> None:
+    every = [lab.model, lab.strategy, lab.tokens, lab.seed, lab.recorded, lab.reset]
+    every += [lab.asked.source, lab.asked.number, lab.asked.text, lab.asked.gold_text]
+    every += [lab.history.again, lab.history.one, lab.history.other]
+    assert all(control.tooltip for control in every)
+
+
+def test_where_choices_were_recorded_nothing_else_can_be_moved(
+    tmp_path: Path, llm: ScriptedModel
+) -> None:
+    with its.Bank(tmp_path / "bank.sqlite") as bank:
+        its.solve("What is 6 * 7?", its.BestOfN(its.Confidence(), n=4), bank.record(llm))
+        given = {"strategy": "BestOfN", "choices": {"n": [2, 4]}, "question": "What is 6 * 7?"}
+        lab = its.lab(bank.replay(), **given)
+        assert lab.seed.disabled
+        assert lab.tokens.disabled
+        assert lab.form.options["verifier"].choice.disabled
+        assert not lab.form.options["n"].widget.disabled
+        assert "what is grey was not" in lab._options.children[-1].value
+        run(lab)
+        assert lab.history.runs[0].result.answer
+        live = its.lab(bank.record(llm), **given)
+        assert not live.form.options["verifier"].choice.disabled
+        nothing = its.lab(bank.replay(), tasks.load("puzzle24", n=1))
+        assert "nothing was recorded of this problem" in nothing._options.children[0].value
+        assert nothing.strategy.layout.display == "none"
+
+
 def test_the_code_does_the_same(lab: Lab, llm: ScriptedModel) -> None:
     lab.strategy.value = "BestOfN"
     lab.form.options["n"].set(5)
@@ -348,7 +416,10 @@ def test_what_goes_wrong_is_said_and_the_tree_stays(lab: Lab) -> None:
     run(broken)
     assert broken.view.error == "the server is down"
     assert len(broken.view.feed.tree) > 1
-    assert broken.history.runs == []
+    [past] = broken.history.runs
+    assert (past.state, past.answer, past.mark) == ("failed", "failed", "")
+    assert "failed: the server is down" in broken.history._table.value
+    assert past.result.tree is broken.view.feed.tree
 
 
 def test_a_node_is_gone_on_from_with_the_settings_of_the_panel() -> None:
@@ -408,17 +479,30 @@ def test_in_replay_what_was_recorded_can_be_put_on_view(tmp_path: Path, llm: Scr
         made = {"votes": its.SelfConsistency(4), "chain": its.ChainOfThought()}
         solve_all(puzzles, made, bank.record(llm), archive=bank)
         lab = its.lab(bank.replay(), puzzles)
-        assert [label for label, _ in lab.recorded.options] == ["none", "chain", "votes"]
+        names = [label for label, _ in lab.recorded.options]
+        assert names == [OWN, "chain · 10 tokens · 41 ✗", "votes · 40 tokens · 41 ✗"]
         lab.recorded.value = lab.recorded.options[2][1]
         assert len(lab.view.feed.tree) == 5
+        [record] = lab._options.children  # in the place of the form
+        for known in ("SelfConsistency(n=4)", "none", "40 tokens decoded", "seed", "scripted"):
+            assert known in record.value
+        assert "on view" in lab.view.unrunnable
+        lab.recorded.value = ""
+        offered = [name for _, name in lab.strategy.options]
+        assert {"ChainOfThought", "SelfConsistency"} <= {*offered}
+        assert not {"Knockout", "BeamSearch"} & {*offered}
+        assert "only strategies whose samples" in lab._options.children[-1].value
+        lab.strategy.value = "SelfConsistency"
+        assert (lab.form.get().n, lab.view.unrunnable) == (4, "")  # of 8 there are 4
         lab.form.options["n"].set(3)
         run(lab)  # samples that are there
         assert lab.history.runs[0].result.cost.calls == 3
         lab.form.options["n"].set(9)
+        assert "No samples were recorded for these settings" in lab.view.unrunnable
+        assert "No samples were recorded" in lab._told.value
+        assert lab.asked.source.options == ("puzzle24",)  # nothing else was
         run(lab)
-        assert "9" in lab.view.error or "lacks" in lab.view.error
-        lab.asked.source.value = lab.asked.source.options[1]
-        assert lab.recorded.layout.display == "none"
+        assert "lacks" in lab.view.error
 
 
 def test_a_page_shows_its_tree(lab: Lab) -> None:
@@ -599,7 +683,7 @@ def test_whatever_a_model_or_a_reader_raises_the_panel_lives(llm: ScriptedModel)
     lab.model.value = "good"
     run(lab)
     assert lab.view.error == ""
-    assert len(lab.history.runs) == 1
+    assert [past.state for past in lab.history.runs] == ["failed", "done"]
 
     def unreadable(text: str) -> str:
         raise ValueError("not mine")

@@ -62,7 +62,20 @@ def find(runs: Runs, key: str, problem: Problem) -> Result | None:
         ) from error
 
 
-def keep(runs: Runs, key: str, label: str, problem: Problem, result: Result) -> None:
+def how(runs: Runs, key: str) -> dict[str, str]:
+    """Return the settings that a run was kept with, for people; empty if it has none."""
+    text = runs.find_run(key)
+    return {} if text is None else dict(json.loads(text).get("how", {}))
+
+
+def keep(
+    runs: Runs,
+    key: str,
+    label: str,
+    problem: Problem,
+    result: Result,
+    how: Mapping[str, str] = {},
+) -> None:
     """Keep a finished run; not one that would be another if all had been asked (``outages``).
 
     Args:
@@ -71,10 +84,12 @@ def keep(runs: Runs, key: str, label: str, problem: Problem, result: Result) -> 
         label: the strategy's name, for people.
         problem: that was asked.
         result: how it ended.
+        how: what it was made with, by name, for people.
     """
     if result.outages:
         return
-    text = json.dumps(_stored(result, problem), separators=(",", ":"))
+    stored = {**_stored(result, problem), **({"how": dict(how)} if how else {})}
+    text = json.dumps(stored, separators=(",", ":"))
     runs.keep_run(key, label, problem.id, text)
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Generator, Hashable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from functools import cached_property
 from typing import TypeVar
 
 from itslab.core import Backend, BackendError, BadPrompt, Budget, Problem, Result
 from itslab.handle import RunHandle, start
-from itslab.options import Whole, checked
+from itslab.options import Whole, checked, settings
 from itslab.run import Strategy
 from itslab.study import record
 from itslab.study.progress import Progress
@@ -48,6 +48,14 @@ class Job:
         return record.run_key(
             self.strategy, self.task, self.problem, self.backend, self.budget, self.seed
         )
+
+    @cached_property
+    def how(self) -> dict[str, str]:
+        """What the run is made with, for people."""
+        limits = {f.name: getattr(self.budget, f.name) for f in fields(self.budget)}
+        said = ", ".join(f"{value:,g} {name}" for name, value in limits.items() if value)
+        strategy = settings(self.strategy)
+        return {"strategy": strategy, "budget": said or "none", "seed": str(self.seed)}
 
     def find(self, archive: record.Runs) -> Result | None:
         """Return the run as an archive keeps it; None if it does not."""
@@ -150,7 +158,7 @@ def sweep(
                 for place in ended:
                     job, result = jobs[place], outcome(running.pop(place))
                     if archive is not None:
-                        record.keep(archive, job.key, job.name, job.problem, result)
+                        record.keep(archive, job.key, job.name, job.problem, result, job.how)
                     bar.finish(job.name, result)
                     yield place, result
                 bar.show(handle.run.cost for handle in running.values())
@@ -172,18 +180,24 @@ def outcome(handle: RunHandle) -> Result:
     except Exception as error:
         if isinstance(error, BackendError) and not isinstance(error, BadPrompt):
             raise
-        run, why = handle.run, " ".join(f"{type(error).__name__}: {error}".split())
-        elapsed = run.tree.events[-1].time if run.tree.events else 0.0
-        return Result(
-            answer=None,
-            node=None,
-            tree=run.tree,
-            cost=run.cost,
-            stopped_by=None,
-            elapsed=elapsed,
-            unscored=run.unscored,
-            failed=why,
-            outages=(why,) if isinstance(error, OSError | MemoryError) else (),  # that passes
-            costs=run.ledger.by_model,
-            stages=tuple(run.stages),
-        )
+        why = " ".join(f"{type(error).__name__}: {error}".split())
+        passes = isinstance(error, OSError | MemoryError)
+        return replace(failure(handle, why), outages=(why,) if passes else ())
+
+
+def failure(handle: RunHandle, why: str) -> Result:
+    """What a run that failed had come to."""
+    run = handle.run
+    return Result(
+        answer=None,
+        node=None,
+        tree=run.tree,
+        cost=run.cost,
+        stopped_by=None,
+        elapsed=run.tree.events[-1].time if run.tree.events else 0.0,
+        unscored=run.unscored,
+        failed=why,
+        costs=run.ledger.by_model,
+        stages=tuple(run.stages),
+        strategy=handle.strategy,
+    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 from itslab import answers
 from itslab.core import Extractor, Key, Problem, Verifier
@@ -44,7 +45,7 @@ class Task:
     @property
     def clusters(self) -> list[Hashable]:
         """Which problems belong together: by the template they are made from, else each alone."""
-        return [problem.meta.get("template", problem.id) for problem in self.problems]
+        return [_cluster(problem.meta.get("template", problem.id)) for problem in self.problems]
 
     def __spec__(self) -> tuple[object, ...]:
         """What a task is known by besides its name; see ``spec.spec``."""
@@ -61,3 +62,12 @@ class Task:
 
     def __iter__(self) -> Iterator[Problem]:
         return iter(self.problems)
+
+
+def _cluster(template: Any) -> Hashable:
+    """A template as it can be counted; a list, say, by how it is written."""
+    try:
+        hash(template)
+    except TypeError:
+        return repr(template)
+    return template  # type: ignore[no-any-return]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 from itslab import tasks
@@ -46,6 +46,8 @@ class Asked:
     Args:
         given: tasks by name, which come first.
         question: of one's own, at first.
+        recorded: in replay, names of tasks of which something was recorded: no other is offered;
+            None offers all, and a question of one's own.
 
     Attributes:
         box: the controls, and the prompt.
@@ -54,18 +56,25 @@ class Asked:
         error: why there is none; empty if there is.
     """
 
-    def __init__(self, given: Mapping[str, Task], question: str = "") -> None:
+    def __init__(
+        self,
+        given: Mapping[str, Task],
+        question: str = "",
+        recorded: Collection[str] | None = None,
+    ) -> None:
         import ipywidgets as widgets
 
         for name, task in given.items():
             require(len(task) > 0, f"task {name!r}", task, "one with problems")
         self._given = [*given]
-        self._tasks: dict[str, Task | None] = {**given, OWN: None}
-        self._tasks |= {name: None for name in _MADE if name not in given}
+        made = [name for name in _MADE if recorded is None or name in recorded]
+        own = [OWN] if recorded is None or question or not (given or made) else []
+        self._tasks: dict[str, Task | None] = {**given, **dict.fromkeys(own)}
+        self._tasks |= {name: None for name in made if name not in given}
         self._changed: list[Callable[[], None]] = []
         self.error = ""
         names = [*self._tasks]
-        first = names[0] if given and not question else OWN
+        first = OWN if OWN in names and (question or not given) else names[0]
         wide = {**_LOOK, "layout": {"width": "330px"}}
         self.source = widgets.Dropdown(options=names, value=first, description="asked", **wide)
         self.number = widgets.BoundedIntText(value=1, min=1, max=1, description="problem", **wide)

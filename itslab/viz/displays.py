@@ -7,6 +7,7 @@ are taken as they are: nothing of theirs is imported here.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import astuple
@@ -50,7 +51,7 @@ def result(run: Result) -> str:
 
 def handle(run: RunHandle) -> str:
     """Show how a run stands, its best answer so far, and what it has cost."""
-    answer = _best(run.run)
+    answer = run.answer
     state, error = run.state, ""
     if state == "failed":
         try:
@@ -59,12 +60,15 @@ def handle(run: RunHandle) -> str:
             error = error_text(reason)
     elif not run.running:
         state = ending(run.run.stopped_by, run.run.cost, run.run.budget)
-    about = state if answer is None else f"{state} · the best so far"
-    parts = [pieces.head("no answer yet" if answer is None else answer, about)]
+    best = "the answer" if not run.running else "the best so far"
+    about = state if answer is None else f"{state} · {best}"
+    none = "no answer yet" if run.running else "no answer"
+    parts = [pieces.head(none if answer is None else answer, about)]
     parts += [pieces.remarks([error] if error else []), _share(run.run.budget, run.run.cost)]
     parts += [_costs(run.run.ledger.by_model, run.run.cost), _drawn(run.run.tree, run.run.best)]
     if run.running:
-        parts.append(style.note("its.view(…) shows it while it goes on"))
+        now = time.strftime("%H:%M:%S")
+        parts.append(style.note(f"as it stood at {now}; its.view(…) shows it while it goes on"))
     return pieces.view(*parts)
 
 
@@ -105,7 +109,7 @@ def summary(run: Run, seconds: float, came: Result | None) -> dict[str, str]:
 
 def _told(cost: Cost, seconds: float) -> str:
     calls = f"{cost.calls:,} sample{'' if cost.calls == 1 else 's'}"
-    return f"{calls} · {cost.decoded:,} tokens · {seconds:.0f} s"
+    return f"{calls} · {cost.decoded:,} tokens · {seconds:.0f} s by the clock"
 
 
 def _bundle(said: str, told: str, above: str = "") -> dict[str, str]:
@@ -114,9 +118,15 @@ def _bundle(said: str, told: str, above: str = "") -> dict[str, str]:
 
 
 def _best(run: Run) -> str | None:
-    """The best answer so far."""
+    """The best answer so far: of a step on the way to one it is none yet."""
     best = run.best
-    return None if best is None else run.extract(best.turn_text)
+    return None if best is None or not best.whole else run.extract(best.turn_text)
+
+
+def unshown(thing: Any, error: Exception) -> str:
+    """Say of an object that showing it failed, and why."""
+    head = pieces.head(type(thing).__name__, "cannot be shown")
+    return pieces.view(head, pieces.remarks([error_text(error)]))
 
 
 def _share(budget: Budget, cost: Cost) -> str:
@@ -127,7 +137,10 @@ def _share(budget: Budget, cost: Cost) -> str:
     if not shares:
         return ""
     name = max(shares, key=lambda each: shares[each])
-    share, whole = min(shares[name], 1), f"{limits[name]:,g} {name}"
+    share, whole = (
+        min(shares[name], 1),
+        f"{limits[name]:,g} {'s of compute' if name == 'seconds' else name}",
+    )
     outer = f"background: {GRID}; width: 12rem; height: 8px; display: inline-block"
     inner = f"background: {BLUE}; width: {share:.0%}; height: 8px"
     bar = f'<div style="{outer}"><div style="{inner}"></div></div>'
@@ -139,7 +152,7 @@ def _ended(run: Result) -> str:
         return "failed"
     ended = ending(run.stopped_by, run.cost)
     unfinished = " · read from an unfinished chain" if run.unfinished else ""
-    return f"{ended} · {run.elapsed:.1f} s{unfinished}"
+    return f"{ended} · {run.elapsed:.1f} s by the clock{unfinished}"
 
 
 def _missing(run: Result) -> list[str]:
@@ -164,14 +177,14 @@ def _costs(costs: Mapping[str, Cost], total: Cost) -> str:
         )
     if len(paid) != 1:
         rows.append(["all", *_amounts(total)])
-    heads = ["paid for", "samples", "tokens read", "reused", "drawn", "compute", "GFLOPs"]
+    heads = ["paid for", "samples", "tokens read", "reused", "drawn", style.COMPUTE, "GFLOPs"]
     return pieces.table(heads, rows)
 
 
 def _amounts(cost: Cost) -> list[str]:
     prefilled, reused, decoded, calls, seconds, flops = astuple(cost)
     counts = [f"{count:,}" for count in (calls, prefilled, reused, decoded)]
-    return [*counts, f"{seconds:.1f} s", f"{flops / 1e9:,.0f}" if flops else "–"]
+    return [*counts, f"{seconds:.1f}", f"{flops / 1e9:,.0f}" if flops else "–"]
 
 
 def _stages(stages: Sequence[Mapping[str, Any]]) -> str:
@@ -253,7 +266,7 @@ def samples(drawn: Samples) -> str:
     facts = {
         "without an answer": f"{silent:.1%} of samples",
         "tokens": f"{drawn.tokens.sum():,}, {drawn.tokens.mean():,.0f} a sample",
-        "compute": f"{drawn.seconds.sum():,.1f} s",
+        style.COMPUTE: f"{drawn.seconds.sum():,.1f}",
     }
     many = f"{p:,} problem{'' if p == 1 else 's'} × {n:,} sample{'' if n == 1 else 's'}"
     table = pieces.table(["", "of problems", "95 % interval"], rows)

@@ -68,8 +68,8 @@ class Fixed(Field):
     def watch(self, changed: Callable[[], None]) -> None:
         """Do nothing: nothing changes."""
 
-    def reset(self) -> None:
-        """Do nothing: it is as it was."""
+    def lock(self, locked: bool) -> None:
+        """Do nothing: nothing can be moved."""
 
 
 class Plain(Field):
@@ -192,6 +192,22 @@ _NUMBERS = {"inf": math.inf, "-inf": -math.inf}
 
 def _literal(value: Any) -> str:
     return str(value) if isinstance(value, float) and math.isinf(value) else repr(value)
+
+
+def number(name: str, value: int, tip: str, choices: Sequence[int] = ()) -> Any:
+    """A control for a whole number ≥ 0; of choices, one of which is set, a slider.
+
+    Raises:
+        OptionError: a choice is no whole number ≥ 1.
+    """
+    import ipywidgets as widgets
+
+    if choices:
+        whole = all(type(one) is int and one > 0 for one in choices)
+        require(whole, "choices['tokens']", choices, "whole numbers ≥ 1")
+        first = value if value in choices else choices[0]
+        return widgets.SelectionSlider(options=[*choices], value=first, **look_of(name, tip))
+    return widgets.BoundedIntText(value=value, min=0, max=2**53, **look_of(name, tip))
 
 
 def look_of(name: str, tip: str) -> dict[str, Any]:

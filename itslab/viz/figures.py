@@ -26,6 +26,7 @@ from itslab.viz.style import (
     INK,
     MARKS,
     MUTED,
+    RARE,
     SKY,
     TEMPLATE,
     Mark,
@@ -327,11 +328,12 @@ _ROW, _LABEL, _WIDTH = 28, 150, 640  # pixels of a picture
 
 
 class Bar(NamedTuple):
-    """One bar of a chart of votes."""
+    """One bar of a chart of votes; ``whole`` is what its label cuts."""
 
     label: str
     votes: float
     colour: str
+    whole: str = ""
 
 
 def bars(
@@ -339,6 +341,7 @@ def bars(
     right: Collection[str] = (),
     unanswered: float = 0,
     drawing: float = 0,
+    hues: Mapping[str, str] | None = None,
 ) -> list[Bar]:
     """Return the bars of a chart of votes, the most frequent answer first.
 
@@ -347,12 +350,18 @@ def bars(
         right: canonical answers whose bars are marked.
         unanswered: samples without an answer.
         drawing: samples that are not finished yet.
+        hues: of answers; those without one are grey. None draws all in one hue.
     """
+
+    def hue(answer: str) -> str:
+        if answer in right:
+            return GREEN
+        return BLUE if hues is None else hues.get(answer, RARE)
+
     order = sorted(votes, key=lambda answer: -votes[answer])  # stable: first seen, first shown
     cut = SHOWN if len(order) <= SHOWN else SHOWN - 1
     rows = [
-        Bar(f"✓ {short(a)}" if a in right else short(a), votes[a], GREEN if a in right else BLUE)
-        for a in order[:cut]
+        Bar(f"✓ {short(a)}" if a in right else short(a), votes[a], hue(a), a) for a in order[:cut]
     ]
     if rest := order[cut:]:
         here = "with ✓ " if not set(rest).isdisjoint(right) else ""
@@ -425,7 +434,7 @@ def picture(rows: Sequence[Bar], caption: str) -> str:
         y, length = 8 + i * _ROW, max(longest * row.votes / most, 2)
         parts.append(
             f'<text x="{_LABEL - 10}" y="{y + 17}" text-anchor="end">{html.escape(row.label)}'
-            f"</text>"
+            f"{_tip(row)}</text>"
             f'<rect x="{_LABEL}" y="{y + 2}" width="{length:.0f}" height="{_ROW - 6}" '
             f'fill="{row.colour}"/>'
             f'<text x="{_LABEL + length + 8:.0f}" y="{y + 17}">{row.votes:g}</text>'
@@ -435,3 +444,9 @@ def picture(rows: Sequence[Bar], caption: str) -> str:
         for i, line in enumerate(lines)
     )
     return "".join([*parts, "</svg>"])
+
+
+def _tip(row: Bar) -> str:
+    """The whole of an answer that is cut, where the mouse rests on its label."""
+    cut = row.whole and row.whole not in row.label
+    return f"<title>{html.escape(row.whole[:2_000])}</title>" if cut else ""

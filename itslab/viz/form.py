@@ -208,6 +208,10 @@ class Form(Field):
         self._limited[path] = self._limit(path, values)
         self._arrange()
 
+    def lock(self, locked: bool) -> None:
+        """Let only those options be moved that were limited; or all of them."""
+        _lock(self.box, locked, self.limited)
+
     @property
     def limited(self) -> list[Any]:
         """The widgets of the options that were limited."""
@@ -258,12 +262,6 @@ class Form(Field):
         for option in self.options.values():
             option.watch(changed)
 
-    def reset(self) -> None:
-        """Set all options that have a default back to it."""
-        for name, option in self.options.items():
-            if self._defaults[name] is not MISSING:
-                option.set(self._defaults[name])
-
     def _arrange(self) -> None:
         """Short options in rows, then what has a line of its own, then texts and forms, folded."""
         import ipywidgets as widgets
@@ -292,6 +290,16 @@ class Form(Field):
                 )
             )
         self.box.children = parts
+
+
+def _lock(widget: Any, locked: bool, free: Sequence[Any]) -> None:
+    """Disable the controls within a widget, but those that are free."""
+    if any(widget is one for one in free):
+        return
+    if hasattr(widget, "disabled"):
+        widget.disabled = locked
+    for child in getattr(widget, "children", ()):
+        _lock(child, locked, free)
 
 
 def settable(kind: type) -> list[dataclasses.Field[Any]]:

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import html
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from itslab import answers
-from itslab.core import Result
-from itslab.viz import style
-from itslab.viz.figures import bars, picture
+from itslab.core import Problem, Result
+from itslab.viz import pieces, style
+from itslab.viz.figures import Bar, bars, picture
 from itslab.viz.panels import error_text, price
 from itslab.viz.readers import changes
 from itslab.viz.setting import Setting
-from itslab.viz.style import BLUE, GRID, MUTED, ORANGE, short
+from itslab.viz.style import BLUE, GRID, HUES, MUTED, ORANGE, short
 
 _CELL = "padding: 2px 10px; text-align: left; white-space: nowrap"
 _NUMBER = "padding: 2px 10px; text-align: right; font-variant-numeric: tabular-nums"
+_TIP = 2_000
+"""Characters of what is shown where the mouse rests on what a table cuts."""
 _KEPT = 50
 """Runs whose trees are kept; of more the first are forgotten."""
 
@@ -42,22 +45,69 @@ class Past:
     @property
     def label(self) -> str:
         """What it is called in a list."""
-        return f"{self.number}: {self.setting.label}, {short(self.answer, 20)}"
+        asked, how = short(self.setting.asked, 24), self.setting.label
+        return f"{self.number}: {how} · {asked} · {short(self.answer, 20)}"
 
     @property
     def answer(self) -> str:
         """What it answered, on one line."""
         answer = self.result.answer
-        return "no answer" if answer is None else " ".join(answer.split())
+        none = "failed" if self.result.failed else "no answer"
+        return none if answer is None else " ".join(answer.split())
 
     @cached_property
     def mark(self) -> str:
         """Whether the answer is right, as HTML; empty where that is not known."""
+        if self.result.failed:
+            return ""
         try:
             right = self.setting.right(self.result.answer)
         except Exception as error:  # a grader of somebody's own
             return html.escape(f"not graded: {error_text(error)}")
         return "" if right is None else style.mark(right)
+
+    @cached_property
+    def gold(self) -> str | None:
+        """The form of the right answer that equal ones share; None where it is not known."""
+        gold = self.setting.gold
+        return None if gold is None else self.setting.task.key(gold)
+
+    @cached_property
+    def votes(self) -> dict[str, float]:
+        """How many chains gave each answer: as the run itself voted, or else those at their end."""
+        task, voted = self.setting.task, None
+        for event in self.result.tree.events:
+            voted = event.data["votes"] if event.kind == "vote" else voted
+        if voted is not None:
+            return dict(Counter(key for key in voted if key is not None))
+        ends = (node for node in self.result.tree if node.ended)
+        return answers.tally([task.extract(node.turn_text) for node in ends], key=task.key)
+
+
+class Palette:
+    """The hues of answers, which each keeps from run to run of a problem, in trees and bars."""
+
+    def __init__(self) -> None:
+        self._hues: dict[str, dict[str, str]] = {}
+
+    def of(self, problem: Problem) -> dict[str, str]:
+        """Return the hues of the answers to a problem so far."""
+        return self._hues.setdefault(problem.prompt, {})
+
+    def add(self, run: Past) -> dict[str, str]:
+        """Give hues to the answers of a run that have none: the most frequent ones first."""
+        hues, votes = self.of(run.setting.problem), run.votes
+        often = [key for key, count in votes.items() if count > 1]
+        keys = often if len(votes) > len(HUES) and often else [*votes]
+        free = [hue for hue in HUES if hue not in hues.values()]
+        new = [key for key in sorted(keys, key=lambda key: -votes[key]) if key not in hues]
+        hues |= zip([key for key in new if key != run.gold], free, strict=False)
+        return hues
+
+    def bars(self, run: Past) -> list[Bar]:
+        """Return the votes of a run as bars in these hues, the gold answer's in green."""
+        right = [] if run.gold is None else [run.gold]
+        return bars(run.votes, right, hues=self.of(run.setting.problem))
 
 
 class History:
@@ -76,12 +126,14 @@ class History:
         self._count = 0
         self._adding = False
         look: dict[str, Any] = {"style": {"description_width": "104px"}}
-        look["layout"] = {"width": "330px"}
+        look["layout"] = {"width": "500px", "max_width": "98%"}
         self._table = widgets.HTML()
         self.again = widgets.Dropdown(description="on view", options=[], **look)
         self.one = widgets.Dropdown(description="side by side", options=[], **look)
         self.other = widgets.Dropdown(description="and", options=[], **look)
-        self._pair = widgets.HTML()
+        self.again.tooltip = "put the tree of an earlier run on view"
+        self.one.tooltip = self.other.tooltip = "two runs beside each other, what differs marked"
+        self._pair, self._palette = widgets.HTML(), Palette()
         row = widgets.HBox([self.again, self.one, self.other], layout={"flex_flow": "row wrap"})
         self.box = widgets.VBox([self._table, row, self._pair], layout={"display": "none"})
         self.one.observe(self._show_pair, "value")
@@ -101,6 +153,7 @@ class History:
         kept = before if before in self.runs and before is not past else self.runs[-2:][0]
         self.one.value = kept
         self._adding = False
+        self._palette.add(past)
         self._table.value = table(self.runs)
         self.box.layout.display = ""
         for choice in (self.one, self.other):
@@ -120,12 +173,17 @@ class History:
     def _show_pair(self, _: Any = None) -> None:
         one, other = self.one.value, self.other.value
         both = one is not None and other is not None and one is not other
-        self._pair.value = side_by_side(one, other) if both else ""
+        self._pair.value = side_by_side(one, other, self._palette) if both else ""
+
+    def hues(self, problem: Problem) -> dict[str, str]:
+        """Return the hues that answers to a problem have by now."""
+        return self._palette.of(problem)
 
 
 def table(runs: Sequence[Past]) -> str:
     """Return runs as an HTML table, the latest first."""
-    titles = ("run", "asked", "model", "strategy", "answer", "", "tokens", "elapsed, s", "ended")
+    titles = ["run", "asked", "model", "strategy", "answer", "", "tokens"]
+    titles += [style.COMPUTE, style.CLOCK, "ended"]
     head = "".join(f'<th style="{_CELL}; color: {MUTED}">{title}</th>' for title in titles)
     rows = "".join(f"<tr>{_row(run)}</tr>" for run in reversed(runs))
     return style.view(
@@ -140,42 +198,45 @@ def _row(run: Past) -> str:
     cost, setting = run.result.cost, run.setting
     model = getattr(setting.model, "name", "model")
     said = [run.number, setting.asked, model, setting.label, short(run.answer, 24)]
-    cells = [f'<td style="{_CELL}">{html.escape(str(one))}</td>' for one in said]
+    whole = ["", setting.problem.prompt.strip(), "", setting.whole, run.answer]
+    cells = [
+        f'<td style="{_CELL}" title="{html.escape(all_of[:_TIP])}">{html.escape(str(one))}</td>'
+        for one, all_of in zip(said, whole, strict=True)
+    ]
     cells.append(f'<td style="{_CELL}">{run.mark}</td>')
-    for number in (f"{cost.decoded:,}", f"{run.result.elapsed:.1f}"):
+    for number in (f"{cost.decoded:,}", f"{cost.seconds:.1f}", f"{run.result.elapsed:.1f}"):
         cells.append(f'<td style="{_NUMBER}">{number}</td>')
-    cells.append(f'<td style="{_CELL}">{html.escape(run.state)}</td>')
+    ended = f"failed: {run.result.failed}" if run.result.failed else run.state
+    cells.append(
+        f'<td style="{_CELL}" title="{html.escape(ended)}">{html.escape(short(ended, 60))}</td>'
+    )
     return "".join(cells)
 
 
-def side_by_side(one: Past, other: Past) -> str:
+def side_by_side(one: Past, other: Past, palette: Palette) -> str:
     """Return two runs beside each other: settings that differ marked, answers, costs and votes."""
     left, right = changes(one.setting.code, other.setting.code)
     columns = "".join(
-        f'<div style="flex: 1 0 19rem; min-width: 0; max-width: 34rem">{_column(run, code)}</div>'
+        f'<div style="flex: 1 1 19rem; min-width: 0; max-width: 40rem">'
+        f"{_column(run, code, palette)}</div>"
         for run, code in ((one, left), (other, right))
     )
-    look = "display: flex; gap: 16px; align-items: flex-start; overflow-x: auto"
+    look = "display: flex; flex-wrap: wrap; gap: 16px; align-items: flex-start"
     return style.view(f'<div style="{look}">{columns}</div>', "none")
 
 
-def _column(run: Past, code: str) -> str:
+def _column(run: Past, code: str, palette: Palette) -> str:
     head = f"border-bottom: 2px solid {GRID}; margin-bottom: 6px"
     result = run.result
-    chart = picture(bars(_votes(run)), "answers of finished chains")
+    chart = pieces.image(picture(palette.bars(run), "answers of finished chains"))
     text = "" if result.node is None else result.node.turn_text.strip()
-    answer = html.escape(short(run.answer, 40))
+    answer = pieces.cut(run.answer, 400)
     small = "margin: 6px 0; font-size: 13px; max-height: 18rem; overflow-y: auto"
+    ended = f"failed: {result.failed}" if result.failed else run.state
     return (
-        f'<div style="{head}"><b>run {run.number}</b>: {answer} {run.mark}'
+        f'<div style="{head}; overflow-wrap: anywhere"><b>run {run.number}</b>: {answer} {run.mark}'
         f"</div>{style.box(code, BLUE, small + '; font-family: monospace')}"
         f"{style.note(html.escape(price(result.cost, 'sample', result.costs)))}"
         f"{chart}{style.box(html.escape(text), ORANGE, small)}"
-        f"{style.note(html.escape(run.state))}"
+        f"{style.note(html.escape(ended))}"
     )
-
-
-def _votes(run: Past) -> dict[str, float]:
-    """How many chains that the model itself ended gave each answer."""
-    ends = (node for node in run.result.tree if node.completion and node.completion.finish == "end")
-    return answers.tally([run.setting.task.extract(node.turn_text) for node in ends])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from itertools import product
 from typing import Any
@@ -22,31 +23,33 @@ from itslab.core import (
 from itslab.handle import RunHandle
 from itslab.options import Whole, checked
 from itslab.run import Strategy
-from itslab.study import record
 from itslab.study.plan import bound
+from itslab.study.runner import failure
 from itslab.study.samples import lines
 from itslab.tasks import Task
-from itslab.viz import style, theme
+from itslab.viz import pieces, replay, style, theme
 from itslab.viz.asked import Asked
-from itslab.viz.fields import Fixed
+from itslab.viz.fields import LOOK, Fixed, number
 from itslab.viz.form import Form, Offers, settable
 from itslab.viz.history import History, Past
 from itslab.viz.methods import listed, methods_of, offers
 from itslab.viz.panels import Panel, ending, error_text
 from itslab.viz.readers import versions
-from itslab.viz.setting import Setting, names_of
-from itslab.viz.style import BLUE, GRID, ORANGE
+from itslab.viz.setting import Setting, models_by_name, names_of
+from itslab.viz.style import ORANGE
 from itslab.viz.tree import TreeView
 
-_WIDE = {"style": {"description_width": "104px"}, "layout": {"width": "330px"}}
+_FEWER = (4, 2, 1)
+"""Samples that are tried in replay, where as many as a strategy takes were not recorded."""
 
 
 class Lab(Panel):
     """A question, a model, a strategy with all its options, a budget; Run, and watch.
 
     It says where settings differ from those of the run on view. Every run stays in a table, where
-    two can be laid side by side, and the lines of Python that do the same can be copied. In replay,
-    what was recorded of a problem can be put on view.
+    two can be laid side by side, and the lines of Python that do the same can be copied. In replay
+    there is what was recorded: runs, which are put on view with the settings that they were kept
+    with, and strategies whose samples are there.
 
     Args:
         llm: a model, or the replay of a bank; or several, in a list or by name.
@@ -87,10 +90,9 @@ class Lab(Panel):
         run: bool = False,
         instead: Result | None = None,
     ) -> None:
-        import ipywidgets as widgets
 
         require(budget == Budget(tokens=budget.tokens), "budget", budget, "one of tokens")
-        self._models, self._more = _by_name(llm), dict(more)
+        self._models, self._more = models_by_name(llm), dict(more)
         self._names = names_of(self._models, self._more)
         self._methods, first = methods_of(strategy)
         self._choices = {name: values for name, values in choices.items() if name != "tokens"}
@@ -98,29 +100,19 @@ class Lab(Panel):
         for path in self._choices:
             valid = f"tokens, or options of the strategies here: {', '.join(sorted(known))}"
             require(path.partition(".")[0] in known, "choices", path, valid)
+        self._given, self._offering = bool(choices), False
+        self._forms: dict[str, Form | Fixed] = {}  # by strategy, as each was left
+        self._kept: dict[str, replay.Kept] = {}
         self._shown: Setting | None = None
         self._going: Setting | None = None
-        self.asked = Asked({task.name: task} if isinstance(task, Task) else task or {}, question)
-        self.model = widgets.Dropdown(options=[*self._models], description="model", **_WIDE)
-        self.strategy = widgets.Dropdown(
-            options=listed(self._methods), value=first, description="strategy", **_WIDE
-        )
-        tip = "the most tokens to decode, by anyone; 0 is no limit"
-        self.tokens = _number("most tokens", budget.tokens or 0, tip, choices.get("tokens", ()))
-        self.seed = _number("seed", seed, "other seeds draw other samples")
-        self.reset = widgets.Button(description="reset options", icon="undo")
-        self.recorded = widgets.Dropdown(description="recorded", options=[("none", "")], **_WIDE)
-        self._about, self._options = widgets.HTML(), widgets.VBox()
-        self._told, self._bar, self._versions = widgets.HTML(), widgets.HTML(), widgets.HTML()
-        self._code = widgets.HTML()
         self.history = History()
+        self._make_controls(task, question, first, budget, seed, choices)
         super().__init__(self._chosen(), TreeView(Tree(), begin=self._begin, fork=self._fork))
         self._arrange()
-        self._open()
         self._offer_recorded()
         self._listen()
-        if not run and len(self.recorded.options) > 1:
-            self.recorded.index = 1  # in replay there is something to see at once
+        if not run and self._kept:
+            self.recorded.value = next(iter(self._kept))  # there is something to see at once
         if run:
             self.view.run()
             self.view.wait()
@@ -128,6 +120,37 @@ class Lab(Panel):
                 self.view.show(instead)
 
     # -- how it looks
+
+    def _make_controls(
+        self, task: Any, question: str, first: str, budget: Budget, seed: int, choices: Any
+    ) -> None:
+        import ipywidgets as widgets
+
+        given = {task.name: task} if isinstance(task, Task) else task or {}
+        live = [model for model in self._models.values() if not replay.replays(model)]
+        self.asked = Asked(given, question, None if live else self._recorded_tasks())
+        self.model = widgets.Dropdown(options=[*self._models], description="model", **LOOK)
+        self.model.tooltip = "who is asked"
+        methods = listed(self._methods)
+        self.strategy = widgets.Dropdown(
+            options=methods, value=first, description="strategy", **LOOK
+        )
+        self.strategy.tooltip = "how compute is spent; each strategy keeps its options"
+        tip = "the most tokens to decode, by anyone; 0 is no limit"
+        self.tokens = number("most tokens", budget.tokens or 0, tip, choices.get("tokens", ()))
+        self.seed = number("seed", seed, "other seeds draw other samples")
+        self.reset = widgets.Button(description="reset options", icon="undo")
+        self.reset.tooltip = "set the options of this strategy to what they were at first"
+        self.recorded = widgets.Dropdown(description="recorded", **LOOK)
+        self.recorded.layout.width = "500px"
+        self.recorded.tooltip = "a finished run that the bank keeps: it is put on view as it was"
+        self._about, self._options = widgets.HTML(), widgets.VBox()
+        self._told, self._bar, self._versions = widgets.HTML(), widgets.HTML(), widgets.HTML()
+        self._code = widgets.HTML()
+
+    def _recorded_tasks(self) -> list[str]:
+        banks = (getattr(model, "bank", None) for model in self._models.values())
+        return [name for bank in banks if bank is not None for name in bank.runs_by_task]
 
     def _chosen(self) -> list[Any]:
         models = [self.model] if len(self._models) > 1 else []
@@ -144,11 +167,11 @@ class Lab(Panel):
 
     def _listen(self) -> None:
         self.asked.watch(self._follow_asked)
-        self.strategy.observe(lambda _: self._open(), "value")
-        for control in (self.model, self.tokens, self.seed):
+        self.strategy.observe(self._follow_strategy, "value")
+        for control in (self.tokens, self.seed):
             control.observe(lambda _: self._follow(), "value")
         self.model.observe(lambda _: self._offer_recorded(), "value")
-        self.reset.on_click(lambda _: self.form.reset())
+        self.reset.on_click(lambda _: self._reset())
         self.recorded.observe(self._show_recorded, "value")
         self.history.watch(self._show_again)
         self.view.followers.append(self._look)
@@ -164,22 +187,40 @@ class Lab(Panel):
         """The model that is chosen."""
         return self._models[self.model.value]
 
-    def _open(self, wanted: Any = None) -> None:
-        """Show the options of the strategy that is chosen, with those that are given set."""
-        kind, start = self._methods[self.strategy.value]
-        first = start if wanted is None else wanted
-        options = [f.name for f in settable(kind)]
-        self.form: Form | Fixed = Form(kind, self._offers(kind)) if options else Fixed(start)
-        if options and first is not None:
-            self.form.set(first)
-        for path, values in self._choices.items():
-            if isinstance(self.form, Form) and path.partition(".")[0] in options:
-                self.form.limit(path, values)
-        self.form.watch(self._follow)
-        self._options.children = [self.form.widget, *([self.reset] if options else [])]
+    def _open(self) -> None:
+        """Show the options of the strategy that is chosen, as they were when it was left."""
+        name = self.strategy.value
+        if name not in self._forms:
+            self._forms[name] = self._form_of(name)
+        self.form = self._forms[name]
+        kind = self._methods[name].kind
         said = html.escape(" ".join((kind.__doc__ or "").strip().partition("\n\n")[0].split()))
         self._about.value = style.note(re.sub(r"``(.+?)``", r"<code>\1</code>", said))
+        self._fit()
         self._follow()
+
+    def _follow_strategy(self, _: Any) -> None:
+        if not self._offering:
+            self._open()
+
+    def _form_of(self, name: str) -> Form | Fixed:
+        """The form of a strategy, with the options that are given set."""
+        kind, start = self._methods[name]
+        options = [f.name for f in settable(kind)]
+        if not options:
+            return Fixed(start)
+        form = Form(kind, self._offers(kind))
+        if start is not None:
+            form.set(start)
+        for path, values in self._choices.items():
+            if path.partition(".")[0] in options:
+                form.limit(path, values)
+        form.watch(self._follow)
+        return form
+
+    def _reset(self) -> None:
+        del self._forms[self.strategy.value]
+        self._open()
 
     def _offers(self, kind: Any) -> Offers:
         own = not self.asked.error and self.asked.task.verifier is not None
@@ -187,12 +228,13 @@ class Lab(Panel):
 
     def _follow_asked(self) -> None:
         """Offer the check of another task, and what was recorded of another problem."""
-        try:
-            wanted = self.form.get()
-            bound(wanted, self.asked.task, {})
-        except ItslabError:  # of an option, or of a check that this task does not have
-            wanted = None
-        self._open(wanted)
+        before, self._forms = self._forms, {}
+        for name, left in before.items():
+            form = self._forms[name] = self._form_of(name)
+            with suppress(ItslabError):  # of an option, or of a check that this task does not have
+                wanted = left.get()
+                bound(wanted, self.asked.task, {})
+                form.set(wanted)
         self._offer_recorded()
 
     # -- a run
@@ -203,11 +245,14 @@ class Lab(Panel):
         Raises:
             ItslabError: an option is not valid, or there is nothing to ask.
         """
+        return self._setting(self.form)
+
+    def _setting(self, form: Form | Fixed) -> Setting:
         task, problem = self.asked.task, self.asked.problem
         require(bool(problem.prompt.strip()), "question", problem.prompt, "a text to ask")
         budget = Budget(tokens=self.tokens.value or None)
-        strategy, names = self.form.get(), self._names
         place, seed = self.asked.code, self.seed.value
+        strategy, names = form.get(), self._names
         return Setting(task, problem, place, self.backend, strategy, budget, seed, names)
 
     def settings(self) -> list[Setting]:
@@ -239,6 +284,7 @@ class Lab(Panel):
 
     def _go(self, setting: Setting) -> Setting:
         self._going, self.view.gold, self._bar.value = setting, setting.gold, ""
+        self.view.hues, self._before = self.history.hues(setting.problem), self.view.handle
         self._versions.value = self.recorded.value = ""
         self.history.again.disabled = self.recorded.disabled = True  # until it is at its end
         self._follow()
@@ -250,17 +296,20 @@ class Lab(Panel):
         if handle is None or going is None:
             return
         if limit := going.budget.tokens:
-            self._bar.value = bar(handle.run.cost.decoded, limit)
+            self._bar.value = pieces.bar(handle.run.cost.decoded, limit)
         if self.view.state in ("drawing", "pausing", "paused"):
             return
         self._going, self._shown = None, going
         self.history.again.disabled = self.recorded.disabled = False
         result = self.view.result
-        if result is None:  # it failed: its tree stays, with the reason
-            return
-        self.history.add(
-            setting=going, result=result, state=ending(result.stopped_by, result.cost, going.budget)
-        )
+        state = "failed" if result is None else ending(result.stopped_by, result.cost, going.budget)
+        if result is None:  # its tree stays, with the reason
+            if handle is self._before:  # it was not even begun
+                return
+            result = failure(handle, self.view.error)
+        self.history.add(setting=going, result=result, state=state)
+        self.view.hues = self.history.hues(going.problem)
+        self.view.notify()
         self._show_versions(going, result.tree)
         self._follow()
 
@@ -277,6 +326,8 @@ class Lab(Panel):
         except Exception as error:  # a strategy of somebody's own may raise anything
             told = error_text(error)
         self._code.value = style.copied(code)
+        if self._allow(not told):
+            told = told or self.view.unrunnable
         known = self._going or self._shown
         if not told and known is not None and known.code != code:
             told = "Settings changed: press Run to see what comes of them."
@@ -298,73 +349,104 @@ class Lab(Panel):
         if past.setting is self._shown or self._going is not None:
             return
         self._shown, self._bar.value, self.view.gold = past.setting, "", past.setting.gold
+        self.recorded.value = ""
+        self.view.hues = self.history.hues(past.setting.problem)
         self.view.show(past.result)
+        self.view.error = past.result.failed
         self.view.notify()
         self._show_versions(past.setting, past.result.tree)
         self._follow()
 
     # -- replay
 
+    @property
+    def _replays(self) -> bool:
+        return replay.replays(self.backend)
+
     def _offer_recorded(self) -> None:
-        """Offer the runs that the bank holds of the problem."""
-        bank = getattr(self.backend, "bank", None)
-        asked = not (bank is None or self.asked.error or self.asked.own)
-        found = bank.runs_of(self.asked.problem.id) if asked and bank is not None else []
-        names = [name for _, name in found]
-        labels = [
-            f"{name} ({names[: i + 1].count(name)})" if names.count(name) > 1 else name
-            for i, name in enumerate(names)
-        ]
-        keys = [key for key, _ in found]
-        self.recorded.options = [("none", ""), *zip(labels, keys, strict=True)]
-        self.recorded.layout.display = "" if found else "none"
+        """Offer the runs that the bank holds of the problem, and in replay what else can be run."""
+        asked = not (self.asked.error or self.asked.own)
+        bank = getattr(self.backend, "bank", None) if asked else None
+        self._kept = replay.kept_runs(bank, self.asked.problem, self.asked.right) if asked else {}
+        self._offer_methods()
+        none = [(replay.OWN if self._possible else "none", "")]
+        self.recorded.options = [*none, *((one.label, key) for key, one in self._kept.items())]
+        self.recorded.layout.display = "" if self._kept else "none"
+        self._open()
+
+    def _offer_methods(self) -> None:
+        """Offer the strategies whose samples are there; all of them where a model can draw."""
+        self._possible = [*self._methods]
+        if self._replays and not self._given:
+            self._possible = [name for name in self._methods if self._recorded(name)]
+        offered = listed({name: self._methods[name] for name in self._possible or self._methods})
+        if [*self.strategy.options] != offered:
+            names, before = [name for _, name in offered], self.strategy.value
+            self._offering = True  # new options change the value for a moment
+            self.strategy.options = offered
+            self.strategy.value = before if before in names else names[0]
+            self._offering = False
+
+    def _recorded(self, name: str) -> bool:
+        """Whether a run of a strategy can be replayed: as it was left, as at first, or of fewer."""
+        left = self._forms.get(name)
+        for form in [*([left] if left is not None else []), self._form_of(name)]:
+            for fewer in (None, *_FEWER):
+                if fewer and "n" not in form.options:
+                    continue
+                try:
+                    if fewer:
+                        form.options["n"].set(fewer)
+                    found = not replay.lacking(self._setting(form))
+                except ItslabError:  # nothing is asked, or an option is not valid
+                    continue
+                if found:
+                    self._forms[name] = form
+                    return True
+        return False
+
+    def _fit(self) -> None:
+        """Show what can be set: in replay what was recorded, of a recorded run its settings."""
+        import ipywidgets as widgets
+
+        kept, limited = self._kept.get(self.recorded.value or ""), self._replays and self._given
+        free = kept is None and bool(self._possible)
+        for control in (self.strategy, self.tokens, self.seed, self._about):
+            control.layout.display = "" if free else "none"
+        self.form.lock(limited)
+        self.tokens.disabled = limited and not hasattr(self.tokens, "index")
+        self.seed.disabled = self.reset.disabled = limited
+        options = [self.form.widget, *([self.reset] if self.form.options else [])] if free else []
+        why = replay.why(limited, bool(self._possible), bool(self._kept)) if self._replays else ""
+        if kept is not None:
+            why = kept.facts(replay.instead(bool(self._possible)))
+        self._options.children = [*options, *([widgets.HTML(why)] if why else [])]
+
+    def _allow(self, ready: bool) -> bool:
+        """Say whether Run can be pressed in replay, and return whether it is replay."""
+        reason = ""
+        if self._kept.get(self.recorded.value or ""):
+            reason = f"A recorded run is on view: choose “{replay.OWN}” to begin another."
+            reason = reason if self._possible else replay.MORE
+        elif self._replays and not self._given and ready and self._going is None:
+            reason = replay.lacking(self.setting())
+        if reason != self.view.unrunnable:
+            self.view.unrunnable = reason
+            self.view.notify()
+        return self._replays and not self._kept.get(self.recorded.value or "")
 
     def _show_recorded(self, _: Any) -> None:
-        bank: Any = getattr(self.backend, "bank", None)
-        key = self.recorded.value
-        result = record.find(bank, key, self.asked.problem) if key else None
-        if result is not None:
+        kept = self._kept.get(self.recorded.value or "")
+        if kept is not None:
             self._shown, self._bar.value, self.view.error = None, "", ""
             self.view.gold = self.asked.gold
-            self.view.show(result)
+            self.view.hues = self.history.hues(self.asked.problem)
+            self.view.show(kept.result)
             self.view.notify()
-            self._show_versions(self.asked, result.tree)
-            self._follow()
+            self._show_versions(self.asked, kept.result.tree)
+        self._fit()
+        self._follow()
 
 
 lab = Lab
 """As it is called in a notebook: ``its.lab(llm)``."""
-
-
-def bar(spent: int, limit: int) -> str:
-    """Return what is spent of a budget of tokens as an HTML bar."""
-    done = (
-        f'<div style="width: {min(spent / limit, 1):.1%}; height: 6px; background: {BLUE}"></div>'
-    )
-    return style.view(
-        f'<div style="height: 6px; background: {GRID}">{done}</div>'
-        f"{spent:,} of {limit:,} tokens spent"
-    )
-
-
-def _by_name(llm: Any) -> dict[str, Backend]:
-    given = [llm] if hasattr(llm, "generate") else llm
-    require(len(given) > 0, "llm", llm, "a model at least, such as its.load returns")
-    if isinstance(given, Mapping):
-        return dict(given)
-    names = [str(getattr(model, "name", f"model {i}")) for i, model in enumerate(given, 1)]
-    once = len({*names}) == len(names)
-    require(once, "llm", names, "models of different names: give them as {name: model}")
-    return dict(zip(names, given, strict=True))
-
-
-def _number(name: str, value: int, tip: str, choices: Sequence[int] = ()) -> Any:
-    import ipywidgets as widgets
-
-    look = {"description": name, "tooltip": tip, **_WIDE}
-    if choices:
-        whole = all(type(one) is int and one > 0 for one in choices)
-        require(whole, "choices['tokens']", choices, "whole numbers ≥ 1")
-        first = value if value in choices else choices[0]
-        return widgets.SelectionSlider(options=[*choices], value=first, **look)
-    return widgets.BoundedIntText(value=value, min=0, max=2**53, **look)

@@ -189,7 +189,7 @@ _ENDINGS = {
 _UNITS = {  # of a limit: what it is divided by, its name, and how it is written
     "tokens": (1, "tokens", ",.0f"),
     "samples": (1, "samples", ",.0f"),
-    "seconds": (1, "s", ",.1f"),
+    "seconds": (1, "s of compute", ",.1f"),
     "flops": (1e9, "GFLOPs", ",.0f"),
 }
 
@@ -218,7 +218,7 @@ def price(cost: Cost, unit: str = "sample", costs: Mapping[str, Cost] = {}) -> s
     models = [f"{model}: {price(each, 'call')}" for model, each in paid.items()]
     total = (
         f"{cost.calls} {unit}{'' if cost.calls == 1 else 's'} · {cost.decoded:,} tokens decoded · "
-        f"{cost.seconds:.1f} s · {cost.flops / 1e9:,.0f} GFLOPs"
+        f"{cost.seconds:.1f} s of compute · {cost.flops / 1e9:,.0f} GFLOPs"
     )
     return "\n".join([total, *(models if len(models) > 1 else [])])
 

@@ -78,6 +78,16 @@ def image(svg: str) -> str:
     return f'<div class="its-drawn">{svg}</div>'
 
 
+def bar(spent: int, limit: int) -> str:
+    """Return what is spent of a budget of tokens as an HTML bar."""
+    share = min(spent / limit, 1)
+    done = f'<div style="width: {share:.1%}; height: 6px; background: {BLUE}"></div>'
+    return style.view(
+        f'<div style="height: 6px; background: {GRID}">{done}</div>'
+        f"{spent:,} of {limit:,} tokens spent"
+    )
+
+
 def remarks(said: Sequence[str]) -> str:
     """Return what has to be noticed, in red."""
     shown = [brief_line(text, 300) for text in said[:LINES]]

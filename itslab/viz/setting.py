@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from itslab import sandbox
-from itslab.core import Backend, Budget, Node, Problem
+from itslab.core import Backend, Budget, Node, Problem, require
 from itslab.handle import RunHandle, start
 from itslab.options import settings
 from itslab.run import Strategy
@@ -77,6 +77,11 @@ class Setting:
         return f"{short(settings(self.strategy), 60)}{from_node}"
 
     @property
+    def whole(self) -> str:
+        """The same, however long."""
+        return settings(self.strategy)
+
+    @property
     def gold(self) -> str | None:
         """The right answer, as ``gold_of`` has it."""
         return gold_of(self.task, self.problem)
@@ -109,6 +114,22 @@ class Setting:
         if self.place:
             more += ["extract=task.extract", "key=task.key", "problem=problem.id"]
         return [question, "strategy", self.names[id(self.model)], *more]
+
+
+def models_by_name(llm: Any) -> dict[str, Backend]:
+    """Return models by their names: one, several, or such as have names already.
+
+    Raises:
+        OptionError: there is none, or two have the same name.
+    """
+    given = [llm] if hasattr(llm, "generate") else llm
+    require(len(given) > 0, "llm", llm, "a model at least, such as its.load returns")
+    if isinstance(given, Mapping):
+        return dict(given)
+    names = [str(getattr(model, "name", f"model {i}")) for i, model in enumerate(given, 1)]
+    once = len({*names}) == len(names)
+    require(once, "llm", names, "models of different names: give them as {name: model}")
+    return dict(zip(names, given, strict=True))
 
 
 def names_of(models: Mapping[str, Any], more: Mapping[str, Any]) -> dict[int, str]:

@@ -17,6 +17,16 @@ GREEN, BLUE, ORANGE, PURPLE = "#009e73", "#0072b2", "#d55e00", "#cc79a7"
 AMBER, CYAN, WINE, RED = "#e69f00", "#56b4e9", "#8a2a66", "#b00020"
 SKY, GREY = "#a6d3f0", "#c4c8cc"
 
+HUES = ("#0072b2", "#cc79a7", "#e69f00", "#5d4a9c", "#56b4e9", "#7a6a00")
+"""Of answers: the most frequent one first. Green is that of the right answer alone, where it is
+known; ``RARE`` that of all answers without a hue of their own. The trees' script has the same."""
+RARE = "#b3b8bc"
+
+COMPUTE, CLOCK = "compute, s", "by the clock, s"
+"""Seconds are of three kinds, and each is called by its name: those that models, judges and sandbox
+took (``Cost.seconds``), which are charged to a run; those that passed by the clock
+(``Result.elapsed``); and those of the run, at which things happened in it: the slider's."""
+
 FONT = "Helvetica, Arial, sans-serif"
 
 _AXIS = {

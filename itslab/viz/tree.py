@@ -47,7 +47,10 @@ PAGE = f":root {{ color-scheme: light dark }}{SYSTEM}"
 TOKENS = 60_000
 """Characters of JSON that the log-probabilities of all tokens may add to a page."""
 
-_ABOUT = ("run", "state", "error", "can", "unforkable", "unfinished", "title", "scale")
+_ABOUT = (
+    *("run", "state", "error", "can", "unforkable", "unrunnable", "hues"),
+    *("unfinished", "title", "scale"),
+)
 """What a message says of the run, besides its rows."""
 
 
@@ -91,6 +94,8 @@ class TreeView(Watcher, AnyWidget):  # type: ignore[misc]
 
     Attributes:
         gold: as given; another one is that of the next run.
+        unrunnable: why the button Run cannot be pressed; empty if it can.
+        hues: of answers, by the form that equal ones share; all others get theirs from the picture.
     """
 
     _esm, _css = script(), LAB
@@ -108,7 +113,8 @@ class TreeView(Watcher, AnyWidget):  # type: ignore[misc]
     ) -> None:
         AnyWidget.__init__(self)
         Watcher.__init__(self, begin)
-        self._fork = fork
+        self._fork, self.unrunnable = fork, ""
+        self.hues: Mapping[str, str] = {}
         self._extract, self._key, self.gold, self._title = extract, key, gold, title
         self._told: Shown | None = None  # whose title this is:
         self._titles: dict[str, Any] = {
@@ -270,6 +276,8 @@ class TreeView(Watcher, AnyWidget):  # type: ignore[misc]
                     *(["fork"] if self._fork else []),
                 ],
                 "unforkable": self._unforkable(),
+                "unrunnable": self.unrunnable,
+                "hues": dict(self.hues),
                 "unfinished": self.result is not None and self.result.unfinished,
                 "costs": self._costs(),
                 **self._titles,

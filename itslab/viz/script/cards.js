@@ -12,19 +12,21 @@ function cardsOf(me) {
   }));
 
   function draw() {
-    const best = me.now.best;
+    const [over, best] = [me.over(), me.answering()];
+    const cutShort = over && best && !whole(best);
     const answer = best?.answer;
     const right = me.right(best?.key ?? answer);
     const mark = answer === undefined || right === null ? "" : right ? " ✓" : " ✗";
     const kind = answer === undefined ? "none" : right === false ? "wrong" : "";
     const text = answer?.includes("\n") ? "text" : ""; // a program, say
-    write(cards.best, answer === undefined ? "none yet" : cut(answer.trim(), 2000) + mark);
+    write(cards.best, answer === undefined ? over ? "none" : "none yet" : cut(answer.trim(), 2000) + mark);
+    write(cards.best.previousSibling, !over ? "Best answer so far" : cutShort ? "Answer, of an unfinished chain" : "Answer");
     put(cards.best, "class", `best ${kind} ${text}`);
-    const names = ["samples", "tokens decoded", "tokens prefilled", "tokens reused", "seconds"];
+    const names = ["samples", "tokens decoded", "tokens prefilled", "tokens reused", COMPUTE];
     const paid = [3, 2, 0, 1, 4].map((i, row) => [names[row], me.now.cost[i]]);
     const models = me.now === me.all ? Object.entries(me.about.costs ?? {}) : [];
     const priced = ([model, cost]) => [make("h4", {}, `This run: ${model}`),
-      table([["tokens decoded", cost[2]], ["seconds", cost[4]]])];
+      table([["tokens decoded", cost[2]], [COMPUTE, cost[4]]])];
     refill(cards.cost, [paid, models], () => (
       [table(paid), ...(models.length > 1 ? models.flatMap(priced) : [])]));
     drawVotes(votes(me.now));

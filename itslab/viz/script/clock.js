@@ -1,16 +1,18 @@
 // Time: the slider that goes back in it, and the replay.
 
+const TIME = "When things happened in the run: seconds since it began, long waits left out; "
+  + "of recorded samples, the seconds of compute that drawing them took";
 const SPEEDS = { fit: "in 12 s", 1: "as it was", 4: "4 times as fast", 16: "16 times as fast" };
 
 function clockOf(me) {
   let playing = 0;
-  const play = button("▶", "Replay", () => (playing ? pause() : start()), { "aria-label": "Replay" });
+  const play = button("▶", "Play the run again, as fast as is set beside it", () => (playing ? pause() : start()), { "aria-label": "Replay" });
   const choices = Object.entries(SPEEDS).map(([value, text]) => make("option", { value }, text));
-  const speed = make("select", { "aria-label": "Speed of the replay", title: "Speed of the replay" }, ...choices);
+  const speed = make("select", { "aria-label": "Speed of the replay", title: "How fast the run is played again" }, ...choices);
   speed.value = "fit";
-  const slider = make("input", { type: "range", min: 0, step: "any", title: "Time",
-    "aria-label": "Time", input: () => { pause(); goTo(Number(slider.value)); } });
-  const clock = make("span", { class: "clock" });
+  const slider = make("input", { type: "range", min: 0, step: "any", title: TIME,
+    "aria-label": "Time of the run", input: () => { pause(); goTo(Number(slider.value)); } });
+  const clock = make("span", { class: "clock", title: TIME });
   const element = make("div", { class: "time" }, play, speed, slider, clock);
 
   function goTo(time) {
@@ -58,10 +60,11 @@ function clockOf(me) {
   function draw() {
     slider.max = me.all.time;
     if (me.now === me.all) slider.value = me.all.time;
-    const end = `${me.all.time.toFixed(1)} s`;
+    const end = `${me.all.time.toFixed(1)} s of the run`;
     write(clock, me.now === me.all ? end : `${Number(slider.value).toFixed(1)} of ${end}`);
     put(slider, "aria-valuetext", clock.textContent);
     write(play, playing ? "❚❚" : "▶");
+    put(play, "title", playing ? "Hold the replay here" : "Play the run again, as fast as is set beside it");
     put(play, "aria-label", playing ? "Pause the replay" : "Replay");
   }
 

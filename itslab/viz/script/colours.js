@@ -13,16 +13,19 @@ function shade(share) {
 
 /**
  * Give the most frequent answers hues of their own. One that has a hue keeps it while it is among
- * them, so that colours stay while a tree grows.
+ * them, so that colours stay while a tree grows; those that are given stay from run to run.
  */
-function assignHues(hues, fold, gold) {
-  const bars = votes(fold).filter((bar) => bar.key !== undefined && bar.key !== gold);
+function assignHues(hues, fold, { gold, hues: given = {} }) {
+  const bars = votes(fold).filter((bar) => bar.key !== undefined && bar.key !== gold && !(bar.key in given));
   const common = bars.filter((bar) => bar.count > 1);
   const most = bars.length > HUES.length && common.length ? common : bars;
-  const leading = most.slice(0, HUES.length).map((bar) => bar.key);
+  const unused = HUES.filter((hue) => !Object.values(given).includes(hue));
+  const leading = most.slice(0, unused.length).map((bar) => bar.key);
   for (const key of hues.keys()) if (!leading.includes(key)) hues.delete(key);
-  const free = HUES.filter((hue) => ![...hues.values()].includes(hue));
+  for (const [key, hue] of hues) if (!unused.includes(hue)) hues.delete(key);
+  const free = unused.filter((hue) => ![...hues.values()].includes(hue));
   for (const key of leading) if (!hues.has(key)) hues.set(key, free.shift());
+  for (const [key, hue] of Object.entries(given)) hues.set(key, hue);
   if (gold !== null) hues.set(gold, RIGHT);
 }
 

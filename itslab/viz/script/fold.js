@@ -9,7 +9,7 @@ class Fold {
     this.nodes = new Map();
     this.cost = [0, 0, 0, 0, 0, 0];
     this.rows = this.rounds = this.time = 0;
-    this.best = this.ballot = null;
+    this.best = this.ended = this.ballot = null; // ended: the last best one that is a finished chain
   }
 
   take([time, kind, id, data = {}]) {
@@ -21,7 +21,7 @@ class Fold {
     else if (kind === "verdict") Object.assign(node, { score: number(data.score), note: data.note });
     else if (kind === "value") Object.assign(node.terms, data);
     else if (kind === "pruned") node.pruned = true;
-    else if (kind === "best") this.best = Object.assign(node, data);
+    else if (kind === "best") this.choose(Object.assign(node, data));
     else if (kind === "iteration") this.rounds += 1;
     else if (kind === "version") node.version = 1 + (this.nodes.get(data.of)?.version ?? 0);
     else if (kind === "settled") node.settled = data.why;
@@ -38,6 +38,12 @@ class Fold {
     if (above) above.below.push(node);
   }
 
+  /** A step of a search may be the best one, but what is read from it is no answer yet. */
+  choose(node) {
+    this.best = node;
+    if (whole(node)) this.ended = node;
+  }
+
   count({ votes, leaves = {} }) {
     this.ballot = votes.filter((key) => key !== null);
     for (const [id, key] of Object.entries(leaves)) this.nodes.get(Number(id)).votes = key;
@@ -49,6 +55,9 @@ function merit(node) {
   const value = number(node.terms.value);
   return Number.isFinite(value) ? value : node.score;
 }
+
+/** Whether nothing is left to draw of a node's chain: the model ended it, or it was written. */
+const whole = (node) => (node.drawn ? node.finish === "end" : node.role === "assistant");
 
 const line = (node) => (node ? [...line(node.above), node] : []);
 const size = (node) => node.below.reduce((sum, child) => sum + size(child), 1);

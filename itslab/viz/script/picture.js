@@ -161,7 +161,7 @@ function pictureOf(me) {
     const name = states(node, then, look, radius);
     put(dot, "class", name);
     put(dot, "style", `transform: translate(${x.toFixed(1)}px, ${y.toFixed(1)}px)`);
-    const hue = me.hue(answerOf(then) ?? (then === me.now.best ? then.key ?? then.answer : undefined));
+    const hue = me.hue(me.reads(then));
     const fill = look.by === "answer" ? hue : look.fill(then);
     put(shape, "fill", fill ?? (then.drawn ? "white" : "#6b6b6b"));
     resize(shape, radius);
@@ -241,7 +241,7 @@ function pictureOf(me) {
     const hidden = node.kids.length ? 0 : size(node) - 1;
     const leaf = node.leaf && view.dy > 13;
     const most = leaf ? Math.min(80, fits) : Math.floor((view.dx - radius - 26) / 5.8);
-    const best = then === me.now.best && then.answer !== undefined;
+    const best = then === me.answering() && then.answer !== undefined;
     const clear = node.leaf || node.over * view.dy > 24; // of the words of the node above it
     let said = room > 13 && clear && most > 1 ? cut(captionOf(then, most, leaf), most) : "";
     if (best) said = `★ ${cut(captionOf(then, Math.max(most, 12) - 2, leaf), Math.max(most - 4, 10))}`;
@@ -253,7 +253,7 @@ function pictureOf(me) {
 
   /** What a node is, and its answer, or else what tells it from its siblings. */
   function captionOf(then, most, leaf) {
-    const answered = answerOf(then) ?? (then === me.now.best ? then.key ?? then.answer : undefined);
+    const answered = me.reads(then);
     const none = then.finish === "end" && me.scaled.answer ? "no answer" : undefined;
     const said = answered === undefined ? none ?? label(then) : me.named(answered, then.answer);
     const more = leaf && answered !== undefined && !then.answer?.includes("\n") && most > 36;

@@ -122,7 +122,7 @@ function readerOf(me) {
       ["version", node.version], ["settled", SETTLED[node.settled] ?? node.settled], ...stageOf(node),
       ...Object.entries(node.terms), ["log-probability per token", node.logprob],
       ["tokens decoded", decoded],
-      ["tokens prefilled", prefilled], ["tokens reused", reused], ["seconds", seconds],
+      ["tokens prefilled", prefilled], ["tokens reused", reused], [COMPUTE, seconds],
     ].filter(([, value]) => value !== undefined);
   }
 

@@ -64,11 +64,15 @@ function legendOf(me, width) {
   return { height: 20 * rows.length + 10, element };
 }
 
+/** How the tree is looked at: colour, search, what is hidden, folded, lit and read. */
+const lookOf = ({ by, onlyWay, hidePruned, query, bits, lit, chosen, pinned, folded }) => (
+  { by, onlyWay, hidePruned, query, bits, lit, chosen, pinned, folded: [...folded] });
+
 /** The run up to now as a page, like the one that Python writes. */
 function pageOf(me, title) {
   const growth = [...me.all.nodes.values()].filter((node) => node.open).map((node) => [node.id, [0, node.text]]);
   const message = { ...me.about, first: 0, rows: me.rows, growth: Object.fromEntries(growth), can: [],
-    tokens: Object.fromEntries(me.tokens) };
+    tokens: Object.fromEntries(me.tokens), look: lookOf(me) };
   const safe = (value) => JSON.stringify(value).replaceAll("<", "\\u003c");
   const script = `(${itsTree})(${safe(STYLE)}, ${safe(PAGE)}).embed("its-tree-page");`;
   const element = make("title", {}, title);

@@ -34,12 +34,13 @@ function treeView(root, send, typeset = null) {
   function draw() {
     due = 0;
     if (me.stale) me.plan = place(me.all, drawnBelow(me));
-    if (me.counted !== me.all.rows) {
+    const counted = JSON.stringify([me.all.rows, me.about.hues, me.about.gold]);
+    if (me.counted !== counted) {
       me.scaled = measured(me.all);
       const long = [...me.all.nodes.values()].filter(({ answer }) => answer?.includes("\n"));
       me.programs = [...new Set(long.map(answerOf))].filter((key) => key !== undefined);
-      assignHues(me.hues, me.all, me.about.gold);
-      me.counted = me.all.rows;
+      assignHues(me.hues, me.all, me.about);
+      me.counted = counted;
     }
     me.stale = false;
     picture.draw();
@@ -65,6 +66,7 @@ function treeView(root, send, typeset = null) {
     if (message.first > me.rows.length) return me.tell("ask", { first: me.rows.length });
     me.take(message);
     me.about = message;
+    if (message.look) look(message.look);
     me.soon();
   }
 
@@ -73,6 +75,13 @@ function treeView(root, send, typeset = null) {
     Object.assign(me, fresh(), { run: number, tokens });
     time.pause();
     picture.reset();
+  }
+
+  /** Open as it was when it was saved. */
+  function look({ folded, ...looked }) {
+    Object.assign(me, looked, { folded: new Set(folded), stale: true });
+    me.plan = place(me.all, drawnBelow(me)); // in which the search looks
+    options.restore();
   }
 
   function lost() {
@@ -96,7 +105,7 @@ function treeView(root, send, typeset = null) {
 function fresh() {
   const all = new Fold(); // everything that is known, drawn or not
   return { run: null, rows: [], all, now: all, // what is shown: all of it, or the past
-    chosen: null, pinned: null, lit: null, found: [], own: false, stale: true, counted: -1,
+    chosen: null, pinned: null, lit: null, found: [], own: false, stale: true, counted: "",
     folded: new Set(), hues: new Map(), tokens: new Map(), leftOut: false, scaled: {}, programs: [],
     everyVote: false, plan: { order: [], slots: 0, depth: 0 } };
 }
@@ -143,6 +152,11 @@ function stateOf(root, send, typeset, soon) {
   // - what a node is worth
 
   me.hue = (key) => (key === undefined ? null : me.hues.get(key) ?? RARE);
+  me.over = () => me.now === me.all && !LIVE.includes(me.about.state);
+  /** Whose answer is that of the run: while it goes on, the last best one that is finished. */
+  me.answering = () => (me.over() ? me.now.best : me.now.ended);
+  /** The form of the answer that is read from a node. */
+  me.reads = (node) => answerOf(node) ?? (node === me.answering() ? node.key ?? node.answer : undefined);
   me.right = (key) => (me.about.gold === null || key === undefined ? null : key === me.about.gold);
   me.mark = (key) => ({ true: "✓ ", false: "✗ " })[me.right(key)] ?? "";
   /** An answer in one line: a program, whose first lines are those of others, has a number. */

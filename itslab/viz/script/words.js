@@ -1,5 +1,8 @@
 // Words: what is written beside a node, and how numbers and differences are written.
 
+const COMPUTE = "compute, s"; // what models took; the words are those of style.py
+const LIVE = ["drawing", "pausing", "paused"]; // states of a run that goes on
+
 const cut = (text, most) => (text.length > most ? `${text.slice(0, most - 1).trimEnd()}…` : text);
 const words = (text) => text.slice(0, 400).replace(/\s+/g, " ").trim().slice(0, 200);
 /** The line that tells one program from another; of a text of one line, that. */

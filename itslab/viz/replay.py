@@ -1,0 +1,133 @@
+"""What a bank without a model has for a panel: runs that were recorded, and samples for others."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from html import escape
+from typing import Any
+
+from itslab.core import ItslabError, MissingSample, Problem, Result
+from itslab.study import record
+from itslab.viz import pieces, style
+from itslab.viz.panels import ending, error_text, price
+from itslab.viz.setting import Setting
+
+PATIENCE = 2.0
+"""Seconds after which a run that still finds its samples is taken to have them all."""
+OWN = "settings of your own"
+MORE = "Load a model (its.load, or mode=live in a notebook) for all else."
+
+
+def why(limited: bool, possible: bool, kept: bool) -> str:
+    """Return as HTML why there are fewer controls in replay than with a model.
+
+    Args:
+        limited: whether what can be chosen was given, and so recorded.
+        possible: whether the samples of any strategy are there.
+        kept: whether any run is.
+    """
+    if limited:
+        said = f"Replay: what was recorded can be chosen; what is grey was not. {MORE}"
+    elif possible:
+        said = f"Replay: only strategies whose samples were recorded are here. {MORE}"
+    elif kept:
+        said = f"Replay: of this problem only finished runs were recorded: see above. {MORE}"
+    else:
+        said = f"Replay: nothing was recorded of this problem: choose another. {MORE}"
+    return style.view(style.note(escape(said)))
+
+
+def instead(possible: bool) -> str:
+    """Return what can be done where a recorded run is on view."""
+    return f"Choose “{OWN}” for a form." if possible else MORE
+
+
+def replays(model: Any) -> bool:
+    """Whether a model has only what a bank holds."""
+    return getattr(model, "bank", None) is not None and getattr(model, "model", "any") is None
+
+
+def lacking(setting: Setting) -> str:
+    """Return why a run cannot be replayed; empty where all of its samples were recorded.
+
+    It is tried: which samples a strategy asks for shows as it runs, in hundredths of a second.
+    """
+    try:
+        handle = setting.begin()
+    except ItslabError as error:
+        return str(error)
+    try:
+        handle.result(PATIENCE)
+    except TimeoutError:
+        handle.stop()
+    except MissingSample:
+        return f"No samples were recorded for these settings. {MORE}"
+    except Exception as error:  # a strategy or a verifier of somebody's own
+        return error_text(error)
+    return ""
+
+
+@dataclass(frozen=True)
+class Kept:
+    """A run that a bank keeps.
+
+    Args:
+        result: what came of it.
+        how: with what settings, as far as the bank says.
+        label: what it is called in a list.
+    """
+
+    result: Result
+    how: Mapping[str, str]
+    label: str
+
+    def facts(self, instead: str) -> str:
+        """Return as HTML what is known of its settings, and what can be done ``instead``."""
+        told = "the settings that it was recorded with"
+        if "strategy" not in self.how:
+            told = "its record has what stands here, and neither options nor budget and seed"
+        note = f"A recorded run: {told}. {instead}"
+        ended = ending(self.result.stopped_by, self.result.cost)
+        models = ", ".join(self.result.costs) or "not kept"
+        spent = price(self.result.cost).partition("\n")[0]
+        known = {"recorded as": self.label.partition(" · ")[0], "models": models, **self.how}
+        known |= {"spent": spent, "ended": ended}
+        return style.view(f"{style.note(escape(note))}{pieces.facts(known)}")
+
+
+def kept_runs(
+    bank: Any, problem: Problem, right: Callable[[str | None], bool | None]
+) -> dict[str, Kept]:
+    """Return the runs that a bank keeps of a problem, by their keys; their names tell them apart.
+
+    Args:
+        bank: None where there is none.
+        problem: that was asked.
+        right: tells whether an answer is right; None where that is not known.
+    """
+    kept: dict[str, Kept] = {}
+    for key, name in [] if bank is None else bank.runs_of(problem.id):
+        result = record.find(bank, key, problem)
+        if result is not None:
+            how = record.how(bank, key)
+            kept[key] = Kept(result, how, _label(name, how, result, right))
+    count, seen = Counter(one.label for one in kept.values()), Counter[str]()
+    for key, one in kept.items():
+        seen[one.label] += 1
+        if count[one.label] > 1:  # the same answer for as much: seed and options are not kept
+            kept[key] = replace(one, label=f"{one.label} · key {key[:4]}")
+    return kept
+
+
+def _label(
+    name: str, how: Mapping[str, str], result: Result, right: Callable[[str | None], bool | None]
+) -> str:
+    answer, mark = style.short(" ".join((result.answer or "no answer").split()), 20), ""
+    with suppress(Exception):  # a grader of somebody's own
+        known = right(result.answer)
+        mark = "" if known is None else " ✓" if known else " ✗"
+    budget = f" of {how['budget']}" if how.get("budget", "none") != "none" else ""
+    return f"{name} · {result.cost.decoded:,} tokens{budget} · {answer}{mark}"
