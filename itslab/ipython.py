@@ -69,7 +69,8 @@ def _followed(handle: RunHandle) -> Any:
         return None
     from itslab.viz.tree import TreeView
 
-    return TreeView(handle)._repr_mimebundle_()
+    data, metadata = TreeView(handle)._repr_mimebundle_()
+    return {**data, "text/plain": repr(handle)}, metadata
 
 
 class Watched(attended.Onlooker):

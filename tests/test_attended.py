@@ -77,6 +77,7 @@ def test_who_waits_for_a_run_and_interrupts_is_told_that_it_goes_on() -> None:
     free = threading.Event()
 
     def waits(request: Request, index: int) -> str:
+        time.sleep(0.3)  # until somebody waits for it
         os.kill(os.getpid(), signal.SIGINT)
         free.wait(5)
         return "The answer is 1."

@@ -344,10 +344,8 @@ def test_an_interrupt_is_one_line_that_says_where_all_is_kept(cell: Any) -> None
     cell(SLOW)
     [*_, error] = cell(STOPPED, status="error")
     [line] = error["traceback"]
-    assert re.fullmatch(
-        r"Interrupted: \d samples and \d+ tokens were drawn by then; they are kept as Out\[\d+\]",
-        line,
-    )
+    said = r"Interrupted: \d samples and \d+ tokens were drawn by then; "
+    assert re.fullmatch(said + r"they are kept as Out\[\d+\]", line)
     [kept] = cell(f"{line.split()[-1]}.cost.calls")
     assert int(kept["data"]["text/plain"]) > 0
 

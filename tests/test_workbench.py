@@ -490,7 +490,7 @@ def test_in_replay_what_was_recorded_can_be_put_on_view(tmp_path: Path, llm: Scr
         lab.recorded.value = ""
         offered = [name for _, name in lab.strategy.options]
         assert {"ChainOfThought", "SelfConsistency"} <= {*offered}
-        assert not {"Knockout", "BeamSearch"} & {*offered}
+        assert "BeamSearch" not in offered
         assert "only strategies whose samples" in lab._options.children[-1].value
         lab.strategy.value = "SelfConsistency"
         assert (lab.form.get().n, lab.view.unrunnable) == (4, "")  # of 8 there are 4

@@ -83,6 +83,7 @@ class Asked:
         self.gold_text = widgets.Text(description="right answer", continuous_update=False, **wide)
         self.source.tooltip = "whose problem is asked, or a question of your own"
         self.number.tooltip = "which of the problems, from 1"
+        self.text.tooltip = "what the model is asked; press Run to ask it"
         self.gold_text.tooltip = "marks answers as right or wrong; the model never sees it"
         self.text.placeholder, self.gold_text.placeholder = (
             "what the model is asked",

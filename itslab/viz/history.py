@@ -81,7 +81,10 @@ class Past:
         if voted is not None:
             return dict(Counter(key for key in voted if key is not None))
         ends = (node for node in self.result.tree if node.ended)
-        return answers.tally([task.extract(node.turn_text) for node in ends], key=task.key)
+        try:
+            return answers.tally([task.extract(node.turn_text) for node in ends], key=task.key)
+        except Exception:  # of a reader of somebody's own: the run itself has told of it
+            return {}
 
 
 class Palette:
