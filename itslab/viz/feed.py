@@ -21,7 +21,8 @@ class Feed:
     the ``text`` of a node, once it is whole, with its mean ``logprob`` (nats per token) if that is
     known; the ``answer`` of a chain that the model ended or that is the best so far, and the
     ``key`` that it shares with equal ones, if that is another string; with a vote the keys of the
-    ``leaves`` whose answer something else than the model wrote, such as a program. Left out are the
+    ``leaves`` whose answer voted though the model did not end their turn: something else wrote it,
+    such as a program, or it was cut at its length. Left out are the
     role of the assistant, the parent of a root, and empty costs and notes.
 
     Args:
@@ -98,7 +99,7 @@ class Feed:
         if event.kind == "node":
             self._added.add(node.id)
             data = {name: data[name] for name in data if data[name] not in (None, "assistant")}
-            if node.status == "open" or node.completion is not None:
+            if node.status in ("open", "failed") or node.completion is not None:
                 self._drawing[node.id] = node  # its text comes when it is done
             else:
                 data["text"] = node.text
@@ -111,7 +112,7 @@ class Feed:
             if node.ended:
                 data |= self._answer(node)
         elif event.kind == "vote":
-            data |= self._leaves()
+            data |= self._leaves(event.data["votes"])
         elif event.kind == "best":
             self._best = node.id
             data |= self._answer(node)
@@ -135,15 +136,16 @@ class Feed:
         except Exception:  # the run itself tells of it, and its tree is seen up to there
             return None
 
-    def _leaves(self) -> dict[str, dict[str, str]]:
-        """The keys of what something else than the model wrote at the end of its turns."""
+    def _leaves(self, votes: Sequence[str | None]) -> dict[str, dict[str, str]]:
+        """The keys of what voted and was not ended by the model: written, or cut at its length."""
         told = self._added - self._voted  # the tree itself may have grown since the vote
-        written = (node for node in self.tree.leaves() if node.id in told)
+        leaves = (node for node in self.tree.leaves() if node.id in told)
         keys = {}
-        for node in written:
-            if node.role == "assistant" and node.completion is None and node.status == "done":
+        for node in leaves:
+            if node.role == "assistant" and node.status == "done" and not node.ended:
                 self._voted.add(node.id)
-                if (form := self._form(node)) is not None:
+                form = self._form(node)
+                if form is not None and (node.completion is None or form[1] in votes):
                     keys[str(node.id)] = form[1]
         return {"leaves": keys} if keys else {}
 

@@ -418,16 +418,16 @@ def canonical_gold(gold: str | None) -> tuple[str, ...]:
     return () if gold is None else (canonical(gold),)
 
 
-def picture(rows: Sequence[Bar], caption: str) -> str:
-    """Return bars as a small SVG image, with the lines of a caption below."""
+def picture(rows: Sequence[Bar], caption: str, width: int = _WIDTH) -> str:
+    """Return bars as a small SVG image so many pixels wide, with the lines of a caption below."""
     most = max((row.votes for row in rows), default=1)
-    longest = _WIDTH - _LABEL - 50
+    longest = width - _LABEL - 50
     lines = caption.split("\n")
     below = _ROW * max(len(rows), 1) + 32  # where the first line of the caption stands
     height = below + 12 + 20 * (len(lines) - 1)
     parts = [
-        f'<svg class="its-view" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" '
-        f'width="{_WIDTH}" height="{height}" font-family="{FONT}" '
+        f'<svg class="its-view" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
+        f'width="{width}" height="{height}" font-family="{FONT}" '
         f'font-size="14" fill="{INK}"><rect width="100%" height="100%" fill="white"/>'
     ]
     for i, row in enumerate(rows):

@@ -19,7 +19,9 @@ from itslab.viz.setting import Setting
 from itslab.viz.style import BLUE, GRID, HUES, MUTED, ORANGE, short
 
 _CELL = "padding: 2px 10px; text-align: left; white-space: nowrap"
+_ENDED = "padding: 2px 10px; text-align: left; min-width: 12rem"
 _NUMBER = "padding: 2px 10px; text-align: right; font-variant-numeric: tabular-nums"
+_BARS = 420  # pixels
 _TIP = 2_000
 """Characters of what is shown where the mouse rests on what a table cuts."""
 _KEPT = 50
@@ -46,7 +48,7 @@ class Past:
     def label(self) -> str:
         """What it is called in a list."""
         asked, how = short(self.setting.asked, 24), self.setting.label
-        return f"{self.number}: {how} · {asked} · {short(self.answer, 20)}"
+        return f"{self.number}: {short(self.answer, 20)} · {how} · {asked}"
 
     @property
     def answer(self) -> str:
@@ -211,7 +213,7 @@ def _row(run: Past) -> str:
         cells.append(f'<td style="{_NUMBER}">{number}</td>')
     ended = f"failed: {run.result.failed}" if run.result.failed else run.state
     cells.append(
-        f'<td style="{_CELL}" title="{html.escape(ended)}">{html.escape(short(ended, 60))}</td>'
+        f'<td style="{_ENDED}" title="{html.escape(ended)}">{html.escape(short(ended, 90))}</td>'
     )
     return "".join(cells)
 
@@ -231,7 +233,7 @@ def side_by_side(one: Past, other: Past, palette: Palette) -> str:
 def _column(run: Past, code: str, palette: Palette) -> str:
     head = f"border-bottom: 2px solid {GRID}; margin-bottom: 6px"
     result = run.result
-    chart = pieces.image(picture(palette.bars(run), "answers of finished chains"))
+    chart = picture(palette.bars(run), "votes (finished chains)", _BARS)
     text = "" if result.node is None else result.node.turn_text.strip()
     answer = pieces.cut(run.answer, 400)
     small = "margin: 6px 0; font-size: 13px; max-height: 18rem; overflow-y: auto"

@@ -161,9 +161,9 @@ class Lab(Panel):
 
         row, view = self.box.children
         row.layout.align_items = "center"
-        code = widgets.Accordion([self._code], titles=["copy as code"], selected_index=None)
+        self._copy = widgets.Accordion([self._code], titles=["copy as code"], selected_index=None)
         above = [self.asked.box, row, self._about, self._options, self._told, self._bar]
-        self.box.children = [*above, view, self._versions, self.history.box, code]
+        self.box.children = [*above, view, self._versions, self.history.box, self._copy]
 
     def _listen(self) -> None:
         self.asked.watch(self._follow_asked)
@@ -195,7 +195,7 @@ class Lab(Panel):
         self.form = self._forms[name]
         kind = self._methods[name].kind
         said = html.escape(" ".join((kind.__doc__ or "").strip().partition("\n\n")[0].split()))
-        self._about.value = style.note(re.sub(r"``(.+?)``", r"<code>\1</code>", said))
+        self._about.value = style.view(style.note(re.sub(r"``(.+?)``", r"<code>\1</code>", said)))
         self._fit()
         self._follow()
 
@@ -418,6 +418,7 @@ class Lab(Panel):
         self.seed.disabled = self.reset.disabled = limited
         options = [self.form.widget, *([self.reset] if self.form.options else [])] if free else []
         why = replay.why(limited, bool(self._possible), bool(self._kept)) if self._replays else ""
+        self._copy.layout.display = "" if free else "none"
         if kept is not None:
             why = kept.facts(replay.instead(bool(self._possible)))
         self._options.children = [*options, *([widgets.HTML(why)] if why else [])]

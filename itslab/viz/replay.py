@@ -86,16 +86,16 @@ class Kept:
 
     def facts(self, instead: str) -> str:
         """Return as HTML what is known of its settings, and what can be done ``instead``."""
-        told = "the settings that it was recorded with"
+        told = "These are the settings that it was recorded with."
         if "strategy" not in self.how:
-            told = "its record has what stands here, and neither options nor budget and seed"
-        note = f"A recorded run: {told}. {instead}"
+            told = "Its record keeps what stands here; options, budget and seed were not kept."
+        note = f"A recorded run. {told} {instead}"
         ended = ending(self.result.stopped_by, self.result.cost)
         models = ", ".join(self.result.costs) or "not kept"
         spent = price(self.result.cost).partition("\n")[0]
         known = {"recorded as": self.label.partition(" · ")[0], "models": models, **self.how}
         known |= {"spent": spent, "ended": ended}
-        return style.view(f"{style.note(escape(note))}{pieces.facts(known)}")
+        return pieces.view(style.note(escape(note)), pieces.facts(known))
 
 
 def kept_runs(

@@ -29,6 +29,7 @@ function cardsOf(me) {
       table([["tokens decoded", cost[2]], [COMPUTE, cost[4]]])];
     refill(cards.cost, [paid, models], () => (
       [table(paid), ...(models.length > 1 ? models.flatMap(priced) : [])]));
+    write(cards.cost.previousSibling, over ? "Cost" : "Cost so far");
     drawVotes(votes(me.now));
   }
 

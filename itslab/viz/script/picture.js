@@ -255,7 +255,8 @@ function pictureOf(me) {
   function captionOf(then, most, leaf) {
     const answered = me.reads(then);
     const none = then.finish === "end" && me.scaled.answer ? "no answer" : undefined;
-    const said = answered === undefined ? none ?? label(then) : me.named(answered, then.answer);
+    const lost = then.finish === "failed" ? "could not be drawn" : undefined;
+    const said = answered === undefined ? none ?? lost ?? label(then) : me.named(answered, then.answer);
     const more = leaf && answered !== undefined && !then.answer?.includes("\n") && most > 36;
     const all = [kind(then), me.tests(then), said].filter(Boolean);
     const few = [kind(then, true), me.tests(then, true), said].filter(Boolean);

@@ -74,7 +74,8 @@ function toolsOf(me, picture) {
     set("fork", can("fork"), chosen !== null && free && !about.unforkable);
     const aim = chosen === null ? "Click a node first" : "Go on from it with these settings";
     put(buttons.fork, "title", about.unforkable || `${aim}; a paused run ends`);
-    const parts = [about.state, count(me.now.nodes.size, "node")];
+    const idle = !me.all.nodes.size && about.state === "done";
+    const parts = idle ? ["nothing was run here yet"] : [about.state, count(me.now.nodes.size, "node")];
     if (me.now.rounds) parts.push(count(me.now.rounds, "iteration"));
     if (about.unfinished && me.now === me.all) parts.push("answer read from a chain that was cut short");
     write(state, parts.join(" · "));
@@ -149,7 +150,7 @@ function optionsOf(me, picture) {
   }
 
   function draw() {
-    const names = Object.keys(MEASURES).filter((name) => name in me.scaled);
+    const names = Object.keys(MEASURES).filter((name) => name in me.scaled || name === me.scale().by);
     refill(select, names, () => names.map((name) => make("option", { value: name }, MEASURES[name].name)));
     select.value = me.scale().by;
     colour.hidden = names.length < 2;

@@ -152,7 +152,7 @@ function stateOf(root, send, typeset, soon) {
   // - what a node is worth
 
   me.hue = (key) => (key === undefined ? null : me.hues.get(key) ?? RARE);
-  me.over = () => me.now === me.all && !LIVE.includes(me.about.state);
+  me.over = () => me.now === me.all && me.all.best !== null && ![...LIVE, "failed"].includes(me.about.state);
   /** Whose answer is that of the run: while it goes on, the last best one that is finished. */
   me.answering = () => (me.over() ? me.now.best : me.now.ended);
   /** The form of the answer that is read from a node. */
