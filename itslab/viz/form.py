@@ -154,7 +154,7 @@ class Several(Field):
             for changed in self._changed:
                 form.watch(changed)
         del self.forms[count:]
-        titles = [f"{self._name} {i}" for i in range(1, count + 1)]
+        titles = [f"{self._name.removesuffix('s')} {i}" for i in range(1, count + 1)]
         self._rows.children = [
             widgets.VBox([widgets.HTML(f"<i>{html.escape(title)}</i>"), form.box])
             for title, form in zip(titles, self.forms, strict=True)

@@ -19,7 +19,7 @@ from itslab.viz.setting import Setting
 from itslab.viz.style import BLUE, GRID, HUES, MUTED, ORANGE, short
 
 _CELL = "padding: 2px 10px; text-align: left; white-space: nowrap"
-_ENDED = "padding: 2px 10px; text-align: left; min-width: 12rem"
+_LONG = "padding: 2px 10px; text-align: left; min-width: 12rem; overflow-wrap: anywhere"
 _NUMBER = "padding: 2px 10px; text-align: right; font-variant-numeric: tabular-nums"
 _BARS = 420  # pixels
 _TIP = 2_000
@@ -203,17 +203,18 @@ def _row(run: Past) -> str:
     cost, setting = run.result.cost, run.setting
     model = getattr(setting.model, "name", "model")
     said = [run.number, setting.asked, model, setting.label, short(run.answer, 24)]
-    whole = ["", setting.problem.prompt.strip(), "", setting.whole, run.answer]
+    whole = ["", setting.problem.prompt.strip(), "", setting.code, run.answer]
+    looks = [_CELL, _CELL, _CELL, _LONG, _CELL]
     cells = [
-        f'<td style="{_CELL}" title="{html.escape(all_of[:_TIP])}">{html.escape(str(one))}</td>'
-        for one, all_of in zip(said, whole, strict=True)
+        f'<td style="{look}" title="{html.escape(all_of[:_TIP])}">{html.escape(str(one))}</td>'
+        for one, all_of, look in zip(said, whole, looks, strict=True)
     ]
     cells.append(f'<td style="{_CELL}">{run.mark}</td>')
     for number in (f"{cost.decoded:,}", f"{cost.seconds:.1f}", f"{run.result.elapsed:.1f}"):
         cells.append(f'<td style="{_NUMBER}">{number}</td>')
     ended = f"failed: {run.result.failed}" if run.result.failed else run.state
     cells.append(
-        f'<td style="{_ENDED}" title="{html.escape(ended)}">{html.escape(short(ended, 90))}</td>'
+        f'<td style="{_LONG}" title="{html.escape(ended)}">{html.escape(short(ended, 90))}</td>'
     )
     return "".join(cells)
 
@@ -233,15 +234,17 @@ def side_by_side(one: Past, other: Past, palette: Palette) -> str:
 def _column(run: Past, code: str, palette: Palette) -> str:
     head = f"border-bottom: 2px solid {GRID}; margin-bottom: 6px"
     result = run.result
-    chart = picture(palette.bars(run), "votes (finished chains)", _BARS)
+    rows = palette.bars(run)
+    chart = picture(rows, "votes (finished chains)", _BARS) if rows else ""
     text = "" if result.node is None else result.node.turn_text.strip()
     answer = pieces.cut(run.answer, 400)
     small = "margin: 6px 0; font-size: 13px; max-height: 18rem; overflow-y: auto"
+    said = style.box(html.escape(text), ORANGE, small) if text else ""
     ended = f"failed: {result.failed}" if result.failed else run.state
     return (
         f'<div style="{head}; overflow-wrap: anywhere"><b>run {run.number}</b>: {answer} {run.mark}'
         f"</div>{style.box(code, BLUE, small + '; font-family: monospace')}"
         f"{style.note(html.escape(price(result.cost, 'sample', result.costs)))}"
-        f"{chart}{style.box(html.escape(text), ORANGE, small)}"
+        f"{chart}{said}"
         f"{style.note(html.escape(ended))}"
     )

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import html
-import re
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import replace
 from itertools import product
 from typing import Any
@@ -13,7 +11,6 @@ from typing import Any
 from itslab.core import (
     Backend,
     Budget,
-    ItslabError,
     Node,
     Result,
     Tree,
@@ -29,18 +26,16 @@ from itslab.study.samples import lines
 from itslab.tasks import Task
 from itslab.viz import pieces, replay, style, theme
 from itslab.viz.asked import Asked
+from itslab.viz.chooser import Chooser
 from itslab.viz.fields import LOOK, Fixed, number
 from itslab.viz.form import Form, Offers, settable
 from itslab.viz.history import History, Past
-from itslab.viz.methods import listed, methods_of, offers
+from itslab.viz.methods import methods_of, offers
 from itslab.viz.panels import Panel, ending, error_text
 from itslab.viz.readers import versions
 from itslab.viz.setting import Setting, models_by_name, names_of
 from itslab.viz.style import ORANGE
 from itslab.viz.tree import TreeView
-
-_FEWER = (4, 2, 1)
-"""Samples that are tried in replay, where as many as a strategy takes were not recorded."""
 
 
 class Lab(Panel):
@@ -68,7 +63,7 @@ class Lab(Panel):
     Attributes:
         view: the tree of the run on view, with the buttons Run, Stop, Pause, Step and Fork.
         asked: what is asked.
-        form: the options of the strategy that is chosen.
+        chooser: the strategy, and its options.
         history: the runs so far.
 
     Raises:
@@ -100,8 +95,7 @@ class Lab(Panel):
         for path in self._choices:
             valid = f"tokens, or options of the strategies here: {', '.join(sorted(known))}"
             require(path.partition(".")[0] in known, "choices", path, valid)
-        self._given, self._offering = bool(choices), False
-        self._forms: dict[str, Form | Fixed] = {}  # by strategy, as each was left
+        self._given = bool(choices)
         self._kept: dict[str, replay.Kept] = {}
         self._shown: Setting | None = None
         self._going: Setting | None = None
@@ -109,8 +103,8 @@ class Lab(Panel):
         self._make_controls(task, question, first, budget, seed, choices)
         super().__init__(self._chosen(), TreeView(Tree(), begin=self._begin, fork=self._fork))
         self._arrange()
-        self._offer_recorded()
         self._listen()
+        self._offer_recorded()
         if not run and self._kept:
             self.recorded.value = next(iter(self._kept))  # there is something to see at once
         if run:
@@ -131,20 +125,15 @@ class Lab(Panel):
         self.asked = Asked(given, question, None if live else self._recorded_tasks())
         self.model = widgets.Dropdown(options=[*self._models], description="model", **LOOK)
         self.model.tooltip = "who is asked"
-        methods = listed(self._methods)
-        self.strategy = widgets.Dropdown(
-            options=methods, value=first, description="strategy", **LOOK
-        )
-        self.strategy.tooltip = "how compute is spent; each strategy keeps its options"
+        self.chooser = Chooser(self._methods, first, self._choices, self._offers)
+        self.strategy, self.reset = self.chooser.strategy, self.chooser.reset
         tip = "the most tokens to decode, by anyone; 0 is no limit"
         self.tokens = number("most tokens", budget.tokens or 0, tip, choices.get("tokens", ()))
         self.seed = number("seed", seed, "other seeds draw other samples")
-        self.reset = widgets.Button(description="reset options", icon="undo")
-        self.reset.tooltip = "set the options of this strategy to what they were at first"
         self.recorded = widgets.Dropdown(description="recorded", **LOOK)
-        self.recorded.layout.width = "500px"
+        self.recorded.layout.width, self.recorded.layout.max_width = "500px", "98%"
         self.recorded.tooltip = "a finished run that the bank keeps: it is put on view as it was"
-        self._about, self._options = widgets.HTML(), widgets.VBox()
+        self._options = widgets.VBox()
         self._told, self._bar, self._versions = widgets.HTML(), widgets.HTML(), widgets.HTML()
         self._code = widgets.HTML()
 
@@ -162,16 +151,15 @@ class Lab(Panel):
         row, view = self.box.children
         row.layout.align_items = "center"
         self._copy = widgets.Accordion([self._code], titles=["copy as code"], selected_index=None)
-        above = [self.asked.box, row, self._about, self._options, self._told, self._bar]
+        above = [self.asked.box, row, self.chooser.about, self._options, self._told, self._bar]
         self.box.children = [*above, view, self._versions, self.history.box, self._copy]
 
     def _listen(self) -> None:
         self.asked.watch(self._follow_asked)
-        self.strategy.observe(self._follow_strategy, "value")
+        self.chooser.watch(self._follow, self._open)
         for control in (self.tokens, self.seed):
             control.observe(lambda _: self._follow(), "value")
         self.model.observe(lambda _: self._offer_recorded(), "value")
-        self.reset.on_click(lambda _: self._reset())
         self.recorded.observe(self._show_recorded, "value")
         self.history.watch(self._show_again)
         self.view.followers.append(self._look)
@@ -187,40 +175,14 @@ class Lab(Panel):
         """The model that is chosen."""
         return self._models[self.model.value]
 
+    @property
+    def form(self) -> Form | Fixed:
+        """The options of the strategy that is chosen."""
+        return self.chooser.form
+
     def _open(self) -> None:
-        """Show the options of the strategy that is chosen, as they were when it was left."""
-        name = self.strategy.value
-        if name not in self._forms:
-            self._forms[name] = self._form_of(name)
-        self.form = self._forms[name]
-        kind = self._methods[name].kind
-        said = html.escape(" ".join((kind.__doc__ or "").strip().partition("\n\n")[0].split()))
-        self._about.value = style.view(style.note(re.sub(r"``(.+?)``", r"<code>\1</code>", said)))
         self._fit()
         self._follow()
-
-    def _follow_strategy(self, _: Any) -> None:
-        if not self._offering:
-            self._open()
-
-    def _form_of(self, name: str) -> Form | Fixed:
-        """The form of a strategy, with the options that are given set."""
-        kind, start = self._methods[name]
-        options = [f.name for f in settable(kind)]
-        if not options:
-            return Fixed(start)
-        form = Form(kind, self._offers(kind))
-        if start is not None:
-            form.set(start)
-        for path, values in self._choices.items():
-            if path.partition(".")[0] in options:
-                form.limit(path, values)
-        form.watch(self._follow)
-        return form
-
-    def _reset(self) -> None:
-        del self._forms[self.strategy.value]
-        self._open()
 
     def _offers(self, kind: Any) -> Offers:
         own = not self.asked.error and self.asked.task.verifier is not None
@@ -228,13 +190,7 @@ class Lab(Panel):
 
     def _follow_asked(self) -> None:
         """Offer the check of another task, and what was recorded of another problem."""
-        before, self._forms = self._forms, {}
-        for name, left in before.items():
-            form = self._forms[name] = self._form_of(name)
-            with suppress(ItslabError):  # of an option, or of a check that this task does not have
-                wanted = left.get()
-                bound(wanted, self.asked.task, {})
-                form.set(wanted)
+        self.chooser.renew(lambda wanted: bound(wanted, self.asked.task, {}))
         self._offer_recorded()
 
     # -- a run
@@ -372,38 +328,17 @@ class Lab(Panel):
         none = [(replay.OWN if self._possible else "none", "")]
         self.recorded.options = [*none, *((one.label, key) for key, one in self._kept.items())]
         self.recorded.layout.display = "" if self._kept else "none"
-        self._open()
+        self.chooser.open()
 
     def _offer_methods(self) -> None:
         """Offer the strategies whose samples are there; all of them where a model can draw."""
         self._possible = [*self._methods]
         if self._replays and not self._given:
-            self._possible = [name for name in self._methods if self._recorded(name)]
-        offered = listed({name: self._methods[name] for name in self._possible or self._methods})
-        if [*self.strategy.options] != offered:
-            names, before = [name for _, name in offered], self.strategy.value
-            self._offering = True  # new options change the value for a moment
-            self.strategy.options = offered
-            self.strategy.value = before if before in names else names[0]
-            self._offering = False
+            self._possible = self.chooser.possible(self._lacks)
+        self.chooser.offer(self._possible or [*self._methods])
 
-    def _recorded(self, name: str) -> bool:
-        """Whether a run of a strategy can be replayed: as it was left, as at first, or of fewer."""
-        left = self._forms.get(name)
-        for form in [*([left] if left is not None else []), self._form_of(name)]:
-            for fewer in (None, *_FEWER):
-                if fewer and "n" not in form.options:
-                    continue
-                try:
-                    if fewer:
-                        form.options["n"].set(fewer)
-                    found = not replay.lacking(self._setting(form))
-                except ItslabError:  # nothing is asked, or an option is not valid
-                    continue
-                if found:
-                    self._forms[name] = form
-                    return True
-        return False
+    def _lacks(self, form: Form | Fixed) -> bool:
+        return bool(replay.lacking(self._setting(form)))
 
     def _fit(self) -> None:
         """Show what can be set: in replay what was recorded, of a recorded run its settings."""
@@ -411,7 +346,7 @@ class Lab(Panel):
 
         kept, limited = self._kept.get(self.recorded.value or ""), self._replays and self._given
         free = kept is None and bool(self._possible)
-        for control in (self.strategy, self.tokens, self.seed, self._about):
+        for control in (self.strategy, self.tokens, self.seed, self.chooser.about):
             control.layout.display = "" if free else "none"
         self.form.lock(limited)
         self.tokens.disabled = limited and not hasattr(self.tokens, "index")

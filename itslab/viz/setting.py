@@ -77,11 +77,6 @@ class Setting:
         return f"{short(settings(self.strategy), 60)}{from_node}"
 
     @property
-    def whole(self) -> str:
-        """The same, however long."""
-        return settings(self.strategy)
-
-    @property
     def gold(self) -> str | None:
         """The right answer, as ``gold_of`` has it."""
         return gold_of(self.task, self.problem)

@@ -1,6 +1,7 @@
 // The view: what a kernel or a page says becomes a picture with cards, a clock and a reader.
 
 let views = 0; // on this page
+const HIDDEN = 250; // milliseconds between two looks whether a view is shown
 
 /**
  * Draw into an element.
@@ -9,7 +10,7 @@ let views = 0; // on this page
  * @returns take: hands over a message; lost: says that the kernel is gone.
  */
 function treeView(root, send, typeset = null) {
-  let due = 0;
+  let [due, later] = [0, 0]; // whether it will be drawn, and the timer while it cannot be
   const me = stateOf(root, send, typeset, () => (due ||= requestAnimationFrame(draw)));
   const picture = pictureOf(me);
   const legend = make("div", { class: "legend" });
@@ -33,6 +34,11 @@ function treeView(root, send, typeset = null) {
 
   function draw() {
     due = 0;
+    if (!picture.element.clientWidth) { // taken out of the page for a moment, or not shown
+      due = 1;
+      later = setTimeout(() => { due = 0; me.soon(); }, HIDDEN);
+      return;
+    }
     if (me.stale) me.plan = place(me.all, drawnBelow(me));
     const counted = JSON.stringify([me.all.rows, me.about.hues, me.about.gold]);
     if (me.counted !== counted) {
@@ -94,6 +100,7 @@ function treeView(root, send, typeset = null) {
   document.addEventListener("fullscreenchange", me.soon);
   const close = () => {
     watcher.disconnect();
+    clearTimeout(later);
     document.removeEventListener("fullscreenchange", me.soon);
   };
   return { take, lost, close };

@@ -1,0 +1,149 @@
+"""The choice of a strategy, and a form with its options, which it keeps while others are tried."""
+
+from __future__ import annotations
+
+import html
+import re
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import Any
+
+from itslab.core import ItslabError
+from itslab.viz import style
+from itslab.viz.fields import LOOK, Fixed
+from itslab.viz.form import Form, Offers, settable
+from itslab.viz.methods import Method, listed
+
+_FEWER = (4, 2, 1)
+"""Samples that are tried in replay, where as many as a strategy takes were not recorded."""
+
+
+class Chooser:
+    """A strategy among several, and the options of each.
+
+    Args:
+        methods: that can be chosen, by their names.
+        first: that is chosen at first.
+        choices: of options: the values to choose from, as of ``Lab``.
+        offers: returns what can be chosen where an option of a class is no plain value.
+
+    Attributes:
+        strategy: chooses one.
+        reset: a button that sets the options of that one to what they were at first.
+        about: what it does, in a sentence.
+        form: its options.
+    """
+
+    def __init__(
+        self,
+        methods: Mapping[str, Method],
+        first: str,
+        choices: Mapping[str, Sequence[Any]],
+        offers: Callable[[Any], Offers],
+    ) -> None:
+        import ipywidgets as widgets
+
+        self._methods, self._choices, self._offers = methods, choices, offers
+        self._forms: dict[str, Form | Fixed] = {}  # as each was left
+        self._changed: list[Callable[[], None]] = []
+        self._opened: list[Callable[[], None]] = []
+        self._offering = False
+        look = {"description": "strategy", **LOOK}
+        self.strategy = widgets.Dropdown(options=listed(methods), value=first, **look)
+        self.strategy.tooltip = "how compute is spent; each strategy keeps its options"
+        self.reset = widgets.Button(description="reset options", icon="undo")
+        self.reset.tooltip = "set the options of this strategy to what they were at first"
+        self.about = widgets.HTML()
+        self.open()
+        self.strategy.observe(self._follow, "value")
+        self.reset.on_click(lambda _: self._reset())
+
+    def watch(self, changed: Callable[[], None], opened: Callable[[], None]) -> None:
+        """Call functions when an option changes, and when another form is there."""
+        self._changed.append(changed)
+        self._opened.append(opened)
+
+    def open(self) -> None:
+        """Show the options of the strategy that is chosen, as they were when it was left."""
+        name = self.strategy.value
+        if name not in self._forms:
+            self._forms[name] = self._made(name)
+        self.form = self._forms[name]
+        doc = self._methods[name].kind.__doc__ or ""
+        said = html.escape(" ".join(doc.strip().partition("\n\n")[0].split()))
+        note = style.note(re.sub(r"``(.+?)``", r"<code>\1</code>", said))
+        self.about.value = style.view(note)
+        for opened in self._opened:
+            opened()
+
+    def renew(self, check: Callable[[Any], Any]) -> None:
+        """Make all forms anew, since other things can be chosen; they keep their values.
+
+        Args:
+            check: raises an ``ItslabError`` where a strategy cannot be chosen any more.
+        """
+        before, self._forms = self._forms, {}
+        for name, left in before.items():
+            form = self._forms[name] = self._made(name)
+            with suppress(ItslabError):  # of an option, or of a check that is not there any more
+                wanted = left.get()
+                check(wanted)
+                form.set(wanted)
+
+    def offer(self, names: Sequence[str]) -> None:
+        """Offer only some strategies."""
+        offered = listed({name: self._methods[name] for name in names})
+        if [*self.strategy.options] == offered:
+            return
+        before, self._offering = self.strategy.value, True  # the value changes for a moment
+        self.strategy.options = offered
+        self.strategy.value = before if before in names else names[0]
+        self._offering = False
+
+    def possible(self, lacks: Callable[[Form | Fixed], bool]) -> list[str]:
+        """Return the strategies that lack nothing: as they were left, as at first, or of fewer."""
+        return [name for name in self._methods if self._settle(name, lacks)]
+
+    def _settle(self, name: str, lacks: Callable[[Form | Fixed], bool]) -> bool:
+        left = self._forms.get(name)
+        for form in [*([left] if left is not None else []), self._made(name)]:
+            for fewer in (None, *_FEWER):
+                if fewer and "n" not in form.options:
+                    continue
+                try:
+                    if fewer:
+                        form.options["n"].set(fewer)
+                    lacking = lacks(form)
+                except ItslabError:  # nothing is asked, or an option is not valid
+                    continue
+                if not lacking:
+                    self._forms[name] = form
+                    return True
+        return False
+
+    def _made(self, name: str) -> Form | Fixed:
+        """A form of a strategy, with the options that are given set."""
+        kind, start = self._methods[name]
+        options = [f.name for f in settable(kind)]
+        if not options:
+            return Fixed(start)
+        form = Form(kind, self._offers(kind))
+        if start is not None:
+            form.set(start)
+        for path, values in self._choices.items():
+            if path.partition(".")[0] in options:
+                form.limit(path, values)
+        form.watch(self._tell)
+        return form
+
+    def _tell(self) -> None:
+        for changed in self._changed:
+            changed()
+
+    def _follow(self, _: Any) -> None:
+        if not self._offering:
+            self.open()
+
+    def _reset(self) -> None:
+        del self._forms[self.strategy.value]
+        self.open()
