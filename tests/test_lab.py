@@ -160,6 +160,14 @@ def test_three_lines_make_a_workbench(lab: Lab, small_model: models.ModelFile) -
         press.click()
         panel.get_by_text("run 2", exact=True).wait_for()
         assert panel.get_by_text("run 1", exact=True).count() == 1
+        trouble = panel.locator(".trouble")
+        page.evaluate(IN_KERNEL, "llm.close()")  # under the open panel
+        press.click()
+        trouble.get_by_text("The run failed: this model is closed").wait_for()
+        panel.get_by_text("failed: this model is closed").first.wait_for()  # in the table
+        page.evaluate(IN_KERNEL.replace("requestExecute({code}).done", "restart()"), "")
+        trouble.get_by_text("The kernel that made this run is gone").wait_for()
+        assert press.is_disabled()
 
 
 @needs_browser
@@ -193,5 +201,10 @@ def test_controls_of_all_strategies_are_moved_in_a_browser(lab: Lab) -> None:
         assert moved > 60
 
 
+IN_KERNEL = (
+    "code => window.jupyterapp.shell.currentWidget.sessionContext.session.kernel"
+    ".requestExecute({code}).done"
+)
+"""Runs code in the kernel of the notebook."""
 SHOWN = "[...document.querySelectorAll('.widget-accordion pre')].at(-1).textContent"
 """The lines of Python under the panel."""
