@@ -505,6 +505,25 @@ def test_in_replay_what_was_recorded_can_be_put_on_view(tmp_path: Path, llm: Scr
         assert "lacks" in lab.view.error
 
 
+def test_a_record_without_its_settings_says_so_unless_its_strategy_is_given(
+    tmp_path: Path, llm: ScriptedModel
+) -> None:
+    from itslab.study import record
+    from itslab.study.runner import Job
+
+    puzzles, voting = tasks.load("puzzle24", n=1), its.SelfConsistency(4)
+    [problem] = puzzles.problems
+    with its.Bank(tmp_path / "bank.sqlite") as bank:
+        job = Job("votes", puzzles, problem, voting, bank.record(llm))
+        record.keep(bank, job.key, "votes", problem, job.start().result())
+        plain = its.lab(bank.replay(), puzzles)
+        given = its.lab(bank.replay(), puzzles, strategy={"mine": voting})
+        told = [lab._options.children[0].value for lab in (plain, given)]
+    assert "options, budget and seed were not kept" in told[0]
+    assert "SelfConsistency(n=4)" in told[1]
+    assert "not kept" not in told[1]
+
+
 def test_a_page_shows_its_tree(lab: Lab) -> None:
     run(lab)
     bundle = lab._repr_mimebundle_()

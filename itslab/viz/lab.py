@@ -323,12 +323,24 @@ class Lab(Panel):
         """Offer the runs that the bank holds of the problem, and in replay what else can be run."""
         asked = not (self.asked.error or self.asked.own)
         bank = getattr(self.backend, "bank", None) if asked else None
-        self._kept = replay.kept_runs(bank, self.asked.problem, self.asked.right) if asked else {}
+        self._kept = {}
+        if bank is not None:
+            known = replay.known(self._given_settings())
+            problem, right = self.asked.problem, self.asked.right
+            self._kept = replay.kept_runs(bank, problem, right, known)
         self._offer_methods()
         none = [(replay.OWN if self._possible else "none", "")]
         self.recorded.options = [*none, *((one.label, key) for key, one in self._kept.items())]
         self.recorded.layout.display = "" if self._kept else "none"
         self.chooser.open()
+
+    def _given_settings(self) -> list[Setting]:
+        """What runs of the strategies as they were given would be begun with."""
+        task, problem, names = self.asked.task, self.asked.problem, self._names
+        starts = [one.start for one in self._methods.values() if one.start is not None]
+        budgets, seed = {Budget(), Budget(tokens=self.tokens.value or None)}, self.seed.value
+        pairs = product(starts, budgets)
+        return [Setting(task, problem, (), self.backend, *pair, seed, names) for pair in pairs]
 
     def _offer_methods(self) -> None:
         """Offer the strategies whose samples are there; all of them where a model can draw."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from html import escape
@@ -11,6 +11,8 @@ from typing import Any
 
 from itslab.core import ItslabError, MissingSample, Problem, Result
 from itslab.study import record
+from itslab.study.plan import bound
+from itslab.study.runner import Job
 from itslab.viz import pieces, style
 from itslab.viz.panels import ending, error_text, price
 from itslab.viz.setting import Setting
@@ -98,21 +100,39 @@ class Kept:
         return pieces.view(style.note(escape(note)), pieces.facts(known))
 
 
+def known(settings: Iterable[Setting]) -> dict[str, dict[str, str]]:
+    """Return how runs are made, by the keys under which a bank keeps them.
+
+    Banks that were recorded before they kept the settings themselves are read by this.
+    """
+    found: dict[str, dict[str, str]] = {}
+    for one in settings:
+        with suppress(ItslabError):  # a strategy that cannot be identified, or not be used here
+            strategy = bound(one.strategy, one.task, {})
+            job = Job("", one.task, one.problem, strategy, one.model, one.budget, one.seed)
+            found[job.key] = job.how
+    return found
+
+
 def kept_runs(
-    bank: Any, problem: Problem, right: Callable[[str | None], bool | None]
+    bank: Any,
+    problem: Problem,
+    right: Callable[[str | None], bool | None],
+    made: Mapping[str, Mapping[str, str]],
 ) -> dict[str, Kept]:
     """Return the runs that a bank keeps of a problem, by their keys; their names tell them apart.
 
     Args:
-        bank: None where there is none.
+        bank: where they are kept.
         problem: that was asked.
         right: tells whether an answer is right; None where that is not known.
+        made: how runs are made, by their keys, where the bank itself does not say.
     """
     kept: dict[str, Kept] = {}
-    for key, name in [] if bank is None else bank.runs_of(problem.id):
+    for key, name in bank.runs_of(problem.id):
         result = record.find(bank, key, problem)
         if result is not None:
-            how = record.how(bank, key)
+            how = record.how(bank, key) or made.get(key, {})
             kept[key] = Kept(result, how, _label(name, how, result, right))
     count, seen = Counter(one.label for one in kept.values()), Counter[str]()
     for key, one in kept.items():
