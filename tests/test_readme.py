@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from itslab import backends, strategies, study, verifiers
+from itslab import backends, notebooks, strategies, study, verifiers
 from itslab.study.reading import parse
 
 README = Path(__file__).parent.parent / "README.md"
@@ -43,6 +43,13 @@ def test_the_written_study_is_one() -> None:
     declared = parse(yaml.safe_load(examples(study)[0]))
     assert declared.named == ["qwen2.5-coder-0.5b", "qwen2.5-coder-0.5b@Q4_0"]
     assert declared.runs == 50 * 2 * 3
+
+
+def test_its_table_of_notebooks_has_the_minutes_that_they_say_themselves() -> None:
+    row = r"\| \[`\d\d`\]\(notebooks/(\w+)\.ipynb\) \| .+? \| (\S+) \| (\S+) \|"
+    table = {name: took for name, *took in re.findall(row, README.read_text())}
+    listed = notebooks.listed(README.parent / "notebooks")
+    assert table == {one.name: [one.minutes["replay"], one.minutes["live"]] for one in listed}
 
 
 def test_it_is_short_and_its_moving_picture_light() -> None:
