@@ -18,6 +18,7 @@ from itslab.answers import canonical
 from itslab.core import require
 from itslab.viz.style import (
     AMBER,
+    BELOW,
     BLUE,
     CYAN,
     FONT,
@@ -190,7 +191,7 @@ def losses(table: pd.DataFrame, title: str = "Where problems are lost") -> go.Fi
         height=470,
         barmode="stack",
         bargap=0.3,
-        legend={"traceorder": "reversed", "itemsizing": "constant"},
+        legend={"traceorder": "reversed", "itemsizing": "constant", **BELOW},
     )
     figure.update_xaxes(title="samples per problem", type="category", showgrid=False, ticks="")
     figure.update_yaxes(title="problems (%)", tickformat=".0%", range=[0, 1])
@@ -309,7 +310,7 @@ def refinement(table: pd.DataFrame, title: str = "Refinement") -> go.Figure:
         height=470,
         barmode="stack",
         bargap=0.3,
-        legend={"itemsizing": "constant"},
+        legend={"itemsizing": "constant", **BELOW},
     )
     figure.update_xaxes(title="iteration (0: the first answer)", dtick=1, col=1)
     figure.update_xaxes(title="iteration (revisions)", type="category", ticks="", col=2)
@@ -418,7 +419,7 @@ def picture(rows: Sequence[Bar], caption: str) -> str:
     height = below + 12 + 20 * (len(lines) - 1)
     parts = [
         f'<svg class="its-view" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_WIDTH} {height}" '
-        f'width="{_WIDTH}" height="{height}" font-family="{FONT}" '
+        f'width="{_WIDTH}" style="max-width: 100%; height: auto" font-family="{FONT}" '
         f'font-size="14" fill="{INK}"><rect width="100%" height="100%" fill="white"/>'
     ]
     for i, row in enumerate(rows):
