@@ -36,8 +36,8 @@ TEMPLATE = """
   .jp-OutputArea-output table.dataframe :is(td, th) { white-space: nowrap; }
   {{ resources.figures }}
   details.code { flex: 1; min-width: 0; }
-  details.code > summary { font: 13px/1.6 Helvetica, Arial, sans-serif; color: #6b6b6b; cursor: pointer;
-    overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+  details.code > summary { font: 13px/1.6 Helvetica, Arial, sans-serif; color: #6b6b6b;
+    cursor: pointer; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
   details.code[open] > summary { list-style: none; height: 6px; visibility: hidden; }
   .about { font: 13px/1.5 Helvetica, Arial, sans-serif; color: #6b6b6b; margin: 0 0.5rem; }
   .about button { font: inherit; margin-top: 4px; }
