@@ -52,6 +52,16 @@ def test_its_table_of_notebooks_has_the_minutes_that_they_say_themselves() -> No
     assert table == {one.name: [one.minutes["replay"], one.minutes["live"]] for one in listed}
 
 
+def test_the_messages_that_it_cures_are_said_by_the_package() -> None:
+    cures = README.read_text().partition("### Trouble")[2].partition("\n## ")[0]
+    said = re.findall(r"^- \*(.+?)\*:", cures, re.MULTILINE)
+    ours = [message for message in said if not message.startswith("Failed building wheel")]
+    assert len(ours) == 4
+    sources = (README.parent / "itslab").rglob("*.py")
+    lines = re.sub(r'"\s*f?"', "", "".join(path.read_text() for path in sources))
+    assert [p for message in ours for p in message.split(" … ") if p not in lines] == []
+
+
 def test_it_is_short_and_its_moving_picture_light() -> None:
     assert len(README.read_text().split()) < 1500
     picture = README.parent / "notebooks" / "tree.gif"

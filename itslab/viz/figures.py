@@ -188,7 +188,7 @@ def losses(table: pd.DataFrame, title: str = "Where problems are lost") -> go.Fi
         )
     figure.update_layout(
         template=TEMPLATE,
-        height=470,
+        height=520,
         barmode="stack",
         bargap=0.3,
         legend={"traceorder": "reversed", "itemsizing": "constant", **BELOW},
@@ -307,7 +307,7 @@ def refinement(table: pd.DataFrame, title: str = "Refinement") -> go.Figure:
         )
     figure.update_layout(
         template=TEMPLATE,
-        height=470,
+        height=520,
         barmode="stack",
         bargap=0.3,
         legend={"itemsizing": "constant", **BELOW},
