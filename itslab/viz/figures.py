@@ -280,7 +280,7 @@ def refinement(table: pd.DataFrame, title: str = "Refinement") -> go.Figure:
     figure = make_subplots(
         cols=2,
         horizontal_spacing=0.12,
-        subplot_titles=("answers that are right", "revisions, by what they changed"),
+        subplot_titles=("right answers", "what revisions changed"),
     )
     for name, low, high, label, mark, aside in VERSIONS:
         figure.add_scatter(
@@ -312,10 +312,10 @@ def refinement(table: pd.DataFrame, title: str = "Refinement") -> go.Figure:
         bargap=0.3,
         legend={"itemsizing": "constant", **BELOW},
     )
-    figure.update_xaxes(title="iteration (0: the first answer)", dtick=1, col=1)
+    figure.update_xaxes(title="iteration (0: first)", dtick=1, col=1)
     figure.update_xaxes(title="iteration (revisions)", type="category", ticks="", col=2)
-    figure.update_yaxes(title="answers (%)", tickformat=".0%", rangemode="tozero", col=1)
-    figure.update_yaxes(title="revisions (%)", tickformat=".0%", range=[0, 1], col=2)
+    figure.update_yaxes(tickformat=".0%", rangemode="tozero", col=1)
+    figure.update_yaxes(tickformat=".0%", range=[0, 1], col=2)
     return headed(figure, title, room=34)
 
 
