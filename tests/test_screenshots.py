@@ -49,4 +49,3 @@ def test_curves_and_votes_fit_a_narrow_window_with_all_their_words() -> None:
             assert box["x"] >= 0, part
             assert box["x"] + box["width"] <= NARROW, part
         assert page.locator(".legendtext").all_text_contents() == names
-        page.screenshot(path="/tmp/j/narrow.png")
