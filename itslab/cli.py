@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from itslab.core import BackendError, ItslabError, OptionError, require
+from itslab.core import BackendError, Budget, ItslabError, OptionError, Result, require
 
 
 class _Commands(TyperGroup):
@@ -93,16 +93,18 @@ def lab(
 
 @app.command("notebooks")
 def list_notebooks(json: AsJson = False) -> None:
-    """List the notebooks that come with the package, with their parameters."""
+    """List the notebooks that come with the package: parameters, and minutes on two cores."""
     from itslab import notebooks
 
     found = notebooks.listed(_notebooks())
     if json:
         _dump([{**one._asdict(), "path": str(one.path)} for one in found])
         return
+    typer.echo(f"{'minutes on two cores':<22} replay   live")
     for one in found:
-        typer.echo(f"{one.name:<22} {one.title}")
-        typer.echo(f"{'':<22} -p {' '.join(one.parameters)}" if one.parameters else "")
+        replay, live = (one.minutes.get(mode, "") for mode in ("replay", "live"))
+        typer.echo(f"{one.name:<22} {replay:>6}  {live:>5}  {one.title}")
+        typer.echo(f"{'':<38}-p {' '.join(one.parameters)}" if one.parameters else "")
 
 
 def _notebooks() -> Path:
@@ -290,26 +292,14 @@ def ask(
     json: AsJson = False,
 ) -> None:
     """Let a strategy answer one question; what it is doing is shown meanwhile."""
-    import yaml
-
     import itslab as its
-    from itslab.study.reading import strategy as described
 
-    given: dict[str, Any] = {} if n is None else {"n": n}
-    for text in option or ():
-        name, equals, value = text.partition("=")
-        require(bool(equals), "option", text, "written as NAME=VALUE")
-        try:
-            given[name] = yaml.safe_load(value)
-        except yaml.YAMLError as error:
-            raise OptionError(
-                f"option {text!r} cannot be read: write NAME=VALUE as in YAML"
-            ) from error
-    chosen = described(strategy, given)
+    chosen = _chosen(strategy, n, option or [])
     said = sys.stdin.read() if question == "-" else question
     require(bool(said.strip()), "question", said, "a text to ask")
     llm = its.load(model)
-    handle = its.start(said, chosen, llm, budget=its.Budget(tokens=budget_tokens), seed=seed)
+    budget = its.Budget(tokens=budget_tokens)
+    handle = its.start(said, chosen, llm, budget=budget, seed=seed)
     with _Told(not json) as told:
         try:
             while handle.running:
@@ -322,11 +312,42 @@ def ask(
         cost = dataclasses.asdict(result.cost)
         _dump({"answer": result.answer, "stopped_by": result.stopped_by, "cost": cost})
         return
+    _answered(result, budget)
+
+
+def _chosen(name: str, n: int | None, options: list[str]) -> Any:
+    """A strategy by its name, with options as they were typed."""
+    import yaml
+
+    from itslab.options import Draws, described, fits
+    from itslab.study.reading import strategy
+
+    require(n is None or fits(n, Draws), "n", n, described(Draws))
+    given: dict[str, Any] = {} if n is None else {"n": n}
+    for text in options:
+        option, equals, value = text.partition("=")
+        require(bool(equals), "option", text, "written as NAME=VALUE")
+        try:
+            given[option] = yaml.safe_load(value)
+        except yaml.YAMLError as error:
+            raise OptionError(
+                f"option {text!r} cannot be read: write NAME=VALUE as in YAML"
+            ) from error
+    return strategy(name, given)
+
+
+def _answered(result: Result, budget: Budget) -> None:
+    """Print an answer, and on standard error what led to it and what it took."""
+    from itslab.options import settings
+    from itslab.viz.panels import ending
+
     if result.node is not None:
         typer.secho(f"{result.node.turn_text.strip()}\n", fg="bright_black", err=True)
-    spent = f"{result.cost.decoded:,} tokens, {result.cost.calls:,} samples, {result.elapsed:.1f} s"
-    ended = f", ended by {result.stopped_by}" if result.stopped_by else ""
-    typer.secho(f"{chosen!r}: {spent}{ended}", err=True)
+    cost = result.cost
+    samples = f"{cost.calls:,} sample{'' if cost.calls == 1 else 's'}"
+    spent = f"{samples}, {cost.decoded:,} tokens, {result.elapsed:.1f} s"
+    ended = ending(result.stopped_by, cost, budget)
+    typer.secho(f"{settings(result.strategy)}: {spent}, {ended}", err=True)
     typer.echo("no answer" if result.answer is None else result.answer)
 
 

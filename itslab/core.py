@@ -18,6 +18,7 @@ from itslab.cutoff import Cutoff as Cutoff
 from itslab.options import (
     Bounds,
     Count,
+    Draws,
     NotNegative,
     Options,
     Positive,
@@ -157,7 +158,7 @@ class Request:
     messages: tuple[Message, ...]
     prefix: tuple[Piece, ...] = ()
     sampling: Sampling = Sampling()
-    n: Count = 1
+    n: Draws = 1
     seed: int = 0
     first: Whole = 0
     cutoff: Cutoff | None = None

@@ -34,27 +34,28 @@ class Entry(NamedTuple):
         title: its first heading.
         parameters: their names.
         path: of its file.
+        minutes: that it takes on two cores, in ``replay`` and ``live``, in words; its metadata say
+            so under ``itslab.minutes``.
     """
 
     name: str
     title: str
     parameters: list[str]
     path: Path
+    minutes: dict[str, str]
 
 
 def listed(folder: Path) -> list[Entry]:
     """Return the notebooks of a folder, in the order of their names."""
-    return [
-        Entry(path.stem, _title(path), [*parameters(path)], path)
-        for path in sorted(folder.glob("*.ipynb"))
-    ]
+    return [_entry(path) for path in sorted(folder.glob("*.ipynb"))]
 
 
-def _title(path: Path) -> str:
-    """The first heading of a notebook."""
-    cells = json.loads(path.read_text(encoding="utf-8")).get("cells", [])
-    lines = ("".join(cell["source"]).lstrip().partition("\n")[0] for cell in cells)
-    return next((line.lstrip("# ") for line in lines if line.startswith("#")), path.stem)
+def _entry(path: Path) -> Entry:
+    notebook = json.loads(path.read_text(encoding="utf-8"))
+    lines = ("".join(cell["source"]).lstrip().partition("\n")[0] for cell in notebook["cells"])
+    title = next((line.lstrip("# ") for line in lines if line.startswith("#")), path.stem)
+    minutes = notebook["metadata"].get("itslab", {}).get("minutes", {})
+    return Entry(path.stem, title, [*parameters(path)], path, minutes)
 
 
 def find(name: str | Path, folder: Path) -> Path:

@@ -92,6 +92,8 @@ class _Filled:
 
 
 Count = Annotated[int, Bounds(1)]
+Draws = Annotated[int, Bounds(1, 100_000)]
+"""Samples of one prompt, all of which are asked for at once."""
 Whole = Annotated[int, Bounds(0)]
 Positive = Annotated[float, Bounds(0, open="low")]
 NotNegative = Annotated[float, Bounds(0)]

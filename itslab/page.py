@@ -1,10 +1,11 @@
 """A notebook as one web page: plots stay alive, and nothing is fetched from anywhere.
 
-It begins with what it was made by and what it holds; code is folded.
+It begins with what it was made by and what it holds; code is folded, under what it does.
 """
 
 from __future__ import annotations
 
+import ast
 import html
 import platform
 import re
@@ -14,6 +15,7 @@ from typing import Any
 
 from itslab import __version__
 from itslab.doctor import processor
+from itslab.viz import theme
 
 PLOTLY = "application/vnd.plotly.v1+json"
 
@@ -32,10 +34,10 @@ TEMPLATE = """
   .jp-OutputArea-output { overflow-x: auto; }
   .jp-OutputArea-output pre { word-break: normal; overflow-wrap: anywhere; }
   .jp-OutputArea-output table.dataframe :is(td, th) { white-space: nowrap; }
-  .js-plotly-plot { min-width: 600px; }
+  {{ resources.figures }}
   details.code { flex: 1; min-width: 0; }
-  details.code > summary { font: 12px/1.6 monospace; color: #6b6b6b; cursor: pointer;
-    overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
+  details.code > summary { font: 13px/1.6 Helvetica, Arial, sans-serif; color: #6b6b6b;
+    cursor: pointer; overflow: hidden; text-overflow: ellipsis; white-space: nowrap; }
   details.code[open] > summary { list-style: none; height: 6px; visibility: hidden; }
   .about { font: 13px/1.5 Helvetica, Arial, sans-serif; color: #6b6b6b; margin: 0 0.5rem; }
   .about button { font: inherit; margin-top: 4px; }
@@ -43,9 +45,8 @@ TEMPLATE = """
 </style>
 {%- endblock -%}
 {%- block input -%}
-{%- set first = cell.source.split("\n")[0] -%}
 <details class="code"{{ " open" if "parameters" in cell.metadata.get("tags", []) }}>
-<summary>{{ first | escape_html }}</summary>{{ super() }}</details>
+<summary>{{ cell.metadata.does | escape_html }}</summary>{{ super() }}</details>
 {%- endblock -%}
 """
 _ALL = (
@@ -67,9 +68,12 @@ def write_page(notebook: Any, path: Path) -> Path:
     from plotly.offline import get_plotlyjs
 
     class Plots(Preprocessor):  # type: ignore[misc]
-        """Turn figures into elements that plotly.js fills."""
+        """Say what code does, and turn figures into elements that plotly.js fills."""
 
         def preprocess_cell(self, cell: Any, resources: Any, index: int) -> tuple[Any, Any]:
+            resources["figures"] = theme.FIGURES
+            if cell.cell_type == "code":
+                cell.metadata["does"] = does(cell)
             for output in cell.get("outputs", []):
                 data = output.get("data", {})
                 if PLOTLY in data:
@@ -85,6 +89,56 @@ def write_page(notebook: Any, path: Path) -> Path:
     page = page.replace("<!-- plotly.js -->", script, 1)
     path.write_text(_headed(page, notebook), encoding="utf-8")
     return path
+
+
+def does(cell: Any) -> str:
+    """Return in words what a cell does: what it defines, makes and shows."""
+    if "parameters" in cell.metadata.get("tags", []):
+        return "parameters"
+    try:
+        body = ast.parse(cell.source).body
+    except SyntaxError:  # a line of the shell, or a magic
+        return str(cell.source).partition("\n")[0]
+    defined = [one.name for one in body if isinstance(one, ast.FunctionDef | ast.ClassDef)]
+    made = [name for one in body for name in _made(one)]
+    shown = list(filter(None, dict.fromkeys(map(_kind, cell.get("outputs", [])))))
+    imports = any(isinstance(one, ast.Import | ast.ImportFrom) for one in body)
+    parts = [("defines", defined), ("makes", list(dict.fromkeys(made))), ("shows", shown)]
+    said = ["imports"] if imports else []
+    said += [f"{verb} {_listed(names)}" for verb, names in parts if names]
+    return "; ".join(said) or "code"
+
+
+def _made(statement: ast.stmt) -> list[str]:
+    """The names that a statement gives a value, in their order."""
+    if not isinstance(statement, ast.Assign | ast.AugAssign | ast.AnnAssign):
+        return []
+    targets = statement.targets if isinstance(statement, ast.Assign) else [statement.target]
+    nodes = (node for target in targets for node in ast.walk(target))
+    return [n.id for n in nodes if isinstance(n, ast.Name) and isinstance(n.ctx, ast.Store)]
+
+
+def _kind(output: Any) -> str:
+    data = output.get("data", {})
+    written = "".join(data.get("text/html", ""))
+    if output.output_type == "error":
+        return "an error"
+    if output.get("name") == "stderr":  # a progress bar
+        return ""
+    if PLOTLY in data:
+        return "a figure"
+    if "data-tree" in written:
+        return "a tree"
+    if "dataframe" in written:
+        return "a table"
+    return "a view" if written else "a picture" if "image/png" in data else "text"
+
+
+def _listed(names: list[str], most: int = 4) -> str:
+    """Names in a row, of many the first ones."""
+    if len(names) > most:
+        return f"{', '.join(names[: most - 1])} and {len(names) - most + 1} more"
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
 
 
 def _headed(page: str, notebook: Any) -> str:

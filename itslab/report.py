@@ -17,7 +17,7 @@ from itslab.study.methods import MethodResult, Results, gains
 from itslab.study.outcome import Outcome
 from itslab.study.statistics import Estimate, holm, level
 from itslab.viz import curves
-from itslab.viz.theme import SYSTEM
+from itslab.viz.theme import FIGURES, SYSTEM
 
 _PAGE = """<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
@@ -31,7 +31,6 @@ th, td {{ padding: 0.25rem 0.8rem; text-align: right; border-bottom: 1px solid #
 th:first-child, td:first-child {{ text-align: left }}
 pre {{ white-space: pre-wrap; overflow-wrap: anywhere; font-size: 13px }}
 .figure {{ overflow-x: auto }}
-.js-plotly-plot {{ min-width: 600px }}
 {system}
 </style></head><body><h1>{title}</h1><p>{lead}</p>{body}</body></html>
 """
@@ -64,7 +63,7 @@ def write_report(outcome: Outcome, path: str | Path) -> Path:
     page = _PAGE.format(
         title=html.escape(str(about["study"])),
         plotly=get_plotlyjs(),
-        system=SYSTEM,
+        system=FIGURES + SYSTEM,
         lead=html.escape(lead),
         body="\n".join(_parts(outcome)),
     )

@@ -53,7 +53,7 @@ from itslab.core import (
     require,
 )
 from itslab.ledger import Ledger
-from itslab.options import Count, Whole, checked
+from itslab.options import Draws, Whole, checked
 
 
 class Strategy(Protocol):
@@ -244,7 +244,7 @@ class Run:
         self,
         nodes: Node | Sequence[Node],
         sampling: Sampling = Sampling(),
-        n: Count = 1,
+        n: Draws = 1,
         cutoff: Cutoff | None = None,
     ) -> list[Node]:
         """Buy ``n`` continuations of each node, all in one batch.

@@ -64,6 +64,10 @@ def test_help_names_every_command_and_starts_fast() -> None:
         (("ask", "2 + 2?", "--strategy", "best-of"), "unknown strategy 'best-of': did you mean"),
         (("ask", "2 + 2?", "-o", "n"), "option='n' is not valid"),
         (("ask", "2 + 2?", "-o", "m=3"), "SelfConsistency has no 'm'"),
+        (
+            ("ask", "2 + 2?", "-n", "100001"),
+            "n=100001 is not valid: n must be a whole number in [1, 1",
+        ),
         (("ask", "2 + 2?", "--model", "qwen2.5-coder-0.5"), "did you mean qwen2.5-coder-0.5b"),
         (("run", START, "-p", "n_problem=3"), "unknown parameter 'n_problem'"),
         (("run", START, "--runs", "/dev/null"), "name another with --runs"),
@@ -128,7 +132,7 @@ def test_the_version_is_said() -> None:
 
 def test_notebooks_are_listed_and_found_by_short_names(tmp_path: Path) -> None:
     _, out, _ = itslab("notebooks")
-    assert "03_tree_search         Search over steps" in out
+    assert "03_tree_search              ¼     90  Search over steps" in out
     listed = {one["name"]: one for one in json.loads(itslab("notebooks", "--json")[1])}
     assert listed["00_start_here"]["parameters"][0] == "model"
     folder = share.root() / "notebooks"
@@ -169,7 +173,8 @@ def test_a_question_is_answered_on_standard_output(small_model: models.ModelFile
     code, out, err = itslab(*asked, *brief)
     assert code == 0, err
     assert len(out.splitlines()) == 1, "the answer and nothing else"
-    assert "2 samples" in err
+    assert "BestOfN(Confidence(), n=2, sampling(max_tokens=24)): 2 samples, " in err
+    assert err.endswith(" s, done\n")
     code, out, _ = itslab(*asked, *brief, "--budget-tokens", "8", "--json")
     told = json.loads(out)
     assert told["cost"]["decoded"] == 8

@@ -25,7 +25,7 @@ def test_notebook_00_runs_in_jupyterlab_and_its_panel_votes(lab: Lab) -> None:
         assert "as drawn above:" in panel.locator("svg").text_content()
         panel.locator(".noUi-handle").nth(1).press("ArrowRight")  # a higher temperature
         panel.get_by_role("button", name="Run").click()
-        panel.get_by_text("done").wait_for()
+        panel.get_by_text(re.compile("^done: ")).wait_for()
         assert "16 samples" in panel.locator("svg").text_content()
 
 
@@ -39,7 +39,7 @@ def test_notebook_01_runs_in_jupyterlab_and_its_panel_thinks(lab: Lab) -> None:
         for _ in range(5):  # from 1,024 tokens to 32
             budget.press("ArrowLeft")
         panel.get_by_role("button", name="Run").click()
-        panel.get_by_text("done").wait_for()
+        panel.get_by_text(re.compile("^done: ")).wait_for()  # what is thought may say it, too
         assert "32 tokens of at most 32" in panel.text_content()
         assert panel.get_by_text("inserted").count() == 1
 
@@ -81,13 +81,14 @@ def test_a_search_is_watched_live_read_and_stopped(lab: Lab, small_model: models
     with lab.opened("04_mcts", model=small_model.name, mode="live", **few) as page:
         panel = page.locator(".its-panel").first
         panel.get_by_role("button", name="Run", exact=True).click()
-        panel.get_by_text(re.compile(r"^drawing · ([4-9]|\d\d+) nodes")).wait_for()
+        state = panel.locator(".state")
+        state.get_by_text(re.compile(r"^drawing · ([4-9]|\d\d+) nodes")).wait_for()
         panel.get_by_role("button", name="Pause").click()  # or it may be over before it is read
-        panel.get_by_text(re.compile("^paused · ")).wait_for()
+        state.get_by_text(re.compile("^paused · ")).wait_for()
         panel.locator("[data-node='1'] circle").click()
         panel.locator(".reader mark", has_text=re.compile(r"\S")).wait_for()
         panel.get_by_role("button", name="Stop").click()
-        panel.get_by_text(re.compile("^stopped · ")).wait_for()
+        state.get_by_text(re.compile("^stopped · ")).wait_for()
 
 
 @needs_browser
@@ -97,7 +98,7 @@ def test_a_refinement_is_watched_live_and_stopped(lab: Lab, small_model: models.
     with lab.opened("05_refinement", mode="live", model=name, larger=name, **few) as page:
         panel = page.locator(".its-panel").first
         panel.get_by_role("button", name="Run").click()
-        panel.get_by_text("being drawn").wait_for()
+        panel.get_by_text("being drawn").first.wait_for()
         panel.get_by_role("button", name="Stop").click()
         panel.get_by_text(re.compile("^stopped: ")).wait_for()
 
@@ -115,7 +116,7 @@ def test_notebook_06_runs_in_jupyterlab_and_problems_change_their_route(lab: Lab
         )
         cascade = page.locator(".its-panel").last
         cascade.get_by_role("button", name="Run", exact=True).click()
-        stage = cascade.get_by_text("the last stage")
+        stage = cascade.locator(".reader .facts").get_by_text("the last stage").first
         for _ in range(60):  # the run that was on view before is done as well, and gives way
             cascade.locator("[data-node]").last.click()
             page.wait_for_timeout(500)
@@ -153,7 +154,7 @@ def test_three_lines_make_a_workbench(lab: Lab, small_model: models.ModelFile) -
         panel = page.locator(".its-panel").first
         press = panel.get_by_role("button", name="Run", exact=True)
         press.click()
-        panel.get_by_text(re.compile("^(done|budget spent).*nodes")).wait_for()
+        panel.locator(".state").get_by_text(re.compile("^(done|budget spent).*nodes")).wait_for()
         panel.get_by_text(re.compile("of 120 tokens spent")).wait_for()
         panel.locator(".noUi-handle").first.press("ArrowRight")
         panel.get_by_text("Settings changed").wait_for()

@@ -15,7 +15,7 @@ from browser import browser_page, needs_browser
 
 from itslab import notebooks, share
 from itslab.core import ItslabError, OptionError
-from itslab.page import write_page
+from itslab.page import does, write_page
 
 NOTEBOOKS = sorted((share.root() / "notebooks").glob("*.ipynb"))
 
@@ -238,6 +238,18 @@ def test_a_page_says_what_made_it_and_what_it_holds(tmp_path: Path) -> None:
     assert all(f'id="{name}"' in page for name, _ in contents)
     assert page.count('<details class="code" open') == 1  # the parameters
     assert page.count('<details class="code"') == 2
+
+
+def test_folded_code_is_titled_by_what_it_does(tmp_path: Path) -> None:
+    [executed] = [path for path in NOTEBOOKS if path.stem == "00_start_here"]
+    page = write_page(nbformat.read(executed, as_version=4), tmp_path / "page.html").read_text()
+    titles = re.findall(r"<summary>(.*?)</summary>", page)
+    assert titles[0] == "parameters"
+    assert titles[1] == "imports; makes options, problems, recording and llm"
+    assert "defines vote; makes chains; shows text" in titles
+    assert "defines poll; makes counts, tries and columns; shows a table" in titles
+    assert does(nbformat.v4.new_code_cell("%matplotlib inline\nx = 1")) == "%matplotlib inline"
+    assert does(nbformat.v4.new_code_cell("a = b = c = d = e[0] = 1")) == "makes a, b, c and d"
 
 
 def test_a_failing_cell_is_named_and_the_notebook_kept(tmp_path: Path) -> None:

@@ -40,7 +40,17 @@ INF = math.inf
         ("list[int]", "1, 2", [1, 2]),
         ("list[int]", "[]", []),
         ("list[float]", "(1, 2.5)", None),
+        ("tuple[float, ...]", "1,inf", (1.0, INF)),
         ("list[str]", "a,b", ["a", "b"]),
+        ("list[str]", "4,8", ["4", "8"]),
+        ("list[str]", "a", ["a"]),
+        ("list[int] | None", "3", [3]),
+        ("str | list[str]", "a", "a"),
+        ("tuple[()]", "()", ()),
+        ("tuple[int, tuple[int, int]]", "1, (2, 3)", (1, (2, 3))),
+        ("Annotated[int, 'samples']", "3", 3),
+        ("Path | None", "None", None),
+        ("list[Path]", "1,b", ["1", "b"]),
         ("list[int | None]", "[1, None]", [1, None]),
         ("tuple", "1,2", (1, 2)),
         ("tuple[str, int]", "('a', 2)", ("a", 2)),
@@ -71,7 +81,11 @@ def test_a_value_is_read_by_its_annotation(annotation: str, text: str, value: An
         ("bool", "1", "True or False"),
         ("int | None", "", "a whole number or None"),
         ("list[int]", "[1, 'a']", r"list\[int\]"),
-        ("list[int]", "3", r"list\[int\]"),
+        ("list[int]", "x", r"list\[int\]"),
+        ("int | list[int]", "x", r"a whole number or list\[int\]"),
+        ("list[str]", "[1, 2]", r"list\[str\]"),
+        ("list[str]", "", r"list\[str\]"),
+        ("tuple[()]", "1", r"tuple\[\(\)\]"),
         ("tuple[int, int]", "1,2,3", r"tuple\[int, int\]"),
         ("Literal['replay', 'live']", "Live", "'replay' or 'live'"),
     ],
@@ -80,6 +94,35 @@ def test_what_is_no_such_value_is_refused(annotation: str, text: str, valid: str
     with pytest.raises(OptionError, match=f"x must be {valid}$") as error:
         read("x", text, annotation, "None")
     assert len(str(error.value)) < 500
+
+
+NO_TYPES = [
+    "set[int]",
+    "dict[str]",
+    "list[()]",
+    "list[int,str]",
+    "Literal",
+    "Literal[Mode.X]",
+    "Union[()]",
+    "Optional",
+    "'list[int'",
+    "int[str]",
+    "list[set[int]]",
+    "tuple[int,...,str]",
+    "1",
+    "...",
+    "lambda:1",
+]
+
+
+@pytest.mark.parametrize("annotation", NO_TYPES)
+def test_a_type_that_is_not_understood_is_refused_in_one_line(annotation: str) -> None:
+    said = f"x is declared as {annotation}, which is not understood: let it be "
+    for text in ("", "1", "[1]", "None", "{'a': 1}"):
+        with pytest.raises(OptionError) as error:
+            read("x", text, annotation, "None")
+        assert str(error.value).startswith(said)
+        assert "\n" not in str(error.value)
 
 
 def test_without_an_annotation_the_default_tells() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from itslab import backends, strategies, study, verifiers
+from itslab import backends, notebooks, strategies, study, verifiers
 from itslab.study.reading import parse
 
 README = Path(__file__).parent.parent / "README.md"
@@ -43,6 +43,23 @@ def test_the_written_study_is_one() -> None:
     declared = parse(yaml.safe_load(examples(study)[0]))
     assert declared.named == ["qwen2.5-coder-0.5b", "qwen2.5-coder-0.5b@Q4_0"]
     assert declared.runs == 50 * 2 * 3
+
+
+def test_its_table_of_notebooks_has_the_minutes_that_they_say_themselves() -> None:
+    row = r"\| \[`\d\d`\]\(notebooks/(\w+)\.ipynb\) \| .+? \| (\S+) \| (\S+) \|"
+    table = {name: took for name, *took in re.findall(row, README.read_text())}
+    listed = notebooks.listed(README.parent / "notebooks")
+    assert table == {one.name: [one.minutes["replay"], one.minutes["live"]] for one in listed}
+
+
+def test_the_messages_that_it_cures_are_said_by_the_package() -> None:
+    cures = README.read_text().partition("### Trouble")[2].partition("\n## ")[0]
+    said = re.findall(r"^- \*(.+?)\*:", cures, re.MULTILINE)
+    ours = [message for message in said if not message.startswith("Failed building wheel")]
+    assert len(ours) == 4
+    sources = (README.parent / "itslab").rglob("*.py")
+    lines = re.sub(r'"\s*f?"', "", "".join(path.read_text() for path in sources))
+    assert [p for message in ours for p in message.split(" … ") if p not in lines] == []
 
 
 def test_it_is_short_and_its_moving_picture_light() -> None:

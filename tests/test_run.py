@@ -54,6 +54,13 @@ def test_extend_returns_the_children_of_each_node_in_order(run: Run) -> None:
     assert run.cost.calls == 4
 
 
+def test_more_samples_than_can_be_asked_for_at_once_are_refused_before_any_is(run: Run) -> None:
+    root = run.reply(None, "Hello?")
+    with pytest.raises(OptionError, match=r"n=10{14} is not valid: n must be .* in \[1, 100000\]"):
+        run.extend(root, n=10**14)
+    assert len(run.tree) == 1
+
+
 def test_extending_again_draws_new_samples_and_another_run_draws_the_same(llm: Llama) -> None:
     def draw(*counts: int) -> list[str]:
         run = Run(llm, str.strip)

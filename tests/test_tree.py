@@ -775,7 +775,7 @@ def live(folder: Path, model: models.ModelFile) -> Iterator[Page]:
         page.evaluate("window.jupyterapp.shell.currentWidget.sessionContext.ready")
         page.evaluate("window.jupyterapp.commands.execute('notebook:run-all-cells')")
         page.set_default_timeout(40_000)
-        page.get_by_text("paused ·").wait_for()
+        page.locator(".state").get_by_text("paused ·").wait_for()
         yield page
 
 

@@ -14,7 +14,7 @@ from plotly.subplots import make_subplots
 from itslab.core import require
 from itslab.study.fits import Fit
 from itslab.viz.figures import drawn_as, error_bars
-from itslab.viz.style import BLUE, GREEN, INK, MARKS, MUTED, ORANGE, TEMPLATE, headed, short
+from itslab.viz.style import BELOW, BLUE, GREEN, INK, MARKS, MUTED, ORANGE, TEMPLATE, headed, short
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -123,7 +123,7 @@ def accuracy_against(
         )
         if fit := fits.get(str(method)):
             figure.add_trace(_curve(fit, mark.colour, f"{method}: {fit.law}"))
-    figure.update_layout(template=TEMPLATE, height=470, hovermode="closest")
+    figure.update_layout(template=TEMPLATE, height=500, hovermode="closest", legend=BELOW)
     figure.update_xaxes(title=f"{budget.title} (log scale)", type="log", tickvals=TICKS)
     figure.update_xaxes(tickformat=",~g")
     figure.update_yaxes(title="problems solved (%)", tickformat=".0%", range=[0, 1.02])
@@ -197,7 +197,7 @@ def front(
         template=TEMPLATE,
         height=470,
         hovermode="closest",
-        legend={"orientation": "h", "x": 0, "y": -0.22, "yanchor": "top"},
+        legend=BELOW,
     )
     if table[price].max() >= 10 * table[price].min() > 0:
         figure.update_xaxes(title=f"{budget.title} (log scale)", type="log", tickvals=TICKS)
@@ -275,7 +275,7 @@ def fitted(
             col=1,
         )
     figure.add_hline(0, line={"color": MUTED, "width": 1}, row=2, col=1)
-    figure.update_layout(template=TEMPLATE, height=560, hovermode="closest")
+    figure.update_layout(template=TEMPLATE, height=590, hovermode="closest", legend=BELOW)
     figure.update_xaxes(type="log", tickvals=TICKS, tickformat=",~g")
     figure.update_xaxes(title=f"{unit} (log scale)", row=2, col=1)
     figure.update_yaxes(title="solved (%)", tickformat=".0%", range=[0, 1.02], row=1, col=1)

@@ -18,6 +18,7 @@ from itslab.answers import canonical
 from itslab.core import require
 from itslab.viz.style import (
     AMBER,
+    BELOW,
     BLUE,
     CYAN,
     FONT,
@@ -188,10 +189,10 @@ def losses(table: pd.DataFrame, title: str = "Where problems are lost") -> go.Fi
         )
     figure.update_layout(
         template=TEMPLATE,
-        height=470,
+        height=520,
         barmode="stack",
         bargap=0.3,
-        legend={"traceorder": "reversed", "itemsizing": "constant"},
+        legend={"traceorder": "reversed", "itemsizing": "constant", **BELOW},
     )
     figure.update_xaxes(title="samples per problem", type="category", showgrid=False, ticks="")
     figure.update_yaxes(title="problems (%)", tickformat=".0%", range=[0, 1])
@@ -280,7 +281,7 @@ def refinement(table: pd.DataFrame, title: str = "Refinement") -> go.Figure:
     figure = make_subplots(
         cols=2,
         horizontal_spacing=0.12,
-        subplot_titles=("answers that are right", "revisions, by what they changed"),
+        subplot_titles=("right answers", "what revisions changed"),
     )
     for name, low, high, label, mark, aside in VERSIONS:
         figure.add_scatter(
@@ -307,15 +308,15 @@ def refinement(table: pd.DataFrame, title: str = "Refinement") -> go.Figure:
         )
     figure.update_layout(
         template=TEMPLATE,
-        height=470,
+        height=520,
         barmode="stack",
         bargap=0.3,
-        legend={"itemsizing": "constant"},
+        legend={"itemsizing": "constant", **BELOW},
     )
-    figure.update_xaxes(title="iteration (0: the first answer)", dtick=1, col=1)
+    figure.update_xaxes(title="iteration (0: first)", dtick=1, col=1)
     figure.update_xaxes(title="iteration (revisions)", type="category", ticks="", col=2)
-    figure.update_yaxes(title="answers (%)", tickformat=".0%", rangemode="tozero", col=1)
-    figure.update_yaxes(title="revisions (%)", tickformat=".0%", range=[0, 1], col=2)
+    figure.update_yaxes(tickformat=".0%", rangemode="tozero", col=1)
+    figure.update_yaxes(tickformat=".0%", range=[0, 1], col=2)
     return headed(figure, title, room=34)
 
 
@@ -427,7 +428,7 @@ def picture(rows: Sequence[Bar], caption: str, width: int = _WIDTH) -> str:
     height = below + 12 + 20 * (len(lines) - 1)
     parts = [
         f'<svg class="its-view" xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
-        f'width="{width}" height="{height}" font-family="{FONT}" '
+        f'width="{width}" style="max-width: 100%; height: auto" font-family="{FONT}" '
         f'font-size="14" fill="{INK}"><rect width="100%" height="100%" fill="white"/>'
     ]
     for i, row in enumerate(rows):

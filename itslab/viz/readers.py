@@ -186,8 +186,8 @@ _MOST = 4000
 
 _GONE = f"background: #fbe3e3; text-decoration: line-through; text-decoration-color: {RED}"
 _NEW = f"background: #dff3ea; border-bottom: 2px solid {GREEN}"
-_SIDE_BY_SIDE = "display: flex; gap: 14px; overflow-x: auto; align-items: flex-start"
-_COLUMN = "flex: 1 0 20rem; max-width: 30rem; min-width: 0"
+_SIDE_BY_SIDE = "display: flex; flex-wrap: wrap; gap: 14px; align-items: flex-start"
+_COLUMN = "flex: 1 1 20rem; max-width: 30rem; min-width: 0"
 _HEAD = f"border-bottom: 2px solid {GRID}; margin-bottom: 6px; font-size: 13px; white-space: nowrap"
 _SMALL = f"color: {INK}; font-size: 13px; max-height: 24rem; overflow-y: auto"
 _VERSION = f"margin: 0; background: white; {_SMALL}"

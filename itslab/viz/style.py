@@ -48,7 +48,7 @@ TEMPLATE = go.layout.Template(
             "yref": "container",
             "yanchor": "top",
             "pad": {"l": 16, "t": 16},
-            "font": {"size": 17},
+            "font": {"size": 16},
         },
         "colorway": [BLUE, ORANGE, GREEN, PURPLE],
         "paper_bgcolor": "white",
@@ -84,8 +84,12 @@ MARKS = [
 """The marks of the first series, the second, and so on."""
 
 
+BELOW = {"orientation": "h", "x": 0, "y": 0.01, "yref": "container", "yanchor": "bottom"}
+"""A legend below its picture, so that a narrow window shows both."""
+
+
 def headed(figure: go.Figure, title: str, below: str = "", room: int = 10) -> go.Figure:
-    """Return a figure under its title, in lines that fit 640 pixels, and smaller text below that.
+    """Return a figure under its title, in lines that fit 480 pixels, and smaller text below that.
 
     Args:
         figure: whose height is that with a title of one line.
@@ -93,7 +97,7 @@ def headed(figure: go.Figure, title: str, below: str = "", room: int = 10) -> go
         below: what else has to be known.
         room: pixels between both and the picture, for what stands above that.
     """
-    lines, small = _lines(title, 66), _lines(below, 88)
+    lines, small = _lines(title, 60), _lines(below, 74)
     more = {"text": "<br>".join(small), "font_size": 13}
     top = 20 + 22 * len(lines) + (6 + 17 * len(small) if small else 0) + room
     figure.update_layout(

@@ -13,10 +13,15 @@ _DRAWN = ":is(.js-plotly-plot, .its-view, .its-tree)"
 _NEGATIVE = f"""
 {{dark}}{_DRAWN} {{{{ filter: invert(0.93) hue-rotate(180deg) }}}}
 {{dark}}{_DRAWN} {_DRAWN} {{{{ filter: none }}}}"""
+FIGURES = """
+.js-plotly-plot { min-width: 480px }
+.js-plotly-plot:has(.x3tick) { min-width: 720px }
+"""
+"""CSS of the least widths of figures: three side by side need more."""
 LAB = (
     _NEGATIVE.format(dark="[data-jp-theme-light='false'] ")
+    + FIGURES
     + """
-.js-plotly-plot { min-width: 600px }
 .jp-OutputArea-child:has(> .js-plotly-plot) { overflow-x: auto }
 .its-wide .js-plotly-plot { min-width: 900px }
 .jp-OutputArea-output table.dataframe :is(td, th) { white-space: nowrap }
