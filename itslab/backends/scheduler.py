@@ -20,6 +20,8 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Generic, TypeVar
@@ -56,6 +58,24 @@ class Service(Options):
 
 
 DEFAULT = Service()
+_CURRENT = ContextVar("service", default=DEFAULT)
+
+
+@contextmanager
+def serving(service: Service) -> Iterator[None]:
+    """Let all that this thread asks of any local model be of a service, as long as the block lasts:
+    so the models of stages, judges and routes are asked as the run's own is.
+    """
+    before = _CURRENT.set(service)
+    try:
+        yield
+    finally:
+        _CURRENT.reset(before)
+
+
+def current() -> Service:
+    """Return the service that this thread asks for."""
+    return _CURRENT.get()
 
 
 @dataclass(eq=False)
