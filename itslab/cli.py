@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from itslab.core import BackendError, ItslabError, OptionError, require
+from itslab.serving.command import load, serve
 
 
 class _Commands(TyperGroup):
@@ -362,6 +363,10 @@ class _Told:
         if self._shown:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()
+
+
+app.command()(serve)
+app.command()(load)
 
 
 # -- models ----------------------------------------------------------------------------------------

@@ -9,22 +9,34 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from itslab.backends.scheduler import Service, serving
-from itslab.core import Cost, ItslabError, Node, Prompt
+from itslab.core import Backend, Cost, ItslabError, Node, Prompt, require
 from itslab.handle import RunHandle, start
+from itslab.options import settings
 from itslab.run import Run, Strategy
 from itslab.serving import wire
-from itslab.serving.forecast import Forecast
-from itslab.serving.limits import User
+from itslab.serving.limits import Limit, Limits, User, Users
 from itslab.serving.lobby import Admission, Lobby, Refusal, Visit
 from itslab.serving.narration import Narrator, leading
 from itslab.serving.tiers import Menu, Offer, Plain, adjusted
 
 MARGIN = 0.5
 """Seconds before a deadline at which a run is stopped: it ends with the step under way."""
+
+
+LAST = 0.05
+"""Seconds before a deadline at which what is there is the answer, whether its run has ended or not:
+it still has to be sent."""
+ANYONE = User("anyone", "none")
+ADMISSION = Admission()
+
+
+class ServerClosed(ItslabError):
+    """The desk takes no more requests."""
 
 
 class Refused(ItslabError):
@@ -49,6 +61,7 @@ class OnBehalf:
         self.strategy, self.service = strategy, service
 
     def __call__(self, run: Run, prompt: Prompt) -> Node | None:
+        """Answer, as the strategy does."""
         with serving(self.service):
             return self.strategy(run, prompt)
 
@@ -78,7 +91,9 @@ class Order:
     def __init__(self, offer: Offer, body: wire.Body, user: User, arrived: float) -> None:
         self.offer, self.body, self.user, self.arrived = offer, body, user, arrived
         self.name = wire.new_id()
-        self.visit: Visit
+        self.visit = Visit(
+            user.name, offer.label, 0.0, arrived, offer.tier.priority, user.weight, self.deadline
+        )
         self.handles: list[RunHandle] = []
         self.started: float | None = None
         self.ended: float | None = None
@@ -105,8 +120,13 @@ class Order:
         """Whether the model answers as it is: its words are the answer as they come."""
         return isinstance(self.offer.tier.strategy, Plain)
 
-    def begin(self, now: float) -> None:
-        """Let its runs begin; each draws other samples."""
+    @property
+    def ending(self) -> float:
+        """When its runs are stopped, so that they have ended by the deadline."""
+        return self.deadline - min(MARGIN, (self.deadline - self.arrived) / 4)
+
+    def begin(self, model: Backend, now: float) -> None:
+        """Let its runs begin on a model; each draws other samples."""
         tier, body, visit = self.offer.tier, self.body, self.visit
         service = Service(self.user.name, self.user.weight, visit.priority, self.deadline)
         self.started = now
@@ -114,7 +134,7 @@ class Order:
             handle = start(
                 [*body.messages],
                 OnBehalf(tier.strategy, service),
-                self.model,
+                model,
                 budget=tier.budget,
                 seed=(body.seed or 0) + i,
             )
@@ -171,6 +191,21 @@ class Order:
         return handle.result().node or leading(handle.run)
 
     @property
+    def spoke(self) -> bool:
+        """Whether anything of it is there to be told."""
+        return any(
+            any(node.text and node.role == "assistant" for node in list(handle.run.drawn))
+            for handle in self.handles
+        )
+
+    @property
+    def own(self) -> int:
+        """Tokens of the answers themselves."""
+        nodes = [self.node(i) for i in range(len(self.handles))]
+        drawn = [step.completion for node in nodes if node for step in node.turn()]
+        return sum(completion.cost.decoded for completion in drawn if completion)
+
+    @property
     def error(self) -> Exception | None:
         """What went wrong, if that left an answer out."""
         for handle in self.handles:
@@ -205,7 +240,7 @@ class Order:
         return {
             "tier": self.visit.tier or self.offer.label or None,
             "degraded_from": self.visit.degraded_from,
-            "strategy": repr(self.offer.tier.strategy),
+            "strategy": settings(self.offer.tier.strategy),
             "answers": [n and run.extract(n.turn_text) for n, run in zip(nodes, runs, strict=True)],
             "ended_by": ended,
             "settled": self.over.is_set(),
@@ -213,6 +248,23 @@ class Order:
             "predicted_tokens": self.visit.predicted,
             "waited_seconds": round((self.started or until) - self.arrived, 3),
             "seconds": round(until - self.arrived, 3),
+        }
+
+    @property
+    def entry(self) -> dict[str, object]:
+        """What the log keeps of it: never what was asked, nor what was answered."""
+        told = {name: value for name, value in self.account.items() if name != "answers"}
+        ended = self.refusal.kind if self.refusal else told["ended_by"]
+        error = self.error
+        failed = {"error": f"{type(error).__name__}: {error}"} if error else {}
+        return {
+            "request": self.name,
+            "user": self.user.name,
+            "model": self.offer.name,
+            "answers": self.body.n,
+            **told,
+            "ended_by": "error" if error else ended,
+            **failed,
         }
 
 
@@ -225,3 +277,171 @@ def _shortened(node: Node, most: int | None) -> tuple[str, bool]:
             return (text + drawn.truncate(int(left)).text if left > 0 else text), False
         text, left = text + step.text, left - (drawn.cost.decoded if drawn else 0)
     return text, True
+
+
+class Desk:
+    """Takes requests, and sees to it that each is answered, and billed.
+
+    Args:
+        menu: what is offered.
+        admission: how many are served at once, and what befalls the others.
+        users: who may ask, with their limits; None lets everybody ask, as ``anyone``.
+        default: limits of users who have none of their own.
+        forecast: what requests are thought to cost; it learns from those that are over.
+        settled: is told of each request when it is over and paid, and of each that is refused, with
+            the reason, in any thread.
+
+    Attributes:
+        lobby: who waits and who is served.
+    """
+
+    def __init__(
+        self,
+        menu: Menu,
+        admission: Admission = ADMISSION,
+        users: Users | None = None,
+        default: Sequence[Limit] = (),
+        settled: Callable[[Order], None] = lambda order: None,
+    ) -> None:
+        self.menu, self.users = menu, users
+        limits = users.limits(default) if users else Limits({}, default)
+        self.lobby = Lobby(admission, limits, menu.cheaper(), self._predict_again)
+        self.settled = settled
+        self._orders: dict[int, Order] = {}  # id of its visit -> one that waits or is served
+        self._changed = threading.Condition(threading.RLock())
+        self._closed = False
+        self._clock = threading.Thread(target=self._watch, name="itslab-desk", daemon=True)
+        self._clock.start()
+
+    @property
+    def load(self) -> tuple[int, int]:
+        """How many requests wait, and how many are served."""
+        with self._changed:
+            return len(self.lobby.waiting), len(self.lobby.running)
+
+    def ask(self, body: wire.Body, user: User = ANYONE) -> Order:
+        """Take a request; returns at once.
+
+        Raises:
+            UnknownModel, OptionError: it asks for what is not offered.
+            Refused: there is no room for it.
+        """
+        now = time.monotonic()
+        order = Order(self._offer(body), body, user, now)
+        with self._changed:
+            if self._closed:
+                raise ServerClosed("the server is shutting down: ask again when it is back")
+            self._orders[id(order.visit)] = order
+            self._predict(order)
+            refusal = self.lobby.arrive(order.visit, now)
+            if refusal:
+                del self._orders[id(order.visit)]
+                order.refusal = refusal
+            else:
+                self._start(now)
+        if refusal:
+            self._close(order)
+            raise Refused(refusal)
+        return order
+
+    def cancel(self, order: Order) -> None:
+        """Give up a request: its user is gone. What was drawn by then is paid."""
+        with self._changed:
+            if id(order.visit) in self._orders and not order.handles:
+                self._leave(order, "disconnect")
+                self.lobby.end(order.visit, 0, time.monotonic())
+                return
+        order.stop("disconnect")
+
+    def close(self) -> None:
+        """End all runs, and take no further requests."""
+        with self._changed:
+            self._closed = True
+            waiting = [order for order in self._orders.values() if not order.handles]
+            running = [order for order in self._orders.values() if order.handles]
+            self._changed.notify_all()
+        for order in waiting:
+            self.cancel(order)
+        for order in running:
+            order.stop("shutdown")
+
+    # -- who is next
+
+    def _offer(self, body: wire.Body) -> Offer:
+        """What a body asks for, drawn as it says."""
+        offer = self.menu.offer(body.model, body.strategy)
+        options = dict(body.sampling)
+        if body.max_tokens is not None:
+            options["max_tokens"] = body.max_tokens
+        strategy = offer.tier.strategy
+        if isinstance(strategy, Plain):
+            options |= {"stop": body.stop} if body.stop else {}
+            strategy = replace(strategy, begun=body.begun)
+        else:
+            only = "false, unless the model is asked as it is, without a strategy"
+            require(not body.begun, "continue_final_message", True, only)
+        tier = replace(offer.tier, strategy=adjusted(strategy, **options))
+        return offer._replace(tier=tier)
+
+    def _predict(self, order: Order) -> None:
+        order.visit.predicted = float(order.offer.tier.budget.tokens or 0)
+
+    def _predict_again(self, visit: Visit) -> tuple[float, float]:
+        return visit.predicted, visit.flops
+
+    def _learn(self, order: Order, cost: Cost) -> None:
+        pass
+
+    def _start(self, now: float) -> None:
+        """Let those begin who may; the lock is held."""
+        for visit in self.lobby.ready(now):
+            order = self._orders[id(visit)]
+            if visit.degraded_from is not None:
+                named = f"{order.offer.name.partition('@')[0]}@{visit.tier}"
+                body = replace(order.body, model=named, strategy=None)
+                order.offer = self._offer(body)
+            order.begin(self.menu.models[order.offer.model], now)
+            for handle in order.handles:
+                handle.when_done(partial(self._ended, order))
+        self._changed.notify_all()
+
+    def _ended(self, order: Order, _: RunHandle) -> None:
+        """One of its runs is over, in that run's thread."""
+        with self._changed:
+            if any(handle.running for handle in order.handles) or order.over.is_set():
+                return
+            now, cost = time.monotonic(), order.cost
+            self.lobby.end(order.visit, cost.decoded, now, cost.flops)
+            self._learn(order, cost)
+            self._leave(order, None)
+            self._start(now)
+
+    def _leave(self, order: Order, why: str | None) -> None:
+        """Strike it off; the lock is held."""
+        del self._orders[id(order.visit)]
+        order.ended_by = order.ended_by or why
+        self._close(order)
+
+    def _close(self, order: Order) -> None:
+        order.ended = time.monotonic()
+        order.over.set()
+        self.settled(order)
+
+    def _watch(self) -> None:
+        """Keep deadlines, in a thread of its own."""
+        with self._changed:
+            while not self._closed:
+                now = time.monotonic()
+                for visit, refusal in self.lobby.refused(now):
+                    order = self._orders[id(visit)]
+                    order.refusal = refusal
+                    self._leave(order, refusal.kind)
+                self._start(now)
+                running = [order for order in self._orders.values() if order.handles]
+                for order in running:
+                    if now >= order.ending:
+                        order.stop("deadline")
+                    order.late = order.late or now >= order.deadline - LAST
+                coming = [t for order in running for t in (order.ending, order.deadline - LAST)]
+                until = min([t for t in coming if t > now] + [self.lobby.next_refusal()])
+                self._changed.wait(None if until == math.inf else max(until - now, 0.001))

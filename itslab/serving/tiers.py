@@ -8,17 +8,16 @@ long an answer may take, are the customer's choice.
 from __future__ import annotations
 
 import difflib
-import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, NamedTuple, cast
 
 from itslab import strategies
 from itslab.core import Backend, Budget, Node, OptionError, Prompt, Sampling, Verifier, require
-from itslab.options import Options, Positive, Text, check, declared
+from itslab.options import Options, Positive, check, declared
 from itslab.run import Run, Strategy
-from itslab.strategies import ChainOfThought, Route, Router, SelfConsistency
+from itslab.strategies import Route, Router, SelfConsistency
 from itslab.study.plan import Named, OwnVerifier
 from itslab.study.reading import strategy as described
 from itslab.verifiers import Agreement
@@ -41,6 +40,7 @@ class Plain(Options):
     sampling: Sampling = Sampling(max_tokens=LONGEST)
 
     def __call__(self, run: Run, prompt: Prompt) -> Node:
+        """Draw the sample."""
         node = run.reply(None, prompt)
         if self.begun:
             node = run.append(node, self.begun)
@@ -166,10 +166,14 @@ class Menu(Options):
             tier = self.tiers[way]
             return Offer(name, tier.model or model, way, self._bounded(tier))
         sized = _SIZED.fullmatch(way)
-        given = [(way, {})] if sized is None else [
-            (f"{sized[1]}-n", {"n": int(sized[2])}),
-            (sized[1], {"n": int(sized[2])}),
-        ]
+        given = (
+            [(way, {})]
+            if sized is None
+            else [
+                (f"{sized[1]}-n", {"n": int(sized[2])}),
+                (sized[1], {"n": int(sized[2])}),
+            ]
+        )
         for stem, options in given:
             if _is_strategy(stem):
                 return self._own(name, model, stem, options)
@@ -272,8 +276,12 @@ def adjusted(strategy: Strategy, **options: Any) -> Strategy:
         return replace(part, **options | {"max_tokens": most if valid else _shorter(part, most)})
 
     made = _mapped(strategy, change, judges=False)
-    require(bool(seen), next(iter(options)), next(iter(options.values())), "left out: "
-            f"{strategy!r} draws nothing that it would change")
+    require(
+        bool(seen),
+        next(iter(options)),
+        next(iter(options.values())),
+        f"left out: {strategy!r} draws nothing that it would change",
+    )
     return cast(Strategy, made)
 
 
@@ -289,7 +297,7 @@ def _mapped(part: Any, change: Any, judges: bool = True) -> Any:
     if isinstance(part, tuple):
         items = tuple(_mapped(item, change, judges) for item in part)
         return part if all(a is b for a, b in zip(items, part, strict=True)) else items
-    if not is_dataclass(part) or isinstance(part, type) or isinstance(part, Sampling):
+    if not is_dataclass(part) or isinstance(part, type | Sampling):
         return part
     hints = declared(type(part))
     new = {}

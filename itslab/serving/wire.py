@@ -17,7 +17,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from itslab.core import BadPrompt, Cost, ItslabError, Message, OptionError, Role, require
-from itslab.options import Count, Limit, NotNegative, Options, Positive, Text, UnitInterval, Whole
+from itslab.options import Count, NotNegative, Options, Positive, Text, UnitInterval, Whole
 from itslab.serving.tiers import UnknownModel
 
 MOST = 1_000_000
@@ -44,7 +44,7 @@ _NEUTRAL: Mapping[str, Sequence[Any]] = {
     "verbosity": (None,),
     "web_search_options": (None,),
 }
-"""Options of OpenAI's that cannot be honoured here -> the values with which they ask for nothing."""
+"""Options of OpenAI's that cannot be honoured -> the values with which they ask for nothing."""
 _IGNORED = {"metadata", "prompt_cache_key", "safety_identifier", "service_tier", "user"}
 """Options that change no answer."""
 _ROLES: Mapping[str, Role] = {
@@ -125,8 +125,13 @@ def read(raw: bytes) -> Body:
         if name in given:
             value = given.pop(name)
             valid = f"left out, or {' or '.join(json.dumps(v) for v in values)}: not supported here"
-            require(any(value == one and type(value) is type(one) for one in values)
-                    or (value == 0 and 0 in values and not isinstance(value, bool)), name, value, valid)
+            require(
+                any(value == one and type(value) is type(one) for one in values)
+                or (value == 0 and 0 in values and not isinstance(value, bool)),
+                name,
+                value,
+                valid,
+            )
     return _body(given)
 
 
@@ -135,9 +140,23 @@ def _refuse_constant(name: str) -> None:
 
 
 _KNOWN = (
-    "model", "messages", "strategy", "deadline", "temperature", "top_p", "top_k", "min_p", "stop",
-    "max_tokens", "max_completion_tokens", "n", "seed", "stream", "stream_options",
-    "continue_final_message", "add_generation_prompt",
+    "model",
+    "messages",
+    "strategy",
+    "deadline",
+    "temperature",
+    "top_p",
+    "top_k",
+    "min_p",
+    "stop",
+    "max_tokens",
+    "max_completion_tokens",
+    "n",
+    "seed",
+    "stream",
+    "stream_options",
+    "continue_final_message",
+    "add_generation_prompt",
 )
 
 
@@ -157,7 +176,9 @@ def _body(given: dict[str, Any]) -> Body:
     require(type(n) is int and 1 <= n <= CHOICES, "n", n, f"a whole number from 1 to {CHOICES}")
     options = given.get("stream_options", {})
     require(isinstance(options, dict), "stream_options", options, "an object")
-    sampled = {f: given[f] for f in ("temperature", "top_p", "top_k", "min_p") if f in given}
+    sampled: dict[str, Any] = {
+        f: given[f] for f in ("temperature", "top_p", "top_k", "min_p") if f in given
+    }
     if "top_p" in sampled:
         valid = "a number in (0, 1]"
         require(sampled["top_p"] != 0, "top_p", sampled["top_p"], valid)
@@ -199,8 +220,12 @@ def _message(i: int, given: Any) -> Message:
     place = f"messages[{i}]"
     require(isinstance(given, dict), place, given, "an object with role and content")
     role = given.get("role")
-    require(isinstance(role, str) and role in _ROLES, f"{place}.role", role,
-            f"one of {', '.join(_ROLES)}")
+    require(
+        isinstance(role, str) and role in _ROLES,
+        f"{place}.role",
+        role,
+        f"one of {', '.join(_ROLES)}",
+    )
     for name in ("tool_calls", "function_call", "audio", "refusal"):
         require(not given.get(name), f"{place}.{name}", given.get(name), "left out")
     content = given.get("content")
@@ -216,8 +241,12 @@ def _message(i: int, given: Any) -> Message:
 
 def _part(place: str, given: Any) -> str:
     shaped = isinstance(given, dict) and given.get("type") == "text"
-    require(shaped and isinstance(given.get("text"), str), place, given,
-            '{"type": "text", "text": …}: nothing else can be read here')
+    require(
+        shaped and isinstance(given.get("text"), str),
+        place,
+        given,
+        '{"type": "text", "text": …}: nothing else can be read here',
+    )
     return str(given["text"])
 
 
@@ -264,7 +293,11 @@ def usage(cost: Cost, answer: int) -> dict[str, Any]:
 
 
 def completion(
-    name: str, model: str, choices: Sequence[Choice], used: Mapping[str, Any], more: Mapping[str, Any]
+    name: str,
+    model: str,
+    choices: Sequence[Choice],
+    used: Mapping[str, Any],
+    more: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Return a whole answer."""
     return {
@@ -291,7 +324,12 @@ def completion(
 
 
 def chunk(
-    name: str, model: str, created: int, index: int, delta: Mapping[str, Any], finish: Finish | None = None
+    name: str,
+    model: str,
+    created: int,
+    index: int,
+    delta: Mapping[str, Any],
+    finish: Finish | None = None,
 ) -> dict[str, Any]:
     """Return a piece of a streamed answer."""
     choice = {"index": index, "delta": delta, "finish_reason": finish, "logprobs": None}
