@@ -34,6 +34,7 @@ MAY_IMPORT = {
     "verifiers": {"sandbox", "syntax", *BASE},
     "tasks": {"code", "models", "plugins", "sandbox", "syntax", "verifiers", *BASE},
     "study": {"run", "sandbox", "strategies", "handle", "spec", "tasks", "verifiers", *BASE},
+    "serving": {"backends", "handle", "run", "spec", "strategies", "study", "verifiers", *BASE},
     "viz": {"handle", "run", "sandbox", "strategies", "study", "tasks", "verifiers", *BASE},
 }
 ANYTHING = {"bench", "cli", "conductor", "doctor", "ipython", "notebooks", "page"}
