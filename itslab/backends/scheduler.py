@@ -244,9 +244,13 @@ class Scheduler(Generic[E]):
     def plan(self, now: float) -> list[tuple[E, int]]:
         """Return the next step: the sequences that take part, and the rows of each."""
         rows = self._one_kind(now) if self.deterministic else self._both_kinds(now)
-        for entry, n in rows:
-            self._rows[entry.service.caller] += n / entry.service.weight
+        self.repeat(rows, 1)
         return rows
+
+    def repeat(self, rows: list[tuple[E, int]], times: int) -> None:
+        """Count a planned step so many times more: steps in a row that are alike take one plan."""
+        for entry, n in rows:
+            self._rows[entry.service.caller] += times * n / entry.service.weight
 
     def _both_kinds(self, now: float) -> list[tuple[E, int]]:
         """One row for each sequence that draws, and a chunk of prompts."""
