@@ -252,7 +252,9 @@ def _rows_left(item: Item) -> int:
     return item.prompt_length + max(item.most - 1, 0) - held
 
 
-def saturated(trace: Trace, curve: Curve, batch_size: int, prefill_rows: int = PREFILL_ROWS) -> float:
+def saturated(
+    trace: Trace, curve: Curve, batch_size: int, prefill_rows: int = PREFILL_ROWS
+) -> float:
     """Return a request's share of the seconds of a machine whose batch is always full."""
     full = curve(batch_size)
     token = full / batch_size

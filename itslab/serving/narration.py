@@ -42,7 +42,8 @@ class Narrator:
     def __init__(self, run: Run) -> None:
         self._run = run
         self._read = 0  # events
-        self._first: Node | None = None
+        self._begun = False
+        self._first: Node | None = None  # while it is being told
         self._written = 0  # characters of it
         self._later: list[str] = []  # lines, while the first is being told
         self._votes: Counter[str] = Counter()
@@ -76,10 +77,8 @@ class Narrator:
 
     def _line(self, event: Event) -> str:
         node = self._run.tree.nodes[event.node]
-        if event.kind == "node" and node.role == "assistant" and self._samples == 0:
-            if node.status == "open" and self._first is None:
-                self._first = node
-            return ""
+        if event.kind == "node" and node.role == "assistant" and not self._begun:
+            self._begun, self._first = True, node
         if event.kind == "done":
             return self._finished(node)
         if event.kind == "stage":

@@ -49,7 +49,9 @@ class Trace(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(bool(self.waves) and all(self.waves), "waves", self.waves, "one or more, none empty")
+        require(
+            bool(self.waves) and all(self.waves), "waves", self.waves, "one or more, none empty"
+        )
 
     @classmethod
     def of(cls, run: Result | Tree) -> Trace:
