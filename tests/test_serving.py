@@ -322,7 +322,7 @@ def test_metrics_and_log_count_what_the_engine_did(llm, guarded, caplog):
 
 
 def test_sampling_of_a_request_changes_samples_and_not_judges():
-    judge = its.Critic(sampling=Sampling(max_tokens=7))
+    judge = its.Critic(ScriptedModel(), sampling=Sampling(max_tokens=7))
     strategy = its.Cascade(
         (
             its.Stage(its.BestOfN(judge, sampling=Sampling(max_tokens=300)), None, judge, 0.5),
