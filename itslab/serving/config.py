@@ -18,7 +18,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +44,7 @@ class Config(Options):
     tiers: Mapping[str, Tier]
     users: Users | None = None
     limits: tuple[Limit, ...] = ()
-    admission: Admission = Admission()
+    admission: Admission = field(default_factory=Admission)
 
 
 def read(path: str | Path) -> Config:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -19,6 +19,8 @@ from itslab.handle import RunHandle, start
 from itslab.options import settings
 from itslab.run import Run, Strategy
 from itslab.serving import wire
+from itslab.serving.bounds import purchases
+from itslab.serving.forecast import Expected, Forecast
 from itslab.serving.limits import Limit, Limits, User, Users
 from itslab.serving.lobby import Admission, Lobby, Refusal, Visit
 from itslab.serving.narration import Narrator, leading
@@ -31,6 +33,8 @@ MARGIN = 0.5
 LAST = 0.05
 """Seconds before a deadline at which what is there is the answer, whether its run has ended or not:
 it still has to be sent."""
+SAMPLES = 1_000
+"""Samples that one request may draw, judges' opinions included."""
 ANYONE = User("anyone", "none")
 ADMISSION = Admission()
 
@@ -84,6 +88,7 @@ class Order:
         handles: its runs, one for each answer that is wanted; none while it waits.
         started, ended: when; None before.
         ended_by: ``deadline``, ``disconnect``, or as of ``Result.stopped_by``; None so far.
+        expected: what one of its runs is thought to cost; None before that was asked.
         refusal: why it was sent away after it had waited; None if it was not.
         over: set when nothing more of it is drawn, and all of it is paid.
     """
@@ -99,6 +104,7 @@ class Order:
         self.ended: float | None = None
         self.ended_by: str | None = None
         self.refusal: Refusal | None = None
+        self.expected: Expected | None = None
         self.over = threading.Event()
         self.late = False  # its deadline is here
         self._narrators: list[Narrator] = []
@@ -287,7 +293,8 @@ class Desk:
         admission: how many are served at once, and what befalls the others.
         users: who may ask, with their limits; None lets everybody ask, as ``anyone``.
         default: limits of users who have none of their own.
-        forecast: what requests are thought to cost; it learns from those that are over.
+        forecasts: what requests to each model are thought to cost; they learn from those that are
+            over. A model without one is thought to cost the most that a tier may, at first.
         settled: is told of each request when it is over and paid, and of each that is refused, with
             the reason, in any thread.
 
@@ -301,11 +308,17 @@ class Desk:
         admission: Admission = ADMISSION,
         users: Users | None = None,
         default: Sequence[Limit] = (),
+        forecasts: Mapping[str, Forecast] | None = None,
         settled: Callable[[Order], None] = lambda order: None,
     ) -> None:
         self.menu, self.users = menu, users
+        known = forecasts or {}
+        self.forecasts = {
+            name: known.get(name) or Forecast(shape=getattr(model, "shape", None))
+            for name, model in menu.models.items()
+        }
         limits = users.limits(default) if users else Limits({}, default)
-        self.lobby = Lobby(admission, limits, menu.cheaper(), self._predict_again)
+        self.lobby = Lobby(admission, limits, menu.cheaper(), self._expect_again)
         self.settled = settled
         self._orders: dict[int, Order] = {}  # id of its visit -> one that waits or is served
         self._changed = threading.Condition(threading.RLock())
@@ -331,8 +344,8 @@ class Desk:
         with self._changed:
             if self._closed:
                 raise ServerClosed("the server is shutting down: ask again when it is back")
+            self._expect(order)
             self._orders[id(order.visit)] = order
-            self._predict(order)
             refusal = self.lobby.arrive(order.visit, now)
             if refusal:
                 del self._orders[id(order.visit)]
@@ -383,23 +396,47 @@ class Desk:
         tier = replace(offer.tier, strategy=adjusted(strategy, **options))
         return offer._replace(tier=tier)
 
-    def _predict(self, order: Order) -> None:
-        order.visit.predicted = float(order.offer.tier.budget.tokens or 0)
+    def _expect(self, order: Order) -> None:
+        """Say what a request is thought to cost.
 
-    def _predict_again(self, visit: Visit) -> tuple[float, float]:
+        Raises:
+            OptionError: it may take more samples than any request may.
+        """
+        offer, body = order.offer, order.body
+        bought = sum(one.samples for one in purchases(offer.tier.strategy, offer.tier.budget))
+        valid = f"one that draws {SAMPLES:,} samples at most: this one may draw {bought:,}"
+        require(bought * body.n <= SAMPLES, "strategy", settings(offer.tier.strategy), valid)
+        expected = self.forecasts[offer.model].expect(
+            self._kind(offer), [*body.messages], offer.tier.strategy, offer.tier.budget
+        )
+        order.expected = expected
+        order.visit.predicted = expected.tokens * body.n
+        order.visit.flops = expected.flops * body.n
+
+    def _expect_again(self, visit: Visit) -> tuple[float, float]:
+        """What a request is thought to cost in the tier that the lobby has just put it into."""
+        order = self._orders[id(visit)]
+        named = f"{order.offer.name.partition('@')[0]}@{visit.tier}"
+        order.offer = self._offer(replace(order.body, model=named, strategy=None))
+        self._expect(order)
         return visit.predicted, visit.flops
 
+    def _kind(self, offer: Offer) -> str:
+        """Under which name it is learned what requests like this one cost."""
+        return offer.label if offer.label in self.menu.tiers else settings(offer.tier.strategy)
+
     def _learn(self, order: Order, cost: Cost) -> None:
-        pass
+        alone = order.ended_by in (None, "deadline") and order.error is None and order.expected
+        if alone:
+            for handle in order.handles:
+                self.forecasts[order.offer.model].learn(
+                    self._kind(order.offer), alone, handle.run.cost
+                )
 
     def _start(self, now: float) -> None:
         """Let those begin who may; the lock is held."""
         for visit in self.lobby.ready(now):
             order = self._orders[id(visit)]
-            if visit.degraded_from is not None:
-                named = f"{order.offer.name.partition('@')[0]}@{visit.tier}"
-                body = replace(order.body, model=named, strategy=None)
-                order.offer = self._offer(body)
             order.begin(self.menu.models[order.offer.model], now)
             for handle in order.handles:
                 handle.when_done(partial(self._ended, order))

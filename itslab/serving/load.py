@@ -28,7 +28,7 @@ class Load(Options):
     """Who asks what, how often.
 
     Args:
-        models: names, as the endpoint lists them -> how often each is asked, relative to the others.
+        models: names as the endpoint lists them -> how often each is asked, as a ratio.
         users: that ask; each waits for its answer before it asks again. With ``arrivals`` they take
             turns.
         arrivals: seconds from the beginning at which requests are sent, whether those before are

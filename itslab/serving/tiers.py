@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, NamedTuple, cast
 
@@ -17,6 +17,7 @@ from itslab import strategies
 from itslab.core import Backend, Budget, Node, OptionError, Prompt, Sampling, Verifier, require
 from itslab.options import Options, Positive, check, declared
 from itslab.run import Run, Strategy
+from itslab.serving.bounds import Purchase, purchases
 from itslab.strategies import Route, Router, SelfConsistency
 from itslab.study.plan import Named, OwnVerifier
 from itslab.study.reading import strategy as described
@@ -46,6 +47,11 @@ class Plain(Options):
             node = run.append(node, self.begun)
         [node] = run.extend(node, self.sampling)
         return node
+
+
+@purchases.register
+def _plain(strategy: Plain, budget: Budget) -> Sequence[Purchase]:
+    return [Purchase(1, strategy.sampling.max_tokens)]
 
 
 @dataclass(frozen=True)
