@@ -51,12 +51,33 @@ def serve(
             else its.load(name, batch_size=batch_size, context=context)
         )
     menu = Menu({getattr(m, "name", name): m for name, m in loaded.items()}, told.tiers)
-    desk = Desk(menu, told.admission, told.users, told.limits)
+    forecasts = {name: fitted for name in menu.models if (fitted := _recorded(name))}
+    desk = Desk(menu, told.admission, told.users, told.limits, forecasts)
     server = Server(desk, host, port)
     if told.users is None and host not in ("127.0.0.1", "localhost", "::1"):
         typer.secho("itslab: anyone who reaches this address may ask: name users", err=True)
     typer.secho(f"itslab: {', '.join(menu.names)}\nitslab: serving at {server.url}", err=True)
     server.run()
+
+
+def _recorded(name: str) -> Any:
+    """A forecast by the samples of word problems that were recorded of a model; None without."""
+    from itslab import tasks
+    from itslab.core import ItslabError, Sampling
+    from itslab.serving.forecast import Forecast
+    from itslab.share import Recording
+    from itslab.strategies import SelfConsistency
+    from itslab.study.runner import solve_all
+    from itslab.study.samples import Samples
+
+    try:
+        bank = Recording("replay").backend(name, "gsm_symbolic")
+    except ItslabError:  # nothing was
+        return None
+    words = tasks.load("gsm_symbolic", n=100, seed=0, difficulty=1.0)
+    votes = {"vote": SelfConsistency(16, sampling=Sampling(signals=True))}
+    results = solve_all(words, votes, bank, progress=False)["vote"]
+    return Forecast.fit(Samples(words, results))
 
 
 def _log(path: Path | None) -> None:

@@ -145,7 +145,8 @@ class Order:
                 seed=(body.seed or 0) + i,
             )
             self.handles.append(handle)
-            self._narrators.append(Narrator(handle.run))
+            expected = math.nan if self.expected is None else self.expected.tokens
+            self._narrators.append(Narrator(handle.run, expected))
             self._written.append(0)
 
     def stop(self, why: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 
 from itslab.core import Event, Node
@@ -37,10 +38,11 @@ class Narrator:
 
     Args:
         run: that is told.
+        tokens: that it is thought to decode; nan if nobody knows.
     """
 
-    def __init__(self, run: Run) -> None:
-        self._run = run
+    def __init__(self, run: Run, tokens: float = math.nan) -> None:
+        self._run, self._tokens = run, tokens
         self._read = 0  # events
         self._begun = False
         self._first: Node | None = None  # while it is being told
@@ -99,7 +101,13 @@ class Narrator:
         self._shown.setdefault(form, _short(said))
         ahead = ", ".join(f"{self._shown[f]} ×{n}" for f, n in self._votes.most_common(3))
         tally = f" (so far {ahead})" if self._samples > 1 else ""
-        return f"{self._samples}. {_short(said)}{tally}"
+        return f"{self._samples}. {_short(said)}{tally}{self._left()}"
+
+    def _left(self) -> str:
+        """About how long it still takes, as fast as it went so far."""
+        cost, passed = self._run.cost, self._run.tree.events[-1].time
+        left = (self._tokens - cost.decoded) / max(cost.decoded, 1) * passed
+        return f", about {left:.0f} s left" if left >= 1 else ""
 
 
 def _short(text: str) -> str:
