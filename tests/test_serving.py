@@ -5,7 +5,9 @@ from __future__ import annotations
 import json
 import logging
 import shutil
+import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -16,7 +18,7 @@ import pytest
 
 import itslab as its
 from itslab.core import Message, OptionError, Piece, Request, Sampling
-from itslab.serving import wire
+from itslab.serving import config, wire
 from itslab.serving.desk import Desk, Refused
 from itslab.serving.limits import Limit, User, Users
 from itslab.serving.lobby import Admission
@@ -369,3 +371,67 @@ def test_tiers_must_fit_together(llm):
         Menu({"m": llm}, {"a": Tier(Plain(), cheaper="b")})
     with pytest.raises(OptionError, match="without @"):
         Menu({"m@x": llm})
+
+
+# -- as a command ----------------------------------------------------------------------------------
+
+CONFIG = """
+tiers:
+  quick: {strategy: {use: SelfConsistency, n: 2, sampling: {max_tokens: 8}}, deadline: 20}
+users: [{name: ann, key: key-a, weight: 2}]
+admission: {at_once: 2, queue: 4, full: degrade}
+"""
+
+
+def test_a_server_is_started_loaded_and_ended_by_commands(small_model, tmp_path):
+    file, log = tmp_path / "serve.yaml", tmp_path / "log.jsonl"
+    file.write_text(CONFIG)
+    itslab = [sys.executable, "-m", "itslab"]
+    options = ["--config", file, "--port", "0", "--context", "512", "--log", log]
+    server = subprocess.Popen(
+        [*itslab, "serve", small_model.name, *options], stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert server.stderr is not None
+        url = next(line.split()[-1] for line in server.stderr if "serving at" in line)
+        model = f"{small_model.name}@quick"
+        asked = [*itslab, "load", url, "--model", model, "--users", "3", "--seconds", "2"]
+        told = subprocess.run(
+            [*asked, "--key", "key-a"], capture_output=True, text=True, check=True
+        )
+        _, row = told.stdout.splitlines()
+        name, requests, answered, *_ = row.split()
+        assert name == model
+        assert float(requests) >= float(answered) > 0
+        wrong = subprocess.run(
+            [*asked, "--key", "none"], capture_output=True, text=True, check=True
+        )
+        assert float(wrong.stdout.splitlines()[1].split()[2]) == 0
+    finally:
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(30) in (0, -signal.SIGTERM)
+    entries = [json.loads(line) for line in log.read_text().splitlines()]
+    assert {entry["user"] for entry in entries} == {"ann"}
+    assert {entry["tier"] for entry in entries} == {"quick"}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("tiers: {a: {strategy: SelfConsistency, deadlin: 3}}", "tiers.a: Tier has no 'deadlin'"),
+        ("tiers: {a: {strategy: {use: Nothing}}}", "unknown strategy 'Nothing'"),
+        ("tiers: {a: {strategy: SelfConsistency, deadline: -1}}", "deadline=-1"),
+        ("users: [{name: ann}]", "user 1 is not valid"),
+        ("limits: [{per_minute: 0}]", "limits.0: per_minute=0"),
+        ("admission: {at_once: 0}", "admission: at_once=0"),
+        ("tears: {}", "the service='tears'"),
+        ("users: [{name: ann, key: {secret", "is no YAML in line 1"),
+    ],
+)
+def test_a_service_that_is_none_is_named_and_no_key_is_shown(tmp_path, text, said):
+    path = tmp_path / "serve.yaml"
+    path.write_text(text)
+    with pytest.raises(its.ItslabError) as error:
+        config.read(path)
+    assert said in str(error.value)
+    assert "secret" not in str(error.value)

@@ -33,6 +33,8 @@ MARGIN = 0.5
 LAST = 0.05
 """Seconds before a deadline at which what is there is the answer, whether its run has ended or not:
 it still has to be sent."""
+ENDING = 2.0
+"""Seconds that a run has to end when the desk is closed."""
 SAMPLES = 1_000
 """Samples that one request may draw, judges' opinions included."""
 ANYONE = User("anyone", "none")
@@ -368,7 +370,7 @@ class Desk:
         order.stop("disconnect")
 
     def close(self) -> None:
-        """End all runs, and take no further requests."""
+        """End all runs, wait until they are paid, and take no further requests."""
         with self._changed:
             self._closed = True
             waiting = [order for order in self._orders.values() if not order.handles]
@@ -378,6 +380,8 @@ class Desk:
             self.cancel(order)
         for order in running:
             order.stop("shutdown")
+        for order in running:
+            order.over.wait(ENDING)
 
     # -- who is next
 

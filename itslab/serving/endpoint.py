@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from itslab import strategies
 from itslab.core import ItslabError, OptionError
+from itslab.options import settings
 from itslab.serving import wire
 from itslab.serving.desk import ANYONE, Desk, Order, Refused
 from itslab.serving.limits import User
@@ -35,6 +36,8 @@ PROMPT, CALM = 0.02, 0.05
 """Seconds between two looks at a request: until something of it is there, and after."""
 FIRST = 0.25
 """Seconds that a stream waits for its first words, so that an error can still be a status."""
+GRACE = 3.0
+"""Seconds that open streams have to say their best answers so far when the server is shut down."""
 LOG = logging.getLogger("itslab.serving")
 
 
@@ -80,7 +83,7 @@ class Endpoint:
         @asynccontextmanager
         async def span() -> AsyncIterator[None]:
             yield
-            self.desk.close()
+            await asyncio.to_thread(self.desk.close)
 
         return span()
 
@@ -115,6 +118,7 @@ class Endpoint:
 
     async def chat(self, request: Request, user: User) -> Response:
         """Answer a conversation."""
+        import anyio
         from sse_starlette import EventSourceResponse
         from starlette.responses import JSONResponse
 
@@ -131,8 +135,17 @@ class Endpoint:
         await _until(lambda: order.answered or order.spoke, FIRST)
         if order.answered:
             _check(order)
-        events = self._events(order)
-        return EventSourceResponse(events, headers=headers, sep="\n", ping=15, send_timeout=SILENCE)
+        ending = anyio.Event()
+        events = self._events(order, ending)
+        return EventSourceResponse(
+            events,
+            headers=headers,
+            sep="\n",
+            ping=15,
+            send_timeout=SILENCE,
+            shutdown_event=ending,
+            shutdown_grace_period=GRACE,
+        )
 
     def _whole(self, order: Order) -> dict[str, Any]:
         _check(order)
@@ -143,7 +156,7 @@ class Endpoint:
             order.name, order.offer.name, told, wire.usage(order.cost, order.own), order.account
         )
 
-    async def _events(self, order: Order) -> AsyncIterator[dict[str, str]]:
+    async def _events(self, order: Order, ending: Any) -> AsyncIterator[dict[str, str]]:
         name, model, created = order.name, order.offer.name, int(time.time())
 
         def piece(index: int, **delta: str) -> dict[str, str]:
@@ -154,6 +167,8 @@ class Endpoint:
                 yield piece(i, role="assistant", content="")
             done = told = False
             while not done:
+                if ending.is_set():
+                    order.stop("shutdown")
                 done = order.answered
                 for i in range(order.body.n):
                     thought, text = order.news(i)
@@ -208,7 +223,7 @@ class Endpoint:
         offer = self.desk.menu.offer(name)
         tier = offer.tier
         told = {
-            "strategy": repr(tier.strategy),
+            "strategy": settings(tier.strategy),
             "budget": asdict(tier.budget),
             "deadline": tier.deadline,
             "tier": offer.label in self.desk.menu.tiers,

@@ -91,6 +91,8 @@ class Narrator:
         return ""
 
     def _finished(self, node: Node) -> str:
+        if node.status == "failed":  # it was cut off by the end of the run
+            return ""
         self._samples += 1
         run = self._run
         said = None if run.stepwise and not node.ended else run.extract(node.turn_text)
