@@ -225,7 +225,6 @@ class _Replication:
                 env.process(self._user(f"{arrivals.named}{i + 1}", arrivals.think))
         else:
             env.process(self._come(arrivals))
-        env.process(self._grow_impatient())
         env.run(self.seconds * (1 + DRAIN))
         ends = [request.end for request in self._requests if not math.isnan(request.end)]
         unfinished = len(ends) < sum(request.refusal is None for request in self._requests)
@@ -282,6 +281,10 @@ class _Replication:
         self._requests.append(request)
         request.refusal = self._lobby.arrive(visit, now)
         self._let_in()
+        patience = fleet.admission.patience or math.inf
+        limit = min(terms.deadline or math.inf, patience)
+        if not request.refusal and limit < math.inf:
+            self._env.process(self._leave(limit))
         return request
 
     # -- the lobby -----------------------------------------------------------------------------
@@ -290,17 +293,12 @@ class _Replication:
         for visit in self._lobby.ready(self._env.now):
             self._env.process(self._serve(self._of[visit]))
 
-    def _grow_impatient(self) -> Iterator[Any]:
-        """Refuse those who wait for too long. Looked at often enough for what is waited for."""
-        patience = self.fleet.admission.patience
-        deadlines = [terms.deadline for terms in self.fleet.terms.values() if terms.deadline]
-        limits = [*deadlines, *([patience] if patience else [])]
-        while limits:
-            yield self._env.timeout(min(limits) / 100)
-            for visit, refusal in self._lobby.refused(self._env.now):
-                request = self._of[visit]
-                request.refusal = refusal
-                request.over.succeed()
+    def _leave(self, seconds: float) -> Iterator[Any]:
+        """Refuse who still waits after so many seconds."""
+        yield self._env.timeout(seconds + 1e-6)  # or sums of times round to just before it
+        for visit, refusal in self._lobby.refused(self._env.now):
+            self._of[visit].refusal = refusal
+            self._of[visit].over.succeed()
 
     # -- the machines --------------------------------------------------------------------------
 
@@ -361,15 +359,11 @@ class _Replication:
     # -- what came of it -----------------------------------------------------------------------
 
     def _row(self, request: _Request) -> dict[str, Any]:
-        visit, refusal, trace = request.visit, request.refusal, request.trace
-        first = request.waves[0] if request.waves else Wave(lambda: None)
-        share = 0.0
-        if not math.isnan(request.end):
-            share = saturated(trace, self.fleet.curve, self.fleet.batch_size)
+        visit, refusal, waves = request.visit, request.refusal, request.waves
         return {
             "arrival": visit.arrival,
-            "start": first.joined,
-            "first": first.first_token,
+            "start": waves[0].joined if waves else math.nan,
+            "first": next((w.first_token for w in waves if w.drawn), math.nan),
             "end": request.end,
             "asked": request.ask.tier,
             "tier": visit.tier,
@@ -380,10 +374,10 @@ class _Replication:
             "retry_after": refusal.retry_after if refusal else math.nan,
             "cut": request.cut,
             "predicted": visit.predicted,
-            "tokens": sum(wave.drawn for wave in request.waves),
-            "prefilled": trace.prefilled,
-            "reused": trace.reused,
-            "seconds": share,
+            "tokens": sum(wave.drawn for wave in waves),
+            "prefilled": sum(wave.prefilled for wave in waves),
+            "reused": sum(wave.reused for wave in waves),
+            "seconds": sum(wave.seconds for wave in waves),
             "machine": request.machine,
         }
 
