@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -187,6 +188,9 @@ class _Request:
         return self.ask.query.traces[self.visit.tier]
 
 
+_claim = lru_cache(Service)  # thousands of requests have the same
+
+
 class _Replication:
     """Requests, lobby and machines, for once."""
 
@@ -307,7 +311,7 @@ class _Replication:
         env, visit = self._env, request.visit
         request.machine = at = self._choose()
         self._under_way[at] += 1
-        claim = Service(visit.user, visit.weight, visit.priority, visit.deadline)
+        claim = _claim(visit.user, visit.weight, visit.priority, visit.deadline)
         late = env.timeout(visit.deadline - env.now) if visit.deadline < math.inf else None
         for draws in request.trace.waves:
             complete = env.event()

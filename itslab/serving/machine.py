@@ -207,7 +207,10 @@ class Machine:
 
     def alike(self, plan: Plan) -> int:
         """Return how many steps in a row are this one: until the first of its sequences ends."""
-        if any(n != 1 or item.pending != 1 for item, n in plan):
+        scheduler = self._scheduler
+        # Who waits beside a free place waits for a prompt that this step may complete.
+        joining = len(scheduler.running) < scheduler.batch_size and scheduler.waiting
+        if joining or any(n != 1 or item.pending != 1 for item, n in plan):
             return 1
         return max(min(item.most - item.drawn for item, _ in plan), 1)
 
