@@ -19,10 +19,11 @@ from itslab import share, tasks
 from itslab.backends.scheduler import Service
 from itslab.core import Completion, Cost, ItslabError, OptionError, Tree, Verdict
 from itslab.serving import capacity
-from itslab.serving.capacity import Fleet, Scenario, Terms, compare, machines_for, simulate
-from itslab.serving.lobby import Admission
+from itslab.serving.capacity import Fleet, Scenario, Terms, simulate
 from itslab.serving.limits import Limit
+from itslab.serving.lobby import Admission
 from itslab.serving.machine import Curve, Machine, Wave, saturated
+from itslab.serving.sizing import compare, machines_for
 from itslab.serving.summary import Estimate
 from itslab.serving.traces import Draw, Trace
 from itslab.serving.traffic import (
@@ -514,7 +515,7 @@ def test_a_trace_is_read_and_its_bad_lines_are_named(tmp_path: Path) -> None:
     with pytest.raises(ItslabError, match="cannot be read"):
         Recorded.read(tmp_path / "none.csv")
     table.write_text("time,tier\n0,\n1,gold\n")
-    with pytest.raises(OptionError, match="tier='gold'.*'balanced', 'deep', 'fast'"):
+    with pytest.raises(OptionError, match=r"tier='gold'.*'balanced', 'deep', 'fast'"):
         simulate(replace(BUSY, arrivals=Recorded.read(table)), 10, warmup=0)
 
 
