@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from itslab import viz
 from itslab.core import OptionError
 from itslab.serving.billing import (
     ByDifficulty,
@@ -171,3 +172,13 @@ def test_prices_that_follow_drive_the_others_away() -> None:
 def test_nonsense_is_refused_by_name(wrong: Any, said: str) -> None:
     with pytest.raises(OptionError, match=said):
         wrong()
+
+
+def test_bills_and_margins_are_drawn_of_the_same_schemes() -> None:
+    told = bills(requests(), SCHEMES, PRICE)
+    figure = viz.capacity.schemes(told, margins(requests(), SCHEMES, PRICE))
+    bars = {trace.name: list(trace.x) for trace in figure.data if trace.type == "bar"}
+    assert bars["deep"] == pytest.approx([0.02, 0.08, -0.02, 0.08])
+    assert list(figure.data[0].x) == pytest.approx(list(told.bill))
+    with pytest.raises(OptionError, match="margins"):
+        viz.capacity.schemes(told[:2], margins(requests(), SCHEMES, PRICE))

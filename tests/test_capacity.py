@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
@@ -12,10 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import itslab as its
-from itslab import share, tasks
+from itslab import share, tasks, viz
 from itslab.backends.scheduler import Service
 from itslab.core import Completion, Cost, ItslabError, OptionError, Tree, Verdict
 from itslab.serving import capacity
@@ -23,7 +25,7 @@ from itslab.serving.capacity import Fleet, Scenario, Terms, simulate
 from itslab.serving.limits import Limit
 from itslab.serving.lobby import Admission
 from itslab.serving.machine import Curve, Machine, Wave, saturated
-from itslab.serving.sizing import compare, machines_for
+from itslab.serving.sizing import against_load, compare, machines_for
 from itslab.serving.summary import Estimate
 from itslab.serving.traces import Draw, Trace
 from itslab.serving.traffic import (
@@ -454,6 +456,12 @@ def test_nonsense_is_refused_by_name(wrong: object, said: str) -> None:
         wrong()  # type: ignore[operator]
 
 
+def test_without_simpy_it_is_said_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "simpy", None)
+    with pytest.raises(ItslabError, match=r'pip install "itslab\[serve\]"'):
+        simulate(BUSY, 10)
+
+
 # -- traffic ---------------------------------------------------------------------------------------
 
 
@@ -540,3 +548,28 @@ def test_a_mix_draws_by_its_shares() -> None:
     ):
         with pytest.raises(OptionError, match=said):
             replace(mix, **wrong)  # type: ignore[arg-type]
+
+
+# -- figures ---------------------------------------------------------------------------------------
+
+
+def test_waits_are_drawn_against_the_load_hollow_where_requests_are_refused() -> None:
+    base = Scenario(Fleet(CURVE, admission=Admission(at_once=4, queue=4)), mixed(), Poisson(1.0))
+    table = against_load(base, (0.2, 2.0), 60, replications=2)
+    assert base.faster(2.0 / base.load).load == pytest.approx(2.0)
+    figure = viz.capacity.waits(table, "Waits", target=9.0)
+    p95 = next(trace for trace in figure.data if trace.name == "p95")
+    assert list(p95.x) == pytest.approx([0.2, 2.0])
+    assert list(p95.marker.symbol) == ["square", "square-open"]
+    assert {note.text for note in figure.layout.annotations} >= {"target: 9 s"}
+    with pytest.raises(OptionError, match="quantity"):
+        viz.capacity.waits(table, quantity="refused")
+
+
+def test_machines_that_keep_the_promise_are_told_from_the_others() -> None:
+    tried = pd.DataFrame(
+        {"machines": [1, 2, 3], "load": [1.2, 0.6, 0.4], "value": [math.inf, 9.0, 4.0]}
+    ).assign(low=1.0, high=10.0, refused=0.0, enough=[False, False, True])
+    figure = viz.capacity.machines(tried, 5.0)
+    drawn = {trace.name: list(trace.x) for trace in figure.data}
+    assert drawn == {"do not": [2], "keep it": [3]}  # one would wait for ever on one machine
