@@ -15,8 +15,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 
@@ -29,9 +30,6 @@ from itslab.serving.machine import Curve, Machine, Wave, saturated
 from itslab.serving.summary import Simulation
 from itslab.serving.traces import Trace
 from itslab.serving.traffic import Arrival, Arrivals, Ask, Mix, Users
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 MOST = 200_000
 """Requests of one replication, after which nobody comes any more."""
@@ -187,6 +185,9 @@ class _Request:
         return self.ask.query.traces[self.visit.tier]
 
 
+_claim = lru_cache(Service)  # thousands of requests have the same
+
+
 class _Replication:
     """Requests, lobby and machines, for once."""
 
@@ -225,7 +226,6 @@ class _Replication:
                 env.process(self._user(f"{arrivals.named}{i + 1}", arrivals.think))
         else:
             env.process(self._come(arrivals))
-        env.process(self._grow_impatient())
         env.run(self.seconds * (1 + DRAIN))
         ends = [request.end for request in self._requests if not math.isnan(request.end)]
         unfinished = len(ends) < sum(request.refusal is None for request in self._requests)
@@ -282,6 +282,10 @@ class _Replication:
         self._requests.append(request)
         request.refusal = self._lobby.arrive(visit, now)
         self._let_in()
+        patience = fleet.admission.patience or math.inf
+        limit = min(terms.deadline or math.inf, patience)
+        if not request.refusal and limit < math.inf:
+            self._env.process(self._leave(limit))
         return request
 
     # -- the lobby -----------------------------------------------------------------------------
@@ -290,17 +294,12 @@ class _Replication:
         for visit in self._lobby.ready(self._env.now):
             self._env.process(self._serve(self._of[visit]))
 
-    def _grow_impatient(self) -> Iterator[Any]:
-        """Refuse those who wait for too long. Looked at often enough for what is waited for."""
-        patience = self.fleet.admission.patience
-        deadlines = [terms.deadline for terms in self.fleet.terms.values() if terms.deadline]
-        limits = [*deadlines, *([patience] if patience else [])]
-        while limits:
-            yield self._env.timeout(min(limits) / 100)
-            for visit, refusal in self._lobby.refused(self._env.now):
-                request = self._of[visit]
-                request.refusal = refusal
-                request.over.succeed()
+    def _leave(self, seconds: float) -> Iterator[Any]:
+        """Refuse who still waits after so many seconds."""
+        yield self._env.timeout(seconds + 1e-6)  # or sums of times round to just before it
+        for visit, refusal in self._lobby.refused(self._env.now):
+            self._of[visit].refusal = refusal
+            self._of[visit].over.succeed()
 
     # -- the machines --------------------------------------------------------------------------
 
@@ -309,7 +308,7 @@ class _Replication:
         env, visit = self._env, request.visit
         request.machine = at = self._choose()
         self._under_way[at] += 1
-        claim = Service(visit.user, visit.weight, visit.priority, visit.deadline)
+        claim = _claim(visit.user, visit.weight, visit.priority, visit.deadline)
         late = env.timeout(visit.deadline - env.now) if visit.deadline < math.inf else None
         for draws in request.trace.waves:
             complete = env.event()
@@ -361,15 +360,11 @@ class _Replication:
     # -- what came of it -----------------------------------------------------------------------
 
     def _row(self, request: _Request) -> dict[str, Any]:
-        visit, refusal, trace = request.visit, request.refusal, request.trace
-        first = request.waves[0] if request.waves else Wave(lambda: None)
-        share = 0.0
-        if not math.isnan(request.end):
-            share = saturated(trace, self.fleet.curve, self.fleet.batch_size)
+        visit, refusal, waves = request.visit, request.refusal, request.waves
         return {
             "arrival": visit.arrival,
-            "start": first.joined,
-            "first": first.first_token,
+            "start": waves[0].joined if waves else math.nan,
+            "first": next((w.first_token for w in waves if w.drawn), math.nan),
             "end": request.end,
             "asked": request.ask.tier,
             "tier": visit.tier,
@@ -380,10 +375,10 @@ class _Replication:
             "retry_after": refusal.retry_after if refusal else math.nan,
             "cut": request.cut,
             "predicted": visit.predicted,
-            "tokens": sum(wave.drawn for wave in request.waves),
-            "prefilled": trace.prefilled,
-            "reused": trace.reused,
-            "seconds": share,
+            "tokens": sum(wave.drawn for wave in waves),
+            "prefilled": sum(wave.prefilled for wave in waves),
+            "reused": sum(wave.reused for wave in waves),
+            "seconds": sum(wave.seconds for wave in waves),
             "machine": request.machine,
         }
 
@@ -415,111 +410,3 @@ def _forecast(scenario: Scenario) -> Callable[[Ask, str], float]:
     classes = {query.difficulty for query in mix.queries}
     of = {(tier, c): mix.tokens(tier, c) for tier in mix.every_tier for c in classes}
     return lambda ask, tier: of[tier, ask.query.difficulty]
-
-
-# -- questions to the simulation -------------------------------------------------------------------
-
-
-def compare(scenarios: Mapping[Any, Scenario], seconds: float = 3600.0, **how: Any) -> pd.DataFrame:
-    """Simulate several scenarios with the same random numbers.
-
-    Args:
-        scenarios: by name: such as a mix of harder questions, another order, or more machines.
-        seconds, how: as of ``simulate``.
-
-    Returns:
-        The columns of ``Simulation.summary``, after ``scenario``, ``load``, ``machines`` and
-        ``unstable``.
-    """
-    import pandas as pd
-
-    tables = []
-    for name, scenario in scenarios.items():
-        done = simulate(scenario, seconds, **how)
-        table = done.summary(by_tier=True)
-        table.insert(0, "unstable", done.unstable)
-        table.insert(0, "machines", scenario.fleet.machines)
-        table.insert(0, "load", scenario.load)
-        table.insert(0, "scenario", name)
-        tables.append(table)
-    require(len(tables) > 0, "scenarios", scenarios, "at least one")
-    return pd.concat(tables, ignore_index=True)
-
-
-@dataclass(frozen=True, eq=False)
-class Sizing:
-    """How many machines keep a promise.
-
-    Args:
-        machines: the fewest; None if none of those tried do.
-        tried: a row for each number tried: ``machines``, ``load``, ``value``, ``low``, ``high``
-            (of the quantity, seconds), ``refused`` (share), ``enough``.
-        said: that in words.
-    """
-
-    machines: int | None
-    tried: pd.DataFrame
-    said: str
-
-    def __repr__(self) -> str:
-        return f"<{self.said}>"
-
-
-@checked
-def machines_for(
-    scenario: Scenario,
-    target: Positive,
-    seconds: Positive = 3600.0,
-    *,
-    quantity: Literal["wait", "first", "seconds"] = "seconds",
-    statistic: Literal["mean", "p50", "p95", "p99"] = "p95",
-    refused: NotNegative = 0.01,
-    most: Count = 64,
-    replications: Count = 5,
-    seed: int = 0,
-) -> Sizing:
-    """Return the fewest machines that keep a percentile under a target.
-
-    Found by bisection between those below which the load is above 1, and ``most``: more machines
-    are taken to be no worse.
-
-    Args:
-        scenario: its number of machines does not matter.
-        target: seconds.
-        seconds, replications, seed: as of ``simulate``.
-        quantity, statistic: as of ``Simulation.estimate``: what has to stay under it.
-        refused: the share of requests that may be refused besides.
-        most: machines, beyond which nobody looks.
-    """
-    import pandas as pd
-
-    rows: dict[int, dict[str, Any]] = {}
-
-    def enough(machines: int) -> bool:
-        if machines not in rows:
-            case = scenario.on(machines)
-            done = simulate(case, seconds, replications=replications, seed=seed)
-            found, lost = done.estimate(quantity, statistic), done.estimate("refused").value
-            good = not done.unstable and found.value <= target and lost <= refused
-            told = {"machines": machines, "load": case.load, **found._asdict(), "refused": lost}
-            rows[machines] = told | {"enough": good}
-        return bool(rows[machines]["enough"])
-
-    load = scenario.on(1).load
-    low = 1 if math.isnan(load) else max(math.ceil(load), 1)
-    high: int | None = most
-    if low > most or not enough(most):
-        high = None
-    while high is not None and low < high:
-        middle = (low + high) // 2
-        low, high = (low, middle) if enough(middle) else (middle + 1, high)
-    name = f"{statistic} of {quantity} under {target:g} s"
-    if high is not None:
-        said = f"{high} machine{'' if high == 1 else 's'} keep{'s' if high == 1 else ''} {name}"
-    elif low > most:
-        said = f"the load alone takes {low} machines, and at most {most} were to be tried"
-    else:
-        said = f"not even {most} machines keep {name}"
-    columns = ["machines", "load", "value", "low", "high", "refused", "enough"]
-    table = pd.DataFrame([rows[n] for n in sorted(rows)], columns=columns)
-    return Sizing(high, table, said)

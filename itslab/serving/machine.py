@@ -102,7 +102,8 @@ class Wave:
         evaluated: whether the prompt of the first is evaluated.
         left: those that have not ended.
         first: the first.
-        drawn: tokens drawn of all of them.
+        drawn, prefilled, reused: tokens of all of them, as in ``Cost``.
+        seconds: of compute: of every step its share of the rows, as the engine charges it.
     """
 
     complete: Callable[[], object]
@@ -112,6 +113,9 @@ class Wave:
     left: list[Item] = field(default_factory=list)
     first: Item | None = None
     drawn: int = 0
+    prefilled: int = 0
+    reused: int = 0
+    seconds: float = 0.0
 
 
 @dataclass(eq=False)
@@ -197,12 +201,16 @@ class Machine:
         item.evaluated = _cached(item)
         self.work += item.cached - item.evaluated  # which it evaluates itself, if nobody did it
         item.cached = item.evaluated
+        wave.reused += item.evaluated
         if not item.pending:
             self._draw(item, 1, now)
 
     def alike(self, plan: Plan) -> int:
         """Return how many steps in a row are this one: until the first of its sequences ends."""
-        if any(n != 1 or item.pending != 1 for item, n in plan):
+        scheduler = self._scheduler
+        # Who waits beside a free place waits for a prompt that this step may complete.
+        joining = len(scheduler.running) < scheduler.batch_size and scheduler.waiting
+        if joining or any(n != 1 or item.pending != 1 for item, n in plan):
             return 1
         return max(min(item.most - item.drawn for item, _ in plan), 1)
 
@@ -218,13 +226,15 @@ class Machine:
             times: at most as many as are ``alike``.
             now: when the last of them ends.
         """
-        seconds, rows = self.seconds(plan), sum(n for _, n in plan) * times
+        width, seconds = sum(n for _, n in plan), self.seconds(plan)
         self._scheduler.repeat(plan, times - 1)
         self.busy += seconds * times
-        self.rows += rows
-        self.work -= rows
+        self.rows += width * times
+        self.work -= width * times
         self.steps += times
         for item, n in plan:
+            item.wave.seconds += seconds * times * n / width
+            item.wave.prefilled += 0 if item.drawn else n
             item.evaluated += n
             if not item.pending:
                 self._draw(item, times, now - seconds * (times - 1))
@@ -252,12 +262,10 @@ def _rows_left(item: Item) -> int:
     return item.prompt_length + max(item.most - 1, 0) - held
 
 
-def saturated(
-    trace: Trace, curve: Curve, batch_size: int, prefill_rows: int = PREFILL_ROWS
-) -> float:
+def saturated(trace: Trace, curve: Curve, batch_size: int) -> float:
     """Return a request's share of the seconds of a machine whose batch is always full."""
     full = curve(batch_size)
     token = full / batch_size
-    prompt = (curve(batch_size + prefill_rows) - full) / prefill_rows
+    prompt = (curve(batch_size + PREFILL_ROWS) - full) / PREFILL_ROWS
     decoded = sum(max(draw.drawn - 1, 0) for draw in trace.draws)
     return token * decoded + prompt * trace.prefilled

@@ -50,6 +50,11 @@ class Estimate(NamedTuple):
         half = stats.t.ppf(0.975, len(found) - 1) * found.std(ddof=1) / math.sqrt(len(found))
         return cls(value, value - float(half), value + float(half))
 
+    def within(self, most: float) -> Estimate:
+        """Return it with an interval that lies in [0, most]."""
+        low, high = np.clip([self.low, self.high], 0.0, most)
+        return Estimate(self.value, float(low), float(high))
+
 
 @dataclass(frozen=True, eq=False)
 class Simulation:
@@ -60,10 +65,10 @@ class Simulation:
             a batch), ``first`` (token), ``end`` (seconds from the beginning; nan if it did not come
             to that), ``asked`` (tier), ``tier`` (it got), ``user``, ``difficulty``, ``refused``,
             ``why``, ``retry_after`` (seconds), ``cut`` (ended by its deadline), ``predicted`` and
-            ``tokens`` (decoded), ``prefilled``, ``reused``, ``seconds`` (of compute, its share of a
-            machine that is always full), ``machine``.
-        machines: a row for each: ``replication``, ``machine``, ``busy`` (seconds, until the last
-            request's end), ``span`` (seconds until then), ``steps``, ``rows``, ``drawn``.
+            ``tokens`` (decoded), ``prefilled``, ``reused``, ``seconds`` (of compute, its share of
+            every step), ``machine``.
+        machines: a row for each: ``replication``, ``machine``, ``busy`` (seconds that it computed),
+            ``span`` (seconds until the last request's end), ``steps``, ``rows``, ``drawn``.
         warmup, until: requests that arrive in between are counted (seconds).
         load: work that is offered over work that can be done; nan where users wait for answers.
     """
@@ -86,11 +91,12 @@ class Simulation:
     def estimate(self, quantity: str, statistic: str = "mean", tier: str | None = None) -> Estimate:
         """Return a mean or percentile over replications.
 
-        A request that did not end counts as one that takes for ever; those refused have no times.
+        A request that did not come so far counts as one that takes for ever; those refused have
+        no times.
 
         Args:
-            quantity: ``wait``, ``first`` or ``seconds`` from the arrival, see ``WAITS``; or a share:
-                ``utilisation`` of the machines, ``refused``, ``degraded`` or ``cut`` requests.
+            quantity: ``wait``, ``first`` or ``seconds``, see ``WAITS``; or a share: ``utilisation``
+                (of the machines' time), ``refused``, ``degraded`` or ``cut`` (of the requests).
             statistic: of times ``mean``, ``p50``, ``p95`` or ``p99``; of shares ``mean``.
             tier: that was asked for; None is all.
         """
@@ -99,12 +105,11 @@ class Simulation:
         require(statistic in known, "statistic", statistic, f"one of {known}")
         if quantity == "utilisation":
             by = self.machines.groupby("replication")[["busy", "span"]].sum()
-            return Estimate.of([*(by.busy / by.span)])
+            return Estimate.of([*(by.busy / by.span)]).within(1)
         rows = self.counted
         rows = rows if tier is None else rows[rows.asked == tier]
-        return Estimate.of(
-            [_read(one, quantity, statistic) for _, one in rows.groupby("replication")]
-        )
+        found = [_read(one, quantity, statistic) for _, one in rows.groupby("replication")]
+        return Estimate.of(found).within(math.inf if quantity in WAITS else 1)
 
     def summary(self, by_tier: bool = False) -> pd.DataFrame:
         """Return all estimates: ``tier`` ("" is all), ``quantity``, ``statistic``, ``value``,
@@ -145,24 +150,32 @@ class Simulation:
     @property
     def unstable(self) -> bool:
         """Whether more is offered than the machines do, or those in the system grow and grow."""
+        return self.load > 1 or self._grows
+
+    @property
+    def _grows(self) -> bool:
         slope = self.growth
         least = slope.value if math.isnan(slope.low) else slope.low
         replications = max(self.requests.replication.nunique(), 1)
         rate = len(self.counted) / replications / max(self.until - self.warmup, 1e-9)
-        return self.load > 1 or least > GROWS * rate
+        return least > GROWS * rate
 
     @property
     def verdict(self) -> str:
-        """Whether the load can be served, in words."""
-        load = "" if math.isnan(self.load) else f"load {self.load:.2f}"
+        """Whether the load can be served, and if not what gives way, in words."""
+        load = "" if math.isnan(self.load) else f" at load {self.load:.2f}"
         if not self.unstable:
-            return f"stable{load and f' at {load}'}"
-        refused = self.estimate("refused").value
-        grows = f"the number in the system grows by {self.growth.value:.3g} a second"
-        lost = f"{refused:.0%} of the requests are refused"
-        offered = f"{load}: {self.load:.2f} × the work that the machines can do is offered"
-        told = [offered] if self.load > 1 else [load] if load else []
-        return "unstable: " + ", ".join([*told, grows if refused < 0.01 else lost])
+            return f"stable{load}"
+        told = []
+        if self.load > 1:
+            told.append(f"{self.load:.2f} × the work that the machines can do is offered")
+        if self._grows:
+            told.append(f"the number of requests grows by {self.growth.value:.3g} a second")
+        lost = {"refused": "refused", "degraded": "degraded", "cut": "cut by their deadlines"}
+        for share, words in lost.items():
+            if (found := self.estimate(share).value) > 0.01:
+                told.append(f"{found:.0%} are {words}")
+        return f"unstable: {', '.join(told)}"
 
 
 def _read(rows: pd.DataFrame, quantity: str, statistic: str) -> float:

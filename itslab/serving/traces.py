@@ -49,9 +49,8 @@ class Trace(Options):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(
-            bool(self.waves) and all(self.waves), "waves", self.waves, "one or more, none empty"
-        )
+        filled = bool(self.waves) and all(self.waves)
+        require(filled, "waves", self.waves, "one or more, none of them empty")
 
     @classmethod
     def of(cls, run: Result | Tree) -> Trace:

@@ -392,7 +392,8 @@ class Mix(Options):
 def _sums(weights: Sequence[float]) -> Array:
     """Sums of the shares up to each; a number drawn from [0, 1) lies below one of them."""
     sums: Array = np.cumsum(weights)
-    return sums / sums[-1]
+    whole = float(sums[-1])
+    return sums / whole
 
 
 def _place(sums: Array, rng: np.random.Generator) -> int:

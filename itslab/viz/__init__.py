@@ -1,5 +1,6 @@
 """Figures of studies, panels that run and watch, samples to be read, and the tree of a run."""
 
+from itslab.viz import capacity
 from itslab.viz.controls import Controls, slider
 from itslab.viz.curves import accuracy_against, atlas, by_problem, fitted, front, gains
 from itslab.viz.exchange import Exchange
@@ -33,6 +34,7 @@ __all__ = [
     "accuracy_against",
     "atlas",
     "by_problem",
+    "capacity",
     "dark",
     "fitted",
     "forest",
