@@ -24,7 +24,8 @@ from itslab.core import (
     Tree,
 )
 from itslab.run import Run
-from itslab.serving.forecast import KEPT, Forecast, Lengths, Ratio, quality
+from itslab.serving.forecast import KEPT, Forecast, Ratio
+from itslab.serving.lengths import Lengths, quality
 from itslab.share import Recording
 from itslab.study.runner import solve_all
 from itslab.study.samples import Samples
