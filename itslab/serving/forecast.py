@@ -6,7 +6,7 @@ as the model's samples are for such a question (``Lengths``, fitted to recorded 
 factor of its tier, which is learned while it serves: searches end early, votes are decided, chains
 share their beginnings. The quantile beside the mean is that of the latest requests of the tier, as
 in split conformal prediction (Vovk, Gammerman & Shafer 2005, Algorithmic Learning in a Random
-World, §4.2): of as many as there are, one more stays below it with that probability.
+World): one more request like these stays below it with that probability.
 """
 
 from __future__ import annotations
