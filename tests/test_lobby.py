@@ -103,6 +103,13 @@ def test_a_thousand_requests_of_one_user_keep_another_waiting_for_those_under_wa
         assert [one.user for one in lobby.ready(now)] == ["greedy"]
 
 
+def test_users_take_turns_even_if_nothing_is_known_of_what_requests_take() -> None:
+    lobby = Lobby(Admission(at_once=3))
+    enter(lobby, *(visit("ann", predicted=0) for _ in range(4)))
+    enter(lobby, visit("bob", predicted=0, arrival=9), now=9)
+    assert [one.user for one in lobby.ready(9)] == ["ann", "bob", "ann"]
+
+
 def test_idle_time_gives_no_claim() -> None:
     lobby = Lobby(ONE)
     enter(lobby, *(visit("ann") for _ in range(20)))
@@ -211,7 +218,8 @@ def test_one_user_cannot_fill_the_queue() -> None:
 
 
 def test_a_limit_refuses_and_is_settled_at_the_end() -> None:
-    lobby = Lobby(ONE, Limits(default=[Limit(per_minute=600)]))
+    limits = Limits(default=[Limit(per_minute=600)])
+    lobby = Lobby(ONE, limits)
     a, b = visit(predicted=500), visit(predicted=200)
     [none, refusal] = enter(lobby, a, b)
     assert none is None
@@ -223,6 +231,7 @@ def test_a_limit_refuses_and_is_settled_at_the_end() -> None:
     lobby.ready(0)
     a.predicted = 10_000  # a forecast may change while it runs; what was reserved does not
     lobby.end(a, 100, 0)
+    assert limits.of("ann", 0)[0].level(0) == 500
     c = visit(predicted=300)
     assert enter(lobby, b, c) == [None, None]
     lobby.end(c, 0, 0)  # it gave up, and all is given back
