@@ -19,8 +19,8 @@ body may describe any other in its field ``strategy``, as studies do. ``tiers`` 
 ``wire`` what a body may hold, ``desk`` what becomes of a request, ``lobby`` and ``limits`` who has
 to wait or to come back, ``forecast`` what a request will cost.
 
-**A plan.** ``traffic``, ``machine`` and ``capacity`` simulate the same service, ``billing`` what its
-users pay; ``itslab load`` measures a real one.
+**A plan.** ``traffic``, ``machine`` and ``capacity`` simulate the same service, ``billing`` says
+what its users pay; ``itslab load`` measures a real one.
 
 **Beyond one machine.** A server is one process with one engine for each model. More machines are
 more servers behind a balancer, such as HAProxy, which sends a request to the server with the fewest
@@ -49,8 +49,8 @@ and::
     itslab serve qwen2.5-coder-0.5b --port 8002 &
     haproxy -f haproxy.cfg
 
-Large models stand behind vLLM or SGLang, with as many replicas as there are GPUs; one server of ours
-before them then knows all users, and only decides and waits::
+Large models stand behind vLLM or SGLang, with as many replicas as there are GPUs; one server of
+ours before them then knows all users, and only decides and waits::
 
     vllm serve Qwen/Qwen2.5-7B-Instruct --data-parallel-size 4 --port 9000
     itslab serve Qwen/Qwen2.5-7B-Instruct --remote http://127.0.0.1:9000/v1 --batch-size 256

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import lru_cache
 from typing import Any
@@ -14,7 +14,7 @@ from itslab.core import require
 from itslab.serving.capacity import Fleet, Scenario, simulate
 from itslab.serving.lobby import Admission
 from itslab.serving.summary import Simulation
-from itslab.serving.traffic import Bursts, Diurnal, Mix, Poisson, Query
+from itslab.serving.traffic import Arrivals, Bursts, Diurnal, Mix, Poisson, Query
 from itslab.viz.controls import slider
 from itslab.viz.figures import drawn_as
 from itslab.viz.panels import FigurePanel
@@ -27,8 +27,8 @@ RULES: Mapping[str, Admission] = {
     "first come, first served": Admission(order="arrival", full="shed"),
 }
 """The policies that can be chosen."""
-TRAFFIC = {
-    "steady (Poisson)": lambda rate: Poisson(rate),
+TRAFFIC: Mapping[str, Callable[[float], Arrivals]] = {
+    "steady (Poisson)": Poisson,
     "bursts": lambda rate: Bursts(rate / 3, rate * 3, 120, 60),
     "a day in an hour": lambda rate: Diurnal(rate, period=3600),
 }

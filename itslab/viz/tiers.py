@@ -134,11 +134,9 @@ def picture(
     for seconds in _ticks(span):
         x = f"{_x(seconds, span):.1f}"
         axis.append(f'<path d="M {x} 0 V {bottom}" stroke="{GRID}"/>')
-        axis.append(
-            f'<text x="{x}" y="{bottom + 16}" fill="{MUTED}" text-anchor="middle">{seconds:g}</text>'
-        )
-    at = _x(min(now, span), span)
-    cursor = f'<line x1="{at:.1f}" y1="0" x2="{at:.1f}" y2="{bottom}" stroke="{INK}"/>'
+        at = f'x="{x}" y="{bottom + 16}"'
+        axis.append(f'<text {at} fill="{MUTED}" text-anchor="middle">{seconds:g}</text>')
+    cursor = f'<path d="M {_x(min(now, span), span):.1f} 0 V {bottom}" stroke="{INK}"/>'
     label = (
         f'<text x="{_WIDTH / 2}" y="{bottom + 34}" fill="{MUTED}" text-anchor="middle">'
         "seconds after the question was asked</text>"
