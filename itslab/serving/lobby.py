@@ -272,7 +272,8 @@ class Lobby:
         if len(self.running) >= self.admission.at_once or not self._queues:
             return started
         had, under_way = self._charged(), Counter(visit.user for visit in self.running)
-        over = {id(visit) for until, _, visit in self._leaving if until <= now}
+        late = bool(self._leaving) and self._leaving[0][0] <= now
+        over = {id(visit) for until, _, visit in self._leaving if until <= now} if late else set()
 
         def turn(visit: Visit) -> tuple[float, ...]:
             before = -visit.priority if self.admission.order == "tier" else 0
