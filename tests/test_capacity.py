@@ -572,4 +572,4 @@ def test_machines_that_keep_the_promise_are_told_from_the_others() -> None:
     ).assign(low=1.0, high=10.0, refused=0.0, enough=[False, False, True])
     figure = viz.capacity.machines(tried, 5.0)
     drawn = {trace.name: list(trace.x) for trace in figure.data}
-    assert drawn == {"do not": [2], "keep it": [3]}  # one would wait for ever on one machine
+    assert drawn == {"too few": [2], "enough": [3]}  # one would wait for ever on one machine

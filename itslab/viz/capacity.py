@@ -120,7 +120,7 @@ def machines(
             x=some.machines,
             y=some.value,
             error_y=error_bars(some.value, some.low, some.high),
-            name="keep it" if enough else "do not",
+            name="enough" if enough else "too few",
             mode="markers",
             marker={**drawn_as(mark)["marker"], "size": 11},
             customdata=some[["low", "high", "load", "refused"]],
