@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     import httpx
     import pandas as pd
 
+    from itslab.serving.summary import Simulation
+
 
 @dataclass(frozen=True)
 class Load(Options):
@@ -218,6 +220,39 @@ async def _pieces(lines: AsyncIterator[str]) -> AsyncIterator[dict[str, Any]]:
     async for line in lines:
         if line.startswith("data: ") and line != "data: [DONE]":
             yield json.loads(line[6:])
+
+
+def against(rows: pd.DataFrame, predicted: Simulation) -> pd.DataFrame:
+    """Return what a load took beside what a simulation of it said, in seconds, for each tier.
+
+    Args:
+        rows: of ``measure``, with a tier each.
+        predicted: of the same tiers.
+
+    Returns:
+        For each tier and for all: ``n`` measured; p50 and p95 measured, with the interval of 2,000
+        bootstrap samples of the requests (95 %), predicted with that of its replications, and the
+        ratio of the latter to the former.
+    """
+    import pandas as pd
+
+    done = rows[(rows.status == 200) & (rows.ended_by != "cancelled")]
+    groups = {**{str(tier): part for tier, part in done.groupby("tier")}, "all": done}
+    table = {}
+    for tier, part in groups.items():
+        took = (part.end - part.sent).to_numpy()
+        row: dict[str, Any] = {"n": len(took)}
+        for name, q in (("p50", 0.5), ("p95", 0.95)):
+            rng = np.random.default_rng(0)
+            drawn = np.quantile(rng.choice(took, (2000, len(took))), q, axis=1)
+            low, high = np.quantile(drawn, [0.025, 0.975])
+            here = float(np.quantile(took, q))
+            there = predicted.estimate("seconds", name, None if tier == "all" else tier)
+            row[f"{name} measured"] = f"{here:.1f} [{low:.1f}, {high:.1f}]"
+            row[f"{name} predicted"] = f"{there.value:.1f} [{there.low:.1f}, {there.high:.1f}]"
+            row[f"{name} ratio"] = f"{there.value / here:.2f}"
+        table[tier] = row
+    return pd.DataFrame(table).T.rename_axis("tier")
 
 
 def summary(rows: pd.DataFrame) -> pd.DataFrame:

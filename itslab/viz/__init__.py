@@ -16,7 +16,10 @@ from itslab.viz.lab import Lab, lab
 from itslab.viz.panels import ThinkingPanel, VotePanel
 from itslab.viz.readers import RefinementPanel, SampleBrowser, Transcript
 from itslab.viz.routes import RoutePanel
+from itslab.viz.simulator import Simulator
 from itslab.viz.theme import dark
+from itslab.viz.tiers import TierPanel, TierReplay
+from itslab.viz.tiers import recorded as course
 from itslab.viz.tree import TreeView
 
 __all__ = [
@@ -27,7 +30,10 @@ __all__ = [
     "RefinementPanel",
     "RoutePanel",
     "SampleBrowser",
+    "Simulator",
     "ThinkingPanel",
+    "TierPanel",
+    "TierReplay",
     "Transcript",
     "TreeView",
     "VotePanel",
@@ -35,6 +41,7 @@ __all__ = [
     "atlas",
     "by_problem",
     "capacity",
+    "course",
     "dark",
     "fitted",
     "forest",

@@ -20,6 +20,8 @@ from itslab.viz.figures import drawn_as
 from itslab.viz.panels import FigurePanel
 from itslab.viz.style import MARKS, MUTED, TEMPLATE, headed
 
+RUNS = 3
+"""Simulations of the same, with other random numbers."""
 RULES: Mapping[str, Admission] = {
     "tiers first, refuse when full": Admission(order="tier", full="shed"),
     "tiers first, degrade when full": Admission(order="tier", full="degrade"),
@@ -96,7 +98,7 @@ class Simulator(FigurePanel):
         )
         fleet = replace(self._fleet, machines=machines, admission=admission)
         arrivals = TRAFFIC[traffic](rate / 60)
-        return simulate(Scenario(fleet, mix, arrivals), self._seconds, replications=3)
+        return simulate(Scenario(fleet, mix, arrivals), self._seconds, replications=RUNS)
 
     @property
     def simulation(self) -> Simulation:
@@ -115,16 +117,18 @@ class Simulator(FigurePanel):
                 self._add(figure, tier, asked, drawn_as(mark)["line"])
         figure.add_hline(0.95, line={"color": MUTED, "width": 1, "dash": "dot"})
         p95 = shown.estimate("seconds", "p95")
-        figure.update_layout(template=TEMPLATE, height=430)
+        below_it = {"orientation": "h", "y": -0.24, "x": 0, "xanchor": "left"}
+        figure.update_layout(template=TEMPLATE, height=470, legend=below_it)
         figure.update_xaxes(title="seconds until the answer (log)", type="log", dtick="D2")
         figure.update_yaxes(
             title="share of requests answered by then", range=[0, 1.02], tickformat=".0%"
         )
         busy, refused = shown.estimate("utilisation").value, shown.estimate("refused").value
+        cut = shown.estimate("cut").value
         below = (
             f"p95 {p95.value:,.0f} s [{p95.low:,.0f}, {p95.high:,.0f}], machines busy {busy:.0%}, "
-            f"{refused:.0%} refused; {len(rows):,} requests in 3 × {self._seconds / 60:.0f} "
-            "simulated minutes, interval of 95 %"
+            f"{refused:.0%} refused, {cut:.0%} cut by their deadlines; {len(rows):,} requests in "
+            f"{RUNS} × {self._seconds / 60:.0f} simulated minutes, interval of 95 %"
         )
         return headed(figure, shown.verdict[0].upper() + shown.verdict[1:], below, room=24)
 
