@@ -51,7 +51,7 @@ def queries(
 
 def _voted(prompt: int, lengths: Sequence[int]) -> Trace:
     first, *others = lengths
-    waves = [(Draw(prompt, first),)]
+    waves: list[tuple[Draw, ...]] = [(Draw(prompt, first),)]
     if others:
         waves.append(tuple(Draw(prompt, length, prompt) for length in others))
     return Trace(tuple(waves))
