@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from itslab.core import BackendError, ItslabError, OptionError, require
-from itslab.serving.command import load, serve
+from itslab.serving.command import bench_serve, load, serve
 
 
 class _Commands(TyperGroup):
@@ -367,6 +367,7 @@ class _Told:
 
 app.command()(serve)
 app.command()(load)
+app.command()(bench_serve)
 
 
 # -- models ----------------------------------------------------------------------------------------

@@ -143,6 +143,30 @@ def load(
     typer.echo(summary(rows).to_string(float_format="%.2f"))
 
 
+def bench_serve(
+    model: Annotated[str, typer.Argument(help="See `itslab models`.")] = "qwen2.5-coder-0.5b",
+    clients: Annotated[int, typer.Option(min=1, help="That ask at once.")] = 16,
+    tokens: Annotated[int, typer.Option(min=2, help="Of each sample.")] = 128,
+    rounds: Annotated[int, typer.Option(min=1, help="Repetitions.")] = 5,
+    threads: Annotated[int | None, typer.Option(min=1, help="Default: physical cores.")] = None,
+) -> None:
+    """Measure what the endpoint costs the engine, and how soon its first words come."""
+    from itslab import models
+    from itslab.backends import library
+    from itslab.bench import measure_serving
+
+    library.start()
+    report = measure_serving(
+        models.resolve(model),
+        clients=clients,
+        tokens=tokens,
+        rounds=rounds,
+        threads=threads,
+        say=lambda line: typer.echo(line, err=True),
+    )
+    typer.echo(report.table())
+
+
 def _number(option: str, text: str, given: str) -> float:
     try:
         return float(given)

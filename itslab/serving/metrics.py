@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from itslab.serving.desk import Desk, Order
@@ -18,8 +19,10 @@ class Metrics:
 
     def __init__(self, desk: Desk) -> None:
         from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+        from prometheus_client.process_collector import ProcessCollector
 
         self.registry: CollectorRegistry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)  # memory, processor time, open files
         own: Any = {"namespace": "itslab", "registry": self.registry}
         self._requests = Counter("requests", "Requests that are over.", ["tier", "ended_by"], **own)
         self._tokens = Counter("tokens", "Tokens, by what was done.", ["model", "kind"], **own)
@@ -35,6 +38,11 @@ class Metrics:
         running = Gauge("running", "Requests that are served.", **own)
         waiting.set_function(lambda: desk.load[0])
         running.set_function(lambda: desk.load[1])
+        engine = Gauge("engine", "What an engine counts itself.", ["model", "what"], **own)
+        for model in desk.menu.models.values():
+            stats = getattr(model, "stats", None)
+            for what in ("drawn", "evaluated", "busy") if stats is not None else ():
+                engine.labels(model.name, what).set_function(partial(getattr, stats, what))
 
     def observe(self, order: Order) -> None:
         """Count a request that is over."""

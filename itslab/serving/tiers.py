@@ -76,9 +76,15 @@ class Tier(Options):
     model: str = ""
 
 
-def looked(n: int) -> Router:
-    """Answer at once, then let ``n`` samples vote, the first answer one of them."""
-    return Router(Agreement(), (), (Route(SelfConsistency(n)),), SelfConsistency(1))
+def looked(n: int, sampling: Sampling = Sampling()) -> Router:
+    """Return a strategy that answers at once, then lets ``n`` samples vote, the first among them.
+
+    Args:
+        n: samples.
+        sampling: of each.
+    """
+    vote, first = SelfConsistency(n, sampling=sampling), SelfConsistency(1, sampling=sampling)
+    return Router(Agreement(), (), (Route(vote),), first)
 
 
 TIERS: Mapping[str, Tier] = {
