@@ -8,6 +8,7 @@ from itslab.bench.adaptive import MethodsReport, measure_cascade, measure_stoppi
 from itslab.bench.models import ModelsReport, measure_models
 from itslab.bench.search import SearchReport, measure_search
 from itslab.bench.speed import SpeedReport, measure_speed
+from itslab.bench.steps import measure_steps
 
 __all__ = [
     "MethodsReport",
@@ -18,5 +19,6 @@ __all__ = [
     "measure_models",
     "measure_search",
     "measure_speed",
+    "measure_steps",
     "measure_stopping",
 ]
