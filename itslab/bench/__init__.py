@@ -9,6 +9,7 @@ from itslab.bench.models import ModelsReport, measure_models
 from itslab.bench.search import SearchReport, measure_search
 from itslab.bench.serving import ServingReport, measure_serving
 from itslab.bench.speed import SpeedReport, measure_speed
+from itslab.bench.steps import measure_steps
 
 __all__ = [
     "MethodsReport",
@@ -21,5 +22,6 @@ __all__ = [
     "measure_search",
     "measure_serving",
     "measure_speed",
+    "measure_steps",
     "measure_stopping",
 ]

@@ -27,9 +27,10 @@ from itslab.options import Count, NotNegative, Options, Positive, checked
 from itslab.serving.limits import Limit, Limits
 from itslab.serving.lobby import Admission, Lobby, Refusal, Visit
 from itslab.serving.machine import Curve, Machine, Wave, saturated
+from itslab.serving.mix import Ask, Mix
 from itslab.serving.summary import Simulation
 from itslab.serving.traces import Trace
-from itslab.serving.traffic import Arrival, Arrivals, Ask, Mix, Users
+from itslab.serving.traffic import Arrival, Arrivals, Users
 
 MOST = 200_000
 """Requests of one replication, after which nobody comes any more."""
@@ -309,7 +310,9 @@ class _Replication:
         request.machine = at = self._choose()
         self._under_way[at] += 1
         claim = _claim(visit.user, visit.weight, visit.priority, visit.deadline)
-        late = env.timeout(visit.deadline - env.now) if visit.deadline < math.inf else None
+        late = (
+            env.timeout(max(visit.deadline - env.now, 0.0)) if visit.deadline < math.inf else None
+        )
         for draws in request.trace.waves:
             complete = env.event()
             wave = Wave(complete.succeed)
@@ -321,6 +324,7 @@ class _Replication:
                 request.cut = True
                 self._machines[at].cancel(wave)
                 self._wake(at)
+                yield complete  # with the step under way
                 break
         request.end = env.now
         self._under_way[at] -= 1

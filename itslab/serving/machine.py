@@ -182,7 +182,9 @@ class Machine:
             for item in wave.left:
                 self.work -= _rows_left(item)
                 self._scheduler.remove(item)
-            wave.left = []
+            if wave.left:
+                wave.left = []
+                wave.complete()
         self._cancelled = []
         while self._scheduler.waiting or self._scheduler.running:
             for item in self._scheduler.admit(now):
@@ -192,7 +194,7 @@ class Machine:
         return []
 
     def cancel(self, wave: Wave) -> None:
-        """Let a wave end with the step under way; it is not reported as complete."""
+        """Let a wave end with the step under way, at the latest."""
         self._cancelled.append(wave)
 
     def _begin(self, item: Item, now: float) -> None:

@@ -1,4 +1,4 @@
-"""When requests arrive, and what they ask.
+"""When requests arrive.
 
 Times are seconds from the start, rates are requests a second. All randomness comes from the
 generator that is passed in.
@@ -9,14 +9,12 @@ from __future__ import annotations
 import csv
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from functools import cached_property
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
 from itslab.core import ItslabError, require
 from itslab.options import (
@@ -27,11 +25,6 @@ from itslab.options import (
     Text,
     UnitInterval,
 )
-from itslab.serving.traces import Trace
-
-Array = NDArray[np.float64]
-
-# -- when they arrive ------------------------------------------------------------------------------
 
 
 class Arrival(NamedTuple):
@@ -280,121 +273,3 @@ class Users(Options):
     count: Count
     think: NotNegative = 0.0
     named: Text = "user"
-
-
-# -- what they ask ---------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Query(Options):
-    """A question, and what each tier makes of it.
-
-    Args:
-        traces: tier -> the request.
-        difficulty: the class that it is thought to belong to, such as ``hard``.
-    """
-
-    traces: Mapping[str, Trace]
-    difficulty: str = ""
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(bool(self.traces), "traces", self.traces, "of at least one tier")
-
-
-class Ask(NamedTuple):
-    """What is asked: by whom, in which tier, what."""
-
-    user: str
-    tier: str
-    query: Query
-
-
-@dataclass(frozen=True)
-class Mix(Options):
-    """Who asks what: user, tier and question are drawn independently of each other.
-
-    Args:
-        queries: questions, such as recorded ones, each as often as the others of its difficulty.
-        tiers: name -> share of the requests; shares are divided by their sum.
-        users: name -> share of the requests.
-        difficulty: class -> how many times as often as among ``queries``; 1 where nothing is said.
-
-    Raises:
-        OptionError: a share is negative, all are 0, or a tier or class is not that of any query.
-    """
-
-    queries: Sequence[Query]
-    tiers: Mapping[str, float]
-    users: Mapping[str, float] = field(default_factory=lambda: {"user": 1.0})
-    difficulty: Mapping[str, float] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        require(len(self.queries) > 0, "queries", self.queries, "at least one")
-        known = self.every_tier
-        require({*self.tiers} <= {*known}, "tiers", self.tiers, f"of {known}")
-        classes = sorted({query.difficulty for query in self.queries})
-        require({*self.difficulty} <= {*classes}, "difficulty", self.difficulty, f"of {classes}")
-        for name, shares in (
-            ("tiers", self.tiers.values()),
-            ("users", self.users.values()),
-            ("difficulty", self._weights),
-        ):
-            valid = all(share >= 0 for share in shares) and sum(shares) > 0
-            require(valid, name, getattr(self, name), "shares of at least 0, one of them above")
-
-    @property
-    def _weights(self) -> list[float]:
-        return [self.difficulty.get(query.difficulty, 1.0) for query in self.queries]
-
-    @cached_property
-    def _chances(self) -> tuple[Array, Array, Array]:
-        """Of tiers, users and questions."""
-        shares = [*self.tiers.values()], [*self.users.values()], self._weights
-        tiers, users, queries = map(_sums, shares)
-        return tiers, users, queries
-
-    def draw(self, arrival: Arrival, rng: np.random.Generator) -> Ask:
-        """Return what an arrival asks; what it says itself holds.
-
-        Raises:
-            OptionError: it is for a tier that the questions do not have.
-        """
-        tiers, users, queries = self._chances
-        tier = arrival.tier or [*self.tiers][_place(tiers, rng)]
-        user = arrival.user or [*self.users][_place(users, rng)]
-        query = self.queries[_place(queries, rng)]
-        require(tier in query.traces, "tier", tier, f"one of {sorted(query.traces)}")
-        return Ask(user, tier, query)
-
-    @property
-    def every_tier(self) -> list[str]:
-        """All tiers of the questions, those that nobody asks for included."""
-        return sorted(set.intersection(*({*query.traces} for query in self.queries)))
-
-    def mean(self, of: Callable[[Trace], float]) -> float:
-        """Return the mean of something over the requests of the mix."""
-        each = np.diff(self._chances[2], prepend=0.0)
-        whole = sum(self.tiers.values())
-        return sum(
-            share / whole * float(each @ [of(query.traces[tier]) for query in self.queries])
-            for tier, share in self.tiers.items()
-            if share
-        )
-
-    def tokens(self, tier: str, difficulty: str | None = None) -> float:
-        """Return the mean number of tokens that a tier draws for a question, of a class or any."""
-        queries = [q for q in self.queries if difficulty in (None, q.difficulty)]
-        return sum(query.traces[tier].tokens for query in queries) / len(queries)
-
-
-def _sums(weights: Sequence[float]) -> Array:
-    """Sums of the shares up to each; a number drawn from [0, 1) lies below one of them."""
-    sums: Array = np.cumsum(weights)
-    whole = float(sums[-1])
-    return sums / whole
-
-
-def _place(sums: Array, rng: np.random.Generator) -> int:
-    return int(np.searchsorted(sums, rng.random(), "right"))
