@@ -13,8 +13,9 @@ import plotly.graph_objects as go
 from itslab.core import require
 from itslab.serving.capacity import Fleet, Scenario, simulate
 from itslab.serving.lobby import Admission
+from itslab.serving.mix import Mix, Query
 from itslab.serving.summary import Simulation
-from itslab.serving.traffic import Arrivals, Bursts, Diurnal, Mix, Poisson, Query
+from itslab.serving.traffic import Arrivals, Bursts, Diurnal, Poisson
 from itslab.viz.controls import slider
 from itslab.viz.figures import drawn_as
 from itslab.viz.panels import FigurePanel
