@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -43,18 +44,25 @@ class Curve(Options):
         rows, seconds = self.rows, self.seconds
         require(len(rows) > 0 and [*rows] == sorted({*rows}), "rows", rows, "ascending")
         require(len(rows) == len(seconds), "seconds", seconds, f"one for each of {rows}")
-        upper = slice(min(len(rows) // 2, max(len(rows) - 2, 0)), None)
-        slope = np.polyfit(rows[upper], seconds[upper], 1)[0] if len(rows) > 1 else 0.0
-        object.__setattr__(self, "_slope", max(float(slope), 0.0))
-        object.__setattr__(self, "_known", {})
+
+    @cached_property
+    def _slope(self) -> float:
+        """Seconds of a row more, beyond those measured."""
+        if len(self.rows) == 1:
+            return 0.0
+        upper = slice(min(len(self.rows) // 2, len(self.rows) - 2), None)
+        return max(float(np.polyfit(self.rows[upper], self.seconds[upper], 1)[0]), 0.0)
+
+    @cached_property
+    def _known(self) -> dict[int, float]:
+        return {}
 
     def __call__(self, rows: int) -> float:
         """Return the seconds of a step of so many rows."""
-        known: dict[int, float] = self._known  # type: ignore[attr-defined]
-        if rows not in known:
-            beyond = max(rows - self.rows[-1], 0) * self._slope  # type: ignore[attr-defined]
-            known[rows] = float(np.interp(rows, self.rows, self.seconds)) + beyond
-        return known[rows]
+        if rows not in self._known:
+            beyond = max(rows - self.rows[-1], 0) * self._slope
+            self._known[rows] = float(np.interp(rows, self.rows, self.seconds)) + beyond
+        return self._known[rows]
 
     @classmethod
     def of(cls, speeds: Mapping[int, float | Sequence[float]]) -> Curve:

@@ -67,7 +67,7 @@ class Sizing:
         machines: the fewest; None if none of those tried do.
         tried: a row for each number tried: ``machines``, ``load``, ``value``, ``low``, ``high``
             (of the quantity, seconds), ``refused`` (share), ``enough``.
-        said: that in words.
+        said: that in words, and whether the interval leaves it open.
     """
 
     machines: int | None
@@ -128,7 +128,10 @@ def machines_for(
         low, high = (low, middle) if enough(middle) else (middle + 1, high)
     name = f"{statistic} of {quantity} under {target:g} s"
     if high is not None:
-        said = f"{high} machine{'' if high == 1 else 's'} keep{'s' if high == 1 else ''} {name}"
+        one = high == 1
+        said = f"{high} machine{'' if one else 's'} keep{'s' if one else ''} {name}"
+        if (reaches := rows[high]["high"]) > target:
+            said += f", but the interval reaches {reaches:.3g} s: a longer simulation tells more"
     elif low > most:
         said = f"the load alone takes {low} machines, and at most {most} were to be tried"
     else:
