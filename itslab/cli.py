@@ -14,6 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from itslab.core import BackendError, Budget, ItslabError, OptionError, Result, require
+from itslab.serving.command import bench_serve, load, serve
 
 
 class _Commands(TyperGroup):
@@ -383,6 +384,11 @@ class _Told:
         if self._shown:
             sys.stderr.write("\r\x1b[K")
             sys.stderr.flush()
+
+
+app.command()(serve)
+app.command()(load)
+app.command()(bench_serve)
 
 
 # -- models ----------------------------------------------------------------------------------------

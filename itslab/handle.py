@@ -6,7 +6,7 @@ import itertools
 import math
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 
 from itslab import answers, attended
@@ -151,6 +151,12 @@ class RunHandle:
     def stop(self) -> None:
         """End the run; its result holds the best answer so far."""
         self.run.stop()
+
+    def when_done(self, call: Callable[[RunHandle], object]) -> None:
+        """Call a function with this handle at the end of the run, in its thread; at once if it has
+        ended already.
+        """
+        self._outcome.add_done_callback(lambda _: call(self))
 
     def result(self, timeout: float | None = None) -> Result:
         """Wait for the end, at most ``timeout`` seconds, and return the result.

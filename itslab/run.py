@@ -385,7 +385,7 @@ class Run:
             OptionError: it cannot be called as a verifier, or returns no scores.
         """
         shown = list(nodes)  # which a verifier may sort
-        if _draws(verifier):
+        if draws(verifier):
             return _as_verdicts(verifier, verifier(self, prompt, shown), len(nodes))
         verdicts = _as_verdicts(verifier, verifier(prompt, shown), len(nodes))
         computed = sum((verdict.cost for verdict in verdicts), Cost())
@@ -727,8 +727,8 @@ class _Nobody:
         raise NotImplementedError
 
 
-def _draws(verifier: Verifier) -> bool:
-    """Whether a verifier is called with the run."""
+def draws(verifier: Verifier) -> bool:
+    """Whether a verifier is called with the run, and so may buy samples by itself."""
     try:
         signature = inspect.signature(verifier)
     except (TypeError, ValueError):

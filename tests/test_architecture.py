@@ -34,6 +34,7 @@ MAY_IMPORT = {
     "verifiers": {"sandbox", "syntax", *BASE},
     "tasks": {"code", "models", "plugins", "sandbox", "syntax", "verifiers", *BASE},
     "study": {"run", "sandbox", "strategies", "handle", "spec", "tasks", "verifiers", *BASE},
+    "serving": {"backends", "handle", "run", "spec", "strategies", "study", "verifiers", *BASE},
     "viz": {"handle", "run", "sandbox", "strategies", "study", "tasks", "verifiers", *BASE},
 }
 ANYTHING = {"bench", "cli", "conductor", "doctor", "ipython", "notebooks", "page"}
@@ -67,6 +68,19 @@ def test_imports_go_in_one_direction(path: Path) -> None:
     here = part(path)
     if here not in ANYTHING:
         assert imported(path) - {here} <= MAY_IMPORT[here]
+
+
+def test_serving_takes_the_scheduler_alone_from_the_backends() -> None:
+    taken = [from_backends(path) for path in modules() if part(path) == "serving"]
+    assert set().union(*taken) <= {"itslab.backends.scheduler"}
+
+
+def from_backends(path: Path) -> set[str]:
+    """The modules of the backends that a module imports from."""
+    nodes = [*ast.walk(ast.parse(path.read_text()))]
+    names = {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
+    names |= {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    return {name for name in names if name.startswith("itslab.backends")}
 
 
 def test_importing_the_package_is_fast_and_loads_nothing_heavy() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from itslab import bench, models
+from itslab.backends.llama import Llama
 from itslab.bench import search, speed
 from itslab.conductor import conduct
 from itslab.core import BackendError, OptionError, Problem, Verdict
@@ -170,3 +171,10 @@ def test_models_take_turns(small_model: models.ModelFile, tmp_path: Path) -> Non
     assert "1.00×" in report.table()
     with pytest.raises(OptionError, match="other"):
         bench.measure_models(outcome, {"other": small_model})
+
+
+def test_steps_take_longer_the_more_rows_they_have(llm: Llama) -> None:
+    curve = bench.measure_steps(llm, tokens=8, rounds=1)
+    assert curve.rows[:4] == (1, 2, 4, 8)
+    assert 60 < curve.rows[-1] <= 128
+    assert curve(curve.rows[-1]) > 3 * curve(1)

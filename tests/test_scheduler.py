@@ -352,3 +352,31 @@ def test_a_new_prompt_is_not_overtaken_for_ever() -> None:
             gone += job.name
             scheduler.remove(job)
     assert gone.index("n") == PATIENCE
+
+
+def test_a_step_repeated_counts_like_as_many_steps() -> None:
+    """Shares after k plans are those after one that is repeated k − 1 times."""
+
+    def shares(times: int, at_once: bool) -> str:
+        a, b = Job("a", 1, 99, caller="a", weight=2.0), Job("b", 1, 99, caller="b")
+        scheduler = submitted(a, b, batch_size=2)
+        advance(scheduler)
+        rows = scheduler.plan(0.0)
+        if at_once:
+            scheduler.repeat(rows, times - 1)
+        for _ in range(0 if at_once else times - 1):
+            scheduler.plan(0.0)
+        for job in (a, b):
+            job.drawn = job.most
+            scheduler.remove(job)
+        # Whoever of both has had less goes first: a has half of b's rows for its weight.
+        scheduler.submit([Job(f"{c}{times}", 1, 2 * times, caller=c) for c in "ab" * 3])
+        return order(scheduler)
+
+    for times in (1, 2, 7):
+        assert shares(times, at_once=True) == shares(times, at_once=False)
+    scheduler = submitted(Job("a", caller="a", weight=2.0), Job("b", caller="b"), batch_size=2)
+    rows = advance(scheduler)
+    had = dict(scheduler._rows)
+    scheduler.repeat(rows, 3)
+    assert scheduler._rows == {caller: 4 * n for caller, n in had.items()}

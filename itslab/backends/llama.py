@@ -16,7 +16,7 @@ from itslab.backends.engine import Engine, Stats
 from itslab.backends.filling import TODAY
 from itslab.backends.library import build
 from itslab.backends.native import Model, Unshared
-from itslab.backends.scheduler import DEFAULT, Service
+from itslab.backends.scheduler import Service, current
 from itslab.backends.sequence import ActiveSequence, Ticket, spelled
 from itslab.backends.template import chat_template, prompt_tokens
 from itslab.core import (
@@ -149,16 +149,16 @@ class Llama(Unshared):
         on_sample: OnSample | None = None,
         cancel: threading.Event | None = None,
         *,
-        service: Service = DEFAULT,
+        service: Service | None = None,
     ) -> list[list[Completion]]:
         """Draw samples; see ``Backend.generate``.
 
         Args:
             requests, on_text, on_sample, cancel: see ``Backend.generate``.
-            service: the caller's priority, deadline and share of the batch; by default all
-                callers are served in the order in which they come.
+            service: the caller's priority, deadline and share of the batch; by default that of the
+                thread (``scheduler.serving``), or else all callers are served as they come.
         """
-        ticket = Ticket(on_text is not None, cancel, service)
+        ticket = Ticket(on_text is not None, cancel, service or current())
         sequences = [
             s for i, request in enumerate(requests) for s in self._sequences(ticket, i, request)
         ]
@@ -180,7 +180,7 @@ class Llama(Unshared):
         return [[drawn[i, j] for j in range(r.n)] for i, r in enumerate(requests)]
 
     @checked
-    def stream(self, request: Request, *, service: Service = DEFAULT) -> Iterator[str]:
+    def stream(self, request: Request, *, service: Service | None = None) -> Iterator[str]:
         """Yield the text of one sample as it is drawn. Closing the iterator cancels the sample.
 
         Args:
@@ -188,7 +188,7 @@ class Llama(Unshared):
             service: see ``generate``.
         """
         require(request.n == 1, "n", request.n, "1 to stream")
-        ticket = Ticket(wants_text=True, service=service)
+        ticket = Ticket(wants_text=True, service=service or current())
         self._engine.submit(self._sequences(ticket, 0, request))
         try:
             while not isinstance(item := ticket.items.get()[2], Completion):

@@ -30,7 +30,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from itslab.backends.sequence import stream_seed
-from itslab.backends.servers import SERVERS, StreamedSample, fix_for, speaks
+from itslab.backends.servers import SERVERS, Server, StreamedSample, fix_for, speaks
 from itslab.core import (
     BackendError,
     Completion,
@@ -146,7 +146,7 @@ class Remote:
         warning tell why.
         """
         calls = [
-            _Call(i, j, request, self._body(request, request.first + j), self._kind.stops)
+            _Call(i, j, request, self._body(request, request.first + j), self._kind)
             for i, request in enumerate(requests)
             for j in range(request.n)
         ]
@@ -267,7 +267,7 @@ class Remote:
             with opened as chunks:
                 spoken, most = 0, call.body[self._limit]
                 for chunk in chunks:
-                    spoken += speaks(chunk)
+                    spoken += speaks(chunk, self._kind)
                     order.news.put((call, "chunk", chunk))
                     ended = ended or any(choice.finish_reason for choice in chunk.choices or ())
                     if call.sample.complete or order.halt.is_set() or spoken > most:
@@ -363,7 +363,9 @@ class _Order:
 class _Call:
     """A sample on its way: a worker passes on what the server says, the caller's thread reads."""
 
-    def __init__(self, i: int, j: int, request: Request, body: dict[str, Any], stops: bool) -> None:
+    def __init__(
+        self, i: int, j: int, request: Request, body: dict[str, Any], kind: Server
+    ) -> None:
         self.i, self.j, self.index = i, j, request.first + j
         self.body = body
         self.tries = 0
@@ -371,14 +373,14 @@ class _Call:
         self.began: float | None = None  # the try under way, by the clock
         self.ended = False
         self.lost = Cost()  # of tries whose stream broke
-        self._sampling, self._stops = request.sampling, stops
-        self.sample = StreamedSample(self._sampling, self._stops)
+        self._sampling, self._kind = request.sampling, kind
+        self.sample = StreamedSample(self._sampling, self._kind)
 
     def take(self, event: str, data: Any) -> str:
         """Read what a worker passed on; return the text that is new."""
         if event == "begin":
             self.lost += self.sample.usage
-            self.sample = StreamedSample(self._sampling, self._stops)
+            self.sample = StreamedSample(self._sampling, self._kind)
         elif event == "end":
             self.ended = True
         else:

@@ -20,6 +20,8 @@ from __future__ import annotations
 import math
 from collections import Counter, defaultdict, deque
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Generic, TypeVar
@@ -56,6 +58,24 @@ class Service(Options):
 
 
 DEFAULT = Service()
+_CURRENT = ContextVar("service", default=DEFAULT)
+
+
+@contextmanager
+def serving(service: Service) -> Iterator[None]:
+    """Let all that this thread asks of any local model be of a service, as long as the block lasts:
+    so the models of stages, judges and routes are asked as the run's own is.
+    """
+    before = _CURRENT.set(service)
+    try:
+        yield
+    finally:
+        _CURRENT.reset(before)
+
+
+def current() -> Service:
+    """Return the service that this thread asks for."""
+    return _CURRENT.get()
 
 
 @dataclass(eq=False)
@@ -224,9 +244,13 @@ class Scheduler(Generic[E]):
     def plan(self, now: float) -> list[tuple[E, int]]:
         """Return the next step: the sequences that take part, and the rows of each."""
         rows = self._one_kind(now) if self.deterministic else self._both_kinds(now)
-        for entry, n in rows:
-            self._rows[entry.service.caller] += n / entry.service.weight
+        self.repeat(rows, 1)
         return rows
+
+    def repeat(self, rows: list[tuple[E, int]], times: int) -> None:
+        """Count a planned step so many times more: steps in a row that are alike take one plan."""
+        for entry, n in rows:
+            self._rows[entry.service.caller] += times * n / entry.service.weight
 
     def _both_kinds(self, now: float) -> list[tuple[E, int]]:
         """One row for each sequence that draws, and a chunk of prompts."""

@@ -25,6 +25,7 @@ class Server:
             and closed here, and what the server decodes until it notices is not counted.
         continues: it can continue the model's own turn.
         logprobs: it can stream log-probabilities.
+        narrates: what it streams as reasoning tells what it tries, and is no part of the sample.
     """
 
     owner: str
@@ -33,6 +34,7 @@ class Server:
     stops: bool = False
     continues: bool = False
     logprobs: bool = True
+    narrates: bool = False
 
 
 _USAGE = {"stream_options": {"include_usage": True}}
@@ -52,6 +54,7 @@ SERVERS = {
     # log-probabilities they lose characters that span tokens; and the next call breaks them off,
     # unless it is started with --interrupt_requests false.
     "llama-cpp-python": Server("me", {"repeat_penalty": 1.0}, all_tokens=0, logprobs=False),
+    "itslab": Server("itslab", _USAGE, all_tokens=0, continues=True, logprobs=False, narrates=True),
     "openai": Server("openai", _USAGE),
 }
 
@@ -78,7 +81,7 @@ class StreamedSample:
 
     Args:
         sampling: what was asked for.
-        stops: whether the server ends a sample at a stop string.
+        kind: of the server.
 
     Attributes:
         text: what has arrived so far.
@@ -89,8 +92,8 @@ class StreamedSample:
         refused: the reason of the server, if it ended the sample by itself.
     """
 
-    def __init__(self, sampling: Sampling, stops: bool) -> None:
-        self._sampling, self._stops = sampling, stops
+    def __init__(self, sampling: Sampling, kind: Server) -> None:
+        self._sampling, self._kind = sampling, kind
         self.text = TextStream(sampling.stop, sampling.include_stop)
         self.logprobs: list[float] = []
         self.choices: tuple[float, ...] = ()
@@ -105,7 +108,7 @@ class StreamedSample:
     @property
     def complete(self) -> bool:
         """Whether nothing more of the stream is wanted."""
-        return self._full or (self.text.stopped and not self._stops)
+        return self._full or (self.text.stopped and not self._kind.stops)
 
     def read(self, chunk: Any) -> None:
         """Append what a chunk holds."""
@@ -141,6 +144,8 @@ class StreamedSample:
         """
         delta, entries = choice.delta, (choice.logprobs and choice.logprobs.content) or [None]
         thought = getattr(delta, "reasoning", None) or getattr(delta, "reasoning_content", None)
+        if self._kind.narrates:
+            thought, entries = "", entries if getattr(delta, "content", None) else []
         text = getattr(delta, "content", None) or ""
         if thought and not self._reasons:
             self._mark, self._reasons = "<think>", True
@@ -155,7 +160,7 @@ class StreamedSample:
             self._push(text[: len(token)], entry)
             text = text[len(token) :]
         # What spells nothing at the end of the turn is the token that ends it.
-        if text or (entries[-1] and not choice.finish_reason):
+        if text or (entries and entries[-1] and not choice.finish_reason):
             self._push(text, entries[-1])
 
     def _push(self, text: str, entry: Any) -> None:
@@ -172,10 +177,10 @@ class StreamedSample:
             self.choices = tuple(_likelihood(text, entry) for text in self._sampling.choices)
 
 
-def speaks(chunk: Any) -> bool:
-    """Whether a chunk holds text."""
+def speaks(chunk: Any, kind: Server) -> bool:
+    """Whether a chunk of a kind of server holds text of a sample."""
     deltas = [choice.delta for choice in chunk.choices or ()]
-    names = ("content", "reasoning", "reasoning_content")
+    names = ("content", *(() if kind.narrates else ("reasoning", "reasoning_content")))
     return any(getattr(delta, name, None) for delta in deltas for name in names)
 
 

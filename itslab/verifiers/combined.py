@@ -34,12 +34,13 @@ class Question(Options):
     def __call__(self, run: Account, prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
         """Count in the last message, at no cost; all nodes get the same score."""
         text = as_messages(prompt if run.prompt is None else run.prompt)[-1].content
-        counts = {
-            "words": len(text.split()),
-            "numbers": len(_NUMBER.findall(text)),
-            "characters": len(text),
-        }
-        return [Verdict(-math.log1p(counts[self.measure]))] * len(nodes)
+        return [Verdict(-math.log1p(self.count(text)))] * len(nodes)
+
+    def count(self, text: str) -> int:
+        """How many there are in a text."""
+        if self.measure == "characters":
+            return len(text)
+        return len(text.split() if self.measure == "words" else _NUMBER.findall(text))
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ function pictureOf(me) {
 
   function measure() {
     const tallest = document.fullscreenElement === me.root ? Math.max(window.innerHeight - 330, 300) : HIGHEST;
-    width = element.clientWidth || width; // 0 while JupyterLab changes its theme
+    width = element.clientWidth;
     drawTitle();
     const { offsetTop, offsetHeight } = me.side; // beside a short picture there is no empty room
     const beside = offsetTop <= element.parentNode.offsetTop ? offsetHeight - 46 : 0;

@@ -1,0 +1,95 @@
+"""A service written down: tiers, users, limits and admission, from YAML.
+
+    tiers:
+      fast: {strategy: {use: SelfConsistency, n: 1}, deadline: 20, priority: 1}
+      deep:
+        strategy: {use: SelfConsistency, n: 16}
+        budget: {tokens: 8000}
+        deadline: 120
+        cheaper: fast
+    users:
+      - {name: ann, key: change-me, weight: 2, limits: [{per_minute: 20000}]}
+    limits: [{unit: tokens, per_minute: 5000}]
+    admission: {at_once: 16, queue: 64, full: degrade}
+
+``limits`` are those of users who have none of their own. What is left out is as it is by default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from itslab.core import ItslabError, require
+from itslab.options import Options
+from itslab.serving.limits import Limit, Users
+from itslab.serving.lobby import Admission
+from itslab.serving.tiers import TIERS, Tier
+from itslab.study.reading import build
+
+
+@dataclass(frozen=True)
+class Config(Options):
+    """What a server is told besides its models.
+
+    Args:
+        tiers: by name.
+        users: who may ask; None lets everybody.
+        limits: of users who have none of their own.
+        admission: how many are served at once, and what befalls the others.
+    """
+
+    tiers: Mapping[str, Tier]
+    users: Users | None = None
+    limits: tuple[Limit, ...] = ()
+    admission: Admission = field(default_factory=Admission)
+
+
+def read(path: str | Path) -> Config:
+    """Read a service from a YAML file.
+
+    Raises:
+        ItslabError: the file cannot be read.
+        OptionError: it holds what no service has; the text names the place. Keys are not shown.
+    """
+    import yaml
+
+    try:
+        given = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ItslabError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
+    except yaml.YAMLError as error:  # its text quotes the file, and so perhaps a key
+        mark = getattr(error, "problem_mark", None)
+        place = f" in line {mark.line + 1}" if mark else ""
+        raise ItslabError(f"{path} is no YAML{place}") from error
+    return parse(given if given is not None else {})
+
+
+def parse(given: Mapping[str, Any]) -> Config:
+    """Return the service that plain data describes; see ``read``."""
+    known = ("tiers", "users", "limits", "admission")
+    require(
+        isinstance(given, Mapping), "the service", type(given).__name__, f"a mapping of {known}"
+    )
+    for name in given:
+        require(name in known, "the service", name, f"made of {', '.join(known)}")
+    tiers, limits = given.get("tiers") or {}, given.get("limits") or []
+    require(isinstance(tiers, Mapping), "tiers", tiers, "a mapping of name to tier")
+    require(isinstance(limits, list), "limits", limits, "a list of limits")
+    return Config(
+        tiers={str(name): _at(f"tiers.{name}", Tier, one) for name, one in tiers.items()} or TIERS,
+        users=Users.read(given["users"]) if given.get("users") is not None else None,
+        limits=tuple(_at(f"limits.{i}", Limit, one) for i, one in enumerate(limits)),
+        admission=_at("admission", Admission, given.get("admission") or {}),
+    )
+
+
+def _at(place: str, kind: Any, given: Any) -> Any:
+    """Make a part; an error says where it stands."""
+    require(isinstance(given, Mapping), place, given, f"the options of {kind.__name__}")
+    try:
+        return build(kind, given)
+    except ItslabError as error:
+        raise type(error)(f"{place}: {error}") from error

@@ -1,0 +1,299 @@
+"""An OpenAI-compatible endpoint: what comes over the network goes to the desk, and back.
+
+    POST /v1/chat/completions   GET /v1/models   GET /health   GET /metrics
+
+Progress is streamed as ``reasoning_content``, the answer as ``content``. Whoever hangs up, or does
+not read for ``SILENCE`` seconds, ends its request within a step of the engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import re
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from itslab import strategies
+from itslab.core import ItslabError, OptionError
+from itslab.options import settings
+from itslab.serving import wire
+from itslab.serving.desk import ANYONE, Desk, Order, Refused
+from itslab.serving.limits import User
+from itslab.serving.metrics import Metrics
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+SILENCE = 30.0
+"""Seconds that a client may leave what it is sent unread."""
+PROMPT, CALM = 0.02, 0.05
+"""Seconds between two looks at a request: until something of it is there, and after."""
+FIRST = 0.25
+"""Seconds that a stream waits for its first words, so that an error can still be a status."""
+GRACE = 3.0
+"""Seconds that open streams have to say their best answers so far when the server is shut down."""
+LOG = logging.getLogger("itslab.serving")
+
+
+class BadKey(ItslabError):
+    """A request has no key, or a wrong one."""
+
+    status = 401
+    code = "invalid_api_key"
+
+
+def application(desk: Desk) -> Starlette:
+    """Return the ASGI application of a desk; it closes the desk when it is shut down.
+
+    Args:
+        desk: as it is; its ``settled`` is taken for metrics and the log.
+    """
+    from starlette.applications import Starlette
+    from starlette.routing import Route
+
+    endpoint = Endpoint(desk)
+    routes = [
+        Route("/v1/chat/completions", endpoint.guarded(endpoint.chat), methods=["POST"]),
+        Route("/v1/models", endpoint.guarded(endpoint.models)),
+        Route("/v1/models/{name:path}", endpoint.guarded(endpoint.model)),
+        Route("/health", endpoint.health),
+        Route("/metrics", endpoint.measured),
+    ]
+    return Starlette(routes=routes, lifespan=endpoint.lifespan)
+
+
+class Endpoint:
+    """The desk, as the network sees it."""
+
+    def __init__(self, desk: Desk) -> None:
+        self.desk, self.metrics = desk, Metrics(desk)
+        self._began = int(time.time())
+        desk.settled = self._settled
+
+    def lifespan(self, app: Starlette) -> Any:
+        """Close the desk when the server ends."""
+        from contextlib import asynccontextmanager
+
+        @asynccontextmanager
+        async def span() -> AsyncIterator[None]:
+            yield
+            await asyncio.to_thread(self.desk.close)
+
+        return span()
+
+    # -- requests ----------------------------------------------------------------------------------
+
+    def guarded(
+        self, answer: Callable[[Request, User], Awaitable[Response]]
+    ) -> Callable[[Request], Awaitable[Response]]:
+        """Let a request through if its key is right; errors become what OpenAI's clients read."""
+        from starlette.responses import JSONResponse
+
+        async def respond(request: Request) -> Response:
+            try:
+                return await answer(request, self._user(request))
+            except Exception as reason:
+                if not isinstance(reason, ItslabError):
+                    LOG.exception("a request failed")
+                status, body, headers = wire.error(reason)
+                return JSONResponse(body, status, headers)
+
+        return respond
+
+    def _user(self, request: Request) -> User:
+        users = self.desk.users
+        if users is None:
+            return ANYONE
+        scheme, _, key = request.headers.get("authorization", "").partition(" ")
+        user = users.find(key.strip()) if scheme.lower() == "bearer" else None
+        if user is None:
+            raise BadKey("the key is missing or wrong: send it as Authorization: Bearer KEY")
+        return user
+
+    async def chat(self, request: Request, user: User) -> Response:
+        """Answer a conversation."""
+        import anyio
+        from sse_starlette import EventSourceResponse
+        from starlette.responses import JSONResponse
+
+        body = wire.read(await _raw(request))
+        order = self.desk.ask(body, user)
+        headers = {"X-Request-Id": order.name}
+        if not body.stream:
+            while not order.answered:
+                await asyncio.sleep(PROMPT)
+                if await request.is_disconnected():
+                    self.desk.cancel(order)
+                    order.over.wait(1)
+            return JSONResponse(self._whole(order), headers=headers)
+        await _until(lambda: order.answered or order.spoke, FIRST)
+        if order.answered:
+            _check(order)
+        ending = anyio.Event()
+        events = self._events(order, ending)
+        return EventSourceResponse(
+            events,
+            headers=headers,
+            sep="\n",
+            ping=15,
+            send_timeout=SILENCE,
+            shutdown_event=ending,
+            shutdown_grace_period=GRACE,
+        )
+
+    def _whole(self, order: Order) -> dict[str, Any]:
+        _check(order)
+        thoughts = [order.news(i)[0] for i in range(order.body.n)]
+        choices = [order.choice(i) for i in range(order.body.n)]
+        told = [wire.Choice(c.content, t, c.finish) for c, t in zip(choices, thoughts, strict=True)]
+        return wire.completion(
+            order.name, order.offer.name, told, wire.usage(order.cost, order.own), order.account
+        )
+
+    async def _events(self, order: Order, ending: Any) -> AsyncIterator[dict[str, str]]:
+        name, model, created = order.name, order.offer.name, int(time.time())
+
+        def piece(index: int, **delta: str) -> dict[str, str]:
+            return _data(wire.chunk(name, model, created, index, delta))
+
+        try:
+            for i in range(order.body.n):
+                yield piece(i, role="assistant", content="")
+            done = told = False
+            while not done:
+                if ending.is_set():
+                    order.stop("shutdown")
+                done = order.answered
+                for i in range(order.body.n):
+                    thought, text = order.news(i)
+                    told = told or bool(thought or text)
+                    if thought:
+                        yield piece(i, reasoning_content=thought)
+                    if text:
+                        yield piece(i, content=text)
+                if not done:
+                    await asyncio.sleep(CALM if told else PROMPT)
+            try:
+                _check(order)
+            except ItslabError as reason:
+                yield _data(wire.error(reason)[1])
+                return
+            for i in range(order.body.n):
+                yield _data(wire.chunk(name, model, created, i, {}, order.choice(i).finish))
+            used = wire.usage(order.cost, order.own) if order.body.usage else None
+            yield _data(wire.last(name, model, created, used, order.account))
+            yield {"data": "[DONE]"}
+        finally:
+            if not order.answered:
+                self.desk.cancel(order)
+
+    # -- what is offered, and how it goes ----------------------------------------------------------
+
+    async def models(self, request: Request, user: User) -> Response:
+        """List the models, each alone, with each tier, and with each strategy."""
+        from starlette.responses import JSONResponse
+
+        return JSONResponse({"object": "list", "data": [self._model(one) for one in self._names()]})
+
+    async def model(self, request: Request, user: User) -> Response:
+        """Tell of one model."""
+        from starlette.responses import JSONResponse
+
+        return JSONResponse(self._model(request.path_params["name"]))
+
+    def _names(self) -> list[str]:
+        menu = self.desk.menu
+        ways = [
+            _dashed(name)
+            for name in strategies.__all__
+            if isinstance(getattr(strategies, name), type)
+        ]
+        return [
+            *menu.names,
+            *(f"{m}@{way}" for m in menu.models for way in ways if _offered(menu, m, way)),
+        ]
+
+    def _model(self, name: str) -> dict[str, Any]:
+        offer = self.desk.menu.offer(name)
+        tier = offer.tier
+        told = {
+            "strategy": settings(tier.strategy),
+            "budget": asdict(tier.budget),
+            "deadline": tier.deadline,
+            "tier": offer.label in self.desk.menu.tiers,
+        }
+        return {
+            "id": name,
+            "object": "model",
+            "created": self._began,
+            "owned_by": "itslab",
+            "itslab": told,
+        }
+
+    async def health(self, request: Request) -> Response:
+        """Tell that it is up, and how many wait and are served."""
+        from starlette.responses import JSONResponse
+
+        waiting, running = self.desk.load
+        return JSONResponse({"status": "ok", "waiting": waiting, "running": running})
+
+    async def measured(self, request: Request) -> Response:
+        """Give the metrics, as Prometheus reads them."""
+        from starlette.responses import Response
+
+        content, kind = self.metrics.page()
+        return Response(content, media_type=kind)
+
+    def _settled(self, order: Order) -> None:
+        self.metrics.observe(order)
+        LOG.info(json.dumps(order.entry))
+
+
+def _offered(menu: Any, model: str, way: str) -> bool:
+    try:
+        menu.offer(f"{model}@{way}")
+    except OptionError:
+        return False
+    return True
+
+
+def _dashed(name: str) -> str:
+    """``BestOfN`` as requests write it: ``best-of-n``."""
+    return re.sub(r"(?<=[a-z])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z]{2})", "-", name).lower()
+
+
+def _data(piece: dict[str, Any]) -> dict[str, str]:
+    return {"data": json.dumps(piece, ensure_ascii=False, separators=(",", ":"))}
+
+
+def _check(order: Order) -> None:
+    """Raise what left a request without its answer."""
+    if order.refusal is not None:
+        raise Refused(order.refusal)
+    if order.error is not None:
+        raise order.error
+
+
+async def _until(there: Callable[[], bool], seconds: float) -> None:
+    end = time.monotonic() + seconds
+    while not there() and time.monotonic() < end:
+        await asyncio.sleep(PROMPT)
+
+
+async def _raw(request: Request) -> bytes:
+    """The body, refused as soon as it is too long."""
+    told = request.headers.get("content-length", "")
+    if told.isdigit() and int(told) > wire.MOST:
+        raise wire.BadBody(f"the body has {int(told):,} bytes, and may have {wire.MOST:,}", 413)
+    raw = bytearray()
+    async for piece in request.stream():
+        raw += piece
+        if len(raw) > wire.MOST:
+            raise wire.BadBody(f"the body may have {wire.MOST:,} bytes", 413)
+    return bytes(raw)

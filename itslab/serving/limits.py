@@ -1,0 +1,264 @@
+"""How much compute a user may take: token buckets in tokens or FLOPs, and whose key is whose.
+
+A bucket holds what may be taken at once and fills at a steady rate (Turner 1986, IEEE
+Communications Magazine 24(10); as a meter, RFC 2697). What a request is thought to cost is taken
+when it is let in, and corrected by what it did cost when it is over. Levels are exact fractions, so
+however many reservations and settlements there are, in any order, nothing is lost to rounding.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from fractions import Fraction
+from typing import Any, Literal, NamedTuple
+
+from itslab.core import OptionError
+from itslab.options import Options, Positive, Text, check, checked, require
+
+Unit = Literal["tokens", "flops"]
+Amounts = Mapping[Unit, float]
+"""So much of each unit."""
+MINUTE = 60
+
+
+@dataclass(frozen=True)
+class Limit(Options):
+    """What a user may take of one unit.
+
+    Args:
+        unit: ``tokens`` decoded, or ``flops``, which count prompts as well and a large model more.
+        per_minute: how fast the bucket fills, in units.
+        burst: what it holds, in units; None is what fills it in a minute.
+    """
+
+    unit: Unit = "tokens"
+    per_minute: Positive = 10_000
+    burst: Positive | None = None
+
+    @property
+    def size(self) -> float:
+        """What a full bucket holds."""
+        return self.per_minute if self.burst is None else self.burst
+
+    def __str__(self) -> str:
+        return f"{_shown(self.per_minute)} {self.unit} a minute"
+
+
+class Short(NamedTuple):
+    """What a bucket lacks.
+
+    Args:
+        limit: that is reached.
+        level: what it has, in units; less than nothing after a request that cost more than thought.
+        seconds: until it has enough, or is full if what is asked is more than that.
+    """
+
+    limit: Limit
+    level: float
+    seconds: float
+
+    def __str__(self) -> str:
+        return f"the limit of {self.limit} leaves {_shown(self.level)} now"
+
+
+class Bucket:
+    """One limit of one user; it begins full.
+
+    Args:
+        limit: as given.
+        now: when it begins, seconds of any clock.
+    """
+
+    def __init__(self, limit: Limit, now: float) -> None:
+        self.limit = limit
+        self._size, self._rate = Fraction(limit.size), Fraction(limit.per_minute) / MINUTE
+        self._level, self._time = self._size, Fraction(now)
+
+    def level(self, now: float) -> Fraction:
+        """What it has, in units."""
+        waited = max(Fraction(now) - self._time, Fraction(0))
+        return min(self._size, self._level + self._rate * waited)
+
+    def wait(self, amount: float, now: float) -> float:
+        """Seconds until so much may be taken; 0 if it may be now."""
+        lacking = min(Fraction(amount), self._size) - self.level(now)
+        if lacking <= 0:
+            return 0.0
+        seconds = float(lacking / self._rate)
+        # Rounded up, so that who comes back at that very moment is let in.
+        return seconds + 4 * math.ulp(abs(now) + seconds)
+
+    def take(self, amount: Fraction, now: float) -> None:
+        """Take so much, even if it has less; less than nothing is given back."""
+        self._level = min(self._size, self.level(now) - amount)
+        self._time = max(self._time, Fraction(now))
+
+
+class Limits:
+    """The buckets of all users.
+
+    Args:
+        limits: by user; each may have several, of which every one must have enough.
+        default: of users who have none of their own; empty is no limit.
+    """
+
+    @checked
+    def __init__(
+        self, limits: Mapping[str, Sequence[Limit]] = {}, default: Sequence[Limit] = ()
+    ) -> None:
+        self._limits, self._default = dict(limits), default
+        self._buckets: dict[str, list[Bucket]] = {}
+
+    def of(self, user: str, now: float) -> list[Bucket]:
+        """The buckets of a user."""
+        if user not in self._buckets:
+            limits = self._limits.get(user, self._default)
+            if not limits:
+                return []
+            self._buckets[user] = [Bucket(limit, now) for limit in limits]
+        return self._buckets[user]
+
+    def reserve(self, user: str, predicted: Amounts, now: float) -> Short | None:
+        """Take what a request is thought to cost from every bucket, or, if one lacks it, from none.
+
+        What is thought to cost more than a full bucket may be taken from a full one.
+
+        Returns:
+            None if it was taken, else what lacks it for longest.
+        """
+        short: Short | None = None
+        buckets = self.of(user, now)
+        for bucket in buckets:
+            seconds = bucket.wait(_of(predicted, bucket), now)
+            if seconds > (short.seconds if short else 0):
+                short = Short(bucket.limit, float(bucket.level(now)), seconds)
+        if short is None:
+            for bucket in buckets:
+                bucket.take(Fraction(_of(predicted, bucket)), now)
+        return short
+
+    def settle(self, user: str, predicted: Amounts, spent: Amounts, now: float) -> None:
+        """Correct a reservation by what was spent: the difference is taken, or given back."""
+        for bucket in self.of(user, now):
+            more = Fraction(_of(spent, bucket)) - Fraction(_of(predicted, bucket))
+            bucket.take(more, now)
+
+
+def _of(amounts: Amounts, bucket: Bucket) -> float:
+    return amounts.get(bucket.limit.unit, 0.0)
+
+
+def _shown(amount: float) -> str:
+    """A number of units, in few letters."""
+    return f"{amount:,.0f}" if abs(amount) < 1e9 else f"{amount:.3g}"
+
+
+# -- who it is -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class User(Options):
+    """Someone who may ask. The key is in no repr and in no error.
+
+    Args:
+        name: by which users are told apart, billed and logged.
+        key: what the user proves itself with, as in ``Authorization: Bearer KEY``.
+        weight: its share of what the machine can do, relative to others'.
+        limits: on what it may take; empty are those of everyone.
+
+    Raises:
+        OptionError: as of any options; of a bad key it says whose, not what it is.
+    """
+
+    name: Text
+    key: Text = field(repr=False, compare=False)
+    weight: Positive = 1.0
+    limits: tuple[Limit, ...] = ()
+
+    def __post_init__(self) -> None:
+        if type(self.key) is not str or not self.key:
+            raise OptionError(f"the key of user {self.name!r} is not valid: it must be text")
+        check(self)
+
+
+class Users:
+    """Those who may ask, known by their keys.
+
+    Args:
+        users: of different names and keys.
+
+    Raises:
+        OptionError: two have the same name, or the same key; the text says who.
+    """
+
+    @checked
+    def __init__(self, users: Sequence[User]) -> None:
+        self.by_name: Mapping[str, User] = {user.name: user for user in users}
+        require(len(self.by_name) == len(users), "users", [u.name for u in users], "all different")
+        self._digests = [(_digest(user.key), user) for user in users]
+        owners: dict[bytes, str] = {}
+        for digest, user in self._digests:
+            if (other := owners.setdefault(digest, user.name)) != user.name:
+                raise OptionError(f"users {other!r} and {user.name!r} have the same key")
+
+    def __repr__(self) -> str:
+        return f"Users({', '.join(self.by_name)})"
+
+    def find(self, key: str) -> User | None:
+        """Return whose key it is, in a time that tells nothing of any key."""
+        asked, found = _digest(key), None
+        for digest, user in self._digests:
+            if hmac.compare_digest(asked, digest):
+                found = user
+        return found
+
+    def limits(self, default: Sequence[Limit] = ()) -> Limits:
+        """Return the buckets of all of them.
+
+        Args:
+            default: of those who have none of their own.
+        """
+        own = {name: user.limits for name, user in self.by_name.items() if user.limits}
+        return Limits(own, default)
+
+    @classmethod
+    def read(cls, given: Sequence[Mapping[str, Any]]) -> Users:
+        """Make users from plain data, as JSON and YAML hold it.
+
+        ``[{"name": "ann", "key": "…", "weight": 2, "limits": [{"per_minute": 20000}]}]``
+
+        Raises:
+            OptionError: an entry or an option is unknown, lacking or not valid.
+        """
+        if not isinstance(given, list | tuple):
+            raise OptionError("users are not valid: they must be a list, each with name and key")
+        return cls([_user(entry, number) for number, entry in enumerate(given, 1)])
+
+
+def _digest(key: str) -> bytes:
+    """As long for every key, so that comparing two does not tell how long one is."""
+    return hashlib.sha256(key.encode(errors="surrogatepass")).digest()
+
+
+def _user(entry: Any, number: int) -> User:
+    fields = _named(entry, f"user {number}", User)
+    limits = fields.get("limits", ())
+    if not isinstance(limits, list | tuple):
+        raise OptionError(f"the limits of user {number} are not valid: they must be a list")
+    made = tuple(Limit(**_named(limit, f"a limit of user {number}", Limit)) for limit in limits)
+    return User(**{**fields, "limits": made})
+
+
+def _named(entry: Any, what: str, kind: type) -> dict[str, Any]:
+    """The options of an entry; what is wrong with it is said without its values."""
+    known = list(kind.__annotations__)
+    lacking = [name for name in ("name", "key") if name in known and name not in (entry or ())]
+    ours = isinstance(entry, Mapping) and set(entry) <= set(known)
+    if not ours or lacking:
+        needed = f", {' and '.join(lacking)} at least" if lacking else ""
+        raise OptionError(f"{what} is not valid: it may have {', '.join(known)}{needed}")
+    return dict(entry)

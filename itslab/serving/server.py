@@ -1,0 +1,83 @@
+"""An endpoint at work on a port: in the foreground, or beside a notebook."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from typing import Any, Self
+
+from itslab.core import ItslabError
+from itslab.serving.desk import Desk
+from itslab.serving.endpoint import application
+
+HOST, PORT = "127.0.0.1", 8000
+GRACE = 5
+"""Seconds that open streams have to end when the server is shut down."""
+
+
+class Server:
+    """The endpoint of a desk on a port; as a context it serves in a thread of its own.
+
+        with Server(Desk(Menu({"small": llm}))) as server:
+            openai.OpenAI(base_url=server.url, api_key="none")
+
+    Args:
+        desk: that answers; it is closed with the server.
+        host: the address on which it listens; only this machine reaches ``127.0.0.1``.
+        port: 0 takes any that is free.
+
+    Raises:
+        ItslabError: the port is taken, or the packages of a server are not installed.
+    """
+
+    def __init__(self, desk: Desk, host: str = HOST, port: int = PORT) -> None:
+        try:
+            import uvicorn
+        except ImportError as error:
+            raise ItslabError(
+                "a server takes more packages: pip install 'itslab[serve]'"
+            ) from error
+        self.desk = desk
+        self._socket = _bound(host, port)
+        self.host, self.port = self._socket.getsockname()[:2]
+        config = uvicorn.Config(
+            application(desk),
+            log_level="warning",
+            access_log=False,
+            timeout_graceful_shutdown=GRACE,
+        )
+        self._server = uvicorn.Server(config)
+        self._thread: threading.Thread | None = None
+
+    @property
+    def url(self) -> str:
+        """The address for clients."""
+        return f"http://{self.host}:{self.port}/v1"
+
+    def run(self) -> None:
+        """Serve until Ctrl-C or SIGTERM."""
+        self._server.run(sockets=[self._socket])
+
+    def __enter__(self) -> Self:
+        self._thread = threading.Thread(target=self.run, name="itslab-server", daemon=True)
+        self._thread.start()
+        while not self._server.started and self._thread.is_alive():
+            time.sleep(0.01)
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._server.should_exit = True
+        if self._thread is not None:
+            self._thread.join(2 * GRACE)
+
+
+def _bound(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((host, port))
+    except OSError as error:
+        raise ItslabError(f"{host}:{port} cannot be listened on: {error.strerror}") from error
+    return listening

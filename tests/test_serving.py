@@ -1,0 +1,437 @@
+"""The endpoint with a real model, asked by OpenAI's client, by curl and by our own ``Remote``."""
+
+from __future__ import annotations
+
+import json
+import logging
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import httpx
+import openai
+import pytest
+
+import itslab as its
+from itslab.core import Message, OptionError, Piece, Request, Sampling
+from itslab.serving import config, wire
+from itslab.serving.desk import Desk, Refused
+from itslab.serving.limits import Limit, User, Users
+from itslab.serving.lobby import Admission
+from itslab.serving.server import Server
+from itslab.serving.tiers import Menu, Plain, Tier, adjusted, looked
+from itslab.testing import ScriptedModel
+
+ASK = [{"role": "user", "content": "What is 17 + 25?"}]
+FEW = Sampling(max_tokens=24)
+TIERS = {
+    "fast": Tier(its.SelfConsistency(1, sampling=FEW), priority=1),
+    "balanced": Tier(looked(3), cheaper="fast"),
+    "deep": Tier(looked(64), deadline=2.0),
+}
+
+
+@pytest.fixture(scope="module")
+def served(llm) -> Iterator[Server]:
+    """A server with three tiers."""
+    with Server(Desk(Menu({"small": llm}, TIERS)), port=0) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def client(served) -> openai.OpenAI:
+    return openai.OpenAI(base_url=served.url, api_key="none", max_retries=0)
+
+
+def settled(llm, work):
+    """What the engine drew and evaluated while something was done."""
+    drawn, evaluated = llm.stats.drawn, llm.stats.evaluated
+    result = work()
+    return result, llm.stats.drawn - drawn, llm.stats.evaluated - evaluated
+
+
+# -- the model as it is ----------------------------------------------------------------------------
+
+
+def test_models_tiers_and_strategies_are_listed(client):
+    names = [model.id for model in client.models.list()]
+    assert names[:4] == ["small", "small@fast", "small@balanced", "small@deep"]
+    assert {"small@best-of-n", "small@mcts", "small@beam-search"} <= set(names)
+    assert client.models.retrieve("small@deep").itslab["deadline"] == 2.0
+
+
+def test_the_model_as_it_is_answers_and_is_billed_as_the_engine_counts(llm, client):
+    answer, drawn, evaluated = settled(
+        llm, lambda: client.chat.completions.create(model="small", messages=ASK, max_tokens=12, n=2)
+    )
+    assert [choice.finish_reason for choice in answer.choices] == ["length", "length"]
+    assert answer.choices[0].message.content != answer.choices[1].message.content
+    used, cost = answer.usage, answer.itslab["costs"]["smollm2-135m"]
+    assert used.completion_tokens == drawn == 24
+    assert used.prompt_tokens == cost["prefilled"] + cost["reused"]
+    assert cost["prefilled"] + cost["decoded"] - cost["calls"] == evaluated
+    assert used.completion_tokens_details.reasoning_tokens == 0
+
+
+def test_a_stream_says_the_same_as_a_whole_answer(client):
+    options = {"model": "small", "messages": ASK, "max_tokens": 12, "temperature": 0}
+    whole = client.chat.completions.create(**options)
+    with client.chat.completions.create(
+        **options, stream=True, stream_options={"include_usage": True}
+    ) as stream:
+        chunks = [*stream]
+    text = "".join(c.choices[0].delta.content or "" for c in chunks if c.choices)
+    assert text == whole.choices[0].message.content
+    assert sum(bool(c.choices and c.choices[0].delta.content) for c in chunks) > 2
+    assert chunks[-1].usage.completion_tokens == whole.usage.completion_tokens
+    assert [c.choices[0].finish_reason for c in chunks if c.choices][-1] == "length"
+
+
+def test_stop_strings_and_seeds_hold(client):
+    def ask(**options):
+        answer = client.chat.completions.create(
+            model="small", messages=ASK, max_tokens=16, **options
+        )
+        return answer.choices[0]
+
+    assert ask(seed=3).message.content == ask(seed=3).message.content
+    text = ask(temperature=0).message.content
+    cut = ask(temperature=0, stop=[text[5:8]])
+    assert cut.message.content == text[: text.index(text[5:8])]
+    assert cut.finish_reason == "stop"
+
+
+# -- strategies and tiers --------------------------------------------------------------------------
+
+
+def test_a_tier_thinks_aloud_and_then_answers(llm, client):
+    def ask():
+        return [
+            *client.chat.completions.create(
+                model="small@balanced",
+                messages=ASK,
+                max_tokens=20,
+                stream=True,
+                stream_options={"include_usage": True},
+            )
+        ]
+
+    chunks, drawn, _ = settled(llm, ask)
+    deltas = [chunk.choices[0].delta for chunk in chunks if chunk.choices]
+    thought = "".join(getattr(delta, "reasoning_content", None) or "" for delta in deltas)
+    said = [i for i, delta in enumerate(deltas) if delta.content]
+    assert "\n1. " in thought
+    assert "3. " in thought
+    assert len(said) == 1
+    assert thought.startswith(deltas[said[0]].content[:0])
+    told = chunks[-1].itslab
+    assert told["tier"] == "balanced"
+    assert told["strategy"].startswith("Router(")
+    assert chunks[-1].usage.completion_tokens == drawn
+    details = chunks[-1].usage.completion_tokens_details
+    assert 0 < details.reasoning_tokens < drawn
+
+
+def test_a_strategy_stands_in_the_name_or_in_the_body(client):
+    named = client.chat.completions.create(
+        model="small@self-consistency-3", messages=ASK, max_tokens=8, temperature=1.0
+    )
+    spec = {"use": "SelfConsistency", "n": 3, "sampling": {"max_tokens": 8, "temperature": 1.0}}
+    written = client.chat.completions.create(
+        model="small", messages=ASK, extra_body={"strategy": spec}
+    )
+    for answer in (named, written):
+        assert answer.itslab["costs"]["smollm2-135m"]["calls"] == 3
+        assert answer.usage.completion_tokens <= 24
+
+
+def test_a_deadline_ends_with_the_best_so_far(client):
+    for options in ({"model": "small@deep"}, {"model": "small@best-of-64", "deadline": 1.5}):
+        began = time.monotonic()
+        answer = client.chat.completions.create(
+            messages=ASK,
+            model=options["model"],
+            extra_body={"deadline": options.get("deadline", 2)},
+        )
+        took = time.monotonic() - began
+        assert 0.5 < took < options.get("deadline", 2) + 0.1
+        assert answer.itslab["ended_by"] == "deadline"
+        assert answer.itslab["costs"]["smollm2-135m"]["decoded"] > 0
+
+
+def test_who_hangs_up_is_worked_for_no_longer(llm, served):
+    before = len(served.desk.lobby.running)
+    body = {"model": "small@self-consistency-64", "messages": ASK, "stream": True}
+    with httpx.stream("POST", f"{served.url}/chat/completions", json=body) as answer:
+        lines = answer.iter_lines()  # if it were forgotten, the answer would be closed
+        next(lines)
+        time.sleep(0.5)
+        assert len(served.desk.lobby.running) == before + 1
+    gone = time.monotonic()
+    while len(served.desk.lobby.running) > before:
+        assert time.monotonic() < gone + 3
+        time.sleep(0.01)
+    drawn = llm.stats.drawn
+    time.sleep(0.5)
+    assert llm.stats.drawn == drawn
+
+
+@pytest.mark.parametrize(
+    ("options", "status", "said"),
+    [
+        ({"model": "none"}, 404, "small@fast"),
+        ({"model": "small@dep"}, 400, "did you mean deep"),
+        ({"model": "small@best-of-nothing"}, 400, "no tier and no strategy"),
+        ({"model": "small", "tools": [{"type": "function"}]}, 400, "tools="),
+        ({"model": "small", "logprobs": True}, 400, "logprobs="),
+        ({"model": "small", "presence_penalty": 0.5}, 400, "presence_penalty="),
+        ({"model": "small", "temperature": -1}, 400, "temperature=-1"),
+        ({"model": "small", "top_p": 0}, 400, "top_p=0"),
+        ({"model": "small", "n": 0}, 400, "n=0"),
+        ({"model": "small", "max_tokens": 0}, 400, "max_tokens=0"),
+        ({"model": "small", "odd": 1}, 400, "'odd'"),
+        ({"model": "small", "deadline": -1}, 400, "past already"),
+        ({"model": "small", "stop": [""]}, 400, "stop="),
+        ({"model": "small", "strategy": {"use": "FirstVerified", "verifier": "task"}}, 400, "task"),
+        ({"model": "small", "strategy": {"use": "SelfConsistency", "m": 3}}, 400, "has no 'm'"),
+        ({"model": "small", "messages": []}, 400, "messages="),
+        (
+            {"model": "small", "messages": [{"role": "tool", "content": ""}]},
+            400,
+            "messages[0].role",
+        ),
+        ({"model": "small", "messages": [{"role": "user", "content": "a " * 900}]}, 400, "context"),
+    ],
+)
+@pytest.mark.parametrize("stream", [False, True])
+def test_what_cannot_be_is_refused_by_name(served, options, status, said, stream):
+    answer = httpx.post(
+        f"{served.url}/chat/completions", json={"messages": ASK, "stream": stream} | options
+    )
+    error = answer.json()["error"]
+    assert (answer.status_code, said in error["message"]) == (status, True), error
+
+
+@pytest.mark.parametrize(
+    ("raw", "status"),
+    [(b"{", 400), (b"[]", 400), (b'{"n": NaN}', 400), (b"\xff", 400), (b"x" * 10_000_000, 413)],
+)
+def test_a_body_that_is_no_request_is_refused(served, raw, status):
+    answer = httpx.post(f"{served.url}/chat/completions", content=raw)
+    assert answer.status_code == status
+    assert answer.json()["error"]["message"]
+
+
+# -- other clients ---------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="there is no curl")
+def test_curl_streams_it(served):
+    body = {"model": "small@fast", "messages": ASK, "stream": True}
+    command = ["curl", "-sN", f"{served.url}/chat/completions", "-d", json.dumps(body)]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("\n\n")
+    pieces = [line.removeprefix("data: ") for line in lines if line.startswith("data: ")]
+    assert pieces[-1] == "[DONE]"
+    assert json.loads(pieces[-2])["itslab"]["tier"] == "fast"
+
+
+def test_our_own_remote_asks_it(llm, served):
+    remote = its.Remote("small", served.url)
+    assert remote.server == "itslab"
+    [[drawn]] = remote.generate([Request((Message("user", "Count: 1 2 3"),), (), FEW)])
+    assert drawn.cost.decoded <= 24
+    begun = Request((Message("user", "Count."),), (Piece("1, 2, 3,"),), Sampling(0, max_tokens=4))
+    assert remote.generate([begun])[0][0].text == llm.generate([begun])[0][0].text
+    voted = its.solve("What is 17 + 25?", its.SelfConsistency(3, sampling=FEW), remote)
+    assert voted.cost.calls == 3
+    tier = its.Remote("small@balanced", served.url)
+    [[answer]] = tier.generate([Request((Message("user", "What is 17 + 25?"),), (), FEW)])
+    assert answer.text
+    assert "<think>" not in answer.text
+    assert answer.cost.decoded > 24  # all that it took
+
+
+# -- who may ask, and how much ---------------------------------------------------------------------
+
+
+@pytest.fixture
+def guarded(llm) -> Iterator[Server]:
+    """A server for two users, one of them with little to spend, that serves two at once."""
+    few = (Limit(per_minute=600, burst=30),)
+    users = Users([User("ann", "key-a"), User("bob", "key-b", limits=few)])
+    admission = Admission(at_once=2, queue=2, full="degrade")
+    with Server(Desk(Menu({"small": llm}, TIERS), admission, users), port=0) as server:
+        yield server
+
+
+def test_a_wrong_key_is_refused(guarded):
+    for key in ("", "key-c", "key-a "[:-2]):
+        with pytest.raises(openai.AuthenticationError, match="missing or wrong"):
+            openai.OpenAI(base_url=guarded.url, api_key=key or "-").models.list()
+    assert httpx.get(guarded.url.replace("/v1", "/health")).json()["status"] == "ok"
+
+
+def test_who_has_spent_its_compute_is_told_when_to_come_back(guarded):
+    bob = openai.OpenAI(base_url=guarded.url, api_key="key-b", max_retries=0)
+    bob.chat.completions.create(model="small", messages=ASK, max_tokens=25)
+    with pytest.raises(openai.RateLimitError) as refused:
+        bob.chat.completions.create(model="small", messages=ASK, max_tokens=25)
+    assert 0 < int(refused.value.response.headers["retry-after"]) <= 3
+    assert "600 tokens a minute" in refused.value.message
+    ann = openai.OpenAI(base_url=guarded.url, api_key="key-a", max_retries=0)
+    ann.chat.completions.create(model="small", messages=ASK, max_tokens=25)
+
+
+def test_a_full_house_degrades_and_then_sheds(guarded):
+    body = {"model": "small@balanced", "messages": ASK, "max_tokens": 30}
+    headers = {"Authorization": "Bearer key-a"}
+    url = f"{guarded.url}/chat/completions"
+    with ThreadPoolExecutor(8) as pool:
+        answers = [
+            *pool.map(lambda _: httpx.post(url, json=body, headers=headers, timeout=60), range(8))
+        ]
+    told = [one.json()["itslab"] for one in answers if one.status_code == 200]
+    refused = [one for one in answers if one.status_code == 429]
+    assert len(told) + len(refused) == 8
+    assert refused
+    assert all(int(one.headers["retry-after"]) >= 1 for one in refused)
+    tiers = [(one["tier"], one["degraded_from"]) for one in told]
+    assert ("balanced", None) in tiers
+    assert ("fast", "balanced") in tiers
+
+
+def test_metrics_and_log_count_what_the_engine_did(llm, guarded, caplog):
+    ann = openai.OpenAI(base_url=guarded.url, api_key="key-a")
+    with caplog.at_level(logging.INFO, "itslab.serving"):
+        _, drawn, _ = settled(
+            llm, lambda: ann.chat.completions.create(model="small@fast", messages=ASK)
+        )
+    page = httpx.get(guarded.url.replace("/v1", "/metrics")).text
+    [line] = [one for one in page.splitlines() if 'kind="decoded"' in one and "_total" in one]
+    assert float(line.split()[-1]) == drawn
+    entry = json.loads(caplog.messages[-1])
+    assert (entry["user"], entry["tier"]) == ("ann", "fast")
+    assert entry["costs"]["smollm2-135m"]["decoded"] == drawn
+    assert "17" not in entry["strategy"]
+    assert "answers" not in entry or entry["answers"] == 1
+
+
+# -- parts -----------------------------------------------------------------------------------------
+
+
+def test_sampling_of_a_request_changes_samples_and_not_judges():
+    judge = its.Critic(ScriptedModel(), sampling=Sampling(max_tokens=7))
+    strategy = its.Cascade(
+        (
+            its.Stage(its.BestOfN(judge, sampling=Sampling(max_tokens=300)), None, judge, 0.5),
+            its.Stage(its.ChainOfThought(sampling=Sampling(0, max_tokens=20))),
+        )
+    )
+    made = adjusted(strategy, max_tokens=50, temperature=0.3)
+    first, second = (stage.strategy for stage in made.stages)
+    assert (first.sampling.max_tokens, first.sampling.temperature) == (50, 0.3)
+    assert second.sampling.max_tokens == 20  # never longer
+    assert first.verifier == judge == made.stages[0].accept
+    assert adjusted(Plain(), max_tokens=5000).sampling.max_tokens == 5000
+
+
+def test_a_desk_answers_without_a_network():
+    model = ScriptedModel(replies=["so 4", "so 5", "so 4"])
+    tiers = {"vote": Tier(its.SelfConsistency(3), cheaper="")}
+    desk = Desk(Menu({"m": model}, tiers))
+    order = desk.ask(wire.Body("m@vote", (Message("user", "2 + 2?"),)))
+    assert order.over.wait(5)
+    assert order.choice(0) == wire.Choice("so 4")
+    assert order.news(0)[0].startswith("so 4\n1. 4\n2. 5 (so far 4 ×1, 5 ×1)\n3. 4 (so far 4 ×2")
+    assert order.account["answers"] == ["4"]
+    desk.close()
+    with pytest.raises(its.ItslabError, match="shutting down"):
+        desk.ask(wire.Body("m", (Message("user", "2 + 2?"),)))
+
+
+def test_a_desk_that_is_full_refuses_and_lets_go():
+    model = ScriptedModel(replies=lambda request, i: time.sleep(0.3) or "4")
+    desk = Desk(Menu({"m": model}), Admission(at_once=1, queue=1))
+    body = wire.Body("m", (Message("user", "2 + 2?"),))
+    first, second = desk.ask(body), desk.ask(body)
+    with pytest.raises(Refused, match="wait"):
+        desk.ask(body)
+    desk.cancel(second)
+    assert (second.over.is_set(), second.ended_by) == (True, "disconnect")
+    assert first.over.wait(5)
+    assert desk.load == (0, 0)
+
+
+def test_tiers_must_fit_together(llm):
+    with pytest.raises(OptionError, match="cheaper"):
+        Menu({"m": llm}, {"a": Tier(Plain(), cheaper="b")})
+    with pytest.raises(OptionError, match="without @"):
+        Menu({"m@x": llm})
+
+
+# -- as a command ----------------------------------------------------------------------------------
+
+CONFIG = """
+tiers:
+  quick: {strategy: {use: SelfConsistency, n: 2, sampling: {max_tokens: 8}}, deadline: 20}
+users: [{name: ann, key: key-a, weight: 2}]
+admission: {at_once: 2, queue: 4, full: degrade}
+"""
+
+
+def test_a_server_is_started_loaded_and_ended_by_commands(small_model, tmp_path):
+    file, log = tmp_path / "serve.yaml", tmp_path / "log.jsonl"
+    file.write_text(CONFIG)
+    itslab = [sys.executable, "-m", "itslab"]
+    options = ["--config", file, "--port", "0", "--context", "512", "--log", log]
+    server = subprocess.Popen(
+        [*itslab, "serve", small_model.name, *options], stderr=subprocess.PIPE, text=True
+    )
+    try:
+        assert server.stderr is not None
+        url = next(line.split()[-1] for line in server.stderr if "serving at" in line)
+        model = f"{small_model.name}@quick"
+        asked = [*itslab, "load", url, "--model", model, "--users", "3", "--seconds", "2"]
+        told = subprocess.run(
+            [*asked, "--key", "key-a"], capture_output=True, text=True, check=True
+        )
+        _, row = told.stdout.splitlines()
+        name, requests, answered, *_ = row.split()
+        assert name == model
+        assert float(requests) >= float(answered) > 0
+        wrong = subprocess.run(
+            [*asked, "--key", "none"], capture_output=True, text=True, check=True
+        )
+        assert float(wrong.stdout.splitlines()[1].split()[2]) == 0
+    finally:
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(30) in (0, -signal.SIGTERM)
+    entries = [json.loads(line) for line in log.read_text().splitlines()]
+    assert {entry["user"] for entry in entries} == {"ann"}
+    assert {entry["tier"] for entry in entries} == {"quick"}
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("tiers: {a: {strategy: SelfConsistency, deadlin: 3}}", "tiers.a: Tier has no 'deadlin'"),
+        ("tiers: {a: {strategy: {use: Nothing}}}", "unknown strategy 'Nothing'"),
+        ("tiers: {a: {strategy: SelfConsistency, deadline: -1}}", "deadline=-1"),
+        ("users: [{name: ann}]", "user 1 is not valid"),
+        ("limits: [{per_minute: 0}]", "limits.0: per_minute=0"),
+        ("admission: {at_once: 0}", "admission: at_once=0"),
+        ("tears: {}", "the service='tears'"),
+        ("users: [{name: ann, key: {secret", "is no YAML in line 1"),
+    ],
+)
+def test_a_service_that_is_none_is_named_and_no_key_is_shown(tmp_path, text, said):
+    path = tmp_path / "serve.yaml"
+    path.write_text(text)
+    with pytest.raises(its.ItslabError) as error:
+        config.read(path)
+    assert said in str(error.value)
+    assert "secret" not in str(error.value)

@@ -1,0 +1,76 @@
+"""Tiers side by side: what a picture says at a time, and panels that are operated."""
+
+from __future__ import annotations
+
+import time
+
+import itslab as its
+from itslab.serving.desk import Desk
+from itslab.serving.tiers import Menu, Tier, looked
+from itslab.testing import ScriptedModel
+from itslab.viz.tiers import Course, Sampled, TierPanel, TierReplay, course, picture, recorded
+
+FAST = Course("fast", [Sampled(2.0, "17", "17", 90)], 2.0, 5.0)
+DEEP = Course(
+    "deep",
+    [Sampled(2.0, "17", "17", 90), Sampled(4.0, "42", "17", 200), Sampled(6.0, "42", "42", 310)],
+    6.0,
+    8.0,
+)
+
+
+def test_a_picture_says_what_would_be_answered_at_a_time():
+    early = picture([FAST, DEEP], 1.0, "42")
+    assert early.count("no answer yet") == 4  # two rows, and the words for those who do not see
+    middle = picture([FAST, DEEP], 5.0, "42")
+    assert "answered after 2.0 s · 1 sample · 90 tokens" in middle
+    assert "so far · 2 samples · 200 tokens" in middle
+    assert middle.count("✗") == 2
+    late = picture([FAST, DEEP], 7.0, "42")
+    assert (late.count("✗"), late.count("✓")) == (1, 1)
+    assert late.count("<title>deadline") == 1  # the other is beyond the end of the axis
+    assert "after 7.0 seconds: fast: 17; deep: 42" in late
+
+
+def test_nothing_that_a_model_says_is_markup():
+    nasty = "<script>alert(1)</script>"
+    shown = picture([Course("<b>", [Sampled(1.0, nasty, nasty, 5)], 1.0)], 2.0, "1")
+    assert "<script" not in shown
+    assert "<b>" not in shown
+
+
+def test_a_course_is_read_from_a_run():
+    model = ScriptedModel(replies=["so 4", "nothing", "so 5", "so 5"])
+    result = its.solve("?", its.SelfConsistency(4), model)
+    made = recorded("vote", result, 9.0)
+    assert [s.answer for s in made.samples] == ["4", None, "5", "5"]
+    assert [s.leads for s in made.samples] == ["4", "4", "4", "5"]
+    assert made.end == made.samples[-1].time
+    assert course("vote", result.tree, waited=3.0).samples[0].time >= 3.0
+
+
+def test_time_is_moved_by_hand_and_a_problem_is_chosen():
+    panel = TierReplay({"one": [FAST, DEEP], "two": [FAST]}, {"one": "42"})
+    assert panel.seconds.value == panel.seconds.max == 6.1
+    assert "✓" in panel.view.value
+    panel.seconds.value = 3.0
+    assert "so far · 1 sample" in panel.view.value
+    panel.problem.value = "two"
+    assert panel.seconds.value == 2.1
+    assert "deep" not in panel.view.value
+    assert "✗" not in panel.view.value  # its gold answer is not known
+
+
+def test_all_tiers_answer_a_question_live():
+    model = ScriptedModel(replies=lambda request, i: time.sleep(0.02) or f"so {4 + i % 2}")
+    tiers = {"fast": Tier(its.SelfConsistency(1)), "deep": Tier(looked(5))}
+    desk = Desk(Menu({"m": model}, tiers))
+    panel = TierPanel(desk, "2 + 2?", gold="4")
+    assert "Press Ask" in panel.view.value
+    panel.ask_button.click()
+    panel.wait(5)
+    assert "5 samples" in panel.view.value
+    assert panel.view.value.count("✓") == 2
+    desk.close()
+    panel.ask_button.click()
+    assert "shutting down" in panel.message.value
