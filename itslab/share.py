@@ -92,6 +92,19 @@ class Recording:
         drawn = _loaded(model)
         return self._bank(bank).record(drawn) if keep and self.mode == "record" else drawn
 
+    @property
+    def live(self) -> bool:
+        """Whether a model draws."""
+        return self.mode != "replay"
+
+    def file(self, name: str) -> Path:
+        """Return the path of a file of ``data/`` that is no bank, such as what was measured.
+
+        Raises:
+            ItslabError: there is none.
+        """
+        return shared(f"data/{name}")
+
     def archive(self, bank: str) -> Bank | None:
         """Return where finished runs are read from or kept; None if they are not kept (live).
 
