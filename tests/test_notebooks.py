@@ -78,6 +78,7 @@ ONE = {
     "05_refinement": {"n_programs": 1, "n_problems": 1, "n_other": 1},
     "06_adaptive_compute": {"n_problems": 1, "n_programs": 1, "n_fresh": 1, "max_samples": 2},
     "07_scaling_study": {"n_problems": 1, "n_programs": 1, "n_stories": 1, "n_fresh": 1},
+    "08_serving": {"n_problems": 1, "n_shown": 1},
 }
 FEW = {
     "00_start_here": {"n_problems": 1, "max_samples": 1},
@@ -88,6 +89,7 @@ FEW = {
     "05_refinement": {"n_programs": 3, "n_problems": 2, "n_other": 4},
     "06_adaptive_compute": {"n_problems": 6, "n_programs": 3, "n_fresh": 2, "max_samples": 6},
     "07_scaling_study": {"n_problems": 3, "n_programs": 2, "n_stories": 3, "n_fresh": 2},
+    "08_serving": {"n_problems": 6, "n_shown": 2},
     "09_extending": {"n_problems": 1},
 }
 """Of some, one problem tries both at once."""

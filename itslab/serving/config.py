@@ -12,7 +12,8 @@
     limits: [{unit: tokens, per_minute: 5000}]
     admission: {at_once: 16, queue: 64, full: degrade}
 
-``limits`` are those of users who have none of their own. What is left out is as it is by default.
+``limits`` are those of users who have none of their own. What is left out is as it is by default,
+but that of one user among several at most ``SHARE`` requests wait: one cannot fill the queue.
 """
 
 from __future__ import annotations
@@ -28,6 +29,9 @@ from itslab.serving.limits import Limit, Users
 from itslab.serving.lobby import Admission
 from itslab.serving.tiers import TIERS, Tier
 from itslab.study.reading import build
+
+SHARE = 16
+"""Requests of one user that may wait, where users are told apart."""
 
 
 @dataclass(frozen=True)
@@ -75,14 +79,18 @@ def parse(given: Mapping[str, Any]) -> Config:
     )
     for name in given:
         require(name in known, "the service", name, f"made of {', '.join(known)}")
+    known_users = given.get("users") is not None
     tiers, limits = given.get("tiers") or {}, given.get("limits") or []
     require(isinstance(tiers, Mapping), "tiers", tiers, "a mapping of name to tier")
+    admission = given.get("admission") or {}
+    require(isinstance(admission, Mapping), "admission", admission, "a mapping of options")
+    usual = {"per_user": SHARE} if known_users else {}
     require(isinstance(limits, list), "limits", limits, "a list of limits")
     return Config(
         tiers={str(name): _at(f"tiers.{name}", Tier, one) for name, one in tiers.items()} or TIERS,
-        users=Users.read(given["users"]) if given.get("users") is not None else None,
+        users=Users.read(given["users"]) if known_users else None,
         limits=tuple(_at(f"limits.{i}", Limit, one) for i, one in enumerate(limits)),
-        admission=_at("admission", Admission, given.get("admission") or {}),
+        admission=_at("admission", Admission, usual | admission),
     )
 
 

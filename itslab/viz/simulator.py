@@ -73,7 +73,7 @@ class Simulator(FigurePanel):
         named = [(f"{share:.0%}", share) for share in shares]
         self.share = slider(f"share of {self._last}", named, tiers[self._last] / whole)
         hard = [(f"× {n:g}", n) for n in (0.25, 0.5, 1.0, 2.0, 4.0)]
-        self._hard = classes[-1] if len(classes) > 1 else None
+        self._hard = max(classes, key=self._tokens) if len(classes) > 1 else None
         self.hard = slider(f"{self._hard} questions", hard, 1.0)
         self.rules = widgets.Dropdown(
             description="rules", options=[*RULES], layout={"width": "320px"}
@@ -82,6 +82,10 @@ class Simulator(FigurePanel):
         self._simulated = lru_cache(64)(self._simulate)
         controls = [self.rate, self.machines, self.share, self.rules, self.traffic]
         super().__init__(controls + ([self.hard] if self._hard else []))
+
+    def _tokens(self, difficulty: str) -> float:
+        """What a question of a class takes in the dearest tier."""
+        return Mix(self._queries, self._tiers).tokens(self._last, difficulty)
 
     def _simulate(self, *chosen: Any) -> Simulation:
         rate, machines, share, hard, rules, traffic = chosen
