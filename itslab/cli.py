@@ -14,7 +14,7 @@ import typer
 from typer.core import TyperGroup
 
 from itslab.core import BackendError, Budget, ItslabError, OptionError, Result, require
-from itslab.serving.command import bench_serve, load, serve
+from itslab.serve import bench_serve, load, serve
 
 
 class _Commands(TyperGroup):

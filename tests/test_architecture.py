@@ -35,10 +35,20 @@ MAY_IMPORT = {
     "tasks": {"code", "models", "plugins", "sandbox", "syntax", "verifiers", *BASE},
     "study": {"run", "sandbox", "strategies", "handle", "spec", "tasks", "verifiers", *BASE},
     "serving": {"backends", "handle", "run", "spec", "strategies", "study", "verifiers", *BASE},
-    "viz": {"handle", "run", "sandbox", "strategies", "study", "tasks", "verifiers", *BASE},
+    "viz": {
+        "handle",
+        "run",
+        "sandbox",
+        "serving",
+        "strategies",
+        "study",
+        "tasks",
+        "verifiers",
+        *BASE,
+    },
 }
 ANYTHING = {"bench", "cli", "conductor", "doctor", "ipython", "notebooks", "page"}
-ANYTHING |= {"quickstart", "report", "share", "__init__", "__main__"}
+ANYTHING |= {"quickstart", "report", "serve", "share", "__init__", "__main__"}
 
 
 def modules() -> list[Path]:

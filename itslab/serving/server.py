@@ -12,6 +12,8 @@ from itslab.serving.desk import Desk
 from itslab.serving.endpoint import application
 
 HOST, PORT = "127.0.0.1", 8000
+QUEUED = 2048
+"""Connections that may wait to be accepted."""
 GRACE = 5
 """Seconds that open streams have to end when the server is shut down."""
 
@@ -78,6 +80,7 @@ def _bound(host: str, port: int) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((host, port))
+        listening.listen(QUEUED)  # who comes before the first request is served has to wait
     except OSError as error:
         raise ItslabError(f"{host}:{port} cannot be listened on: {error.strerror}") from error
     return listening

@@ -1,4 +1,4 @@
-"""``itslab serve`` and ``itslab load``."""
+"""``itslab serve``, ``itslab load`` and ``itslab bench-serve``: a service as commands."""
 
 from __future__ import annotations
 
