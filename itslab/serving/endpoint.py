@@ -21,9 +21,10 @@ from itslab import strategies
 from itslab.core import ItslabError, OptionError
 from itslab.options import settings
 from itslab.serving import wire
-from itslab.serving.desk import ANYONE, Desk, Order, Refused
+from itslab.serving.desk import ANYONE, Desk, Refused
 from itslab.serving.limits import User
 from itslab.serving.metrics import Metrics
+from itslab.serving.order import Order
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette

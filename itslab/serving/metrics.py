@@ -5,7 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from itslab.serving.desk import Desk, Order
+from itslab.serving.desk import Desk
+from itslab.serving.order import Order
 
 if TYPE_CHECKING:
     from prometheus_client import CollectorRegistry

@@ -12,7 +12,8 @@ from typing import Any, NamedTuple
 from itslab import answers
 from itslab.core import Extractor, Key, Message, Result, Tree, require
 from itslab.serving import wire
-from itslab.serving.desk import Desk, Order
+from itslab.serving.desk import Desk
+from itslab.serving.order import Order
 from itslab.viz.panels import Panel, error_text
 from itslab.viz.style import FONT, GREEN, GRID, INK, MARKS, MUTED, RED, short, view
 
