@@ -29,6 +29,9 @@ def serve(
     ] = None,
     batch_size: Annotated[int, typer.Option(min=1, help="Sequences at once.")] = 16,
     context: Annotated[int, typer.Option(min=1, help="Tokens of a sequence.")] = 4096,
+    prefix_cache: Annotated[
+        int, typer.Option(min=0, help="MiB of memory for prompts that may come again.")
+    ] = 128,
     log: Annotated[
         Path | None, typer.Option(help="Where each request's cost goes, as JSON lines.")
     ] = None,
@@ -48,7 +51,9 @@ def serve(
         loaded[name] = (
             its.Remote(name, remote, batch_size=batch_size)
             if remote
-            else its.load(name, batch_size=batch_size, context=context)
+            else its.load(
+                name, batch_size=batch_size, context=context, prefix_cache=prefix_cache * 2**20
+            )
         )
     menu = Menu({getattr(m, "name", name): m for name, m in loaded.items()}, told.tiers)
     forecasts = {name: fitted for name in menu.models if (fitted := _recorded(name))}
