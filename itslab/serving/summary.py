@@ -26,6 +26,8 @@ WAITS = ("wait", "first", "seconds")
 is drawn, until its end."""
 QUANTILES = {"p50": 0.50, "p95": 0.95, "p99": 0.99}
 SHARES = ("utilisation", "refused", "degraded", "cut")
+LOST = 0.05
+"""A share of requests refused or degraded above which a load is not served."""
 GROWS = 0.05
 """A queue that grows by more than this, as a fraction of the arrivals, will not stop growing."""
 
@@ -149,8 +151,15 @@ class Simulation:
 
     @property
     def unstable(self) -> bool:
-        """Whether more is offered than the machines do, or those in the system grow and grow."""
-        return self.load > 1 or self._grows
+        """Whether more is offered than is served: than the machines do with full batches, or so
+        that those in the system grow and grow, or that many have to be refused or degraded.
+        """
+        return self.load > 1 or self._grows or self._lost > LOST
+
+    @property
+    def _lost(self) -> float:
+        """The share of requests that do not get what they asked for, since there is no room."""
+        return self.estimate("refused").value + self.estimate("degraded").value
 
     @property
     def _grows(self) -> bool:
