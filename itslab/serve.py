@@ -27,6 +27,9 @@ def serve(
         str | None,
         typer.Option(metavar="URL", help="The models run behind this OpenAI-compatible server."),
     ] = None,
+    logprobs: Annotated[
+        bool, typer.Option(help="Ask the remote server for log-probabilities.")
+    ] = True,
     batch_size: Annotated[int, typer.Option(min=1, help="Sequences at once.")] = 16,
     context: Annotated[int, typer.Option(min=1, help="Tokens of a sequence.")] = 4096,
     prefix_cache: Annotated[
@@ -49,7 +52,7 @@ def serve(
     for name in models:
         require(name not in loaded, "models", name, "named once each")
         loaded[name] = (
-            its.Remote(name, remote, batch_size=batch_size)
+            its.Remote(name, remote, batch_size=batch_size, logprobs=logprobs)
             if remote
             else its.load(
                 name, batch_size=batch_size, context=context, prefix_cache=prefix_cache * 2**20
@@ -121,7 +124,7 @@ def load(
     import numpy as np
 
     from itslab import tasks
-    from itslab.serving.load import Load, measure, summary
+    from itslab.serving.load import Load, failures, measure, summary
 
     shares = {}
     for text in model:
@@ -146,6 +149,8 @@ def load(
     if out:
         rows.to_csv(out, index=False)
     typer.echo(summary(rows).to_string(float_format="%.2f"))
+    for line in failures(rows):
+        typer.secho(f"itslab: failed: {line}", err=True)
 
 
 def bench_serve(

@@ -11,17 +11,22 @@ import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import replace
 
 import httpx
 import openai
 import pytest
 
 import itslab as its
-from itslab.core import Message, OptionError, Piece, Request, Sampling
+from itslab import answers
+from itslab.core import Completion, Cost, Message, OptionError, Piece, Request, Sampling
+from itslab.run import Run
 from itslab.serving import config, wire
-from itslab.serving.desk import Desk, Refused
+from itslab.serving.desk import Desk, Refused, check_size
 from itslab.serving.limits import Limit, User, Users
 from itslab.serving.lobby import Admission
+from itslab.serving.narration import Narrator
 from itslab.serving.server import Server
 from itslab.serving.tiers import Menu, Plain, Tier, adjusted, looked
 from itslab.testing import ScriptedModel
@@ -66,7 +71,10 @@ def test_models_tiers_and_strategies_are_listed(client):
 
 def test_the_model_as_it_is_answers_and_is_billed_as_the_engine_counts(llm, client):
     answer, drawn, evaluated = settled(
-        llm, lambda: client.chat.completions.create(model="small", messages=ASK, max_tokens=12, n=2)
+        llm,
+        lambda: client.chat.completions.create(
+            model="small", messages=ASK, max_tokens=12, n=2, seed=0
+        ),
     )
     assert [choice.finish_reason for choice in answer.choices] == ["length", "length"]
     assert answer.choices[0].message.content != answer.choices[1].message.content
@@ -180,11 +188,96 @@ def test_who_hangs_up_is_worked_for_no_longer(llm, served):
     assert llm.stats.drawn == drawn
 
 
+DEEP_TREE = {"use": "TreeOfThoughts", "order": "depth", "expand": 1, "depth": 10**10}
+
+
+def nested(levels: int) -> dict:
+    """A cascade within a cascade, so many times."""
+    inner: dict = {"use": "Direct"}
+    for _ in range(levels):
+        inner = {"use": "Cascade", "stages": [{"strategy": inner}]}
+    return inner
+
+
+def test_all_that_is_listed_can_be_had(served):
+    for model in httpx.get(f"{served.url}/models").json()["data"]:
+        check_size(served.desk.menu.offer(model["id"]), 1)
+
+
+def test_what_the_model_has_said_by_the_deadline_is_its_answer(client):
+    story = [{"role": "user", "content": "Tell a very long story."}]
+    answer = client.chat.completions.create(
+        model="small", messages=story, extra_body={"deadline": 1.5}, temperature=1.5
+    )
+    assert len(answer.choices[0].message.content) > 20
+    assert answer.choices[0].finish_reason == "length"
+    assert answer.itslab["ended_by"] == "deadline"
+
+
+def test_who_hangs_up_does_not_hold_up_others(served):
+    body = {"model": "small@self-consistency-16", "messages": ASK}
+    url = f"{served.url}/chat/completions"
+
+    def hang_up(_: int) -> None:
+        with suppress(httpx.TimeoutException):
+            httpx.post(url, json=body, timeout=0.5)
+
+    with ThreadPoolExecutor(8) as pool:
+        gone = [pool.submit(hang_up, i) for i in range(8)]
+        slowest = 0.0
+        for _ in range(15):
+            began = time.monotonic()
+            httpx.get(served.url.replace("/v1", "/health"))
+            slowest = max(slowest, time.monotonic() - began)
+            time.sleep(0.1)
+        for one in gone:
+            one.result()
+    assert slowest < 1.5
+    until = time.monotonic() + 10
+    while served.desk.load != (0, 0):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+
+
+def test_answers_differ_unless_a_seed_is_given(client):
+    def said(**options):
+        answer = client.chat.completions.create(
+            model="small", messages=ASK, max_tokens=12, temperature=1.5, **options
+        )
+        return answer.choices[0].message.content
+
+    assert len({said() for _ in range(3)}) > 1
+    assert said(seed=1) == said(seed=1)
+
+
+def test_a_server_of_openais_kind_may_stand_behind_it(served):
+    behind = its.Remote("small", served.url, server="openai", logprobs=False)
+    desk = Desk(Menu({"m": behind}, TIERS))
+    order = desk.ask(wire.Body("m", (Message("user", "Count."),), max_tokens=4))
+    assert order.over.wait(20)
+    assert order.error is None
+    assert order.choice(0).content
+    desk.close()
+
+
 @pytest.mark.parametrize(
     ("options", "status", "said"),
     [
         ({"model": "none"}, 404, "small@fast"),
-        ({"model": "small@dep"}, 400, "did you mean deep"),
+        ({"model": "small@dep"}, 400, "tiers are fast, balanced, deep"),
+        ({"model": "small@FAST"}, 400, "tiers are fast, balanced, deep"),
+        ({"model": "small@repair-with-tests"}, 400, "runs tests"),
+        ({"model": "small@cascade"}, 400, "it needs stages"),
+        ({"model": "small@fast", "strategy": "Direct"}, 400, "a model alone"),
+        ({"model": "small", "strategy": {"use": "SelfConsistency", "n": 10**9}}, 400, "samples"),
+        ({"model": "small", "strategy": DEEP_TREE}, 400, "samples"),
+        ({"model": "small", "strategy": nested(300)}, 400, "nested too deeply"),
+        (
+            {"model": "small", "messages": [{"role": "user", "content": ""}] * 600},
+            400,
+            "at most 512",
+        ),
+        ({"model": "small", "add_generation_prompt": 7}, 400, "add_generation_prompt=7"),
         ({"model": "small@best-of-nothing"}, 400, "no tier and no strategy"),
         ({"model": "small", "tools": [{"type": "function"}]}, 400, "tools="),
         ({"model": "small", "logprobs": True}, 400, "logprobs="),
@@ -218,7 +311,15 @@ def test_what_cannot_be_is_refused_by_name(served, options, status, said, stream
 
 @pytest.mark.parametrize(
     ("raw", "status"),
-    [(b"{", 400), (b"[]", 400), (b'{"n": NaN}', 400), (b"\xff", 400), (b"x" * 10_000_000, 413)],
+    [
+        (b"{", 400),
+        (b"[]", 400),
+        (b'{"n": NaN}', 400),
+        (b'{"temperature": 1' + b"0" * 400 + b"}", 400),
+        (b'{"model": "small@\\ud800"}', 400),
+        (b"\xff", 400),
+        (b"x" * 10_000_000, 413),
+    ],
 )
 def test_a_body_that_is_no_request_is_refused(served, raw, status):
     answer = httpx.post(f"{served.url}/chat/completions", content=raw)
@@ -366,6 +467,54 @@ def test_a_desk_that_is_full_refuses_and_lets_go():
     assert desk.load == (0, 0)
 
 
+def test_a_degraded_request_has_the_time_of_the_tier_it_asked_for():
+    model = ScriptedModel(replies=lambda request, i: time.sleep(0.2) or "4")
+    tiers = {
+        "fast": Tier(its.SelfConsistency(1), deadline=0.1),
+        "deep": Tier(its.SelfConsistency(2), deadline=60.0, cheaper="fast"),
+    }
+    desk = Desk(Menu({"m": model}, tiers), Admission(at_once=1, queue=2, full="degrade"))
+    body = wire.Body("m@deep", (Message("user", "2 + 2?"),))
+    orders = [desk.ask(body) for _ in range(3)]
+    assert [order.visit.degraded_from for order in orders] == [None, None, "deep"]
+    last = orders[-1]
+    assert last.over.wait(5)
+    assert last.deadline == last.visit.deadline == pytest.approx(last.arrived + 60)
+    assert (last.account["tier"], last.account["answers"]) == ("fast", ["4"])
+    desk.close()
+
+
+def test_the_log_holds_nothing_that_was_said():
+    entries = []
+    desk = Desk(
+        Menu({"m": ScriptedModel(replies=["4"])}), settled=lambda o: entries.append(o.entry)
+    )
+    said = (Message("user", "SECRET?"),)
+    order = desk.ask(wire.Body("m", said, begun="SECRET is", stop=("SECRET",)))
+    assert order.over.wait(5)
+    spec = {"use": "Direct", "instruction": "SECRET"}
+    assert desk.ask(wire.Body("m", said, strategy=spec)).over.wait(5)
+    assert len(entries) == 2
+    assert "SECRET" not in json.dumps(entries)
+    desk.close()
+
+
+def test_how_long_it_takes_is_said_within_the_deadline():
+    run = Run(ScriptedModel(), answers.extract)
+    told = Narrator(run, samples=4, tokens=400.0, until=9.0)
+    asked = run.tree.add(None, "user", "?")
+    for text in ("so 4", "so 5"):
+        node = run.tree.add(asked, "assistant", text, "open")
+        run.drawn.append(node)
+        done = Completion(text, cost=Cost(decoded=100))
+        run.ledger.charge("m", done.cost)
+        run.tree.finish(node, done)
+        run.tree.events[-1] = replace(run.tree.events[-1], time=5.0)
+    lines = told.news().splitlines()
+    assert lines[1].endswith("about 4 s left")  # of 15 as fast as until now, no more than is left
+    assert "left" in lines[2]
+
+
 def test_tiers_must_fit_together(llm):
     with pytest.raises(OptionError, match="cheaper"):
         Menu({"m": llm}, {"a": Tier(Plain(), cheaper="b")})
@@ -399,14 +548,15 @@ def test_a_server_is_started_loaded_and_ended_by_commands(small_model, tmp_path)
         told = subprocess.run(
             [*asked, "--key", "key-a"], capture_output=True, text=True, check=True
         )
-        _, row = told.stdout.splitlines()
+        *_, row = told.stdout.splitlines()
         name, requests, answered, *_ = row.split()
         assert name == model
         assert float(requests) >= float(answered) > 0
         wrong = subprocess.run(
             [*asked, "--key", "none"], capture_output=True, text=True, check=True
         )
-        assert float(wrong.stdout.splitlines()[1].split()[2]) == 0
+        assert float(wrong.stdout.splitlines()[-1].split()[2]) == 0
+        assert "the key is missing or wrong" in wrong.stderr
     finally:
         server.send_signal(signal.SIGTERM)
         assert server.wait(30) in (0, -signal.SIGTERM)
@@ -415,9 +565,31 @@ def test_a_server_is_started_loaded_and_ended_by_commands(small_model, tmp_path)
     assert {entry["tier"] for entry in entries} == {"quick"}
 
 
+def test_a_server_that_is_ended_answers_at_once(small_model):
+    itslab = [sys.executable, "-m", "itslab", "serve", small_model.name, "--port", "0"]
+    server = subprocess.Popen([*itslab, "--context", "512"], stderr=subprocess.PIPE, text=True)
+    assert server.stderr is not None
+    url = next(line.split()[-1] for line in server.stderr if "serving at" in line)
+    body = {"model": f"{small_model.name}@self-consistency-64", "messages": ASK}
+    with ThreadPoolExecutor(1) as pool:
+        asked = pool.submit(httpx.post, f"{url}/chat/completions", json=body, timeout=60)
+        time.sleep(2)
+        server.send_signal(signal.SIGTERM)
+        answer = asked.result()
+    server.wait(30)
+    assert answer.status_code == 200, answer.text
+    assert answer.json()["itslab"]["ended_by"] == "shutdown"
+    assert answer.json()["choices"][0]["message"]["content"]
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
+        ("limits: {key: secret}", "limits is a dict"),
+        ("admission: [{key: secret}]", "admission is a list"),
+        ("tiers: {a: secret}", "tiers.a is a str"),
+        ("users: [{name: ann, key: schlüssel}]", "printable ASCII"),
+        ("tiers: {a: {strategy: Direct, cheaper: b}, b: {strategy: Direct, cheaper: a}}", "order"),
         ("tiers: {a: {strategy: SelfConsistency, deadlin: 3}}", "tiers.a: Tier has no 'deadlin'"),
         ("tiers: {a: {strategy: {use: Nothing}}}", "unknown strategy 'Nothing'"),
         ("tiers: {a: {strategy: SelfConsistency, deadline: -1}}", "deadline=-1"),

@@ -128,6 +128,11 @@ class Remote:
         text = " ".join(text.split())
         return text if len(text) <= SHOWN else f"{text[:SHOWN]}…"
 
+    @property
+    def takes_top_k(self) -> bool:
+        """Whether its server knows ``top_k`` and ``min_p``."""
+        return self._kind.all_tokens is not None
+
     def __repr__(self) -> str:
         return f"Remote({self.name!r}, {self.base_url!r}, server={self.server!r})"
 

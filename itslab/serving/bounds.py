@@ -243,8 +243,12 @@ def _thoughts(strategy: TreeOfThoughts, budget: Budget) -> Purchases:
     expand, depth = strategy.expand, strategy.depth
     if strategy.order == "breadth":
         return _steps(strategy, depth * strategy.width * expand, strategy.width, budget)
-    few = depth * math.log2(expand) < math.log2(MANY)
-    thoughts = sum(expand**level for level in range(1, depth + 1)) if few else MANY
+    if expand == 1:
+        thoughts = min(depth, MANY)
+    elif depth * math.log2(expand) < math.log2(MANY):
+        thoughts = (expand ** (depth + 1) - expand) // (expand - 1)  # of all levels
+    else:
+        thoughts = MANY
     return _steps(strategy, thoughts, thoughts, budget)
 
 

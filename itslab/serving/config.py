@@ -23,10 +23,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from itslab.core import ItslabError, require
+from itslab.core import ItslabError, OptionError, require
 from itslab.options import Options
 from itslab.serving.limits import Limit, Users
-from itslab.serving.lobby import Admission
+from itslab.serving.lobby import Admission, Lobby
 from itslab.serving.tiers import TIERS, Tier
 from itslab.study.reading import build
 
@@ -81,22 +81,34 @@ def parse(given: Mapping[str, Any]) -> Config:
         require(name in known, "the service", name, f"made of {', '.join(known)}")
     known_users = given.get("users") is not None
     tiers, limits = given.get("tiers") or {}, given.get("limits") or []
-    require(isinstance(tiers, Mapping), "tiers", tiers, "a mapping of name to tier")
+    _mapping("tiers", tiers)
     admission = given.get("admission") or {}
-    require(isinstance(admission, Mapping), "admission", admission, "a mapping of options")
+    _mapping("admission", admission)
     usual = {"per_user": SHARE} if known_users else {}
-    require(isinstance(limits, list), "limits", limits, "a list of limits")
+    if not isinstance(limits, list):
+        raise OptionError(f"limits is a {type(limits).__name__}, and must be a list of limits")
+    made = {str(name): _at(f"tiers.{name}", Tier, one) for name, one in tiers.items()} or TIERS
+    for name, tier in made.items():
+        others = ["", *(other for other in made if other != name)]
+        require(tier.cheaper in others, f"tiers.{name}: cheaper", tier.cheaper, f"one of {others}")
+    Lobby(cheaper={name: tier.cheaper for name, tier in made.items() if tier.cheaper})  # no cycle
     return Config(
-        tiers={str(name): _at(f"tiers.{name}", Tier, one) for name, one in tiers.items()} or TIERS,
+        tiers=made,
         users=Users.read(given["users"]) if known_users else None,
         limits=tuple(_at(f"limits.{i}", Limit, one) for i, one in enumerate(limits)),
         admission=_at("admission", Admission, usual | admission),
     )
 
 
+def _mapping(place: str, given: Any) -> None:
+    """Refuse what is none, without showing it: a key may stand in the wrong place."""
+    if not isinstance(given, Mapping):
+        raise OptionError(f"{place} is a {type(given).__name__}, and must be names with values")
+
+
 def _at(place: str, kind: Any, given: Any) -> Any:
     """Make a part; an error says where it stands."""
-    require(isinstance(given, Mapping), place, given, f"the options of {kind.__name__}")
+    _mapping(place, given)
     try:
         return build(kind, given)
     except ItslabError as error:

@@ -26,7 +26,7 @@ from itslab.serving.tiers import Menu, Offer, Plain, adjusted
 
 ENDING = 2.0
 """Seconds that a run has to end when the desk is closed."""
-SAMPLES = 1_000
+SAMPLES = 10_000
 """Samples that one request may draw, judges' opinions included."""
 ANYONE = User("anyone", "none")
 ADMISSION = Admission()
@@ -49,6 +49,17 @@ class Refused(ItslabError):
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal.reason)
         self.retry_after = refusal.retry_after
+
+
+def check_size(offer: Offer, n: int) -> None:
+    """Refuse what may draw more samples than any request may.
+
+    Raises:
+        OptionError: saying how many that are.
+    """
+    bought = n * sum(one.samples for one in purchases(offer.tier.strategy, offer.tier.budget))
+    valid = f"one that draws {SAMPLES:,} samples at most: this one may draw {bought:,}"
+    require(bought <= SAMPLES, "strategy", settings(offer.tier.strategy), valid)
 
 
 class Desk:
@@ -105,8 +116,9 @@ class Desk:
             UnknownModel, OptionError: it asks for what is not offered.
             Refused: there is no room for it.
         """
-        now = time.monotonic()
-        order = Order(self._offer(body), body, user, now)
+        now, offer = time.monotonic(), self._offer(body)
+        check_size(offer, body.n)
+        order = Order(offer, body, user, now)
         with self._changed:
             if self._closed:
                 raise ServerClosed("the server is shutting down: ask again when it is back")
@@ -123,14 +135,14 @@ class Desk:
             raise Refused(refusal)
         return order
 
-    def cancel(self, order: Order) -> None:
-        """Give up a request: its user is gone. What was drawn by then is paid."""
+    def cancel(self, order: Order, why: str = "disconnect") -> None:
+        """Give up a request, since its user is gone. What was drawn by then is paid."""
         with self._changed:
             if id(order.visit) in self._orders and not order.handles:
-                self._leave(order, "disconnect")
+                self._leave(order, why)
                 self.lobby.end(order.visit, 0, time.monotonic())
                 return
-        order.stop("disconnect")
+        order.stop(why)
 
     def close(self) -> None:
         """End all runs, wait until they are paid, and take no further requests."""
@@ -139,10 +151,8 @@ class Desk:
             waiting = [order for order in self._orders.values() if not order.handles]
             running = [order for order in self._orders.values() if order.handles]
             self._changed.notify_all()
-        for order in waiting:
-            self.cancel(order)
-        for order in running:
-            order.stop("shutdown")
+        for order in waiting + running:
+            self.cancel(order, "shutdown")
         for order in running:
             order.over.wait(ENDING)
 
@@ -151,7 +161,8 @@ class Desk:
     def _offer(self, body: wire.Body) -> Offer:
         """What a body asks for, drawn as it says."""
         offer = self.menu.offer(body.model, body.strategy)
-        options = dict(body.sampling)
+        whole = getattr(self.menu.models[offer.model], "takes_top_k", True)
+        options = {**({} if whole else {"top_k": 0}), **body.sampling}
         if body.max_tokens is not None:
             options["max_tokens"] = body.max_tokens
         strategy = offer.tier.strategy
@@ -165,15 +176,8 @@ class Desk:
         return offer._replace(tier=tier)
 
     def _expect(self, order: Order) -> None:
-        """Say what a request is thought to cost.
-
-        Raises:
-            OptionError: it may take more samples than any request may.
-        """
+        """Say what a request is thought to cost; the lock is held."""
         offer, body = order.offer, order.body
-        bought = sum(one.samples for one in purchases(offer.tier.strategy, offer.tier.budget))
-        valid = f"one that draws {SAMPLES:,} samples at most: this one may draw {bought:,}"
-        require(bought * body.n <= SAMPLES, "strategy", settings(offer.tier.strategy), valid)
         expected = self.forecasts[offer.model].expect(
             self._kind(offer), [*body.messages], offer.tier.strategy, offer.tier.budget
         )
@@ -185,7 +189,10 @@ class Desk:
         """What a request is thought to cost in the tier that the lobby has just put it into."""
         order = self._orders[id(visit)]
         named = f"{order.offer.name.partition('@')[0]}@{visit.tier}"
-        order.offer = self._offer(replace(order.body, model=named, strategy=None))
+        cheap = self._offer(replace(order.body, model=named, strategy=None))
+        # Who asked for a dearer tier has the time that this one would have had.
+        tier = replace(cheap.tier, deadline=order.offer.tier.deadline)
+        order.offer = cheap._replace(tier=tier)
         self._expect(order)
         return visit.predicted, visit.flops
 

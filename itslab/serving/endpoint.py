@@ -21,7 +21,7 @@ from itslab import strategies
 from itslab.core import ItslabError, OptionError
 from itslab.options import settings
 from itslab.serving import wire
-from itslab.serving.desk import ANYONE, Desk, Refused
+from itslab.serving.desk import ANYONE, Desk, Refused, ServerClosed, check_size
 from itslab.serving.limits import User
 from itslab.serving.metrics import Metrics
 from itslab.serving.order import Order
@@ -39,7 +39,16 @@ FIRST = 0.25
 """Seconds that a stream waits for its first words, so that an error can still be a status."""
 GRACE = 3.0
 """Seconds that open streams have to say their best answers so far when the server is shut down."""
+GONE = 499
+"""The status, which nobody reads, of a client that has hung up."""
 LOG = logging.getLogger("itslab.serving")
+
+
+class NothingYet(ItslabError):
+    """The deadline came before the first word."""
+
+    status = 504
+    code = "deadline_exceeded"
 
 
 class BadKey(ItslabError):
@@ -121,17 +130,17 @@ class Endpoint:
         """Answer a conversation."""
         import anyio
         from sse_starlette import EventSourceResponse
-        from starlette.responses import JSONResponse
+        from starlette.responses import JSONResponse, Response
 
         body = wire.read(await _raw(request))
-        order = self.desk.ask(body, user)
+        order = await asyncio.to_thread(self.desk.ask, body, user)  # others go on meanwhile
         headers = {"X-Request-Id": order.name}
         if not body.stream:
             while not order.answered:
                 await asyncio.sleep(PROMPT)
                 if await request.is_disconnected():
                     self.desk.cancel(order)
-                    order.over.wait(1)
+                    return Response(status_code=GONE)
             return JSONResponse(self._whole(order), headers=headers)
         await _until(lambda: order.answered or order.spoke, FIRST)
         if order.answered:
@@ -258,7 +267,7 @@ class Endpoint:
 
 def _offered(menu: Any, model: str, way: str) -> bool:
     try:
-        menu.offer(f"{model}@{way}")
+        check_size(menu.offer(f"{model}@{way}"), 1)
     except OptionError:
         return False
     return True
@@ -279,6 +288,10 @@ def _check(order: Order) -> None:
         raise Refused(order.refusal)
     if order.error is not None:
         raise order.error
+    if not order.handles:
+        raise ServerClosed("the server is shutting down: ask again when it is back")
+    if order.ended_by == "deadline" and not order.spoke:
+        raise NothingYet("nothing had been drawn by the deadline: ask with a later one")
 
 
 async def _until(there: Callable[[], bool], seconds: float) -> None:

@@ -180,8 +180,10 @@ class User(Options):
     limits: tuple[Limit, ...] = ()
 
     def __post_init__(self) -> None:
-        if type(self.key) is not str or not self.key:
-            raise OptionError(f"the key of user {self.name!r} is not valid: it must be text")
+        fits = type(self.key) is str and self.key.isascii() and self.key.isprintable()
+        if not fits or not self.key.strip():
+            said = "it must be printable ASCII, not empty: it is sent in a header"
+            raise OptionError(f"the key of user {self.name!r} is not valid: {said}")
         check(self)
 
 

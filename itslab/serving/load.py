@@ -60,6 +60,8 @@ class Load(Options):
 
     def __post_init__(self) -> None:
         check(self)
+        sent = all(key.isascii() and key.isprintable() for key in self.keys)
+        require(sent, "keys", "…", "printable ASCII: they are sent in a header")
         shares = [*self.models.values()]
         require(bool(shares) and min(shares) > 0, "models", self.models, "names with shares > 0")
 
@@ -76,6 +78,7 @@ class _Asked:
     end: float = np.nan
     status: int = 0
     ended_by: str = ""
+    said: str = ""
     retry_after: float = np.nan
     prompt_tokens: int = 0
     tokens: int = 0
@@ -192,7 +195,7 @@ class _Client:
         async with self.http.stream("POST", url, json=body, headers=headers) as answer:
             one.status = answer.status_code
             if answer.status_code != 200:
-                await answer.aread()
+                one.said = _message(await answer.aread())
                 one.retry_after = float(answer.headers.get("retry-after", "nan"))
                 return
             async for piece in _pieces(answer.aiter_lines()):
@@ -200,7 +203,7 @@ class _Client:
 
     def _read(self, one: _Asked, piece: Mapping[str, Any]) -> None:
         if "error" in piece:
-            one.ended_by = "error"
+            one.ended_by, one.said = "error", str(piece["error"].get("message", ""))
         for choice in piece.get("choices", ()):
             delta = choice["delta"]
             thought, text = delta.get("reasoning_content"), delta.get("content")
@@ -262,12 +265,28 @@ def against(rows: pd.DataFrame, predicted: Simulation) -> pd.DataFrame:
     return pd.DataFrame(table).T.rename_axis("tier")
 
 
+def _message(raw: bytes) -> str:
+    """What an error says."""
+    try:
+        return str(json.loads(raw)["error"]["message"])
+    except (ValueError, KeyError, TypeError):
+        return raw.decode(errors="replace")[:200]
+
+
+def failures(rows: pd.DataFrame) -> list[str]:
+    """Return why requests failed, each reason once with how often it was given."""
+    failed = rows[~rows.status.isin([200, 429]) | (rows.ended_by == "error")]
+    failed = failed[failed.ended_by != "cancelled"]
+    why = failed.said.where(failed.said != "", failed.ended_by)
+    return [f"{n:,} × {said}" for said, n in why.value_counts().items()]
+
+
 def summary(rows: pd.DataFrame) -> pd.DataFrame:
     """Return what requests of each model came to: how many, how long they took, in seconds."""
     import pandas as pd
 
     def of(group: pd.DataFrame) -> dict[str, Any]:
-        done = group[(group.status == 200) & (group.ended_by != "cancelled")]
+        done = group[(group.status == 200) & ~group.ended_by.isin(["cancelled", "error"])]
         took, first = done.end - done.sent, done["first"] - done.sent
         return {
             "requests": len(group),
@@ -282,4 +301,5 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
             "tokens": int(done.tokens.sum()),
         }
 
-    return pd.DataFrame({str(name): of(group) for name, group in rows.groupby("model")}).T
+    table = pd.DataFrame([{"model": name, **of(group)} for name, group in rows.groupby("model")])
+    return table.set_index("model")

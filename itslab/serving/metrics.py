@@ -22,6 +22,7 @@ class Metrics:
         from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
         from prometheus_client.process_collector import ProcessCollector
 
+        self._tiers = set(desk.menu.tiers)
         self.registry: CollectorRegistry = CollectorRegistry()
         ProcessCollector(registry=self.registry)  # memory, processor time, open files
         own: Any = {"namespace": "itslab", "registry": self.registry}
@@ -47,7 +48,9 @@ class Metrics:
 
     def observe(self, order: Order) -> None:
         """Count a request that is over."""
-        tier = order.visit.tier or "plain"
+        asked = order.visit.tier  # by its name, of which there are few
+        known = asked in self._tiers
+        tier = asked if known else type(order.offer.tier.strategy).__name__
         self._requests.labels(tier, order.entry["ended_by"] or "itself").inc()
         for model, cost in order.costs.items():
             for kind in ("prefilled", "reused", "decoded"):

@@ -10,6 +10,8 @@ from itslab.run import Run
 
 LINES = 400
 """Lines that are told of one run at most."""
+CHARACTERS = 3.5
+"""Of a token, about: what is being drawn is not counted yet."""
 _SHOWN = 70
 
 
@@ -38,11 +40,15 @@ class Narrator:
 
     Args:
         run: that is told.
+        samples: that it draws at most.
         tokens: that it is thought to decode; nan if nobody knows.
+        until: seconds after its beginning at which it is ended.
     """
 
-    def __init__(self, run: Run, tokens: float = math.nan) -> None:
-        self._run, self._tokens = run, tokens
+    def __init__(
+        self, run: Run, samples: int = 0, tokens: float = math.nan, until: float = math.inf
+    ) -> None:
+        self._run, self._most, self._tokens, self._until = run, samples, tokens, until
         self._read = 0  # events
         self._begun = False
         self._first: Node | None = None  # while it is being told
@@ -85,6 +91,8 @@ class Narrator:
             return self._finished(node)
         if event.kind == "stage":
             data = event.data
+            if data.get("accepted") and not data.get("stage"):
+                return ""  # the first one would do: there is nothing to tell
             said = "accepted" if data.get("accepted") else "not accepted"
             why = f": {data['why']}" if data.get("why") else ""
             return f"stage {data.get('stage', 0) + 1}, {data.get('model', '')}: {said}{why}"
@@ -102,13 +110,21 @@ class Narrator:
         self._votes[form] += 1
         self._shown.setdefault(form, _short(said))
         ahead = ", ".join(f"{self._shown[f]} ×{n}" for f, n in self._votes.most_common(3))
+        ahead += ", …" if len(self._votes) > 3 else ""
         tally = f" (so far {ahead})" if self._samples > 1 else ""
         return f"{self._samples}. {_short(said)}{tally}{self._left()}"
 
     def _left(self) -> str:
-        """About how long it still takes, as fast as it went so far."""
-        cost, passed = self._run.cost, self._run.tree.events[-1].time
-        left = (self._tokens - cost.decoded) / max(cost.decoded, 1) * passed
+        """About how long it still takes, as fast as it went so far, what is being drawn included;
+        its other samples are thought to be as long as those that are finished.
+        """
+        run, passed = self._run, self._run.tree.events[-1].time
+        drawing = sum(len(n.text) for n in list(run.drawn) if n.status == "open") / CHARACTERS
+        total = min(self._most * run.cost.decoded / self._samples, self._tokens)
+        done = (run.cost.decoded + drawing) / total if total > 0 else 1.0
+        if self._samples >= self._most - 1 or not 0 < done < 1:
+            return ""
+        left = min(passed * (1 - done) / done, self._until - passed)
         return f", about {left:.0f} s left" if left >= 1 else ""
 
 

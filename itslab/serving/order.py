@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import secrets
 import threading
 import time
 
@@ -12,6 +13,7 @@ from itslab.handle import RunHandle, start
 from itslab.options import settings
 from itslab.run import Run, Strategy
 from itslab.serving import wire
+from itslab.serving.bounds import purchases
 from itslab.serving.forecast import Expected
 from itslab.serving.limits import User
 from itslab.serving.lobby import Refusal, Visit
@@ -62,6 +64,7 @@ class Order:
     def __init__(self, offer: Offer, body: wire.Body, user: User, arrived: float) -> None:
         self.offer, self.body, self.user, self.arrived = offer, body, user, arrived
         self.name = wire.new_id()
+        self.seed = secrets.randbelow(2**31) if body.seed is None else body.seed
         self.visit = Visit(
             user.name, offer.label, 0.0, arrived, offer.tier.priority, user.weight, self.deadline
         )
@@ -113,11 +116,14 @@ class Order:
                 OnBehalf(tier.strategy, service),
                 model,
                 budget=tier.budget,
-                seed=(body.seed or 0) + i,
+                seed=self.seed + i,
             )
             self.handles.append(handle)
+            bought = purchases(tier.strategy, tier.budget)
+            samples = sum(one.samples for one in bought if one.tokens > 1)
             expected = math.nan if self.expected is None else self.expected.tokens
-            self._narrators.append(Narrator(handle.run, expected))
+            until = self.deadline - now
+            self._narrators.append(Narrator(handle.run, samples, expected, until))
             self._written.append(0)
 
     def stop(self, why: str) -> None:
@@ -164,9 +170,10 @@ class Order:
     def node(self, index: int) -> Node | None:
         """Return where an answer stands; None if there is none."""
         handle = self.handles[index]
-        if handle.running:
-            return leading(handle.run)
-        return handle.result().node or leading(handle.run)
+        node = leading(handle.run) if handle.running else handle.result().node
+        node = node or leading(handle.run)
+        begun = (one for one in reversed(list(handle.run.drawn)) if one.text)
+        return next(begun, None) if node is None else node  # part of an answer is better than none
 
     @property
     def spoke(self) -> bool:
@@ -238,9 +245,10 @@ class Order:
         return {
             "request": self.name,
             "user": self.user.name,
-            "model": self.offer.name,
+            "model": self.offer.model,
             "answers": self.body.n,
             **told,
+            "strategy": type(self.offer.tier.strategy).__name__,  # its options may hold texts
             "ended_by": "error" if error else ended,
             **failed,
         }

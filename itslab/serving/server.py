@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 import time
+from types import FrameType
 from typing import Any, Self
 
 from itslab.core import ItslabError
@@ -43,13 +44,22 @@ class Server:
         self.desk = desk
         self._socket = _bound(host, port)
         self.host, self.port = self._socket.getsockname()[:2]
+        ended = self._ended
+
+        class Ended(uvicorn.Server):
+            """Lets requests say their best at once when it is told to end."""
+
+            def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+                ended()
+                super().handle_exit(sig, frame)
+
         config = uvicorn.Config(
             application(desk),
             log_level="warning",
             access_log=False,
             timeout_graceful_shutdown=GRACE,
         )
-        self._server = uvicorn.Server(config)
+        self._server = Ended(config)
         self._thread: threading.Thread | None = None
 
     @property
@@ -61,6 +71,10 @@ class Server:
         """Serve until Ctrl-C or SIGTERM."""
         self._server.run(sockets=[self._socket])
 
+    def _ended(self) -> None:
+        """End what is under way; not in this thread, which may be one that holds a lock."""
+        threading.Thread(target=self.desk.close, daemon=True).start()
+
     def __enter__(self) -> Self:
         self._thread = threading.Thread(target=self.run, name="itslab-server", daemon=True)
         self._thread.start()
@@ -69,6 +83,7 @@ class Server:
         return self
 
     def __exit__(self, *_: Any) -> None:
+        self._ended()
         self._server.should_exit = True
         if self._thread is not None:
             self._thread.join(2 * GRACE)

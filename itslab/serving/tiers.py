@@ -8,7 +8,6 @@ long an answer may take, are the customer's choice.
 from __future__ import annotations
 
 import difflib
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass, replace
 from typing import Any, NamedTuple, cast
@@ -25,7 +24,14 @@ from itslab.verifiers import Agreement
 
 LONGEST = 2048
 """Tokens of an answer of the model as it is, where a request does not say."""
-_SIZED = re.compile(r"(.+)-(\d{1,6})")
+NEEDS: Mapping[str, str] = {
+    "RepairWithTests": "a verifier that runs tests, and a question comes without any",
+    "ABMCTS": "a verifier whose scores lie in [0, 1]",
+    "Knockout": "a judge that compares two answers",
+    "Cascade": "stages",
+    "Router": "an estimate, edges and routes",
+}
+"""What has to be said of a strategy, for which no verifier of ours would do by itself."""
 
 
 @dataclass(frozen=True)
@@ -171,38 +177,35 @@ class Menu(Options):
                 "strategy with its size, such as @best-of-8"
             )
         if spec is not None:
-            return self._own(name, model, *_written(spec))
+            twice = f"the name of a model alone, such as {model!r}, where strategy says how"
+            require(not at, "model", name, twice)
+            return self._own(name, model, "", *_written(spec))
         if not at:
             return Offer(name, model, "", self._bounded(Tier(Plain())))
         if way in self.tiers:
             tier = self.tiers[way]
             return Offer(name, tier.model or model, way, self._bounded(tier))
-        sized = _SIZED.fullmatch(way)
-        given = (
-            [(way, {})]
-            if sized is None
-            else [
-                (f"{sized[1]}-n", {"n": int(sized[2])}),
-                (sized[1], {"n": int(sized[2])}),
-            ]
-        )
-        for stem, options in given:
-            if _is_strategy(stem):
-                return self._own(name, model, stem, options)
-        close = difflib.get_close_matches(way, [*self.tiers, *strategies.__all__], cutoff=0.4)
-        raise OptionError(
-            f"{way!r} is no tier and no strategy: did you mean {' or '.join(close)}? "
-            if close
-            else f"{way!r} is no tier and no strategy. "
-            f"Tiers are {', '.join(self.tiers)}; strategies are written as best-of-8 or "
-            "self-consistency-16"
-        )
+        try:
+            strategies.sized(way)
+        except OptionError as error:
+            raise OptionError(
+                f"{way!r} is no tier and no strategy: tiers are {', '.join(self.tiers)}; "
+                f"strategies are written as best-of-8 or self-consistency-16 ({error})"
+            ) from error
+        return self._own(name, model, way, way, {})
 
-    def _own(self, name: str, model: str, stem: str, options: Mapping[str, Any]) -> Offer:
+    def _own(
+        self, name: str, model: str, label: str, stem: str, options: Mapping[str, Any]
+    ) -> Offer:
         """A strategy that the request itself describes."""
+        kind = getattr(strategies.find(strategies.sized(stem)[0]), "__name__", stem)
+        if kind in NEEDS and not {"verifier", "judge", "stages", "estimate"} & {*options}:
+            raise OptionError(
+                f"strategy={stem!r} is not valid: it needs {NEEDS[kind]}: describe it in the "
+                f'field strategy of the body, as {{"use": "{kind}", …}}'
+            )
         made = bound(described(stem, options), self.models)
-        label = name.partition("@")[2] or stem
-        return Offer(name, model, label, self._bounded(Tier(made)))
+        return Offer(name, model, label or kind, self._bounded(Tier(made)))
 
     def _bounded(self, tier: Tier) -> Tier:
         """A tier within what any request may cost, its models in place."""
@@ -221,14 +224,6 @@ class UnknownModel(OptionError):
 
 def _least(*limits: float | None) -> Any:
     return min((limit for limit in limits if limit is not None), default=None)
-
-
-def _is_strategy(name: str) -> bool:
-    try:
-        strategies.find(name)
-    except OptionError:
-        return False
-    return True
 
 
 def _written(spec: str | Mapping[str, Any]) -> tuple[str, dict[str, Any]]:

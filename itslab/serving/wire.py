@@ -22,6 +22,10 @@ from itslab.serving.tiers import UnknownModel
 
 MOST = 1_000_000
 """Bytes of a body; what is longer would fit no context."""
+DIGITS = 18
+"""Of a whole number."""
+TURNS = 512
+"""Messages of a conversation."""
 CHOICES = 16
 """Answers that one request may ask for."""
 _NEUTRAL: Mapping[str, Sequence[Any]] = {
@@ -115,9 +119,10 @@ def read(raw: bytes) -> Body:
     if len(raw) > MOST:
         raise BadBody(f"the body has {len(raw):,} bytes, and may have {MOST:,}", 413)
     try:
-        given = json.loads(raw, parse_constant=_refuse_constant)
+        given = json.loads(raw, parse_constant=_refuse_constant, parse_int=_whole)
+        json.dumps(given, ensure_ascii=False).encode()  # half of a surrogate pair is no text
     except (ValueError, RecursionError) as error:
-        raise BadBody(f"the body is no JSON: {error}") from error
+        raise BadBody(f"the body is no JSON that can be read: {error}") from error
     if not isinstance(given, dict):
         raise BadBody(f"the body is a JSON {type(given).__name__}, and must be an object")
     given = {name: value for name, value in given.items() if name not in _IGNORED}
@@ -133,6 +138,12 @@ def read(raw: bytes) -> Body:
                 valid,
             )
     return _body(given)
+
+
+def _whole(digits: str) -> int:
+    if len(digits) > DIGITS:
+        raise ValueError(f"a number of {len(digits):,} digits")
+    return int(digits)
 
 
 def _refuse_constant(name: str) -> None:
@@ -174,6 +185,8 @@ def _body(given: dict[str, Any]) -> Body:
         require(deadline > 0, "deadline", deadline, past)
     n = given.get("n", 1)
     require(type(n) is int and 1 <= n <= CHOICES, "n", n, f"a whole number from 1 to {CHOICES}")
+    prompted = given.get("add_generation_prompt", False)
+    require(isinstance(prompted, bool), "add_generation_prompt", prompted, "true or false")
     options = given.get("stream_options", {})
     require(isinstance(options, dict), "stream_options", options, "an object")
     sampled: dict[str, Any] = {
@@ -206,6 +219,7 @@ def _body(given: dict[str, Any]) -> Body:
 def _messages(given: Any, continues: Any) -> tuple[tuple[Message, ...], str]:
     """The conversation, and what the model's own turn already says."""
     require(isinstance(given, list) and bool(given), "messages", given, "a list of at least one")
+    require(len(given) <= TURNS, "messages", f"{len(given):,} messages", f"at most {TURNS}")
     read = [_message(i, one) for i, one in enumerate(given)]
     require(isinstance(continues, bool), "continue_final_message", continues, "true or false")
     if not continues:
@@ -359,6 +373,8 @@ def error(reason: Exception) -> tuple[int, dict[str, Any], dict[str, str]]:
     headers = {} if after is None or math.isinf(after) else {"Retry-After": f"{math.ceil(after)}"}
     status, kind, code = _kind(reason)
     text = str(reason) if isinstance(reason, ItslabError) else "an error of the server: see its log"
+    if isinstance(reason, RecursionError | OverflowError):
+        text = "the request is nested too deeply, or a number in it is too large"
     return status, {"error": {"message": text, "type": kind, "param": None, "code": code}}, headers
 
 
@@ -371,7 +387,7 @@ def _kind(reason: Exception) -> tuple[int, str, str | None]:
         return 404, "invalid_request_error", "model_not_found"
     if isinstance(reason, BadPrompt):
         return 400, "invalid_request_error", "context_length_exceeded"
-    if isinstance(reason, OptionError):
+    if isinstance(reason, OptionError | RecursionError | OverflowError):
         return 400, "invalid_request_error", None
     if isinstance(reason, ItslabError):
         return 503, "server_error", None

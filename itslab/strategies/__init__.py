@@ -60,7 +60,9 @@ points in the group ``itslab.strategies``; see ``itslab.plugins``. ``find`` know
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Callable
+from contextlib import suppress
 from typing import cast
 
 from itslab import plugins
@@ -138,6 +140,26 @@ def find(name: Text) -> Callable[..., Strategy]:
     if not callable(made):
         raise OptionError(f"the strategy {name!r} is {type(made).__name__}, not a class")
     return cast(Callable[..., Strategy], made)
+
+
+_SIZED = re.compile(r"(.+)-(\d{1,6})")
+
+
+def sized(name: str) -> tuple[str, dict[str, int]]:
+    """Return a strategy's name and its size, where the name ends in one.
+
+    ``best-of-8`` is ``best-of-n`` with n = 8, ``self-consistency-16`` is ``self-consistency``.
+
+    Raises:
+        OptionError: there is no such strategy; see ``find``.
+    """
+    parts = _SIZED.fullmatch(name)
+    for stem in (f"{parts[1]}-n", parts[1]) if parts else ():
+        with suppress(OptionError):
+            find(stem)
+            return stem, {"n": int(parts[2])}  # type: ignore[index]
+    find(name)
+    return name, {}
 
 
 def _joined(name: str) -> str:

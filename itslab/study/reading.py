@@ -141,9 +141,10 @@ def strategy(name: str, options: Mapping[str, Any]) -> Strategy:
     Raises:
         OptionError: there is no such strategy, or an option is unknown, lacking or not valid.
     """
-    hints = _hints(strategies.find(name))
+    stem, size = strategies.sized(name)
+    hints = _hints(strategies.find(stem))
     needed = {"verifier": "Confidence"} if hints.get("verifier") == Verifier else {}
-    return cast(Strategy, _chosen(name, {**needed, **options}, "strategy"))
+    return cast(Strategy, _chosen(stem, {**needed, **size, **options}, "strategy"))
 
 
 def _task(given: str | Mapping[str, Any]) -> tasks.Task:
@@ -236,7 +237,8 @@ def _chosen(name: Any, options: Mapping[str, Any], what: str) -> Any:
         require(not options, "task", options, "without options")
         return OwnVerifier()
     if what == "strategy":
-        return build(strategies.find(name), options)
+        stem, size = strategies.sized(name)
+        return build(strategies.find(stem), {**size, **options})
     known = {one: getattr(verifiers, one) for one in verifiers.__all__}
     if name not in known:
         raise _unknown("verifier", name, ["task", *known])
