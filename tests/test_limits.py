@@ -129,7 +129,7 @@ def test_nobody_gets_more_than_burst_and_rate(asked: list[tuple[float, float, fl
 
 # -- users -----------------------------------------------------------------------------------------
 
-SECRET = "sk-très-secret-1"
+SECRET = "sk-s3cret-only-for-ann"
 
 
 def test_a_user_is_found_by_its_key_alone() -> None:
