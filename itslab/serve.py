@@ -17,7 +17,8 @@ def serve(
         list[str], typer.Argument(help="Names or files of models; see `itslab models`.")
     ],
     config: Annotated[
-        Path | None, typer.Option(help="Tiers, users, limits and admission, as YAML.")
+        Path | None,
+        typer.Option(help="Tiers, users, limits (YAML): `python -m pydoc itslab.serving`."),
     ] = None,
     host: Annotated[
         str, typer.Option(help="0.0.0.0 lets other machines ask; use keys.")

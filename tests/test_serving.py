@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -19,6 +20,7 @@ import openai
 import pytest
 
 import itslab as its
+import itslab.serving
 from itslab import answers
 from itslab.core import Completion, Cost, Message, OptionError, Piece, Request, Sampling
 from itslab.run import Run
@@ -607,3 +609,15 @@ def test_a_service_that_is_none_is_named_and_no_key_is_shown(tmp_path, text, sai
         config.read(path)
     assert said in str(error.value)
     assert "secret" not in str(error.value)
+
+
+def test_the_service_that_is_shown_can_be_read(tmp_path):
+    for module in (itslab.serving, config):
+        shown = (module.__doc__ or "").split("::\n\n" if module is itslab.serving else "YAML.\n\n")
+        [text] = [one.split("\n\n")[0] for one in shown if one.lstrip().startswith("tiers:")]
+        path = tmp_path / "serve.yaml"
+        path.write_text(textwrap.dedent(text))
+        made = config.read(path)
+        assert set(made.tiers) == {"fast", "deep"}
+        assert made.users is not None
+        assert made.admission.per_user == config.SHARE

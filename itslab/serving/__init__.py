@@ -19,6 +19,16 @@ body may describe any other in its field ``strategy``, as studies do. ``tiers`` 
 ``wire`` what a body may hold, ``desk`` what becomes of a request, ``lobby`` and ``limits`` who has
 to wait or to come back, ``forecast`` what a request will cost.
 
+**Tiers, users, limits**, in the file that ``--config`` names; ``config`` says more::
+
+    tiers:
+      fast: {strategy: self-consistency-1, deadline: 20, priority: 1}
+      deep: {strategy: self-consistency-16, budget: {tokens: 8000}, deadline: 120, cheaper: fast}
+    users:
+      - {name: ann, key: change-me, weight: 2, limits: [{per_minute: 20000}]}
+    limits: [{unit: tokens, per_minute: 5000}]
+    admission: {at_once: 16, queue: 64, full: degrade}
+
 **A plan.** ``traffic``, ``machine`` and ``capacity`` simulate the same service, ``billing`` says
 what its users pay; ``itslab load`` measures a real one.
 
