@@ -45,6 +45,10 @@ def requests() -> pd.DataFrame:
     return table.assign(prefilled=100, reused=50, seconds=table.tokens / 100)
 
 
+def billed(**columns: Any) -> pd.DataFrame:
+    return bills(requests().assign(**columns), SCHEMES, PRICE)
+
+
 def row(table: pd.DataFrame, **where: Any) -> Any:
     for column, value in where.items():
         table = table[table[column] == value]
@@ -167,6 +171,16 @@ def test_prices_that_follow_drive_the_others_away() -> None:
         (lambda: selected(requests(), Flat(), PRICE), "scheme"),
         (lambda: selected(requests(), Flat(1.0), PRICE, -1), "strength"),
         (lambda: adverse_selection(requests(), SCHEMES, PRICE, rounds=0), "rounds"),
+        (lambda: billed(tokens="many"), "tokens"),
+        (lambda: billed(tokens=[1.0, math.nan, 2.0]), "tokens=.nan"),
+        (lambda: billed(seconds=[1.0, -2.0, 2.0]), "seconds=.-2.0"),
+        (lambda: billed(weight=0.0), "weight"),
+        (lambda: billed(weight=[1.0, -1.0, 1.0]), "weight=.-1.0"),
+        (lambda: billed(user=["ann", None, "bob"]), "user"),
+        (lambda: billed(tier=["fast", 3, "deep"]), "tier=.'int', 'str'"),
+        (lambda: billed(refused=[True, None, False]), "refused=dtype"),
+        (lambda: billed(refused=[1.0, math.nan, 0.0]), "refused"),
+        (lambda: reweighed(requests().assign(user=None), {"hard": 2.0}), "user"),
     ],
 )
 def test_nonsense_is_refused_by_name(wrong: Any, said: str) -> None:

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Below1 = Annotated[float, Bounds(high=1, open="high")]
-COLUMNS = ("user", "tier", "difficulty", "tokens", "prefilled", "reused", "seconds")
+GROUPS = ("user", "tier", "difficulty")
+AMOUNTS = ("tokens", "prefilled", "reused", "seconds")
+COLUMNS = GROUPS + AMOUNTS
 Group = Literal["tier", "difficulty", "user"]
 
 # -- schemes ---------------------------------------------------------------------------------------
@@ -145,16 +147,36 @@ def charged(
         months: that the table is of.
 
     Raises:
-        OptionError: a column is missing, no request was served, or one has no price.
+        OptionError: a column is missing or has gaps, an amount is no number or below 0, no
+            request was served, or one has no price.
     """
     require(fits(months, Positive), "months", months, described(Positive))
-    missing = [name for name in COLUMNS if name not in requests]
-    require(not missing, "requests", [*requests], f"a table with {', '.join(missing)} as well")
-    served = requests[~requests.refused] if "refused" in requests else requests
-    require(len(served) > 0, "requests", len(requests), "a table of one that was served, or more")
-    rows = served.assign(weight=served.get("weight", 1.0))
+    rows = _served(requests)
     cost = price.of(rows.prefilled, rows.reused, rows.tokens, rows.seconds)  # type: ignore[arg-type]
     return rows.assign(charge=scheme.charges(rows, months), cost=cost)
+
+
+def _served(requests: pd.DataFrame) -> pd.DataFrame:
+    """The requests that were served, with ``weight``; whatever cannot be billed is refused."""
+    missing = [name for name in COLUMNS if name not in requests]
+    require(not missing, "requests", [*requests], f"a table with {', '.join(missing)} as well")
+    if "refused" in requests:
+        told = requests.refused.dtype == bool
+        require(told, "refused", requests.refused.dtype, "a column of True and False, without gaps")
+        requests = requests[~requests.refused]
+    require(len(requests) > 0, "requests", len(requests), "a table of one that was served, or more")
+    rows = requests.assign(weight=requests.get("weight", 1.0))
+    for name in GROUPS:
+        kinds = sorted({type(value).__name__ for value in rows[name]})
+        whole = len(kinds) == 1 and not rows[name].isna().any()
+        require(whole, name, kinds, "named in every row, all of one type")
+    for name in (*AMOUNTS, "weight"):
+        column = rows[name]
+        require(column.dtype.kind in "iuf", name, column.dtype, "a column of numbers")
+        wrong = column[~(np.isfinite(column) & (column >= 0))].tolist()
+        require(not wrong, name, wrong[:3], "finite and ≥ 0 in every row")
+    require(bool((rows.weight > 0).any()), "weight", 0, "above 0 in one row or more")
+    return rows
 
 
 def bills(
@@ -290,6 +312,7 @@ def reweighed(
         weights: group -> how many times as often as now; 1 where nothing is said.
         by: the column that groups them.
     """
+    _served(requests)
     unknown = {*weights} - {*requests[by]}
     require(not unknown, "weights", weights, f"of {sorted({*requests[by]})}")
     valid = all(fits(weight, NotNegative) for weight in weights.values())
