@@ -382,6 +382,35 @@ def test_a_simulation_is_bounded_in_requests(monkeypatch: pytest.MonkeyPatch) ->
     assert done.until < 100
 
 
+def test_far_too_much_is_said_to_be_so_with_a_warm_up_that_fits_what_came() -> None:
+    done = simulate(replace(overloaded(at_once=8, queue=8), arrivals=Poisson(600)), replications=1)
+    assert done.until < 60
+    assert done.warmup == pytest.approx(done.until / 10)
+    assert "× the work" in done.verdict
+    with pytest.raises(OptionError, match="in which all came"):
+        simulate(overloaded(), 10_000, replications=1, warmup=9000)
+
+
+def test_spells_too_short_to_be_walked_through_are_jumped_over() -> None:
+    rare = Bursts(0, 2e-3, 1e-3, 1e-3)  # a request in a thousand seconds, or a million spells
+    times = [next(rare.times(np.random.default_rng(i))).time for i in range(400)]
+    assert np.mean(times) == pytest.approx(1000, rel=0.15)
+
+
+def test_a_percentile_that_lies_at_a_deadline_says_so() -> None:
+    """A deadline cuts what takes long, so that more load would look like faster answers."""
+    fleet = Fleet(CURVE, terms={tier: Terms(deadline=2.0) for tier in mixed().tiers})
+    done = simulate(Scenario(fleet, mixed(), Poisson(0.4)), 200, replications=2)
+    assert done.estimate("cut").value > 0.05
+    assert re.fullmatch(r"p95 ≥ 2\.\d+ s \(cut by deadlines\)", done.told("p95"))
+    assert done.told("p95", "deep").endswith("(cut by its deadline)")
+    assert re.search(r"\d+% are cut by their deadlines", done.verdict)
+    shed = simulate(overloaded(at_once=8, queue=8), 60, replications=2)
+    assert shed.told("p95") == "p95 not reached"
+    alone = simulate(replace(BUSY, fleet=Fleet(CURVE), arrivals=Poisson(0.01)), 2000)
+    assert re.fullmatch(r"p95 [\d.]+ s", alone.told("p95"))
+
+
 def test_degrading_serves_more_than_shedding() -> None:
     shed, degrade = (
         simulate(overloaded(at_once=8, queue=16, full=full), 120, replications=2, seed=7)
@@ -461,7 +490,8 @@ def test_the_fewest_machines_that_keep_a_promise() -> None:
     assert list(sized.tried.machines) == [2, 3, 5, 8]
     assert sized.said == "3 machines keep mean of wait under 0.6 s"  # and the interval lies below
     unsure = machines_for(scenario, 0.36, 60, quantity="wait", statistic="mean", replications=2)
-    assert "but the interval reaches" in unsure.said
+    assert "by an interval that reaches" in unsure.said
+    assert (unsure.tried.high[unsure.tried.enough] <= 0.36).all()
 
 
 def test_where_no_number_of_machines_will_do_it_is_said() -> None:
@@ -486,6 +516,17 @@ def test_where_no_number_of_machines_will_do_it_is_said() -> None:
         (lambda: simulate(BUSY, 60).estimate("refused", "p95"), "statistic"),
         (lambda: compare({}), "scenarios"),
         (lambda: machines_for(BUSY, -1.0), "target"),
+        (lambda: machines_for(BUSY, 1.0, most=10**9), "most"),
+        (lambda: simulate(BUSY, 10, seed=-1), "seed"),
+        (lambda: simulate(BUSY, 10, replications=10**9), "replications"),
+        (lambda: Fleet(CURVE, machines=10**9), "machines"),
+        (lambda: Users(10**6), "count"),
+        (lambda: Poisson(1e308), "rate"),
+        (lambda: Diurnal(1, peak=1e308), "peak"),
+        (lambda: Bursts(0, 1, 1e-9, 1e-9), "quiet_seconds"),
+        (lambda: Recorded((Arrival(0), Arrival(1))).faster(0), "factor"),
+        (lambda: Trace.parallel(50, [10] * 10_000), "waves"),
+        (lambda: mixed(difficulty={"easy": 1e308, "hard": 1e308}), "difficulty"),
         (lambda: replace(BUSY, arrivals=Users(2)).faster(2), "arrivals"),
     ],
 )
@@ -607,7 +648,9 @@ def test_waits_are_drawn_against_the_load_hollow_where_requests_are_refused() ->
 def test_machines_that_keep_the_promise_are_told_from_the_others() -> None:
     tried = pd.DataFrame(
         {"machines": [1, 2, 3], "load": [1.2, 0.6, 0.4], "value": [math.inf, 9.0, 4.0]}
-    ).assign(low=1.0, high=10.0, refused=0.0, enough=[False, False, True])
+    ).assign(low=1.0, high=[math.inf, 10.0, 4.5], refused=0.0, cut=0.0)
+    tried["enough"] = tried.high < 5
     figure = viz.capacity.machines(tried, 5.0)
-    drawn = {trace.name: list(trace.x) for trace in figure.data}
-    assert drawn == {"too few": [2], "enough": [3]}  # one would wait for ever on one machine
+    assert figure.layout.title.text.endswith(": 3 are enough")
+    drawn = {trace.name.split(":")[0]: list(trace.x) for trace in figure.data}
+    assert drawn == {"not enough": [2], "enough": [3]}  # one would wait for ever on one machine

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from itslab.core import OptionError
@@ -10,7 +12,8 @@ from itslab.serving.lobby import Admission
 from itslab.serving.machine import Curve
 from itslab.serving.mix import Query
 from itslab.serving.traces import Trace
-from itslab.viz.simulator import RULES, TRAFFIC, Simulator
+from itslab.viz.panels import FigurePanel
+from itslab.viz.simulator import ENOUGH, RULES, RUNS, TRAFFIC, Simulator
 
 CURVE = Curve((1, 16), (0.05, 0.2))
 TERMS = {"fast": Terms(1, 60.0), "deep": Terms(0, 60.0)}
@@ -40,10 +43,11 @@ def p95(panel: Simulator) -> float:
 def test_what_is_shown_is_what_was_simulated(simulator) -> None:
     shown = simulator.figure()
     assert title(simulator).startswith("Stable at load")
-    named = [trace.name for trace in shown.data]
+    named = [trace.name for trace in shown.data if trace.mode == "lines"]
     assert [name.split(":")[0] for name in named] == ["fast", "deep"]
     rows = simulator.simulation.counted
-    for trace, tier in zip(shown.data, SHARES, strict=True):
+    lines = [trace for trace in shown.data if trace.mode == "lines"]
+    for trace, tier in zip(lines, SHARES, strict=True):
         asked = rows[rows.asked == tier]
         assert f"n = {len(asked):,}" in trace.name
         within = ((asked.end - asked.arrival) <= trace.x[9]).mean()
@@ -56,11 +60,15 @@ def test_every_control_does_what_it_says(simulator) -> None:
     assert "nstable" in title(simulator)
     crowded = p95(simulator)
     assert crowded > slow
+    assert len(simulator.simulation.requests) < 1.2 * RUNS * ENOUGH
     simulator.machines.value = 8
     assert "Stable" in title(simulator)
     assert p95(simulator) < crowded
     simulator.share.value = 0.0
-    assert [trace.name[:4] for trace in simulator.figure().data] == ["fast"]
+    assert {trace.name.split(":")[0] for trace in simulator.figure().data} <= {
+        "fast",
+        "deadline of fast",
+    }
     simulator.share.value, simulator.rate.value, simulator.machines.value = 0.3, 4, 1
     assert simulator.hard.description == "hard questions"  # those that take most, by any name
     easier = p95(simulator)
@@ -75,6 +83,33 @@ def test_every_control_does_what_it_says(simulator) -> None:
     simulator.rules.value = "tiers first, degrade when full"
     simulator.rate.value = 24
     assert simulator.simulation.estimate("degraded").value > 0
+
+
+def test_more_load_does_not_look_like_faster_answers(simulator) -> None:
+    terms = {"fast": Terms(1, 15.0), "deep": Terms(0, 60.0)}
+    panel = Simulator(replace(FLEET, terms=terms), simulator._queries, SHARES, seconds=600)
+    panel.rate.value = 24
+    assert "are refused" in title(panel).replace("<br>", " ")
+    assert "p95 not reached" in title(panel).replace("<br>", " ")
+    panel.machines.value = 3
+    shown = panel.figure()
+    assert "cut by their deadlines" in title(panel).replace("<br>", " ")
+    marks = {trace.name: trace.x[0] for trace in shown.data if trace.mode == "markers"}
+    assert marks["deadline of deep"] == 60
+    assert any("(cut by its deadline)" in (trace.name or "") for trace in shown.data)
+
+
+def test_a_change_is_answered_at_once_and_then_in_full(simulator, monkeypatch) -> None:
+    seen = []
+    show = FigurePanel.show
+    look = lambda panel: (seen.append((panel.message.value, panel._runs)), show(panel))  # noqa: E731
+    monkeypatch.setattr(FigurePanel, "show", look)
+    simulator.rate.value = 8
+    assert [("computing" in message, runs) for message, runs in seen] == [(True, 1), (True, RUNS)]
+    assert simulator.message.value == ""
+    simulator.rate.value, seen[:] = 4, []
+    simulator.rate.value = 8  # known by now
+    assert [runs for _, runs in seen] == [RUNS]
 
 
 def test_one_tier_is_no_choice() -> None:

@@ -17,13 +17,13 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from itertools import pairwise
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import numpy as np
 
 from itslab.backends.scheduler import Service
 from itslab.core import ItslabError, require
-from itslab.options import Count, NotNegative, Options, Positive, checked
+from itslab.options import Bounds, Count, NotNegative, Options, Positive, Whole, checked
 from itslab.serving.limits import Limit, Limits
 from itslab.serving.lobby import Admission, Lobby, Refusal, Visit
 from itslab.serving.machine import Curve, Machine, Wave, saturated
@@ -34,6 +34,14 @@ from itslab.serving.traffic import Arrival, Arrivals, Users
 
 MOST = 200_000
 """Requests of one replication, after which nobody comes any more."""
+MOST_OVERLOADED = 5_000
+"""The same where more work is offered than can be done: they tell it all."""
+MOST_STEPS = 3_000_000
+"""Steps of one replication that are planned one by one."""
+Machines = Annotated[int, Bounds(1, 1000)]
+Replications = Annotated[int, Bounds(1, 1000)]
+Span = Annotated[float, Bounds(0, 1e9, open="low")]
+"""Seconds that are simulated."""
 DRAIN = 1.0
 """Requests under way at the end of the arrivals have as long again, times this, to end."""
 
@@ -74,7 +82,7 @@ class Fleet(Options):
     """
 
     curve: Curve
-    machines: Count = 1
+    machines: Machines = 1
     batch_size: Count = 16
     admission: Admission = field(default_factory=Admission)
     terms: Mapping[str, Terms] = field(default_factory=dict)
@@ -129,40 +137,44 @@ class Scenario(Options):
 @checked
 def simulate(
     scenario: Scenario,
-    seconds: Positive = 3600.0,
+    seconds: Span = 3600.0,
     *,
-    replications: Count = 5,
+    replications: Replications = 5,
     warmup: NotNegative | None = None,
-    seed: int = 0,
+    seed: Whole = 0,
 ) -> Simulation:
     """Simulate a service; the same seed gives the same requests, whoever serves them.
 
     Args:
         scenario: what is simulated.
-        seconds: in which requests arrive. Those under way have as long again to end, and at most
-            ``MOST`` come.
+        seconds: in which requests arrive. Those under way have as long again to end. At most
+            ``MOST`` come, or ``MOST_OVERLOADED`` at a load above 1; ``until`` says how long it took.
         replications: with other random numbers each.
         warmup: seconds at the beginning, when all is empty, of which requests are not counted; None
-            is a tenth.
+            is a tenth of the time in which requests came.
         seed: of all random numbers.
 
     Raises:
         ItslabError: SimPy is not installed.
+        ItslabError: a replication takes more than ``MOST_STEPS``.
         OptionError: no request is left to count.
     """
     import pandas as pd
 
-    warmup = seconds / 10 if warmup is None else warmup
-    require(warmup < seconds, "warmup", warmup, f"below the {seconds:g} seconds")
+    require((warmup or 0) < seconds, "warmup", warmup, f"below the {seconds:g} seconds")
     seeds = np.random.SeedSequence(seed).spawn(replications)
     done = [_Replication(scenario, seconds, np.random.default_rng(s)).run() for s in seeds]
     requests, machines = (
         pd.DataFrame([{"replication": i, **row} for i, rows in enumerate(tables) for row in rows])
         for tables in ([requests for requests, _, _ in done], [rows for _, rows, _ in done])
     )
+    until = min(until for *_, until in done)
+    valid = f"below {until:.3g} s, in which all came that are simulated, or None"
+    require(warmup is None or warmup < until, "warmup", warmup, valid)
+    warmup = until / 10 if warmup is None else warmup
     counted = any(row["arrival"] >= warmup for rows, _, _ in done for row in rows)
     require(counted, "seconds", seconds, f"long enough for requests after {warmup:g} s of warm-up")
-    return Simulation(requests, machines, warmup, min(until for *_, until in done), scenario.load)
+    return Simulation(requests, machines, warmup, until, scenario.load)
 
 
 # -- one replication -------------------------------------------------------------------------------
@@ -195,8 +207,11 @@ class _Replication:
     def __init__(self, scenario: Scenario, seconds: float, rng: np.random.Generator) -> None:
         self.scenario, self.fleet, self.seconds = scenario, scenario.fleet, seconds
         self.until = seconds
+        self._most = MOST_OVERLOADED if scenario.load > 1 else MOST
+        self._steps = 0
         self._rng = rng
         self._env = _simpy().Environment()
+        self._over = self._env.event()
         fleet = self.fleet
         self._machines = [Machine(fleet.curve, fleet.batch_size) for _ in self._all]
         self._wakes = [self._env.event() for _ in self._all]
@@ -227,7 +242,8 @@ class _Replication:
                 env.process(self._user(f"{arrivals.named}{i + 1}", arrivals.think))
         else:
             env.process(self._come(arrivals))
-        env.run(self.seconds * (1 + DRAIN))
+        env.process(self._close(self.seconds * (1 + DRAIN)))
+        env.run(self._over)
         ends = [request.end for request in self._requests if not math.isnan(request.end)]
         unfinished = len(ends) < sum(request.refusal is None for request in self._requests)
         span = env.now if unfinished else max([self.until, *ends])
@@ -262,9 +278,17 @@ class _Replication:
 
     def _full(self) -> bool:
         """Whether too many have come already; then this is when arrivals ended."""
-        if len(self._requests) >= MOST:
-            self.until = min(self.until, self._env.now)
-        return len(self._requests) >= MOST
+        full = len(self._requests) >= min(self._most, MOST)
+        if full and self.until == self.seconds:
+            self.until = self._env.now
+            self._env.process(self._close(self.until * DRAIN))
+        return full
+
+    def _close(self, seconds: float) -> Iterator[Any]:
+        """End the replication after so many seconds."""
+        yield self._env.timeout(seconds)
+        if not self._over.triggered:
+            self._over.succeed()
 
     def _ask(self, arrival: Arrival) -> _Request:
         now, fleet = self._env.now, self.fleet
@@ -353,6 +377,12 @@ class _Replication:
             if not plan:
                 yield self._wakes[at]
                 continue
+            self._steps += 1
+            if self._steps > MOST_STEPS:
+                raise ItslabError(
+                    f"more than {MOST_STEPS:,} steps by {env.now:.3g} of {self.seconds:g} s: "
+                    "simulate fewer seconds, fewer requests or shorter ones"
+                )
             began, seconds, times = env.now, machine.seconds(plan), machine.alike(plan)
             if times > 1:
                 yield env.timeout(times * seconds) | self._wakes[at]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -98,8 +99,9 @@ class Mix(Options):
             ("users", self.users.values()),
             ("difficulty", self._weights),
         ):
-            valid = all(share >= 0 for share in shares) and sum(shares) > 0
-            require(valid, name, getattr(self, name), "shares of at least 0, one of them above")
+            valid = all(share >= 0 for share in shares) and 0 < sum(shares) < math.inf
+            told = "shares of at least 0, one of them above, with a finite sum"
+            require(valid, name, getattr(self, name), told)
 
     @property
     def _weights(self) -> list[float]:

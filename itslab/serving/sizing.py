@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 from itslab.core import require
-from itslab.options import Count, NotNegative, Positive, checked
-from itslab.serving.capacity import Scenario, simulate
+from itslab.options import Positive, UnitInterval, Whole, checked
+from itslab.serving.capacity import Machines, Replications, Scenario, Span, simulate
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -66,8 +66,8 @@ class Sizing:
     Args:
         machines: the fewest; None if none of those tried do.
         tried: a row for each number tried: ``machines``, ``load``, ``value``, ``low``, ``high``
-            (of the quantity, seconds), ``refused`` (share), ``enough``.
-        said: that in words, and whether the interval leaves it open.
+            (of the quantity, seconds), ``refused``, ``cut`` (shares), ``enough``.
+        said: that in words, and whether intervals leave it open.
     """
 
     machines: int | None
@@ -82,17 +82,19 @@ class Sizing:
 def machines_for(
     scenario: Scenario,
     target: Positive,
-    seconds: Positive = 3600.0,
+    seconds: Span = 3600.0,
     *,
     quantity: Literal["wait", "first", "seconds"] = "seconds",
     statistic: Literal["mean", "p50", "p95", "p99"] = "p95",
-    refused: NotNegative = 0.01,
-    most: Count = 64,
-    replications: Count = 5,
-    seed: int = 0,
+    refused: UnitInterval = 0.01,
+    cut: UnitInterval = 0.05,
+    most: Machines = 64,
+    replications: Replications = 5,
+    seed: Whole = 0,
 ) -> Sizing:
     """Return the fewest machines that keep a percentile under a target.
 
+    They do if the whole interval lies below it (with one replication, which has none: the value).
     Found by bisection between those below which the load is above 1, and ``most``: more machines
     are taken to be no worse.
 
@@ -102,20 +104,26 @@ def machines_for(
         seconds, replications, seed: as of ``simulate``.
         quantity, statistic: as of ``Simulation.estimate``: what has to stay under it.
         refused: the share of requests that may be refused besides.
+        cut: the share that deadlines may end: who is cut has not waited longer, and no answer.
         most: machines, beyond which nobody looks.
     """
     import pandas as pd
 
     rows: dict[int, dict[str, Any]] = {}
+    unsure: list[int] = []  # numbers whose interval has the target inside
 
     def enough(machines: int) -> bool:
         if machines not in rows:
             case = scenario.on(machines)
             done = simulate(case, seconds, replications=replications, seed=seed)
-            found, lost = done.estimate(quantity, statistic), done.estimate("refused").value
-            good = not done.unstable and found.value <= target and lost <= refused
-            told = {"machines": machines, "load": case.load, **found._asdict(), "refused": lost}
-            rows[machines] = told | {"enough": good}
+            found = done.estimate(quantity, statistic)
+            lost, ended = (done.estimate(share).value for share in ("refused", "cut"))
+            served = not done.unstable and lost <= refused and ended <= cut
+            reaches = found.value if math.isnan(found.high) else found.high
+            told = {"machines": machines, "load": case.load, **found._asdict()}
+            told |= {"refused": lost, "cut": ended, "enough": served and reaches <= target}
+            rows[machines] = told
+            unsure.extend([machines] if served and found.value <= target < reaches else [])
         return bool(rows[machines]["enough"])
 
     load = scenario.on(1).load
@@ -130,12 +138,14 @@ def machines_for(
     if high is not None:
         one = high == 1
         said = f"{high} machine{'' if one else 's'} keep{'s' if one else ''} {name}"
-        if (reaches := rows[high]["high"]) > target:
-            said += f", but the interval reaches {reaches:.3g} s: a longer simulation tells more"
     elif low > most:
         said = f"the load alone takes {low} machines, and at most {most} were to be tried"
     else:
         said = f"not even {most} machines keep {name}"
-    columns = ["machines", "load", "value", "low", "high", "refused", "enough"]
+    if unsure:
+        said += (
+            f"; {min(unsure)} may, by an interval that reaches {rows[min(unsure)]['high']:.3g} s"
+        )
+    columns = ["machines", "load", "value", "low", "high", "refused", "cut", "enough"]
     table = pd.DataFrame([rows[n] for n in sorted(rows)], columns=columns)
     return Sizing(high, table, said)

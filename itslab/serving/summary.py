@@ -82,8 +82,7 @@ class Simulation:
     load: float
 
     def __repr__(self) -> str:
-        p95 = self.estimate("seconds", "p95").value
-        return f"<{len(self.requests):,} requests, p95 {p95:.3g} s; {self.verdict}>"
+        return f"<{len(self.requests):,} requests, {self.told('p95')}; {self.verdict}>"
 
     @property
     def counted(self) -> pd.DataFrame:
@@ -93,8 +92,9 @@ class Simulation:
     def estimate(self, quantity: str, statistic: str = "mean", tier: str | None = None) -> Estimate:
         """Return a mean or percentile over replications.
 
-        A request that did not come so far counts as one that takes for ever; those refused have
-        no times.
+        A request that did not come so far counts as one that takes for ever. Times are those of
+        requests that were served, and of those cut by a deadline that deadline: where many are
+        refused or cut, few seconds are no good service. Read both shares beside them, or ``told``.
 
         Args:
             quantity: ``wait``, ``first`` or ``seconds``, see ``WAITS``; or a share: ``utilisation``
@@ -112,6 +112,25 @@ class Simulation:
         rows = rows if tier is None else rows[rows.asked == tier]
         found = [_read(one, quantity, statistic) for _, one in rows.groupby("replication")]
         return Estimate.of(found).within(math.inf if quantity in WAITS else 1)
+
+    def told(self, statistic: str, tier: str | None = None) -> str:
+        """Return in words after how many seconds that share of all requests has its answer.
+
+        Args:
+            statistic: ``p50``, ``p95`` or ``p99``. Where more than the rest are refused it is not
+                reached; where more than the rest of those served are cut by their deadlines, they
+                would have taken at least as long.
+            tier: that was asked for; None is all.
+        """
+        require(statistic in QUANTILES, "statistic", statistic, f"one of {(*QUANTILES,)}")
+        found, rest = self.estimate("seconds", statistic, tier), 1 - QUANTILES[statistic]
+        refused, cut = (self.estimate(share, tier=tier).value for share in ("refused", "cut"))
+        if refused > rest or not math.isfinite(found.value):
+            return f"{statistic} not reached"
+        seconds = f"{found.value:,.3g} s" if found.value < 100 else f"{found.value:,.0f} s"
+        if cut > rest * (1 - refused):
+            return f"{statistic} ≥ {seconds} (cut by {'deadlines' if tier is None else 'its deadline'})"
+        return f"{statistic} {seconds}"
 
     def summary(self, by_tier: bool = False) -> pd.DataFrame:
         """Return all estimates: ``tier`` ("" is all), ``quantity``, ``statistic``, ``value``,
@@ -171,10 +190,8 @@ class Simulation:
 
     @property
     def verdict(self) -> str:
-        """Whether the load can be served, and if not what gives way, in words."""
+        """Whether the load can be served, and what gives way, in words."""
         load = "" if math.isnan(self.load) else f" at load {self.load:.2f}"
-        if not self.unstable:
-            return f"stable{load}"
         told = []
         if self.load > 1:
             told.append(f"{self.load:.2f} × the work that the machines can do is offered")
@@ -184,6 +201,8 @@ class Simulation:
         for share, words in lost.items():
             if (found := self.estimate(share).value) > 0.01:
                 told.append(f"{found:.0%} are {words}")
+        if not self.unstable:
+            return f"stable{load}{', but ' if told else ''}{', '.join(told)}"
         return f"unstable: {', '.join(told)}"
 
 

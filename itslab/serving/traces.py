@@ -14,6 +14,10 @@ from itslab.core import Cost, Event, Result, Tree, require
 from itslab.options import Count, Options, Whole, checked
 
 
+MOST_DRAWS = 4096
+"""Sequences of a request."""
+
+
 @dataclass(frozen=True)
 class Draw(Options):
     """One sequence.
@@ -51,6 +55,8 @@ class Trace(Options):
         super().__post_init__()
         filled = bool(self.waves) and all(self.waves)
         require(filled, "waves", self.waves, "one or more, none of them empty")
+        valid = f"of at most {MOST_DRAWS:,} sequences together"
+        require(len(self.draws) <= MOST_DRAWS, "waves", len(self.draws), valid)
 
     @classmethod
     def of(cls, run: Result | Tree) -> Trace:

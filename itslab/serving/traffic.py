@@ -12,19 +12,29 @@ import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Annotated, Any, NamedTuple, Protocol
 
 import numpy as np
 
 from itslab.core import ItslabError, require
 from itslab.options import (
-    Count,
+    Bounds,
     NotNegative,
     Options,
     Positive,
     Text,
     UnitInterval,
+    described,
+    fits,
 )
+
+Rate = Annotated[float, Bounds(1e-12, 1e6)]
+"""Requests a second."""
+Spell = Annotated[float, Bounds(1e-6, 1e9)]
+"""Seconds that something lasts."""
+Moment = Annotated[float, Bounds(0, 1e9)]
+"""Seconds from the start."""
+MOST_USERS = 10_000
 
 
 class Arrival(NamedTuple):
@@ -60,7 +70,7 @@ class Poisson(Options):
         rate: requests a second.
     """
 
-    rate: Positive
+    rate: Rate
 
     @property
     def mean(self) -> float:
@@ -112,10 +122,10 @@ class Diurnal(Options):
         peak: when it is highest, in seconds from the start.
     """
 
-    rate: Positive
+    rate: Rate
     swing: UnitInterval = 0.8
-    period: Positive = 86_400.0
-    peak: NotNegative = 0.0
+    period: Spell = 86_400.0
+    peak: Moment = 0.0
 
     @property
     def mean(self) -> float:
@@ -149,10 +159,10 @@ class Bursts(Options):
         quiet_seconds, busy_seconds: how long it lasts on average.
     """
 
-    quiet: NotNegative
-    busy: Positive
-    quiet_seconds: Positive = 60.0
-    busy_seconds: Positive = 10.0
+    quiet: Annotated[float, Bounds(0, 1e6)]
+    busy: Rate
+    quiet_seconds: Spell = 60.0
+    busy_seconds: Spell = 10.0
 
     @property
     def mean(self) -> float:
@@ -161,15 +171,25 @@ class Bursts(Options):
         return (self.quiet * self.quiet_seconds + self.busy * self.busy_seconds) / whole
 
     def times(self, rng: np.random.Generator) -> Iterator[Arrival]:
-        """Yield arrivals without end."""
-        rates = self.quiet, self.busy
+        """Yield arrivals without end.
+
+        In either state a request comes or the spell ends, whichever is first. Rounds through both
+        in which nobody comes are taken at once, or short spells with rare requests would take ages.
+        """
         seconds = self.quiet_seconds, self.busy_seconds
+        rates = self.quiet, self.busy
+        first = [1 / (rate + 1 / lasts) for rate, lasts in zip(rates, seconds, strict=True)]
+        comes = [rate * mean for rate, mean in zip(rates, first, strict=True)]
+        either = comes[0] + comes[1] - comes[0] * comes[1]  # that somebody comes in a round
         now, state = 0.0, int(rng.random() < self.busy_seconds / sum(seconds))
         while True:
-            ends = now + rng.exponential(seconds[state])
-            while rates[state] and (now := now + rng.exponential(1 / rates[state])) < ends:
-                yield Arrival(now)
-            now, state = ends, 1 - state  # gaps have no memory: what is left of one is drawn anew
+            if empty := int(rng.geometric(either)) - 1:
+                now += float(rng.gamma(empty, first[0]) + rng.gamma(empty, first[1]))
+            now += rng.exponential(first[state])
+            if rng.random() * either >= comes[state]:
+                state = 1 - state
+                now += rng.exponential(first[state])
+            yield Arrival(now)
 
     def faster(self, factor: float) -> Bursts:
         """Return the same with so many times the rate, in spells as long as before."""
@@ -190,7 +210,9 @@ class Recorded(Options):
         super().__post_init__()
         require(len(self.arrivals) > 1, "arrivals", self.arrivals, "at least two")
         times = [arrival.time for arrival in self.arrivals]
-        require(times == sorted(times) and times[0] >= 0, "arrivals", times, "ascending, from 0 on")
+        finite = all(map(math.isfinite, times))
+        ascending = finite and times == sorted(times) and times[0] >= 0
+        require(ascending, "arrivals", times, "ascending, from 0 on")
         require(times[-1] > 0, "arrivals", times, "at more than one time")
 
     @property
@@ -204,6 +226,7 @@ class Recorded(Options):
 
     def faster(self, factor: float) -> Recorded:
         """Return the same with all gaps so many times shorter."""
+        require(fits(factor, Positive), "factor", factor, described(Positive))
         return Recorded(tuple(a._replace(time=a.time / factor) for a in self.arrivals))
 
     @classmethod
@@ -270,6 +293,6 @@ class Users(Options):
         named: what their names begin with.
     """
 
-    count: Count
+    count: Annotated[int, Bounds(1, MOST_USERS)]
     think: NotNegative = 0.0
     named: Text = "user"

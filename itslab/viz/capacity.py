@@ -14,8 +14,9 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from itslab.core import require
+from itslab.viz.curves import TICKS
 from itslab.viz.figures import drawn_as, error_bars
-from itslab.viz.style import INK, MARKS, MUTED, TEMPLATE, headed
+from itslab.viz.style import BELOW, INK, MARKS, MUTED, TEMPLATE, headed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -96,7 +97,7 @@ def waits(
     figure.update_layout(template=TEMPLATE, height=470)
     figure.update_xaxes(title="load: work offered ÷ work that can be done", rangemode="tozero")
     figure.update_yaxes(title=f"seconds {QUANTITIES[quantity]} (log)", type="log")
-    figure.update_yaxes(tickformat=",~g", dtick="D2")
+    figure.update_yaxes(tickformat=",~g", tickvals=TICKS)
     return headed(figure, title, "hollow: requests are refused as well", room=28)
 
 
@@ -104,6 +105,8 @@ def machines(
     tried: pd.DataFrame, target: float, title: str = "Machines that keep a promise"
 ) -> go.Figure:
     """Draw what requests take against the number of machines, and what was promised.
+
+    The title ends with the number that was found.
 
     Args:
         tried: of ``Sizing.tried``.
@@ -120,20 +123,26 @@ def machines(
             x=some.machines,
             y=some.value,
             error_y=error_bars(some.value, some.low, some.high),
-            name="enough" if enough else "too few",
+            name="enough: all of the interval is below the target" if enough else "not enough",
             mode="markers",
             marker={**drawn_as(mark)["marker"], "size": 11},
-            customdata=some[["low", "high", "load", "refused"]],
+            customdata=some[["low", "high", "load", "refused", "cut"]],
             hovertemplate=(
                 "%{x} machines: %{y:.3~g} s (%{customdata[0]:.3~g} to %{customdata[1]:.3~g})<br>"
-                "load %{customdata[2]:.2f}, %{customdata[3]:.0%} refused"
+                "load %{customdata[2]:.2f}, %{customdata[3]:.0%} refused, "
+                "%{customdata[4]:.0%} cut by deadlines<extra></extra>"
             ),
         )
     _promise(figure, target, log=False)
-    figure.update_layout(template=TEMPLATE, height=430)
-    figure.update_xaxes(title="machines", rangemode="tozero", tickformat=",d")
+    good = tried.machines[tried.enough]
+    found = f"{good.min()} are enough" if len(good) else f"{tried.machines.max()} are not enough"
+    ends = min([*good, tried.machines.max()]) + 1.5, max(tried.machines.min() - 1, 0)
+    figure.update_layout(template=TEMPLATE, height=430, legend=BELOW, margin_b=96)
+    figure.update_xaxes(
+        title="machines", range=ends[::-1], tickformat=",d", dtick=max(1, round(ends[0] / 10))
+    )
     figure.update_yaxes(title="seconds", rangemode="tozero", tickformat=",~g")
-    return headed(figure, title)
+    return headed(figure, f"{title}: {found}")
 
 
 def schemes(

@@ -17,12 +17,17 @@ from itslab.serving.mix import Mix, Query
 from itslab.serving.summary import Simulation
 from itslab.serving.traffic import Arrivals, Bursts, Diurnal, Poisson
 from itslab.viz.controls import slider
+from itslab.viz.curves import TICKS
 from itslab.viz.figures import drawn_as
 from itslab.viz.panels import FigurePanel
 from itslab.viz.style import MARKS, MUTED, TEMPLATE, headed
 
 RUNS = 3
-"""Simulations of the same, with other random numbers."""
+"""Simulations of the same, with other random numbers; a first look takes one."""
+ENOUGH = 600
+"""Requests of a simulation; where they come often it spans less time."""
+DAY = "a day in an hour"
+_DIM = "<style>.its-simulated { opacity: 0.35 }</style>"
 RULES: Mapping[str, Admission] = {
     "tiers first, refuse when full": Admission(order="tier", full="shed"),
     "tiers first, degrade when full": Admission(order="tier", full="degrade"),
@@ -33,7 +38,7 @@ RULES: Mapping[str, Admission] = {
 TRAFFIC: Mapping[str, Callable[[float], Arrivals]] = {
     "steady (Poisson)": Poisson,
     "bursts": lambda rate: Bursts(rate / 3, rate * 3, 120, 60),
-    "a day in an hour": lambda rate: Diurnal(rate, period=3600),
+    DAY: lambda rate: Diurnal(rate, period=3600),
 }
 """The kinds of arrivals that can be chosen: of a rate, requests a second."""
 
@@ -47,7 +52,8 @@ class Simulator(FigurePanel):
         tiers: tier -> share of the requests; the last one's share is moved.
         rates: requests a minute that can be chosen.
         machines: numbers that can be chosen.
-        seconds: that are simulated, some times over.
+        seconds: that are simulated, some times over; fewer where ``ENOUGH`` requests come in less,
+            but never half a day.
     """
 
     def __init__(
@@ -79,16 +85,41 @@ class Simulator(FigurePanel):
             description="rules", options=[*RULES], layout={"width": "320px"}
         )
         self.traffic = widgets.Dropdown(description="arrivals", options=[*TRAFFIC])
+        self._known: set[tuple[Any, ...]] = set()
         self._simulated = lru_cache(64)(self._simulate)
         controls = [self.rate, self.machines, self.share, self.rules, self.traffic]
-        super().__init__(controls + ([self.hard] if self._hard else []))
+        controls += [self.hard] if self._hard else []
+        for control in controls:
+            control.style.description_width = "130px"
+            control.layout.width = "350px"
+            if hasattr(control, "continuous_update"):  # a simulation for where it is let go
+                control.continuous_update = False
+        self.message = widgets.HTML(layout={"width": "100%", "height": "28px"})
+        self._runs = RUNS
+        super().__init__(controls)
+        row, view = self.box.children
+        self.box.children = (row, self.message, view)
+        self.view.add_class("its-simulated")
 
     def _tokens(self, difficulty: str) -> float:
         """What a question of a class takes in the dearest tier."""
         return Mix(self._queries, self._tiers).tokens(self._last, difficulty)
 
+    def show(self) -> None:
+        """Draw the figure anew: at once from one simulation, then from all."""
+        if self._chosen not in self._known:
+            self.message.value = f"{_DIM}computing…"
+            if self.view.outputs:  # nobody waits for the first one
+                self._runs = 1
+                super().show()
+                self._runs = RUNS
+                self.message.value = f"computing: 1 of {RUNS} simulations so far…"
+        super().show()
+        self._known.add(self._chosen)
+        self.message.value = ""
+
     def _simulate(self, *chosen: Any) -> Simulation:
-        rate, machines, share, hard, rules, traffic = chosen
+        rate, machines, share, hard, rules, traffic, runs = chosen
         rest = sum(self._tiers[tier] for tier in self._others)
         tiers = {tier: (1 - share) * self._tiers[tier] / rest for tier in self._others}
         mix = Mix(
@@ -103,13 +134,24 @@ class Simulator(FigurePanel):
         )
         fleet = replace(self._fleet, machines=machines, admission=admission)
         arrivals = TRAFFIC[traffic](rate / 60)
-        return simulate(Scenario(fleet, mix, arrivals), self._seconds, replications=RUNS)
+        return simulate(Scenario(fleet, mix, arrivals), self._span, replications=runs)
+
+    @property
+    def _chosen(self) -> tuple[Any, ...]:
+        chosen = (self.rate, self.machines, self.share, self.hard, self.rules, self.traffic)
+        return tuple(control.value for control in chosen)
+
+    @property
+    def _span(self) -> float:
+        """Seconds that are simulated."""
+        if self.traffic.value == DAY:
+            return self._seconds
+        return min(self._seconds, max(60 * ENOUGH / self.rate.value, 600.0))
 
     @property
     def simulation(self) -> Simulation:
         """What was simulated of the controls as they stand."""
-        chosen = (self.rate, self.machines, self.share, self.hard, self.rules, self.traffic)
-        return self._simulated(*(control.value for control in chosen))
+        return self._simulated(*self._chosen, self._runs)
 
     def figure(self) -> Any:
         """Return the share of answers by the seconds that they take, a line for each tier."""
@@ -119,35 +161,56 @@ class Simulator(FigurePanel):
         for tier, mark in zip([*self._others, self._last], MARKS[1:], strict=False):
             asked = rows[rows.asked == tier]
             if len(asked):
-                self._add(figure, tier, asked, drawn_as(mark)["line"])
+                self._add(figure, shown, tier, asked, drawn_as(mark))
         figure.add_hline(0.95, line={"color": MUTED, "width": 1, "dash": "dot"})
-        p95 = shown.estimate("seconds", "p95")
         below_it = {"orientation": "h", "y": -0.24, "x": 0, "xanchor": "left"}
-        figure.update_layout(template=TEMPLATE, height=470, legend=below_it)
-        figure.update_xaxes(title="seconds until the answer (log)", type="log", dtick="D2")
+        figure.update_layout(template=TEMPLATE, height=500, legend=below_it)
+        figure.update_xaxes(title="seconds until the answer (log)", type="log", tickvals=TICKS)
+        figure.update_xaxes(tickformat=",~g")
         figure.update_yaxes(
             title="share of requests answered by then", range=[0, 1.02], tickformat=".0%"
         )
-        busy, refused = shown.estimate("utilisation").value, shown.estimate("refused").value
-        cut = shown.estimate("cut").value
-        below = (
-            f"p95 {p95.value:,.0f} s [{p95.low:,.0f}, {p95.high:,.0f}], machines busy {busy:.0%}, "
-            f"{refused:.0%} refused, {cut:.0%} cut by their deadlines; {len(rows):,} requests in "
-            f"{RUNS} × {self._seconds / 60:.0f} simulated minutes, interval of 95 %"
-        )
-        return headed(figure, shown.verdict[0].upper() + shown.verdict[1:], below, room=24)
+        return headed(figure, self._heading(shown), self._terms(shown), room=24)
 
-    def _add(self, figure: go.Figure, tier: str, asked: Any, line: Any) -> None:
+    def _heading(self, shown: Simulation) -> str:
+        shares = [shown.estimate(share).value for share in ("refused", "cut")]
+        few = "" if max(shares) > 0.01 else "; at most 1% are refused or cut"
+        return f"{shown.verdict[0].upper()}{shown.verdict[1:]}{few}; {shown.told('p95')}"
+
+    def _terms(self, shown: Simulation) -> str:
+        """What the words of the heading mean, and of how much they are read."""
+        p95, busy = shown.estimate("seconds", "p95"), shown.estimate("utilisation").value
+        interval = f"p95 of those served {p95.value:,.0f} s [{p95.low:,.0f}, {p95.high:,.0f}], "
+        return (
+            f"load: work offered ÷ work of full batches; machines busy {busy:.0%}: the time in "
+            f"which any step is computed, full or not. {interval if np.isfinite(p95.low) else ''}"
+            f"{len(shown.counted):,} requests in {self._runs} × {self._span / 60:.0f} simulated "
+            "minutes; interval of 95 %"
+        )
+
+    def _add(self, figure: go.Figure, shown: Simulation, tier: str, asked: Any, look: Any) -> None:
         took = np.sort((asked.end - asked.arrival).dropna().to_numpy())
         at = np.unique(np.linspace(0, len(took) - 1, min(len(took), 200)).astype(int))
-        share = (at + 1) / len(asked)
-        p95 = took[int(np.ceil(0.95 * len(asked))) - 1] if len(took) >= 0.95 * len(asked) else None
-        late = f"p95 {p95:,.0f} s" if p95 is not None else "fewer than 95 % answered"
         figure.add_scatter(
             x=took[at],
-            y=share,
+            y=(at + 1) / len(asked),
             mode="lines",
-            line={**line, "shape": "hv"},
-            name=f"{tier}: {late} (n = {len(asked):,})",
+            line={**look["line"], "shape": "hv"},
+            name=f"{tier}: {shown.told('p95', tier)} (n = {len(asked):,})",
+            legendgroup=tier,
             hovertemplate="%{y:.0%} within %{x:.3~g} s",
+        )
+        terms = self._fleet.terms.get(tier)
+        if terms is None or terms.deadline is None or not asked.cut.any():
+            return
+        figure.add_scatter(
+            x=[terms.deadline],
+            y=[float((took < terms.deadline).sum() / len(asked))],
+            mode="markers",
+            marker={"color": look["line"]["color"], "symbol": "line-ns-open", "size": 22}
+            | {"line": {"width": 3}},
+            legendgroup=tier,
+            showlegend=False,
+            name=f"deadline of {tier}",
+            hovertemplate=f"%{{x:g}} s: {asked.cut.mean():.0%} are cut",
         )
