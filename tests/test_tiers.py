@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import time
 
 import itslab as its
 from itslab.serving.desk import Desk
 from itslab.serving.tiers import Menu, Tier, looked
 from itslab.testing import ScriptedModel
+from itslab.viz.style import GREEN
 from itslab.viz.tiers import Course, Sampled, TierPanel, TierReplay, course, picture, recorded
 
 FAST = Course("fast", [Sampled(2.0, "17", "17", 90)], 2.0, 5.0)
@@ -29,7 +31,21 @@ def test_a_picture_says_what_would_be_answered_at_a_time():
     late = picture([FAST, DEEP], 7.0, "42")
     assert (late.count("✗"), late.count("✓")) == (1, 1)
     assert late.count("<title>deadline") == 1  # the other is beyond the end of the axis
+    assert "deadline 8 s" in late  # but it is told
     assert "after 7.0 seconds: fast: 17; deep: 42" in late
+
+
+def test_an_answer_has_one_hue_and_every_dot_a_place_and_a_name():
+    at_once = [Sampled(2.0, said, "17", 90) for said in ("17", "42", None, "9", "17")]
+    shown = picture([Course("deep", at_once, 2.0)], 3.0, "42", question="What? " * 60)
+    dots = re.findall(r'cx="[\d.]+%" cy="(\d+)"', shown)
+    assert dots == ["24", "34", "44", "54", "64"]
+    legend = re.findall(r'<circle cx="5" cy="5" r="4" (.+?)/></svg>([^<]+)', shown)
+    hues = {text: look for look, text in legend}
+    assert [*hues] == ["42", "17", "other answers", "no answer"]
+    assert GREEN in hues["42"]
+    assert shown.count(hues["17"]) == 5 + 2 + 2  # bars, samples, and the row and legend
+    assert shown.count("What?") < 30
 
 
 def test_nothing_that_a_model_says_is_markup():
@@ -50,7 +66,12 @@ def test_a_course_is_read_from_a_run():
 
 
 def test_time_is_moved_by_hand_and_a_problem_is_chosen():
-    panel = TierReplay({"one": [FAST, DEEP], "two": [FAST]}, {"one": "42"})
+    asked = {"one": "How many " + "very " * 20 + "much?"}
+    panel = TierReplay({"one": [FAST, DEEP], "two": [FAST]}, {"one": "42"}, asked)
+    labels = [label for label, _ in panel.problem.options]
+    assert labels[0].startswith("1. How many very")
+    assert labels[1] == "2. two"
+    assert "How many very" in panel.view.value
     assert panel.seconds.value == panel.seconds.max == 6.1
     assert "✓" in panel.view.value
     panel.seconds.value = 3.0

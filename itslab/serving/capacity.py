@@ -148,7 +148,7 @@ def simulate(
     Args:
         scenario: what is simulated.
         seconds: in which requests arrive. Those under way have as long again to end. At most
-            ``MOST`` come, or ``MOST_OVERLOADED`` at a load above 1; ``until`` says how long it took.
+            ``MOST`` come, or ``MOST_OVERLOADED`` at a load above 1; see ``Simulation.until``.
         replications: with other random numbers each.
         warmup: seconds at the beginning, when all is empty, of which requests are not counted; None
             is a tenth of the time in which requests came.

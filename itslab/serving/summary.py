@@ -129,7 +129,8 @@ class Simulation:
             return f"{statistic} not reached"
         seconds = f"{found.value:,.3g} s" if found.value < 100 else f"{found.value:,.0f} s"
         if cut > rest * (1 - refused):
-            return f"{statistic} ≥ {seconds} (cut by {'deadlines' if tier is None else 'its deadline'})"
+            by = "deadlines" if tier is None else "its deadline"
+            return f"{statistic} ≥ {seconds} (cut by {by})"
         return f"{statistic} {seconds}"
 
     def summary(self, by_tier: bool = False) -> pd.DataFrame:

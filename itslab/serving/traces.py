@@ -13,7 +13,6 @@ from dataclasses import dataclass, replace
 from itslab.core import Cost, Event, Result, Tree, require
 from itslab.options import Count, Options, Whole, checked
 
-
 MOST_DRAWS = 4096
 """Sequences of a request."""
 

@@ -55,6 +55,7 @@ TEMPLATE = go.layout.Template(
         "plot_bgcolor": "white",
         "margin": {"l": 70, "r": 24, "t": 48, "b": 60},
         "legend": {"bgcolor": "rgba(0,0,0,0)"},
+        "modebar": {"orientation": "v"},  # in the margin, where no title is
         "xaxis": _AXIS,
         "yaxis": _AXIS,
     }

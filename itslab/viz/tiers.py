@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import textwrap
 import threading
 import time
 from collections import Counter
@@ -15,12 +16,17 @@ from itslab.serving import wire
 from itslab.serving.desk import Desk
 from itslab.serving.order import Order
 from itslab.viz.panels import Panel, error_text
-from itslab.viz.style import FONT, GREEN, GRID, INK, MARKS, MUTED, RED, short, view
+from itslab.viz.style import GREEN, GRID, HUES, INK, MUTED, RARE, RED, short, view
 
 REFRESH = 0.2
 """Seconds from one look at live tiers to the next."""
-_WIDTH, _LEFT, _ROW = 640, 8, 74
-_HUES = [mark.colour for mark in MARKS[1:]]
+_WIDTH = "56rem"
+_QUESTION = 160
+"""Characters of a question that are shown."""
+_APART = 0.015
+"""How far dots in one lane are apart, as a part of the axis."""
+_NONE = ""
+"""In place of a colour: a hollow dot, of a sample without an answer."""
 
 
 class Sampled(NamedTuple):
@@ -28,7 +34,7 @@ class Sampled(NamedTuple):
 
     Args:
         time: seconds after the request arrived.
-        answer: of the sample; None without one.
+        answer: of the sample, as it was first written; None without one.
         leads: what would be answered now.
         tokens: decoded by then.
     """
@@ -87,6 +93,7 @@ def course(
             form = key(said)
             shown.setdefault(form, said)
             votes[form] += 1
+            said = shown[form]  # what is written in two ways is one answer
         leads = next((shown[form] for form, _ in votes.most_common(1)), None)
         samples.append(Sampled(waited + event.time, said, leads, tokens))
     return Course(tier, samples, end, deadline)
@@ -117,59 +124,66 @@ def _of(order: Order) -> Course:
 
 
 def picture(
-    courses: Sequence[Course], now: float, gold: str | None = None, until: float | None = None
+    courses: Sequence[Course],
+    now: float,
+    gold: str | None = None,
+    until: float | None = None,
+    question: str = "",
 ) -> str:
-    """Return the courses at a time as an SVG picture: a bar for what leads, a dot for each sample.
+    """Return the courses at a time as HTML: a bar for what leads, a dot for each sample.
 
     Args:
         courses: one for each tier.
         now: seconds after the question was asked.
         gold: the gold answer, where it is known.
         until: seconds that the axis spans; None is what they all took.
+        question: of which the beginning is shown.
     """
     span = until or max([c.end or now for c in courses] + [now, 0.1])
-    hues = _hues(courses)
-    rows = [_row(c, i, now, span, hues, gold) for i, c in enumerate(courses)]
-    bottom = _ROW * len(courses) + 6
-    axis = []
-    for seconds in _ticks(span):
-        x = f"{_x(seconds, span):.1f}"
-        axis.append(f'<path d="M {x} 0 V {bottom}" stroke="{GRID}"/>')
-        at = f'x="{x}" y="{bottom + 16}"'
-        axis.append(f'<text {at} fill="{MUTED}" text-anchor="middle">{seconds:g}</text>')
-    cursor = f'<path d="M {_x(min(now, span), span):.1f} 0 V {bottom}" stroke="{INK}"/>'
-    label = (
-        f'<text x="{_WIDTH / 2}" y="{bottom + 34}" fill="{MUTED}" text-anchor="middle">'
-        "seconds after the question was asked</text>"
-    )
-    legend, height = _legend(hues, bottom + 56)
+    hues = _hues(courses, gold)
+    rows = "".join(_row(c, now, span, hues, gold) for c in courses)
+    asked = textwrap.shorten(question, _QUESTION, placeholder=" …")
+    told = f"<div>{html.escape(asked)}</div>" if asked else ""
+    if gold is not None:
+        told += f'<div style="color: {MUTED}">gold answer: {_chip(gold, GREEN)}</div>'
     return (
-        f'<svg viewBox="0 0 {_WIDTH} {height}" width="100%" style="max-width: {_WIDTH}px; '
-        f'min-width: 420px; font: 13px {FONT}" role="img" '
-        f'aria-label="{html.escape(_said(courses, now))}">'
-        f"{''.join(axis)}{''.join(rows)}{cursor}{label}{legend}</svg>"
+        f'{told}<div role="img" style="min-width: 400px; margin-top: 8px; font-size: 13px" '
+        f'aria-label="{html.escape(_said(courses, now))}">{rows}{_axis(span)}</div>'
+        f"{_legend(courses, hues)}"
     )
 
 
-def _legend(hues: Mapping[str, str], y: float) -> tuple[str, float]:
-    """Which colour is which answer, what bars and dots are; and the height it ends at."""
-    parts, x = [], float(_LEFT)
-    for answer, colour in hues.items():
-        said = short(answer, 14)
-        parts.append(
-            f'<circle cx="{x + 4:.0f}" cy="{y - 4}" r="4" fill="{colour}"/>'
-            f'<text x="{x + 13:.0f}" y="{y}" fill="{INK}">{html.escape(said)}</text>'
-        )
-        x += 30 + 7.5 * len(said)
-        if x > _WIDTH - 110:
-            break
+def _chip(text: str, colour: str, look: str = "") -> str:
+    """A dot in a colour, and what it stands for; the same in legend and rows."""
+    dot = (
+        f'<svg width="10" height="10" style="margin-right: 4px"><circle cx="5" cy="5" r="4" '
+        f"{_filled(colour)}/></svg>"
+    )
+    style = f"white-space: nowrap; color: {INK}; {look}"
+    return f'<span style="{style}">{dot}{html.escape(text)}</span>'
+
+
+def _filled(colour: str) -> str:
+    hollow = f'fill="white" stroke="{MUTED}" stroke-width="1.5"'
+    return hollow if colour == _NONE else f'fill="{colour}"'
+
+
+def _legend(courses: Sequence[Course], hues: Mapping[str, str]) -> str:
+    """Which colour is which answer, and what bars, dots and lines are."""
+    given = {sample.answer for one in courses for sample in one.samples}
+    chips = [_chip(short(answer, 24), colour) for answer, colour in hues.items()]
+    chips += [_chip("other answers", RARE)] if given - {*hues, None} else []
+    chips += [_chip("no answer", _NONE)] if None in given else []
     words = "bar: the answer that leads · dot: a finished sample · red: deadline"
-    below = f'<text x="{_LEFT}" y="{y + 20}" fill="{MUTED}" font-size="12">{words}</text>'
-    return "".join(parts) + below, y + 28
+    return (
+        '<div style="display: flex; flex-wrap: wrap; gap: 2px 16px; font-size: 13px">'
+        f'{"".join(chips)}</div><div style="color: {MUTED}; font-size: 12px">{words}</div>'
+    )
 
 
-def _x(seconds: float, span: float) -> float:
-    return _LEFT + (_WIDTH - 2 * _LEFT) * min(seconds / span, 1)
+def _at(seconds: float, span: float) -> str:
+    """Where a time is on the axis; a bit of it is left at both ends, for dots."""
+    return f"{1 + 98 * min(seconds / span, 1):.2f}%"
 
 
 def _ticks(span: float) -> list[float]:
@@ -177,72 +191,110 @@ def _ticks(span: float) -> list[float]:
     return [i * step for i in range(int(span / step) + 1)]
 
 
-def _hues(courses: Sequence[Course]) -> dict[str, str]:
-    """A colour for each answer, the most frequent first; those that are given once are grey."""
+def _drawn(content: str, height: int) -> str:
+    return f'<svg width="100%" height="{height}" style="display: block">{content}</svg>'
+
+
+def _axis(span: float) -> str:
+    ticks = "".join(
+        f'<text x="{_at(seconds, span)}" y="14" fill="{MUTED}" text-anchor="middle">'
+        f"{seconds:g}</text>"
+        for seconds in _ticks(span)
+    )
+    label = (
+        f'<text x="50%" y="32" fill="{MUTED}" text-anchor="middle">'
+        "seconds after the question was asked</text>"
+    )
+    return _drawn(ticks + label, 40)
+
+
+def _hues(courses: Sequence[Course], gold: str | None) -> dict[str, str]:
+    """A colour for each answer: the right one's, then the most frequent first; those that are given
+    once have none of their own."""
     votes = Counter(s.answer for c in courses for s in c.samples if s.answer is not None)
     leading = {s.leads for c in courses for s in c.samples}
     told = [answer for answer, n in votes.most_common() if n > 1 or answer in leading]
-    return dict(zip(told, _HUES, strict=False))
+    right = [answer for answer in votes if gold is not None and answers.equal(answer, gold)]
+    others = [answer for answer in told if answer not in right]
+    return {**dict.fromkeys(right, GREEN), **dict(zip(others, HUES, strict=False))}
 
 
-def _row(
-    one: Course, index: int, now: float, span: float, hues: Mapping[str, str], gold: str | None
-) -> str:
-    top = index * _ROW
+def _lanes(samples: Sequence[Sampled], span: float) -> list[int]:
+    """A lane for each sample's dot, so that those finished at the same moment lie side by side."""
+    last: list[float] = []  # the time of the last dot of each lane
+    lanes = []
+    for sample in samples:
+        free = (i for i, time in enumerate(last) if sample.time - time > _APART * span)
+        lanes.append(lane := next(free, len(last)))
+        last[lane : lane + 1] = [sample.time]
+    return lanes
+
+
+def _row(one: Course, now: float, span: float, hues: Mapping[str, str], gold: str | None) -> str:
     there = [s for s in one.samples if s.time <= now]
     end = min(now, span if one.end is None else one.end)
+    lanes = _lanes(one.samples, span)
+    height = 34 + 10 * max(lanes, default=0)
+    lines = [(seconds, GRID, 1, height, "") for seconds in _ticks(span)]
     parts = []
     for i, sample in enumerate(there):
         until = there[i + 1].time if i + 1 < len(there) else end
-        colour = hues.get(sample.leads or "", MUTED)
-        parts.append(_bar(sample.time, max(until, sample.time), top + 30, span, colour))
-        colour = hues.get(sample.answer or "", MUTED)
+        parts.append(_bar(sample.time, until, span, hues.get(sample.leads or "", RARE)))
+        colour = _NONE if sample.answer is None else hues.get(sample.answer, RARE)
         said = html.escape(sample.answer or "no answer")
         parts.append(
-            f'<circle cx="{_x(sample.time, span):.1f}" cy="{top + 56}" r="4" fill="{colour}">'
-            f"<title>{sample.time:.1f} s: {said}</title></circle>"
+            f'<circle cx="{_at(sample.time, span)}" cy="{24 + 10 * lanes[i]}" r="4" '
+            f"{_filled(colour)}><title>{sample.time:.1f} s: {said}</title></circle>"
         )
     first = there[0].time if there else end
-    parts.insert(0, _bar(0, min(first, end), top + 30, span, GRID))
+    parts.insert(0, _bar(0, min(first, end), span, GRID))
+    marks = [(min(now, span), INK, 1, height, "")]
     if one.deadline is not None and one.deadline <= span:
-        x = _x(one.deadline, span)
-        parts.append(
-            f'<line x1="{x:.1f}" y1="{top + 26}" x2="{x:.1f}" y2="{top + 48}" stroke="{RED}" '
-            'stroke-width="2"><title>deadline</title></line>'
-        )
-    return "".join(parts) + _words(one, there, top, now, hues, gold)
+        marks.append((one.deadline, RED, 2, 18, "<title>deadline</title>"))
+    drawn = [_line(*line, span) for line in lines] + parts + [_line(*mark, span) for mark in marks]
+    return _words(one, there, now, hues, gold) + _drawn("".join(drawn), height)
 
 
-def _bar(start: float, end: float, y: float, span: float, colour: str) -> str:
-    x, width = _x(start, span), max(_x(end, span) - _x(start, span), 0)
-    return f'<rect x="{x:.1f}" y="{y}" width="{width:.1f}" height="14" fill="{colour}"/>'
+def _line(seconds: float, colour: str, width: int, height: int, title: str, span: float) -> str:
+    at = _at(seconds, span)
+    return (
+        f'<line x1="{at}" x2="{at}" y1="0" y2="{height}" stroke="{colour}" '
+        f'stroke-width="{width}">{title}</line>'
+    )
+
+
+def _bar(start: float, end: float, span: float, colour: str) -> str:
+    width = 98 * max(min(end / span, 1) - min(start / span, 1), 0)
+    x = _at(start, span)
+    return f'<rect x="{x}" y="2" width="{width:.2f}%" height="14" fill="{colour}"/>'
 
 
 def _words(
     one: Course,
     there: Sequence[Sampled],
-    top: float,
     now: float,
     hues: Mapping[str, str],
     gold: str | None,
 ) -> str:
     leads = there[-1].leads if there else None
     done = one.end is not None and now >= one.end
-    said = "no answer yet" if leads is None else short(leads, 24)
-    colour = hues.get(leads or "", MUTED)
-    right = ""
+    said = (
+        f'<span style="color: {MUTED}">no answer yet</span>'
+        if leads is None
+        else _chip(short(leads, 40), hues.get(leads, RARE), "font-weight: bold")
+    )
     if gold is not None and leads is not None:
         fits = answers.equal(leads, gold)
-        right = f'<tspan fill="{GREEN if fits else RED}"> {"✓" if fits else "✗"}</tspan>'
+        said += f' <b style="color: {GREEN if fits else RED}">{"✓" if fits else "✗"}</b>'
     tokens = there[-1].tokens if there else 0
-    when = f"answered after {one.end:.1f} s" if done and one.end is not None else "so far"
-    samples = f"{len(there)} sample{'' if len(there) == 1 else 's'}"
+    told = [f"answered after {one.end:.1f} s" if done and one.end is not None else "so far"]
+    told += [f"{len(there)} sample{'' if len(there) == 1 else 's'}", f"{tokens:,} tokens"]
+    told += [] if one.deadline is None else [f"deadline {one.deadline:g} s"]
     return (
-        f'<text x="{_LEFT}" y="{top + 20}" fill="{INK}"><tspan font-weight="bold">'
-        f'{html.escape(one.tier)}</tspan><tspan dx="10" fill="{colour}" font-weight="bold">'
-        f"{html.escape(said)}</tspan>{right}</text>"
-        f'<text x="{_WIDTH - _LEFT}" y="{top + 20}" fill="{MUTED}" text-anchor="end">'
-        f"{when} · {samples} · {tokens:,} tokens</text>"
+        '<div style="display: flex; flex-wrap: wrap; justify-content: space-between; '
+        f'gap: 0 16px; padding: 4px 1%"><span><b style="margin-right: 10px">'
+        f"{html.escape(one.tier)}</b>{said}</span>"
+        f'<span style="color: {MUTED}">{" · ".join(told)}</span></div>'
     )
 
 
@@ -264,16 +316,22 @@ class TierReplay(Panel):
     Args:
         problems: what is shown of a problem -> its courses, one for each tier.
         gold: the gold answers, by the same names.
+        questions: what was asked, by the same names.
     """
 
     def __init__(
-        self, problems: Mapping[str, Sequence[Course]], gold: Mapping[str, str] = {}
+        self,
+        problems: Mapping[str, Sequence[Course]],
+        gold: Mapping[str, str] = {},
+        questions: Mapping[str, str] = {},
     ) -> None:
         import ipywidgets as widgets
 
         require(len(problems) > 0, "problems", problems, "at least one")
-        self._problems, self._gold = problems, gold
-        self.problem = widgets.Dropdown(description="problem", options=[*problems])
+        self._problems, self._gold, self._questions = problems, gold, questions
+        named = [(f"{n}. {self._named(name)}", name) for n, name in enumerate(problems, 1)]
+        wide = {"width": "440px"}
+        self.problem = widgets.Dropdown(description="problem", options=named, layout=wide)
         self.play = widgets.Play(interval=100, show_repeat=False)
         self.seconds = widgets.FloatSlider(description="seconds", step=0.1, readout_format=".1f")
         self._ticks = widgets.IntSlider()  # Play counts whole steps
@@ -284,6 +342,10 @@ class TierReplay(Panel):
         self.play.observe(lambda change: self._move(change["new"] / 10), "value")
         self.seconds.observe(lambda _: self._show(), "value")
         self._choose()
+
+    def _named(self, name: str) -> str:
+        """The first words of a question; its name where they are not known."""
+        return textwrap.shorten(self._questions.get(name, name), 48, placeholder=" …")
 
     @property
     def _longest(self) -> float:
@@ -304,9 +366,9 @@ class TierReplay(Panel):
     def _show(self) -> None:
         name = self.problem.value
         now, until = self.seconds.value, self.seconds.max
-        self.view.value = view(
-            picture(self._problems[name], now, self._gold.get(name), until), "42rem"
-        )
+        asked = self._questions.get(name, "")
+        shown = picture(self._problems[name], now, self._gold.get(name), until, asked)
+        self.view.value = view(shown, _WIDTH)
 
 
 class TierPanel(Panel):
@@ -328,7 +390,7 @@ class TierPanel(Panel):
         for tier in tiers:
             require(tier in known, "tiers", tier, f"one of {', '.join(known)}")
         self._desk, self._tiers, self._gold = desk, [*(tiers or known)], gold
-        self._first = question
+        self._first = self._asked = question
         self.orders: list[Order] = []
         self.question = widgets.Textarea(question, layout={"width": "100%", "height": "5.5em"})
         narrow = {"width": "90px"}
@@ -351,7 +413,8 @@ class TierPanel(Panel):
         self.message.value = ""
         model = next(iter(self._desk.menu.models))
         try:
-            asked = (Message("user", self.question.value),)
+            self._asked = self.question.value
+            asked = (Message("user", self._asked),)
             self.orders = [self._desk.ask(wire.Body(f"{model}@{t}", asked)) for t in self._tiers]
         except Exception as error:  # it has to be seen: a widget swallows it
             self.message.value = f'<b style="color:{RED}">{html.escape(error_text(error))}</b>'
@@ -380,11 +443,11 @@ class TierPanel(Panel):
 
     def _show(self) -> None:
         if not self.orders:
-            self.view.value = view(f'<span style="color: {MUTED}">Press Ask.</span>', "42rem")
+            self.view.value = view(f'<span style="color: {MUTED}">Press Ask.</span>', _WIDTH)
             return
         courses = [_of(order) for order in self.orders]
         began = min(order.arrived for order in self.orders)
         running = any(one.end is None for one in courses)
         now = time.monotonic() - began if running else max(one.end or 0.0 for one in courses) + 0.1
-        gold = self._gold if self.question.value == self._first else None
-        self.view.value = view(picture(courses, now, gold), "42rem")
+        gold = self._gold if self._asked == self._first else None
+        self.view.value = view(picture(courses, now, gold, question=self._asked), _WIDTH)
