@@ -127,7 +127,7 @@ class Simulation:
         refused, cut = (self.estimate(share, tier=tier).value for share in ("refused", "cut"))
         if refused > rest or not math.isfinite(found.value):
             return f"{statistic} not reached"
-        seconds = f"{found.value:,.3g} s" if found.value < 100 else f"{found.value:,.0f} s"
+        seconds = f"{found.value:.2g} s" if found.value < 10 else f"{found.value:,.0f} s"
         if cut > rest * (1 - refused):
             by = "deadlines" if tier is None else "its deadline"
             return f"{statistic} ≥ {seconds} (cut by {by})"

@@ -20,7 +20,7 @@ from itslab.viz.controls import slider
 from itslab.viz.curves import TICKS
 from itslab.viz.figures import drawn_as
 from itslab.viz.panels import FigurePanel
-from itslab.viz.style import MARKS, MUTED, TEMPLATE, headed
+from itslab.viz.style import BELOW, MARKS, MUTED, TEMPLATE, headed
 
 RUNS = 3
 """Simulations of the same, with other random numbers; a first look takes one."""
@@ -146,7 +146,7 @@ class Simulator(FigurePanel):
         """Seconds that are simulated."""
         if self.traffic.value == DAY:
             return self._seconds
-        return min(self._seconds, max(60 * ENOUGH / self.rate.value, 600.0))
+        return min(self._seconds, max(60 * ENOUGH / float(self.rate.value), 600.0))
 
     @property
     def simulation(self) -> Simulation:
@@ -163,8 +163,7 @@ class Simulator(FigurePanel):
             if len(asked):
                 self._add(figure, shown, tier, asked, drawn_as(mark))
         figure.add_hline(0.95, line={"color": MUTED, "width": 1, "dash": "dot"})
-        below_it = {"orientation": "h", "y": -0.24, "x": 0, "xanchor": "left"}
-        figure.update_layout(template=TEMPLATE, height=500, legend=below_it)
+        figure.update_layout(template=TEMPLATE, height=540, legend=BELOW, margin_b=145)
         figure.update_xaxes(title="seconds until the answer (log)", type="log", tickvals=TICKS)
         figure.update_xaxes(tickformat=",~g")
         figure.update_yaxes(
@@ -180,10 +179,11 @@ class Simulator(FigurePanel):
     def _terms(self, shown: Simulation) -> str:
         """What the words of the heading mean, and of how much they are read."""
         p95, busy = shown.estimate("seconds", "p95"), shown.estimate("utilisation").value
-        interval = f"p95 of those served {p95.value:,.0f} s [{p95.low:,.0f}, {p95.high:,.0f}], "
+        served = f"p95 of those served {p95.value:,.0f} s [{p95.low:,.0f}, {p95.high:,.0f}], "
+        interval = served if np.isfinite(p95.low) else ""
         return (
             f"load: work offered ÷ work of full batches; machines busy {busy:.0%}: the time in "
-            f"which any step is computed, full or not. {interval if np.isfinite(p95.low) else ''}"
+            f"which any step is computed, full or not; circles: deadlines. {interval}"
             f"{len(shown.counted):,} requests in {self._runs} × {self._span / 60:.0f} simulated "
             "minutes; interval of 95 %"
         )
@@ -207,8 +207,11 @@ class Simulator(FigurePanel):
             x=[terms.deadline],
             y=[float((took < terms.deadline).sum() / len(asked))],
             mode="markers",
-            marker={"color": look["line"]["color"], "symbol": "line-ns-open", "size": 22}
-            | {"line": {"width": 3}},
+            marker={
+                "color": "white",
+                "size": 11,
+                "line": {"color": look["line"]["color"], "width": 2.5},
+            },
             legendgroup=tier,
             showlegend=False,
             name=f"deadline of {tier}",
