@@ -254,11 +254,11 @@ function pictureOf(me) {
   /** What a node is, and its answer, or else what tells it from its siblings. */
   function captionOf(then, most, leaf) {
     const answered = me.reads(then);
-    const none = then.finish === "end" && me.scaled.answer ? "no answer" : undefined;
+    const none = then.finish === "end" && !aside(then) && me.scaled.answer ? "no answer" : undefined;
     const lost = then.finish === "failed" ? "could not be drawn" : undefined;
     const said = answered === undefined ? none ?? lost ?? label(then) : me.named(answered, then.answer);
     const more = leaf && answered !== undefined && !then.answer?.includes("\n") && most > 36;
-    const all = [kind(then), me.tests(then), said].filter(Boolean);
+    const all = [kind(then, Boolean(then.version)), me.tests(then), said].filter(Boolean);
     const few = [kind(then, true), me.tests(then, true), said].filter(Boolean);
     if (more) return [...all, ending(then.text, then.answer)].join(" · ");
     const forms = [all, few, few.slice(0, 2), few.slice(0, 1)].map((parts) => parts.join(" · "));
