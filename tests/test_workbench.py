@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import re
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -653,7 +654,7 @@ def test_a_bar_is_of_its_own_run_and_a_pause_at_once_holds(lab: Lab) -> None:
     assert "of 100" in lab._bar.value
     lab.tokens.value = 0
     run(lab)
-    assert lab._bar.value == ""
+    assert "of 100" not in lab._bar.value
 
     def slowly(request: Request, index: int) -> Completion:
         time.sleep(0.05)
@@ -769,3 +770,34 @@ def test_numbers_that_json_lacks_do_not_break_a_picture() -> None:
     said = Completion(r"\boxed{1}", finish="end", logprobs=(float("nan"),), cost=cost)
     lab = its.lab(ScriptedModel(replies=lambda request, index: said), question="?", run=True)
     assert "its-tree" in lab.picture()
+
+
+# -- how it looks ----------------------------------------------------------------------------------
+
+
+def test_what_is_not_read_cannot_be_moved_and_no_limit_is_said(lab: Lab) -> None:
+    weigh, verifier = lab.form.options["weigh"], lab.form.options["verifier"]
+    assert isinstance(verifier, Chosen)
+    assert weigh.widget.disabled
+    assert weigh.widget.tooltip.startswith("not read without a verifier: ")
+    verifier.choice.value = "Confidence"
+    assert not weigh.widget.disabled
+    assert lab._unlimited.layout.display == ""
+    run(lab)
+    assert "80 tokens spent, no limit" in lab._bar.value
+    lab.tokens.value = 200
+    assert lab._unlimited.layout.display == "none"
+    verifier.choice.value = "none"
+    run(lab)
+    assert "80 of 200 tokens spent" in lab._bar.value
+
+
+def test_figures_stand_first_in_the_table_and_answers_are_plain() -> None:
+    said = r"\boxed{\textbf{82}}"
+    lab = its.lab(ScriptedModel(replies=[said]), question="?", strategy=its.ChainOfThought())
+    assert lab.model in lab.box.children[1].children  # who is asked is seen
+    run(lab)
+    [past] = lab.history.runs
+    assert (past.result.answer, past.answer) == (r"\textbf{82}", "82")
+    heads = re.findall("<th[^>]*>([^<]*)</th>", lab.history._table.value)
+    assert heads[:6] == ["run", "answer", "", "tokens", COMPUTE, CLOCK]

@@ -56,7 +56,7 @@ class Past:
         """What it answered, on one line."""
         answer = self.result.answer
         none = "failed" if self.result.failed else "no answer"
-        return none if answer is None else " ".join(answer.split())
+        return none if answer is None else style.plain(answer)
 
     @cached_property
     def mark(self) -> str:
@@ -205,8 +205,8 @@ class History:
 
 def table(runs: Sequence[Past]) -> str:
     """Return runs as an HTML table, the latest first."""
-    titles = ["run", "asked", "model", "strategy", "answer", "", "tokens"]
-    titles += [style.COMPUTE, style.CLOCK, "ended"]
+    titles = ["run", "answer", "", "tokens", style.COMPUTE, style.CLOCK]  # seen in narrow windows
+    titles += ["asked", "model", "strategy", "ended"]
     head = "".join(f'<th style="{_CELL}; color: {MUTED}">{title}</th>' for title in titles)
     rows = "".join(f"<tr>{_row(run)}</tr>" for run in reversed(runs))
     return style.view(
@@ -220,21 +220,26 @@ def table(runs: Sequence[Past]) -> str:
 def _row(run: Past) -> str:
     cost, setting = run.result.cost, run.setting
     model = getattr(setting.model, "name", "model")
-    said = [run.number, setting.asked, model, setting.label, short(run.answer, 24)]
-    whole = ["", setting.problem.prompt.strip(), "", setting.code, run.answer]
-    looks = [_CELL, _CELL, _CELL, _LONG, _CELL]
-    cells = [
-        f'<td style="{look}" title="{html.escape(all_of[:_TIP])}">{html.escape(str(one))}</td>'
-        for one, all_of, look in zip(said, whole, looks, strict=True)
-    ]
-    cells.append(f'<td style="{_CELL}">{run.mark}</td>')
-    for number in (f"{cost.decoded:,}", f"{cost.seconds:.1f}", f"{run.result.elapsed:.1f}"):
-        cells.append(f'<td style="{_NUMBER}">{number}</td>')
     ended = f"failed: {run.result.failed}" if run.result.failed else run.state
-    cells.append(
-        f'<td style="{_LONG}" title="{html.escape(ended)}">{html.escape(short(ended, 90))}</td>'
+    figures = (f"{cost.decoded:,}", f"{cost.seconds:.1f}", f"{run.result.elapsed:.1f}")
+    return "".join(
+        [
+            _cell(_CELL, str(run.number)),
+            _cell(_CELL, short(run.answer, 24), run.answer),
+            f'<td style="{_CELL}">{run.mark}</td>',
+            *(_cell(_NUMBER, figure) for figure in figures),
+            _cell(_CELL, setting.asked, setting.problem.prompt.strip()),
+            _cell(_CELL, model),
+            _cell(_LONG, setting.label, setting.code),
+            _cell(_LONG, short(ended, 90), ended),
+        ]
     )
-    return "".join(cells)
+
+
+def _cell(look: str, said: str, whole: str = "") -> str:
+    """A cell of a table; what it cuts is read where the mouse rests."""
+    tip = html.escape(whole[:_TIP])
+    return f'<td style="{look}" title="{tip}">{html.escape(said)}</td>'
 
 
 def side_by_side(one: Past, other: Past, palette: Palette) -> str:
