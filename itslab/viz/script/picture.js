@@ -242,7 +242,8 @@ function pictureOf(me) {
     const leaf = node.leaf && view.dy > 13;
     const most = leaf ? Math.min(80, fits) : Math.floor((view.dx - radius - 26) / 5.8);
     const best = then === me.answering() && then.answer !== undefined;
-    const clear = node.leaf || node.over * view.dy > 24; // of the words of the node above it
+    const crowded = view.dx < 90 && node.above?.id === me.answering()?.id; // by the star's words
+    const clear = node.leaf || (!crowded && node.over * view.dy > 24); // of the words of the node above it
     let said = room > 13 && clear && most > 1 ? cut(captionOf(then, most, leaf), most) : "";
     if (best) said = `★ ${cut(captionOf(then, Math.max(most, 12) - 2, leaf), Math.max(most - 4, 10))}`;
     if (hidden) said = `+${hidden}  ${said}`;
