@@ -22,6 +22,7 @@ from itslab.viz.style import BLUE, GRID, HUES, MUTED, ORANGE, short
 _CELL = "padding: 2px 10px; text-align: left; white-space: nowrap"
 _LONG = "padding: 2px 10px; text-align: left; min-width: 12rem; overflow-wrap: anywhere"
 _NUMBER = "padding: 2px 10px; text-align: right; font-variant-numeric: tabular-nums"
+_HEAD = f"padding: 2px 10px; text-align: left; vertical-align: bottom; color: {MUTED}"
 _BARS = 420  # pixels
 _TIP = 2_000
 """Characters of what is shown where the mouse rests on what a table cuts."""
@@ -207,7 +208,7 @@ def table(runs: Sequence[Past]) -> str:
     """Return runs as an HTML table, the latest first."""
     titles = ["run", "answer", "", "tokens", style.COMPUTE, style.CLOCK]  # seen in narrow windows
     titles += ["asked", "model", "strategy", "ended"]
-    head = "".join(f'<th style="{_CELL}; color: {MUTED}">{title}</th>' for title in titles)
+    head = "".join(f'<th style="{_HEAD}">{title}</th>' for title in titles)
     rows = "".join(f"<tr>{_row(run)}</tr>" for run in reversed(runs))
     return style.view(
         f'<div style="overflow-x: auto; max-height: 16rem; overflow-y: auto">'
@@ -225,7 +226,7 @@ def _row(run: Past) -> str:
     return "".join(
         [
             _cell(_CELL, str(run.number)),
-            _cell(_CELL, short(run.answer, 24), run.answer),
+            _cell(_CELL, short(run.answer, 18), run.answer),
             f'<td style="{_CELL}">{run.mark}</td>',
             *(_cell(_NUMBER, figure) for figure in figures),
             _cell(_CELL, setting.asked, setting.problem.prompt.strip()),
