@@ -21,7 +21,9 @@ from itslab.viz.style import BLUE, GRID, HUES, MUTED, ORANGE, short
 
 _CELL = "padding: 2px 10px; text-align: left; white-space: nowrap"
 _LONG = "padding: 2px 10px; text-align: left; min-width: 12rem; overflow-wrap: anywhere"
-_NUMBER = "padding: 2px 10px; text-align: right; font-variant-numeric: tabular-nums"
+_NUMBER = (
+    "padding: 2px 10px; min-width: 4.2em; text-align: right; font-variant-numeric: tabular-nums"
+)
 _HEAD = f"padding: 2px 10px; text-align: left; vertical-align: bottom; color: {MUTED}"
 _BARS = 420  # pixels
 _TIP = 2_000
