@@ -678,6 +678,26 @@ def test_versions_stages_and_tests_are_drawn_as_what_they_are(page: Page, tmp_pa
 
 
 @needs_browser
+def test_only_versions_of_an_answer_vote_and_have_hues(page: Page, tmp_path: Path) -> None:
+    tree = Tree()
+    first = drawn(tree, tree.add(None, "user", QUESTION), "It is \\textbf{6}")
+    tree.log("version", first, of=None)
+    critique = drawn(tree, tree.add(first, "user", "Check it."), "No, it is 4")
+    second = drawn(tree, tree.add(critique, "user", "Correct it."), "It is 5")
+    tree.log("version", second, of=first.id)
+    tree.log("best", first)
+    view = TreeView(tree, extract=lambda text: text.split()[-1], gold="5")
+    page.goto(view.save(tmp_path / "tree.html").as_uri())
+    bars = page.locator("button.bar")
+    expect(bars).to_have_text(["✗ 61", "✓ 51"])
+    expect(page.locator(".side .best")).to_have_text("6 ✗")  # as its bar has it
+    node = page.locator(f"[data-node='{critique.id}']")
+    expect(node.locator("text")).to_have_text(re.compile("No, it is"))
+    node.locator("circle").click()
+    expect(page.locator(".facts")).not_to_contain_text("answer")
+
+
+@needs_browser
 def test_while_a_run_goes_on_a_step_is_no_answer_and_an_error_has_its_line(
     page: Page, tmp_path: Path
 ) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import re
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,8 +18,19 @@ from hypothesis import strategies as st
 import itslab as its
 import itslab.sandbox
 from itslab import strategies, tasks
-from itslab.core import Completion, Cost, ItslabError, OptionError, Problem, Request
+from itslab.core import (
+    Completion,
+    Cost,
+    ItslabError,
+    Node,
+    OptionError,
+    Problem,
+    Prompt,
+    Request,
+    Verdict,
+)
 from itslab.options import Count, Options, declared, documented, fits
+from itslab.strategies.refinement import CRITIQUE
 from itslab.tasks import Task
 from itslab.testing import ScriptedModel
 from itslab.viz.fields import Plain, Written
@@ -315,6 +327,46 @@ def test_answers_have_the_same_hues_in_both_runs_and_in_the_tree(lab: Lab) -> No
     assert ", ".join(f'"{hue}"' for hue in HUES) in script.read_text()
 
 
+def test_critiques_and_lessons_are_no_votes() -> None:
+    """332, revised to 23 and 23 again; what is said of them names 332, 23 and 34."""
+
+    def said(request: Request, index: int) -> Completion:
+        last, before = request.messages[-1].content, len(request.messages)
+        if last == CRITIQUE:
+            text = "No mistake: it is 34." if "23" in request.messages[-2].content else "No, 23."
+        elif "what went wrong" in last:
+            text = r"It was not \boxed{332}."
+        else:
+            text = rf"\boxed{{{332 if before == 1 and 'Lessons' not in last else 23}}}"
+        return Completion(text, finish="end", cost=Cost(decoded=9, calls=1))
+
+    def half(prompt: Prompt, nodes: Sequence[Node]) -> list[Verdict]:
+        return [Verdict(0.5) for _ in nodes]
+
+    for strategy, calls in ((its.SelfRefine(half, 2), 5), (its.Reflexion(half, 1), 3)):
+        lab = its.lab(ScriptedModel(replies=said), question="What is 17 * 23?", strategy=strategy)
+        run(lab)
+        [past] = lab.history.runs
+        assert past.result.cost.calls == calls
+        assert past.votes == {"332": 1, "23": calls // 2}
+
+
+def test_hues_go_to_the_answers_with_most_votes_on_view() -> None:
+    """Seven runs of other answers each: none is grey, also beside an earlier one."""
+    llm = ScriptedModel(replies=lambda request, index: Completion(rf"\boxed{{{request.seed}}}"))
+    lab = its.lab(llm, question="?", strategy=its.SelfConsistency(1))
+    for seed in range(8):
+        lab.seed.value = seed
+        run(lab)
+    first, *_, last = lab.history.runs
+    assert len({past.result.answer for past in lab.history.runs}) == 8
+    palette = lab.history._palette
+    assert {*palette.of(lab.asked.problem).values()} == {*HUES}
+    assert {bar.colour for past in (first, last) for bar in palette.bars(past, first, last)} <= {
+        *HUES
+    }
+
+
 def test_seconds_are_called_by_the_same_names(lab: Lab) -> None:
     run(lab)
     for name in (COMPUTE, CLOCK):
@@ -602,7 +654,7 @@ def test_a_bar_is_of_its_own_run_and_a_pause_at_once_holds(lab: Lab) -> None:
     assert "of 100" in lab._bar.value
     lab.tokens.value = 0
     run(lab)
-    assert lab._bar.value == ""
+    assert "of 100" not in lab._bar.value
 
     def slowly(request: Request, index: int) -> Completion:
         time.sleep(0.05)
@@ -718,3 +770,34 @@ def test_numbers_that_json_lacks_do_not_break_a_picture() -> None:
     said = Completion(r"\boxed{1}", finish="end", logprobs=(float("nan"),), cost=cost)
     lab = its.lab(ScriptedModel(replies=lambda request, index: said), question="?", run=True)
     assert "its-tree" in lab.picture()
+
+
+# -- how it looks ----------------------------------------------------------------------------------
+
+
+def test_what_is_not_read_cannot_be_moved_and_no_limit_is_said(lab: Lab) -> None:
+    weigh, verifier = lab.form.options["weigh"], lab.form.options["verifier"]
+    assert isinstance(verifier, Chosen)
+    assert weigh.widget.disabled
+    assert weigh.widget.tooltip.startswith("not read without a verifier: ")
+    verifier.choice.value = "Confidence"
+    assert not weigh.widget.disabled
+    assert lab._unlimited.layout.display == ""
+    run(lab)
+    assert "80 tokens spent, no limit" in lab._bar.value
+    lab.tokens.value = 200
+    assert lab._unlimited.layout.display == "none"
+    verifier.choice.value = "none"
+    run(lab)
+    assert "80 of 200 tokens spent" in lab._bar.value
+
+
+def test_figures_stand_first_in_the_table_and_answers_are_plain() -> None:
+    said = r"\boxed{\textbf{82}}"
+    lab = its.lab(ScriptedModel(replies=[said]), question="?", strategy=its.ChainOfThought())
+    assert lab.model in lab.box.children[1].children  # who is asked is seen
+    run(lab)
+    [past] = lab.history.runs
+    assert (past.result.answer, past.answer) == (r"\textbf{82}", "82")
+    heads = re.findall("<th[^>]*>([^<]*)</th>", lab.history._table.value)
+    assert heads[:6] == ["run", "answer", "", "tokens", COMPUTE, CLOCK]

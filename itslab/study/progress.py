@@ -93,8 +93,10 @@ class Progress:
 def _bar(label: str, total: int, shown: bool) -> tqdm[NoReturn]:
     from tqdm import tqdm
 
+    unicode = "utf" in (getattr(sys.stdout, "encoding", None) or "").lower()
     return tqdm(
         total=total,
+        ascii=" ━" if unicode else True,  # whole blocks are a glaring slab on a dark page
         desc=label,
         bar_format="{desc}: |{bar}| {n_fmt}/{total_fmt} runs{postfix} [{elapsed}]",
         ncols=110,

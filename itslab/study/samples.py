@@ -215,6 +215,20 @@ def lines(tree: Tree) -> list[list[Node]]:
     return [_upwards(tree, before, node) for node in last]
 
 
+def asides(tree: Tree) -> set[int]:
+    """Return the turns that only speak of a version, as critiques and lessons do.
+
+    They reply below a version, and are none themselves: what they say is no answer of the run.
+    """
+    versions = {event.node for event in list(tree.events) if event.kind == "version"}
+    below = set[int]()
+    for node in tree:  # parents come before their children
+        above = None if node.parent is None else node.parent.id
+        if above in below or (above in versions and node.role != "assistant"):
+            below.add(node.id)
+    return below - versions
+
+
 def _upwards(tree: Tree, before: dict[int, int | None], last: int) -> list[Node]:
     node: int | None = last
     line: list[Node] = []

@@ -78,7 +78,12 @@ class Asked:
         wide = {**_LOOK, "layout": {"width": "330px"}}
         self.source = widgets.Dropdown(options=names, value=first, description="asked", **wide)
         self.number = widgets.BoundedIntText(value=1, min=1, max=1, description="problem", **wide)
-        area = {"layout": {"width": "670px"}, "rows": 3, "continuous_update": False, **_LOOK}
+        area = {
+            "layout": {"width": "670px", "max_width": "98%"},
+            "rows": 3,
+            "continuous_update": False,
+            **_LOOK,
+        }
         self.text = widgets.Textarea(value=question, description="question", **area)
         self.gold_text = widgets.Text(description="right answer", continuous_update=False, **wide)
         self.source.tooltip = "whose problem is asked, or a question of your own"

@@ -46,6 +46,8 @@ AXES: Mapping[str, Axis] = {
 TICKS = [digit * 10.0**power for power in range(-4, 8) for digit in (1, 2, 5)]
 _SIGNS = {GREEN: "triangle-right", ORANGE: "triangle-left", MUTED: "circle"}
 """Better, worse, and neither: no figure relies on colour alone."""
+_SHARES = [-0.02, 1.02]
+"""The range of shares: points at 0 and at 1 are seen whole."""
 _BANDS = 3
 """Up to so many lines have a band; more would hide each other, and have a bar at their end."""
 
@@ -126,7 +128,7 @@ def accuracy_against(
     figure.update_layout(template=TEMPLATE, height=500, hovermode="closest", legend=BELOW)
     figure.update_xaxes(title=f"{budget.title} (log scale)", type="log", tickvals=TICKS)
     figure.update_xaxes(tickformat=",~g")
-    figure.update_yaxes(title="problems solved (%)", tickformat=".0%", range=[0, 1.02])
+    figure.update_yaxes(title="problems solved (%)", tickformat=".0%", range=_SHARES)
     return headed(figure, title)
 
 
@@ -278,7 +280,7 @@ def fitted(
     figure.update_layout(template=TEMPLATE, height=590, hovermode="closest", legend=BELOW)
     figure.update_xaxes(type="log", tickvals=TICKS, tickformat=",~g")
     figure.update_xaxes(title=f"{unit} (log scale)", row=2, col=1)
-    figure.update_yaxes(title="solved (%)", tickformat=".0%", range=[0, 1.02], row=1, col=1)
+    figure.update_yaxes(title="solved (%)", tickformat=".0%", range=_SHARES, row=1, col=1)
     figure.update_yaxes(title="left over<br>(points)", rangemode="tozero", row=2, col=1)
     return headed(figure, title)
 

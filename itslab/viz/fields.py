@@ -15,7 +15,7 @@ from itslab.options import Bounds, described, fits
 from itslab.viz.style import RED
 
 LOOK = {"style": {"description_width": "104px"}, "layout": {"width": "330px"}}
-TALL = {"style": {"description_width": "104px"}, "layout": {"width": "670px"}}
+TALL = {"style": {"description_width": "104px"}, "layout": {"width": "670px", "max_width": "98%"}}
 """Of a control, and of one for longer text."""
 
 

@@ -26,6 +26,8 @@ Offers = Mapping[Any, Mapping[str, Any]]
 """An annotation, such as ``Verifier`` -> what can be chosen: labels, and values or classes."""
 
 _NONE = "none"
+_READ_WITH = {"weigh": "verifier"}
+"""Options that are read only where another one is not none."""
 
 
 class Chosen(Field):
@@ -194,6 +196,8 @@ class Form(Field):
             self._defaults[name] = default
         self.box = self.widget = widgets.VBox()
         self._arrange()
+        for name in {*_READ_WITH.values()} & {*self.options}:
+            self.options[name].watch(self._grey)
 
     def limit(self, path: str, values: Sequence[Any]) -> None:
         """Offer only some values of an option, above all others.
@@ -211,6 +215,8 @@ class Form(Field):
     def lock(self, locked: bool) -> None:
         """Let only those options be moved that were limited; or all of them."""
         _lock(self.box, locked, self.limited)
+        if not locked:
+            self._grey()
 
     @property
     def limited(self) -> list[Any]:
@@ -290,6 +296,17 @@ class Form(Field):
                 )
             )
         self.box.children = parts
+        self._grey()
+
+    def _grey(self) -> None:
+        """Let no option be moved that is not read as the others are."""
+        for name, other in _READ_WITH.items():
+            needed, option = self.options.get(other), self.options.get(name)
+            if option is None or not isinstance(needed, Chosen):
+                continue
+            option.widget.disabled = unread = needed.choice.value == _NONE
+            tip = documented(self.kind).get(name, "").replace("``", "")
+            option.widget.tooltip = f"not read without a {other}: {tip}" if unread else tip
 
 
 def _lock(widget: Any, locked: bool, free: Sequence[Any]) -> None:

@@ -11,6 +11,7 @@ from typing import Any
 
 from itslab import answers
 from itslab.core import Problem, Result
+from itslab.study.samples import asides
 from itslab.viz import pieces, style
 from itslab.viz.figures import Bar, bars, picture
 from itslab.viz.panels import error_text, price
@@ -20,7 +21,10 @@ from itslab.viz.style import BLUE, GRID, HUES, MUTED, ORANGE, short
 
 _CELL = "padding: 2px 10px; text-align: left; white-space: nowrap"
 _LONG = "padding: 2px 10px; text-align: left; min-width: 12rem; overflow-wrap: anywhere"
-_NUMBER = "padding: 2px 10px; text-align: right; font-variant-numeric: tabular-nums"
+_NUMBER = (
+    "padding: 2px 10px; min-width: 4.2em; text-align: right; font-variant-numeric: tabular-nums"
+)
+_HEAD = f"padding: 2px 10px; text-align: left; vertical-align: bottom; color: {MUTED}"
 _BARS = 420  # pixels
 _TIP = 2_000
 """Characters of what is shown where the mouse rests on what a table cuts."""
@@ -55,7 +59,7 @@ class Past:
         """What it answered, on one line."""
         answer = self.result.answer
         none = "failed" if self.result.failed else "no answer"
-        return none if answer is None else " ".join(answer.split())
+        return none if answer is None else style.plain(answer)
 
     @cached_property
     def mark(self) -> str:
@@ -82,7 +86,8 @@ class Past:
             voted = event.data["votes"] if event.kind == "vote" else voted
         if voted is not None:
             return dict(Counter(key for key in voted if key is not None))
-        ends = (node for node in self.result.tree if node.ended)
+        spoken = asides(self.result.tree)
+        ends = (node for node in self.result.tree if node.ended and node.id not in spoken)
         try:
             return answers.tally([task.extract(node.turn_text) for node in ends], key=task.key)
         except Exception:  # of a reader of somebody's own: the run itself has told of it
@@ -90,29 +95,45 @@ class Past:
 
 
 class Palette:
-    """The hues of answers, which each keeps from run to run of a problem, in trees and bars."""
+    """The hues of answers: of those with most votes on view, in trees and bars.
+
+    An answer has the hue that it had in earlier runs of a problem, unless one with more votes has
+    that one too.
+    """
 
     def __init__(self) -> None:
         self._hues: dict[str, dict[str, str]] = {}
 
     def of(self, problem: Problem) -> dict[str, str]:
-        """Return the hues of the answers to a problem so far."""
+        """Return the hues that answers to a problem had last."""
         return self._hues.setdefault(problem.prompt, {})
 
-    def add(self, run: Past) -> dict[str, str]:
-        """Give hues to the answers of a run that have none: the most frequent ones first."""
-        hues, votes = self.of(run.setting.problem), run.votes
+    def add(self, run: Past) -> None:
+        """Keep the hues of a run's answers."""
+        self._hues[run.setting.problem.prompt] = self.of(run.setting.problem) | self.on(run)
+
+    def on(self, *runs: Past) -> dict[str, str]:
+        """Return the hues of the answers to a problem in runs that are on view together."""
+        votes, known = Counter[str](), self.of(runs[0].setting.problem)
+        for run in runs:
+            votes.update(run.votes)
         often = [key for key, count in votes.items() if count > 1]
         keys = often if len(votes) > len(HUES) and often else [*votes]
-        free = [hue for hue in HUES if hue not in hues.values()]
-        new = [key for key in sorted(keys, key=lambda key: -votes[key]) if key not in hues]
-        hues |= zip([key for key in new if key != run.gold], free, strict=False)
-        return hues
+        keys = [key for key in sorted(keys, key=lambda key: -votes[key]) if key != runs[0].gold]
+        hues: dict[str, str] = {}
+        for key in keys[: len(HUES)]:
+            if key in known and known[key] not in hues.values():
+                hues[key] = known[key]
+        here = [hue for hue in HUES if hue not in hues.values()]
+        free = sorted(here, key=lambda hue: hue in known.values())  # those of no other answer first
+        return hues | dict(zip([k for k in keys[: len(HUES)] if k not in hues], free, strict=False))
 
-    def bars(self, run: Past) -> list[Bar]:
-        """Return the votes of a run as bars in these hues, the gold answer's in green."""
+    def bars(self, run: Past, *shown: Past) -> list[Bar]:
+        """Return the votes of a run, one of those on view, as bars; the gold answer's in green."""
         right = [] if run.gold is None else [run.gold]
-        return bars(run.votes, right, hues=self.of(run.setting.problem))
+        asked = run.setting.problem.prompt
+        beside = [other for other in shown if other.setting.problem.prompt == asked]
+        return bars(run.votes, right, hues=self.on(*beside))
 
 
 class History:
@@ -187,9 +208,9 @@ class History:
 
 def table(runs: Sequence[Past]) -> str:
     """Return runs as an HTML table, the latest first."""
-    titles = ["run", "asked", "model", "strategy", "answer", "", "tokens"]
-    titles += [style.COMPUTE, style.CLOCK, "ended"]
-    head = "".join(f'<th style="{_CELL}; color: {MUTED}">{title}</th>' for title in titles)
+    titles = ["run", "answer", "", "tokens", style.COMPUTE, style.CLOCK]  # seen in narrow windows
+    titles += ["asked", "model", "strategy", "ended"]
+    head = "".join(f'<th style="{_HEAD}">{title}</th>' for title in titles)
     rows = "".join(f"<tr>{_row(run)}</tr>" for run in reversed(runs))
     return style.view(
         f'<div style="overflow-x: auto; max-height: 16rem; overflow-y: auto">'
@@ -202,21 +223,26 @@ def table(runs: Sequence[Past]) -> str:
 def _row(run: Past) -> str:
     cost, setting = run.result.cost, run.setting
     model = getattr(setting.model, "name", "model")
-    said = [run.number, setting.asked, model, setting.label, short(run.answer, 24)]
-    whole = ["", setting.problem.prompt.strip(), "", setting.code, run.answer]
-    looks = [_CELL, _CELL, _CELL, _LONG, _CELL]
-    cells = [
-        f'<td style="{look}" title="{html.escape(all_of[:_TIP])}">{html.escape(str(one))}</td>'
-        for one, all_of, look in zip(said, whole, looks, strict=True)
-    ]
-    cells.append(f'<td style="{_CELL}">{run.mark}</td>')
-    for number in (f"{cost.decoded:,}", f"{cost.seconds:.1f}", f"{run.result.elapsed:.1f}"):
-        cells.append(f'<td style="{_NUMBER}">{number}</td>')
     ended = f"failed: {run.result.failed}" if run.result.failed else run.state
-    cells.append(
-        f'<td style="{_LONG}" title="{html.escape(ended)}">{html.escape(short(ended, 90))}</td>'
+    figures = (f"{cost.decoded:,}", f"{cost.seconds:.1f}", f"{run.result.elapsed:.1f}")
+    return "".join(
+        [
+            _cell(_CELL, str(run.number)),
+            _cell(_CELL, short(run.answer, 18), run.answer),
+            f'<td style="{_CELL}">{run.mark}</td>',
+            *(_cell(_NUMBER, figure) for figure in figures),
+            _cell(_CELL, setting.asked, setting.problem.prompt.strip()),
+            _cell(_CELL, model),
+            _cell(_LONG, setting.label, setting.code),
+            _cell(_LONG, short(ended, 90), ended),
+        ]
     )
-    return "".join(cells)
+
+
+def _cell(look: str, said: str, whole: str = "") -> str:
+    """A cell of a table; what it cuts is read where the mouse rests."""
+    tip = html.escape(whole[:_TIP])
+    return f'<td style="{look}" title="{tip}">{html.escape(said)}</td>'
 
 
 def side_by_side(one: Past, other: Past, palette: Palette) -> str:
@@ -224,17 +250,16 @@ def side_by_side(one: Past, other: Past, palette: Palette) -> str:
     left, right = changes(one.setting.code, other.setting.code)
     columns = "".join(
         f'<div style="flex: 1 1 19rem; min-width: 0; max-width: 40rem">'
-        f"{_column(run, code, palette)}</div>"
+        f"{_column(run, code, palette.bars(run, one, other))}</div>"
         for run, code in ((one, left), (other, right))
     )
     look = "display: flex; flex-wrap: wrap; gap: 16px; align-items: flex-start"
     return style.view(f'<div style="{look}">{columns}</div>', "none")
 
 
-def _column(run: Past, code: str, palette: Palette) -> str:
+def _column(run: Past, code: str, rows: Sequence[Bar]) -> str:
     head = f"border-bottom: 2px solid {GRID}; margin-bottom: 6px"
     result = run.result
-    rows = palette.bars(run)
     chart = picture(rows, "votes (finished chains)", _BARS) if rows else ""
     text = "" if result.node is None else result.node.turn_text.strip()
     answer = pieces.cut(run.answer, 400)

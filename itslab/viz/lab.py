@@ -124,11 +124,12 @@ class Lab(Panel):
         live = [model for model in self._models.values() if not replay.replays(model)]
         self.asked = Asked(given, question, None if live else self._recorded_tasks())
         self.model = widgets.Dropdown(options=[*self._models], description="model", **LOOK)
-        self.model.tooltip = "who is asked"
+        self.model.tooltip, self.model.disabled = "who is asked", len(self._models) == 1
         self.chooser = Chooser(self._methods, first, self._choices, self._offers)
         self.strategy, self.reset = self.chooser.strategy, self.chooser.reset
         tip = "the most tokens to decode, by anyone; 0 is no limit"
         self.tokens = number("most tokens", budget.tokens or 0, tip, choices.get("tokens", ()))
+        self._unlimited = widgets.HTML('<span style="opacity: 0.7">no limit</span>')
         self.seed = number("seed", seed, "other seeds draw other samples")
         self.recorded = widgets.Dropdown(description="recorded", **LOOK)
         self.recorded.layout.width, self.recorded.layout.max_width = "500px", "98%"
@@ -142,8 +143,7 @@ class Lab(Panel):
         return [name for bank in banks if bank is not None for name in bank.runs_by_task]
 
     def _chosen(self) -> list[Any]:
-        models = [self.model] if len(self._models) > 1 else []
-        return [*models, self.strategy, self.tokens, self.seed, self.recorded]
+        return [self.model, self.strategy, self.tokens, self._unlimited, self.seed, self.recorded]
 
     def _arrange(self) -> None:
         import ipywidgets as widgets
@@ -251,8 +251,7 @@ class Lab(Panel):
         handle, going = self.view.handle, self._going
         if handle is None or going is None:
             return
-        if limit := going.budget.tokens:
-            self._bar.value = pieces.bar(handle.run.cost.decoded, limit)
+        self._bar.value = pieces.bar(handle.run.cost.decoded, going.budget.tokens)
         if self.view.state in ("drawing", "pausing", "paused"):
             return
         self._going, self._shown = None, going
@@ -274,8 +273,10 @@ class Lab(Panel):
     def _follow(self) -> None:
         """Write the code anew, and say whether the settings are those of the run on view."""
         code = told = ""
+        empty = self.asked.own and not self.asked.text.value.strip()
+        self._unlimited.layout.display = "none" if self.tokens.value else ""
         try:
-            if self.asked.own and not self.asked.text.value.strip():
+            if empty:
                 told = "Write a question above, or choose a task."
             else:
                 code = self.setting().code
@@ -287,7 +288,8 @@ class Lab(Panel):
         known = self._going or self._shown
         if not told and known is not None and known.code != code:
             told = "Settings changed: press Run to see what comes of them."
-        self._told.value = f'<b style="color: {ORANGE}">{html.escape(told)}</b>' if told else ""
+        look = "opacity: 0.7" if empty else f"color: {ORANGE}; font-weight: bold"
+        self._told.value = f'<span style="{look}">{html.escape(told)}</span>' if told else ""
 
     def _show_versions(self, asked: Setting | Asked, tree: Tree) -> None:
         """Show revisions beside each other, where a run made some."""

@@ -338,10 +338,11 @@ class RunPanel(Watcher, Panel, ABC):
         )
         self.run_button.on_click(lambda _: self.run())
         self.stop_button.on_click(lambda _: self.stop())
+        buttons = widgets.HBox([self.run_button, self.stop_button])  # never on two lines
         self.message = widgets.HTML(layout={"width": "100%"})  # a line of its own
         self.settings = tuple(slider.value for slider in sliders)
         Watcher.__init__(self, begin_with_settings)
-        Panel.__init__(self, [*sliders, self.run_button, self.stop_button, self.message])
+        Panel.__init__(self, [*sliders, buttons, self.message])
         self.finish(first, "as drawn above")
 
     @abstractmethod

@@ -78,8 +78,10 @@ def image(svg: str) -> str:
     return f'<div class="its-drawn">{svg}</div>'
 
 
-def bar(spent: int, limit: int) -> str:
-    """Return what is spent of a budget of tokens as an HTML bar."""
+def bar(spent: int, limit: int | None) -> str:
+    """Return what is spent of a budget of tokens as an HTML bar; without a limit, in words."""
+    if not limit:
+        return style.view(f"{spent:,} tokens spent, no limit")
     share = min(spent / limit, 1)
     done = f'<div style="width: {share:.1%}; height: 6px; background: {BLUE}"></div>'
     return style.view(

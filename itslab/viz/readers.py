@@ -348,7 +348,7 @@ def _columns(tree: Tree, line: Sequence[Node], head: Callable[[Node, int], str])
 
 def _head(version: Node, place: int, right: bool | None, describe: Describe | None) -> str:
     """The heading of a version: which it is, whether it is right, its score and its cost."""
-    title = f'<b style="color: {BLUE}">{f"revision {place}" if place else "first answer"}</b>'
+    title = f'<b style="color: {BLUE}">version {place + 1}</b>'
     title += "" if right is None else f" · {style.mark(right)}"
     parts = []
     if version.verdict and not math.isnan(version.verdict.score):

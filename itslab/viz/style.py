@@ -7,6 +7,7 @@ Colours of series are those of Okabe and Ito, which people with any kind of colo
 from __future__ import annotations
 
 import html
+import re
 import textwrap
 from typing import NamedTuple
 
@@ -55,7 +56,10 @@ TEMPLATE = go.layout.Template(
         "plot_bgcolor": "white",
         "margin": {"l": 70, "r": 24, "t": 48, "b": 60},
         "legend": {"bgcolor": "rgba(0,0,0,0)"},
-        "modebar": {"orientation": "v"},  # in the margin, where no title is
+        "modebar": {  # in the margin, not over titles
+            "orientation": "v",
+            "remove": ["select2d", "lasso2d", "autoScale2d", "zoomIn2d", "zoomOut2d"],
+        },
         "xaxis": _AXIS,
         "yaxis": _AXIS,
     }
@@ -117,6 +121,14 @@ def _lines(text: str, width: int) -> list[str]:
 def short(answer: str, most: int = 16) -> str:
     """Return an answer, cut to a length that fits an axis."""
     return answer if len(answer) <= most else f"{answer[: most - 1]}…"
+
+
+_WRAPPED = re.compile(r"\\(?:(?:text|math)(?:|rm|bf|it|sf|tt)|boxed|emph)\{([^{}]*)\}")
+
+
+def plain(answer: str) -> str:
+    """Return an answer on one line, without marks that only set its type; as the trees' script."""
+    return " ".join(_WRAPPED.sub(r"\1", answer).split())
 
 
 # -- pieces of HTML --------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ _NEGATIVE = f"""
 {{dark}}{_DRAWN} {{{{ filter: invert(0.93) hue-rotate(180deg) }}}}
 {{dark}}{_DRAWN} {_DRAWN} {{{{ filter: none }}}}"""
 FIGURES = """
-.js-plotly-plot { min-width: 480px }
+.js-plotly-plot { min-width: 460px }
 .js-plotly-plot:has(.x3tick) { min-width: 720px }
 """
 """CSS of the least widths of figures: three side by side need more."""
@@ -22,7 +22,8 @@ LAB = (
     _NEGATIVE.format(dark="[data-jp-theme-light='false'] ")
     + FIGURES
     + """
-.jp-OutputArea-child:has(> .js-plotly-plot) { overflow-x: auto }
+.jp-OutputArea-child:has(> .js-plotly-plot) { overflow: auto hidden }
+.its-panel .widget-html-content { min-width: 0 }
 .its-wide .js-plotly-plot { min-width: 900px }
 .jp-OutputArea-output table.dataframe :is(td, th) { white-space: nowrap }
 """

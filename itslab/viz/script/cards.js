@@ -15,11 +15,12 @@ function cardsOf(me) {
     const [over, best] = [me.over(), me.answering()];
     const cutShort = over && best && !whole(best);
     const answer = best?.answer;
+    const read = answer === undefined || answer.includes("\n") ? answer?.trim() : plain(answer) || answer;
     const right = me.right(best?.key ?? answer);
     const mark = answer === undefined || right === null ? "" : right ? " ✓" : " ✗";
     const kind = answer === undefined ? "none" : right === false ? "wrong" : "";
     const text = answer?.includes("\n") ? "text" : ""; // a program, say
-    write(cards.best, answer === undefined ? over ? "none" : "none yet" : cut(answer.trim(), 2000) + mark);
+    write(cards.best, answer === undefined ? over ? "none" : "none yet" : cut(read, 2000) + mark);
     write(cards.best.previousSibling, !over ? "Best answer so far" : cutShort ? "Answer, of an unfinished chain" : "Answer");
     put(cards.best, "class", `best ${kind} ${text}`);
     const names = ["samples", "tokens decoded", "tokens prefilled", "tokens reused", COMPUTE];

@@ -12,20 +12,27 @@ function shade(share) {
 }
 
 /**
- * Give the most frequent answers hues of their own. One that has a hue keeps it while it is among
- * them, so that colours stay while a tree grows; those that are given stay from run to run.
+ * Give the most frequent answers hues of their own: the one that was given, from an earlier run, or
+ * the one that they have, so that colours stay while a tree grows; or else one that is free.
  */
 function assignHues(hues, fold, { gold, hues: given = {} }) {
-  const bars = votes(fold).filter((bar) => bar.key !== undefined && bar.key !== gold && !(bar.key in given));
+  const bars = votes(fold).filter((bar) => bar.key !== undefined && bar.key !== gold);
   const common = bars.filter((bar) => bar.count > 1);
   const most = bars.length > HUES.length && common.length ? common : bars;
-  const unused = HUES.filter((hue) => !Object.values(given).includes(hue));
-  const leading = most.slice(0, unused.length).map((bar) => bar.key);
-  for (const key of hues.keys()) if (!leading.includes(key)) hues.delete(key);
-  for (const [key, hue] of hues) if (!unused.includes(hue)) hues.delete(key);
-  const free = unused.filter((hue) => ![...hues.values()].includes(hue));
-  for (const key of leading) if (!hues.has(key)) hues.set(key, free.shift());
-  for (const [key, hue] of Object.entries(given)) hues.set(key, hue);
+  const leading = most.slice(0, HUES.length).map((bar) => bar.key);
+  const had = new Map(hues);
+  const taken = new Set();
+  hues.clear();
+  const take = (key, hue) => {
+    if (hues.has(key) || !HUES.includes(hue) || taken.has(hue)) return;
+    hues.set(key, hue);
+    taken.add(hue);
+  };
+  for (const key of leading) take(key, given[key]);
+  for (const key of leading) take(key, had.get(key));
+  const elsewhere = Object.values(given); // of answers that may yet come
+  const free = [...HUES.filter((hue) => !elsewhere.includes(hue)), ...HUES];
+  for (const key of leading) take(key, free.find((hue) => !taken.has(hue)));
   if (gold !== null) hues.set(gold, RIGHT);
 }
 

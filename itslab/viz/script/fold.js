@@ -67,9 +67,19 @@ function turn(node) {
   return path.slice(path.findLastIndex((step) => step.role !== node.role) + 1);
 }
 
+/** Whether a turn only speaks of an answer, as a critique or a lesson: a reply below a version, and none. */
+function aside(node) {
+  let replied = false;
+  for (let above = node.version ? null : node.above; above; above = above.above) {
+    replied ||= above.role !== "assistant";
+    if (replied && above.version) return true;
+  }
+  return false;
+}
+
 /** The form of the answer that a finished chain gave; undefined of a step, or if it gave none. */
 function answerOf(node) {
-  return node.votes ?? (node.finish === "end" ? node.key ?? node.answer : undefined);
+  return node.votes ?? (node.finish === "end" && !aside(node) ? node.key ?? node.answer : undefined);
 }
 
 /**
@@ -85,7 +95,8 @@ function votes(fold) {
   };
   if (fold.ballot) fold.ballot.forEach((key) => count(key, key));
   else for (const node of fold.nodes.values()) {
-    if (node.finish === "end") count(node.key ?? node.answer, node.answer); // no step, nor cut short
+    const counts = node.finish === "end" && !aside(node); // no step, nor cut short
+    if (counts) count(node.key ?? node.answer, node.answer);
   }
   return [...bars.values()].sort((a, b) => b.count - a.count);
 }

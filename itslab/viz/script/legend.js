@@ -49,5 +49,5 @@ function spoken(me, node) {
   const below = count(node.below.length, "child").replace("childs", "children");
   return [`Node ${node.id}`, kind(node), node.dim ? "pruned" : "", node === me.now.best ? "the best so far" : "",
     Number.isFinite(value) ? `${MEASURES[by].name} ${say(value)}` : "", below,
-    node.answer === undefined ? "" : `answer ${node.answer}`, words(node.text)].filter(Boolean).join(", ");
+    node.answer === undefined || aside(node) ? "" : `answer ${node.answer}`, words(node.text)].filter(Boolean).join(", ");
 }

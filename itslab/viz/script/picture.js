@@ -242,7 +242,8 @@ function pictureOf(me) {
     const leaf = node.leaf && view.dy > 13;
     const most = leaf ? Math.min(80, fits) : Math.floor((view.dx - radius - 26) / 5.8);
     const best = then === me.answering() && then.answer !== undefined;
-    const clear = node.leaf || node.over * view.dy > 24; // of the words of the node above it
+    const crowded = view.dx < 90 && node.above?.id === me.answering()?.id; // by the star's words
+    const clear = node.leaf || (!crowded && node.over * view.dy > 24); // of the words of the node above it
     let said = room > 13 && clear && most > 1 ? cut(captionOf(then, most, leaf), most) : "";
     if (best) said = `★ ${cut(captionOf(then, Math.max(most, 12) - 2, leaf), Math.max(most - 4, 10))}`;
     if (hidden) said = `+${hidden}  ${said}`;
@@ -254,11 +255,11 @@ function pictureOf(me) {
   /** What a node is, and its answer, or else what tells it from its siblings. */
   function captionOf(then, most, leaf) {
     const answered = me.reads(then);
-    const none = then.finish === "end" && me.scaled.answer ? "no answer" : undefined;
+    const none = then.finish === "end" && !aside(then) && me.scaled.answer ? "no answer" : undefined;
     const lost = then.finish === "failed" ? "could not be drawn" : undefined;
     const said = answered === undefined ? none ?? lost ?? label(then) : me.named(answered, then.answer);
     const more = leaf && answered !== undefined && !then.answer?.includes("\n") && most > 36;
-    const all = [kind(then), me.tests(then), said].filter(Boolean);
+    const all = [kind(then, Boolean(then.version)), me.tests(then), said].filter(Boolean);
     const few = [kind(then, true), me.tests(then, true), said].filter(Boolean);
     if (more) return [...all, ending(then.text, then.answer)].join(" · ");
     const forms = [all, few, few.slice(0, 2), few.slice(0, 1)].map((parts) => parts.join(" · "));

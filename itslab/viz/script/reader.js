@@ -113,7 +113,7 @@ function readerOf(me) {
       ? "inserted" : `said by the ${node.role}`);
     const cancelled = node.refused ? `ended by the server: ${node.refused}` : "broken off";
     const end = made === "cancelled" ? cancelled : ENDS[made] ?? made;
-    const answer = node.answer ?? node.votes;
+    const answer = aside(node) ? undefined : node.answer ?? node.votes;
     return [
       ["status", [end, node.dim ? "pruned" : ""].filter(Boolean).join(", ")],
       ["answer", answer === undefined ? undefined : me.mark(node.key ?? answer) + answer],

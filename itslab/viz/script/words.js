@@ -21,7 +21,7 @@ const SIGNS = { times: "×", cdot: "·", div: "÷", le: "≤", ge: "≥", approx
 /** Mathematics as one would type it. */
 function plain(text) {
   return text.replace(/\\[dt]?frac\{([^{}]*)\}\{([^{}]*)\}/g, "$1/$2")
-    .replace(/\\(?:text|mathrm|mathbf|boxed)\{([^{}]*)\}/g, "$1")
+    .replace(/\\(?:(?:text|math)(?:|rm|bf|it|sf|tt)|boxed|emph)\{([^{}]*)\}/g, "$1")
     .replace(/\\(times|cdot|div|le|ge|approx|%|\$)/g, (_, name) => SIGNS[name])
     .replace(/\\[()[\]]|\*\*|```\w*|\\,/g, " ").replace(/\s+/g, " ").replace(/ ([.,;:])/g, "$1").trim();
 }
@@ -62,7 +62,7 @@ function label(node) {
 function kind({ stage, version }, short = false) {
   const became = stage?.accepted ? "accepted" : "not accepted";
   if (stage) return `stage ${stage.stage + 1}${short ? "" : `, ${stage.model}, ${became}`}`;
-  return !version ? "" : short ? `v${version}` : `version ${version}`;
+  return !version ? "" : short ? `v${version}` : `version ${version}`; // as in readers.py
 }
 
 /** What a finished chain says at its end: the equation that gives its answer, or else its last words. */
