@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import threading
 import time
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ import itslab.sandbox
 from itslab import strategies, tasks
 from itslab.core import Completion, Cost, ItslabError, OptionError, Problem, Request
 from itslab.options import Count, Options, declared, documented, fits
+from itslab.study.runner import solve_all
 from itslab.tasks import Task
 from itslab.testing import ScriptedModel
 from itslab.viz.fields import Plain, Written
@@ -718,3 +720,87 @@ def test_numbers_that_json_lacks_do_not_break_a_picture() -> None:
     said = Completion(r"\boxed{1}", finish="end", logprobs=(float("nan"),), cost=cost)
     lab = its.lab(ScriptedModel(replies=lambda request, index: said), question="?", run=True)
     assert "its-tree" in lab.picture()
+
+
+# -- recorded runs: of this text, this model, and whole --------------------------------------------
+
+ASKED = Task("two", (Problem("two/0", "What is 6 * 7?", "42"), Problem("two/1", "1 + 1?", "2")))
+
+
+def recorded(bank: its.Bank, model: Any, task: Task = ASKED) -> None:
+    """Keep a vote of four on each problem."""
+    solve_all(task, {"votes": its.SelfConsistency(4)}, bank.record(model), archive=bank)
+
+
+def named(name: str, said: str) -> ScriptedModel:
+    """A model of this name that always says the same."""
+    model = ScriptedModel(replies=lambda request, index: Completion(said, finish="end"))
+    model.name = model.digest = name
+    return model
+
+
+def without(bank: its.Bank, *names: str) -> None:
+    """Take from the bank's runs what they did not hold once."""
+    for key, text in bank._query("SELECT key, value FROM runs"):
+        stored = {name: value for name, value in json.loads(text).items() if name not in names}
+        bank._query("UPDATE runs SET value = ? WHERE key = ?", (json.dumps(stored), key))
+
+
+def test_a_run_is_offered_for_the_text_that_was_asked_alone(
+    tmp_path: Path, llm: ScriptedModel
+) -> None:
+    edited = Task("two", (Problem("two/0", "What is the capital of Italy?", "Rome"),))
+    with its.Bank(tmp_path / "bank.sqlite") as bank:
+        recorded(bank, llm)
+        assert len(its.lab(bank.replay(), ASKED).recorded.options) == 2
+        for model in (bank.replay(), bank.record(llm)):
+            assert len(its.lab(model, edited).recorded.options) == 1
+        without(bank, "asked")  # as runs were kept before
+        old = its.lab(bank.replay(), edited)
+        [_, (label, key)] = old.recorded.options
+        assert label.endswith("text not kept")
+        assert len(old.view.feed.tree) == 0
+        old.recorded.value = key
+        assert "Italy" not in old.view.feed.tree.nodes[0].text
+        assert "does not tell which text was asked" in old._options.children[0].value
+        puzzles = tasks.load("puzzle24", n=1)  # whose ids name their texts
+        recorded(bank, llm, puzzles)
+        without(bank, "asked")
+        assert len(its.lab(bank.replay(), puzzles).view.feed.tree) == 5
+
+
+def test_the_ids_of_countdown_hold_how_many_numbers_there_are() -> None:
+    four, three = (tasks.load("countdown", n=2, numbers=numbers) for numbers in (4, 3))
+    assert not {p.id for p in four} & {p.id for p in three}
+
+
+def test_only_runs_of_the_chosen_model_are_offered(tmp_path: Path) -> None:
+    models = [named("A", r"\boxed{42}"), named("B", r"\boxed{7}")]
+    with its.Bank(tmp_path / "bank.sqlite") as bank:
+        for model in models:
+            recorded(bank, model)
+        for _ in range(2):
+            lab = its.lab([bank.replay("A"), bank.replay("B")], ASKED)
+            seen = [lab.recorded.label]
+            lab.model.value = "B"
+            assert len(lab.recorded.options) == 2
+            seen.append(lab.recorded.options[1][0])
+            assert ["· 42" in seen[0], "· 7" in seen[1]] == [True, True]
+            without(bank, "model")  # as runs were kept before
+
+
+@pytest.mark.parametrize(
+    "damage", ["", "null", "[]", '{"how": []}', '{"how": null}', '{"how": "x"}', b"\xff\xfe", "{"]
+)
+def test_a_damaged_run_is_left_out_and_said(
+    tmp_path: Path, llm: ScriptedModel, damage: Any
+) -> None:
+    with its.Bank(tmp_path / "bank.sqlite") as bank:
+        recorded(bank, llm)
+        [(key, _)] = bank.runs_of("two/0")
+        bank._query("UPDATE runs SET value = ? WHERE key = ?", (damage, key))
+        lab = its.lab(bank.replay(), ASKED)
+        assert len(lab.recorded.options) == 1
+        assert "1 recorded run of this problem cannot be read" in lab._options.children[-1].value
+        lab.asked.number.value = 2
+        assert len(lab.recorded.options) == 2

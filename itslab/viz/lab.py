@@ -97,6 +97,7 @@ class Lab(Panel):
             require(path.partition(".")[0] in known, "choices", path, valid)
         self._given = bool(choices)
         self._kept: dict[str, replay.Kept] = {}
+        self._damaged = ""  # what is said of runs that cannot be read
         self._shown: Setting | None = None
         self._going: Setting | None = None
         self.history = History()
@@ -105,8 +106,8 @@ class Lab(Panel):
         self._arrange()
         self._listen()
         self._offer_recorded()
-        if not run and self._kept:
-            self.recorded.value = next(iter(self._kept))  # there is something to see at once
+        if not run:
+            self._show_first()  # there is something to see at once
         if run:
             self.view.run()
             self.view.wait()
@@ -323,11 +324,13 @@ class Lab(Panel):
         """Offer the runs that the bank holds of the problem, and in replay what else can be run."""
         asked = not (self.asked.error or self.asked.own)
         bank = getattr(self.backend, "bank", None) if asked else None
-        self._kept = {}
+        self._kept, self._damaged = {}, ""
         if bank is not None:
             known = replay.known(self._given_settings())
             problem, right = self.asked.problem, self.asked.right
-            self._kept = replay.kept_runs(bank, problem, right, known)
+            model = self.backend
+            self._kept, damaged = replay.kept_runs(bank, problem, right, known, model)
+            self._damaged = replay.damage(damaged)
         self._offer_methods()
         none = [(replay.OWN if self._possible else "none", "")]
         self.recorded.options = [*none, *((one.label, key) for key, one in self._kept.items())]
@@ -368,7 +371,8 @@ class Lab(Panel):
         self._copy.layout.display = "" if free else "none"
         if kept is not None:
             why = kept.facts(replay.instead(bool(self._possible)))
-        self._options.children = [*options, *([widgets.HTML(why)] if why else [])]
+        notes = [widgets.HTML(one) for one in (why, self._damaged) if one]
+        self._options.children = [*options, *notes]
 
     def _allow(self, ready: bool) -> bool:
         """Say whether Run can be pressed in replay, and return whether it is replay."""
@@ -382,6 +386,13 @@ class Lab(Panel):
             self.view.unrunnable = reason
             self.view.notify()
         return self._replays and not self._kept.get(self.recorded.value or "")
+
+    def _show_first(self) -> bool:
+        """Put the first recorded run on view of which it is known that this was asked."""
+        first = next((key for key, one in self._kept.items() if one.sure), None)
+        if first is not None:
+            self.recorded.value = first
+        return first is not None
 
     def _show_recorded(self, _: Any) -> None:
         kept = self._kept.get(self.recorded.value or "")
