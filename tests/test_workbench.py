@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -804,3 +805,131 @@ def test_a_damaged_run_is_left_out_and_said(
         assert "1 recorded run of this problem cannot be read" in lab._options.children[-1].value
         lab.asked.number.value = 2
         assert len(lab.recorded.options) == 2
+
+
+def test_another_problem_takes_the_recorded_run_of_the_last_one_off_the_view(
+    tmp_path: Path, llm: ScriptedModel
+) -> None:
+    third = dataclasses.replace(ASKED, problems=(*ASKED.problems, Problem("two/2", "2?", "2")))
+    with its.Bank(tmp_path / "bank.sqlite") as bank:
+        recorded(bank, llm)
+        lab = its.lab(bank.replay(), third)
+        assert "6 * 7" in lab.view.feed.tree.nodes[0].text
+        lab.asked.number.value = 2
+        assert "1 + 1" in lab.view.feed.tree.nodes[0].text
+        assert (lab.view.feed.gold, lab._emptied) == ("2", "")
+        lab.asked.number.value = 3
+        assert (len(lab.view.feed.tree), lab.view._message(0)["title"]) == (0, ["", ""])
+        assert "put away" in lab._told.value
+        lab.asked.number.value = 1  # nobody asks for a run by then
+        lab.recorded.value = lab.recorded.options[1][1]
+        assert (len(lab.view.feed.tree), "put away" in lab._told.value) == (5, False)
+
+
+def test_a_run_of_ones_own_comes_back_after_a_recorded_one(
+    tmp_path: Path, llm: ScriptedModel
+) -> None:
+    with its.Bank(tmp_path / "bank.sqlite") as bank:
+        recorded(bank, llm)
+        lab = its.lab(bank.replay(), ASKED)
+        lab.recorded.value = ""
+        lab.form.options["n"].set(2)
+        run(lab)
+        [past] = lab.history.runs
+        lab.recorded.value = lab.recorded.options[1][1]
+        assert (len(lab.view.feed.tree), lab.history.again.value) == (5, None)
+        lab.history.again.value = past
+        assert len(lab.view.feed.tree) == 3
+
+
+def test_replay_sets_no_option_that_somebody_has_set(tmp_path: Path, llm: ScriptedModel) -> None:
+    with its.Bank(tmp_path / "bank.sqlite") as bank:
+        recorded(bank, llm)
+        lab = its.lab(bank.replay(), ASKED)
+        lab.recorded.value = ""
+        assert (lab.strategy.value, lab.form.get().n) == ("SelfConsistency", 4)
+        lab.form.options["n"].set(9)
+        lab.asked.number.value = 2
+        assert lab.form.get().n == 9
+        assert "No samples were recorded" in lab.view.unrunnable
+
+
+def test_replay_runs_nothing_that_somebody_wrote_until_it_is_asked_for(
+    tmp_path: Path, llm: ScriptedModel
+) -> None:
+    calls = []
+
+    def mine(run: its.Run, prompt: Any) -> its.Node:
+        calls.append(run)
+        raise SystemExit("bye")
+
+    def judge(prompt: Any, nodes: Any) -> list[float]:
+        calls.append(nodes)
+        return [1.0] * len(nodes)
+
+    with its.Bank(tmp_path / "bank.sqlite") as bank:
+        recorded(bank, llm)
+        held = its.Cascade((its.Stage(mine),))
+        lab = its.lab(bank.replay(), ASKED, strategy={"mine": mine, "held": held})
+        others = its.lab(bank.replay(), ASKED, strategy="BestOfN", more={"mine": judge})
+        lab.recorded.value = others.recorded.value = ""
+        assert [name for _, name in lab.strategy.options] == ["mine", "held"]
+        assert "BestOfN" in [name for _, name in others.strategy.options]
+        assert (calls, lab.view.unrunnable) == ([], "")
+        run(lab)
+        assert (len(calls), lab.view.error) == (1, "SystemExit: bye")
+
+
+def test_a_task_without_a_check_costs_the_verifier_alone(llm: ScriptedModel) -> None:
+    lab = its.lab(llm, {"p": tasks.load("puzzle24", n=1), "q": ASKED}, strategy="BestOfN")
+    lab.form.options["verifier"].choice.value = CHECK
+    lab.form.options["n"].set(3)
+    lab.form.options["instruction"].set("Mine")
+    lab.asked.source.value = "q"
+    made = lab.form.get()
+    assert (made.n, made.instruction, made.verifier) == (3, "Mine", its.Confidence())
+    assert "verifier is what it was at first" in lab._told.value
+    run(lab)
+    assert lab._told.value == ""
+
+
+def test_a_run_has_the_settings_of_the_moment_when_run_was_pressed(llm: ScriptedModel) -> None:
+    lab = its.lab(llm, ASKED)
+    begin = lab.view._begin
+    free = threading.Event()
+
+    def late() -> its.RunHandle:
+        free.wait(5)
+        return begin()
+
+    lab.view._begin = late
+    lab.form.options["n"].set(1)
+    lab.view.run()
+    lab.asked.number.value = 2
+    lab.form.options["n"].set(3)
+    free.set()
+    lab.view.wait(30)
+    [past] = lab.history.runs
+    assert (past.setting.problem.id, past.setting.strategy.n) == ("two/0", 1)
+
+
+def test_an_answer_of_a_chain_that_was_cut_is_not_told_as_finished() -> None:
+    cut = Completion(r"So \boxed{4", finish="length", cost=Cost(decoded=12, calls=1))
+    lab = its.lab(ScriptedModel(replies=lambda request, index: cut), ASKED, strategy="Direct")
+    run(lab)
+    assert lab.history.runs[0].state.startswith("unfinished")
+    assert "unfinished" in lab.history._table.value
+
+
+def test_an_interrupt_stops_the_first_run_and_leaves_the_panel() -> None:
+    interrupts = []
+
+    def slowly(request: Request, index: int) -> Completion:
+        time.sleep(0.03)
+        if not interrupts:
+            interrupts.append(signal.pthread_kill(threading.main_thread().ident, signal.SIGINT))
+        return reply(request, index)
+
+    lab = its.lab(ScriptedModel(replies=slowly), question="?", strategy="MCTS", run=True)
+    assert "Interrupted" in lab.view.error
+    assert [past.state for past in lab.history.runs] == ["stopped"]

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import html
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 from typing import Any
 
+from itslab import attended
 from itslab.core import (
     Backend,
     Budget,
@@ -31,7 +33,7 @@ from itslab.viz.fields import LOOK, Fixed, number
 from itslab.viz.form import Form, Offers, settable
 from itslab.viz.history import History, Past
 from itslab.viz.methods import methods_of, offers
-from itslab.viz.panels import Panel, ending, error_text
+from itslab.viz.panels import Panel, ended, error_text
 from itslab.viz.readers import versions
 from itslab.viz.setting import Setting, models_by_name, names_of
 from itslab.viz.style import ORANGE
@@ -100,6 +102,11 @@ class Lab(Panel):
         self._damaged = ""  # what is said of runs that cannot be read
         self._shown: Setting | None = None
         self._going: Setting | None = None
+        self._wanted: Setting | None = None  # as it was set where Run was pressed
+        self._replayed = False  # whether a recorded run is on view
+        self._emptied = self._lost = (
+            ""  # what is said of a view, and of options, that were put away
+        )
         self.history = History()
         self._make_controls(task, question, first, budget, seed, choices)
         super().__init__(self._chosen(), TreeView(Tree(), begin=self._begin, fork=self._fork))
@@ -109,10 +116,21 @@ class Lab(Panel):
         if not run:
             self._show_first()  # there is something to see at once
         if run:
+            self._run_at_once(instead)
+
+    def _run_at_once(self, instead: Result | None) -> None:
+        """Run, and wait; an interrupt stops the run, and the panel is there with what it drew."""
+        try:
             self.view.run()
             self.view.wait()
-            if self.view.error and instead is not None:
-                self.view.show(instead)
+        except KeyboardInterrupt:
+            self.view.stop()
+            self.view.wait(attended.PATIENCE)
+            self.view.error = "Interrupted: the run was stopped; what it had drawn stands here."
+            self.view.notify()
+            return
+        if self.view.error and instead is not None:
+            self.view.show(instead)
 
     # -- how it looks
 
@@ -163,6 +181,7 @@ class Lab(Panel):
         self.model.observe(lambda _: self._offer_recorded(), "value")
         self.recorded.observe(self._show_recorded, "value")
         self.history.watch(self._show_again)
+        self.view.before.append(self._take)
         self.view.followers.append(self._look)
 
     def picture(self) -> str:
@@ -191,7 +210,10 @@ class Lab(Panel):
 
     def _follow_asked(self) -> None:
         """Offer the check of another task, and what was recorded of another problem."""
-        self.chooser.renew(lambda wanted: bound(wanted, self.asked.task, {}))
+        lost = self.chooser.renew(lambda value: bound(value, self.asked.task, {}))
+        again = "is what it was at first" if len(lost) == 1 else "are what they were at first"
+        why = f"{' and '.join(lost)} {again}: what was set is not there for this task."
+        self._lost = why if lost else ""
         self._offer_recorded()
 
     # -- a run
@@ -228,12 +250,17 @@ class Lab(Panel):
         self.strategy.value = chosen
         return every
 
+    def _take(self) -> None:
+        self._wanted = self.setting()
+
     def _begin(self) -> RunHandle:
-        return self._go(self.setting()).begin()
+        assert self._wanted is not None  # since Run was pressed
+        return self._go(self._wanted).begin()
 
     def _fork(self, handle: RunHandle, node: Node) -> RunHandle:
         """Go on with what is set from a node of the run on view: of its model, on its problem."""
-        new, old = self.setting(), self._shown
+        new, old = self._wanted, self._shown
+        assert new is not None  # since Fork was pressed
         if old is not None:
             new = replace(new, task=old.task, problem=old.problem, place=old.place)
             new = replace(new, model=old.model, node=node.id)
@@ -241,6 +268,7 @@ class Lab(Panel):
 
     def _go(self, setting: Setting) -> Setting:
         self._going, self.view.gold, self._bar.value = setting, setting.gold, ""
+        self._replayed, self._emptied, self._lost = False, "", ""
         self.view.hues, self._before = self.history.hues(setting.problem), self.view.handle
         self._versions.value = self.recorded.value = ""
         self.history.again.disabled = self.recorded.disabled = True  # until it is at its end
@@ -259,7 +287,7 @@ class Lab(Panel):
         self._going, self._shown = None, going
         self.history.again.disabled = self.recorded.disabled = False
         result = self.view.result
-        state = "failed" if result is None else ending(result.stopped_by, result.cost, going.budget)
+        state = "failed" if result is None else ended(result, going.budget)
         if result is None:  # its tree stays, with the reason
             if handle is self._before:  # it was not even begun
                 return
@@ -288,6 +316,7 @@ class Lab(Panel):
         known = self._going or self._shown
         if not told and known is not None and known.code != code:
             told = "Settings changed: press Run to see what comes of them."
+        told = " ".join(one for one in (self._lost, self._emptied, told) if one)
         self._told.value = f'<b style="color: {ORANGE}">{html.escape(told)}</b>' if told else ""
 
     def _show_versions(self, asked: Setting | Asked, tree: Tree) -> None:
@@ -306,6 +335,7 @@ class Lab(Panel):
         if past.setting is self._shown or self._going is not None:
             return
         self._shown, self._bar.value, self.view.gold = past.setting, "", past.setting.gold
+        self._replayed, self._emptied = False, ""
         self.recorded.value = ""
         self.view.hues = self.history.hues(past.setting.problem)
         self.view.show(past.result)
@@ -322,7 +352,7 @@ class Lab(Panel):
 
     def _offer_recorded(self) -> None:
         """Offer the runs that the bank holds of the problem, and in replay what else can be run."""
-        asked = not (self.asked.error or self.asked.own)
+        asked, chosen = not (self.asked.error or self.asked.own), bool(self.recorded.value)
         bank = getattr(self.backend, "bank", None) if asked else None
         self._kept, self._damaged = {}, ""
         if bank is not None:
@@ -336,6 +366,8 @@ class Lab(Panel):
         self.recorded.options = [*none, *((one.label, key) for key, one in self._kept.items())]
         self.recorded.layout.display = "" if self._kept else "none"
         self.chooser.open()
+        if self._replayed and self._going is None and not (chosen and self._show_first()):
+            self._empty()
 
     def _given_settings(self) -> list[Setting]:
         """What runs of the strategies as they were given would be begun with."""
@@ -349,11 +381,21 @@ class Lab(Panel):
         """Offer the strategies whose samples are there; all of them where a model can draw."""
         self._possible = [*self._methods]
         if self._replays and not self._given:
-            self._possible = self.chooser.possible(self._lacks)
+            until = time.monotonic() + replay.SEARCH
+            self._possible = self.chooser.possible(lambda form: self._lacks(form, until))
         self.chooser.offer(self._possible or [*self._methods])
 
-    def _lacks(self, form: Form | Fixed) -> bool:
-        return bool(replay.lacking(self._setting(form)))
+    def _lacks(self, form: Form | Fixed, until: float) -> bool:
+        setting = self._setting(form)
+        return time.monotonic() < until and bool(replay.lacking(setting))
+
+    def _empty(self) -> None:
+        """Take a recorded run off the view that did not ask what is asked now."""
+        self._replayed, self._emptied = False, replay.EMPTIED
+        self._shown, self._bar.value, self._versions.value, self.view.error = None, "", "", ""
+        self.view.show(Tree())
+        self.view.notify()
+        self._follow()
 
     def _fit(self) -> None:
         """Show what can be set: in replay what was recorded, of a recorded run its settings."""
@@ -398,6 +440,8 @@ class Lab(Panel):
         kept = self._kept.get(self.recorded.value or "")
         if kept is not None:
             self._shown, self._bar.value, self.view.error = None, "", ""
+            self._replayed, self._emptied = True, ""
+            self.history.leave()
             self.view.gold = self.asked.gold
             self.view.hues = self.history.hues(self.asked.problem)
             self.view.show(kept.result)

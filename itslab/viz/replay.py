@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
+from functools import partial
 from html import escape
+from types import BuiltinFunctionType, FunctionType
 from typing import Any
 
 from itslab.core import ItslabError, MissingSample, Problem, Result
@@ -15,11 +18,14 @@ from itslab.study.plan import bound
 from itslab.study.runner import Job
 from itslab.tasks import named_by_id
 from itslab.viz import pieces, style
-from itslab.viz.panels import ending, error_text, price
+from itslab.viz.panels import ended, error_text, price
 from itslab.viz.setting import Setting
 
 PATIENCE = 2.0
 """Seconds after which a run that still finds its samples is taken to have them all."""
+SEARCH = 8.0
+"""Seconds in which strategies are tried; those that were not reached by then are offered."""
+EMPTIED = "The recorded run that was on view did not ask this, and was put away."
 OWN = "settings of your own"
 _UNKNOWN = "(the text that was asked here was not kept)"
 MORE = "Load a model (its.load, or mode=live in a notebook) for all else."
@@ -63,21 +69,53 @@ def replays(model: Any) -> bool:
 def lacking(setting: Setting) -> str:
     """Return why a run cannot be replayed; empty where all of its samples were recorded.
 
-    It is tried: which samples a strategy asks for shows as it runs, in hundredths of a second.
+    It is tried: which samples a strategy asks for shows as it runs, in hundredths of a second. A
+    strategy of somebody's own is not.
     """
+    if not ours(setting):
+        return ""
     try:
         handle = setting.begin()
     except ItslabError as error:
         return str(error)
     try:
         handle.result(PATIENCE)
-    except TimeoutError:
-        handle.stop()
     except MissingSample:
         return f"No samples were recorded for these settings. {MORE}"
-    except Exception as error:  # a strategy or a verifier of somebody's own
+    except TimeoutError:
+        return ""
+    except (Exception, SystemExit) as error:
         return error_text(error)
+    finally:
+        handle.stop()
     return ""
+
+
+def ours(setting: Setting) -> bool:
+    """Whether a strategy, with all that it holds, is the package's own.
+
+    What somebody wrote is run where they ask for it alone: it may do more than draw samples.
+    """
+    try:
+        return _ours(bound(setting.strategy, setting.task, {}))
+    except ItslabError:  # which is told where it is tried
+        return True
+
+
+def _ours(part: Any) -> bool:
+    if isinstance(part, Mapping):
+        return all(map(_ours, part.values()))
+    if isinstance(part, list | tuple | Set):
+        return all(map(_ours, part))
+    if isinstance(part, partial):
+        return _ours((part.func, part.args, part.keywords))
+    named = part if isinstance(part, FunctionType | BuiltinFunctionType | type) else type(part)
+    source = str(named.__module__).partition(".")[0]
+    if source not in ("itslab", "numpy", *sys.stdlib_module_names):
+        return False
+    if not is_dataclass(part) or isinstance(part, type):
+        return True
+    return all(_ours(getattr(part, option.name, None)) for option in fields(part))
 
 
 @dataclass(frozen=True)
@@ -104,11 +142,10 @@ class Kept:
         if not self.sure:
             told += " It does not tell which text was asked, only the id of the problem."
         note = f"A recorded run. {told} {instead}"
-        ended = ending(self.result.stopped_by, self.result.cost)
         models = ", ".join(self.result.costs) or "not kept"
         spent = price(self.result.cost).partition("\n")[0]
         known = {"recorded as": self.label.partition(" · ")[0], "models": models, **self.how}
-        known |= {"spent": spent, "ended": ended}
+        known |= {"spent": spent, "ended": ended(self.result)}
         return pieces.view(style.note(escape(note)), pieces.facts(known))
 
 
