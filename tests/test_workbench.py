@@ -933,3 +933,15 @@ def test_an_interrupt_stops_the_first_run_and_leaves_the_panel() -> None:
     lab = its.lab(ScriptedModel(replies=slowly), question="?", strategy="MCTS", run=True)
     assert "Interrupted" in lab.view.error
     assert [past.state for past in lab.history.runs] == ["stopped"]
+
+
+def test_choices_that_lack_what_is_set_are_refused(llm: ScriptedModel) -> None:
+    five = its.Cascade((its.Stage(its.SelfConsistency(5), None, its.Agreement(), 0.5),))
+    for options, match in (
+        ({"budget": its.Budget(tokens=77), "choices": {"tokens": [10, 100]}}, "hold 77"),
+        ({"choices": {"tokens": []}}, "one value at least"),
+        ({"strategy": its.SelfConsistency(5), "choices": {"n": [2, 4]}}, "hold 5"),
+        ({"strategy": {"c": five}, "choices": {"stages.0.threshold": [0.75]}}, "hold 0.5"),
+    ):
+        with pytest.raises(OptionError, match=match):
+            its.lab(llm, **options)

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from itslab.core import ItslabError
+from itslab.core import ItslabError, require
 from itslab.viz import style
 from itslab.viz.fields import LOOK, Fixed
 from itslab.viz.form import Form, Offers, settable
@@ -15,6 +15,19 @@ from itslab.viz.methods import Method, listed
 
 _FEWER = (4, 2, 1)
 """Samples that are tried in replay, where as many as a strategy takes were not recorded."""
+
+
+_NOWHERE = object()
+
+
+def _at(value: Any, path: str) -> Any:
+    """The option of a strategy that a path leads to, such as ``stages.0.threshold``."""
+    for name in path.split("."):
+        if name.isdigit() and isinstance(value, tuple):
+            value = value[int(name)] if int(name) < len(value) else _NOWHERE
+        else:
+            value = getattr(value, name, _NOWHERE)
+    return value
 
 
 class Chooser:
@@ -54,9 +67,20 @@ class Chooser:
         self.reset = widgets.Button(description="reset options", icon="undo")
         self.reset.tooltip = "set the options of this strategy to what they were at first"
         self.about = widgets.HTML()
+        self._check_choices()
         self.open()
         self.strategy.observe(self._follow, "value")
         self.reset.on_click(lambda _: self._reset())
+
+    def _check_choices(self) -> None:
+        """Refuse choices that lack what a caller has set: another value would be set instead."""
+        for method in self._methods.values():
+            options = {option.name for option in settable(method.kind)} if method.given else ()
+            for path, values in self._choices.items():
+                if path.partition(".")[0] in options:
+                    value = _at(method.start, path)
+                    valid = f"values that hold {value!r}, which is set"
+                    require(value in (*values, _NOWHERE), f"choices[{path!r}]", values, valid)
 
     def watch(self, changed: Callable[[], None], opened: Callable[[], None]) -> None:
         """Call functions when an option changes, and when another form is there."""
@@ -149,7 +173,7 @@ class Chooser:
 
     def _made(self, name: str) -> Form | Fixed:
         """A form of a strategy, with the options that are given set."""
-        kind, start = self._methods[name]
+        kind, start, _ = self._methods[name]
         options = [f.name for f in settable(kind)]
         if not options:
             return Fixed(start)

@@ -93,7 +93,7 @@ class Lab(Panel):
         self._names = names_of(self._models, self._more)
         self._methods, first = methods_of(strategy)
         self._choices = {name: values for name, values in choices.items() if name != "tokens"}
-        known = {f.name for kind, _ in self._methods.values() for f in settable(kind)}
+        known = {f.name for kind, *_ in self._methods.values() for f in settable(kind)}
         for path in self._choices:
             valid = f"tokens, or options of the strategies here: {', '.join(sorted(known))}"
             require(path.partition(".")[0] in known, "choices", path, valid)
@@ -139,6 +139,10 @@ class Lab(Panel):
     ) -> None:
         import ipywidgets as widgets
 
+        if "tokens" in choices and budget.tokens is not None:
+            held, values = budget.tokens in choices["tokens"], choices["tokens"]
+            valid = f"numbers that hold {budget.tokens}, which is set as the budget"
+            require(held, "choices['tokens']", values, valid)
         given = {task.name: task} if isinstance(task, Task) else task or {}
         live = [model for model in self._models.values() if not replay.replays(model)]
         self.asked = Asked(given, question, None if live else self._recorded_tasks())
@@ -147,7 +151,7 @@ class Lab(Panel):
         self.chooser = Chooser(self._methods, first, self._choices, self._offers)
         self.strategy, self.reset = self.chooser.strategy, self.chooser.reset
         tip = "the most tokens to decode, by anyone; 0 is no limit"
-        self.tokens = number("most tokens", budget.tokens or 0, tip, choices.get("tokens", ()))
+        self.tokens = number("most tokens", budget.tokens or 0, tip, choices.get("tokens"))
         self.seed = number("seed", seed, "other seeds draw other samples")
         self.recorded = widgets.Dropdown(description="recorded", **LOOK)
         self.recorded.layout.width, self.recorded.layout.max_width = "500px", "98%"

@@ -66,7 +66,8 @@ class Watcher:
         self._halted = self._held = False  # Stop was pressed; a run is held, by Pause or Step
         self._early = False  # Pause was pressed, perhaps before there was a run to hold
         self._lock = threading.RLock()
-        self._worker: threading.Thread | None = None
+        self._ended = threading.Event()  # a thread whose join is interrupted looks ended
+        self._ended.set()
 
     @property
     def state(self) -> str:
@@ -130,8 +131,7 @@ class Watcher:
 
     def wait(self, timeout: float | None = None) -> None:
         """Wait for the end of the run that goes on, at most ``timeout`` seconds."""
-        if self._worker is not None:
-            self._worker.join(timeout)
+        self._ended.wait(timeout)
 
     # -- the thread
 
@@ -147,8 +147,8 @@ class Watcher:
                     prepare()
             except Exception as error:  # is told as what goes wrong later
                 begin = partial(_fail, error)
-            self._worker = threading.Thread(target=self._work, args=(begin,), daemon=True)
-            self._worker.start()
+            self._ended.clear()
+            threading.Thread(target=self._work, args=(begin,), daemon=True).start()
 
     def _work(self, begin: Begin) -> None:
         end = "failed"
@@ -172,9 +172,12 @@ class Watcher:
             self.finish(result, end)
         except BaseException as error:  # a model's SystemExit ends its run, and no more
             self.error = error_text(error)
-        self._end = end
-        self.notify()
-        self._tell()
+        try:
+            self._end = end
+            self.notify()
+            self._tell()
+        finally:
+            self._ended.set()
 
     def _look(self, handle: RunHandle) -> None:
         self.look(handle)
