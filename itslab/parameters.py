@@ -191,7 +191,7 @@ def _literal(text: str) -> Any:
 class _Infinite(ast.NodeTransformer):
     """Puts numbers in the place of the names of those that Python cannot write."""
 
-    def visit_Name(self, node: ast.Name) -> ast.expr:  # noqa: N802
+    def visit_Name(self, node: ast.Name) -> ast.expr:
         known = node.id in ("inf", "nan")
         return ast.Constant(float(node.id)) if known else node
 

@@ -56,10 +56,11 @@ class Lab(Panel):
             chosen, by names of one's own, of which the first is set.
         budget: that is set at first; its tokens.
         choices: of options that strategies have, such as ``width`` or ``sampling.temperature``, and
-            of ``tokens``, the budget: the values to choose from. They come first.
+            of ``tokens``, the budget: the values to choose from, with those that ``strategy`` and
+            ``budget`` set. They come first.
         more: verifiers of one's own that can be chosen, by name.
         seed: that is set at first.
-        run: whether a run is begun at once, and waited for.
+        run: whether a run is begun at once, and waited for; an interrupt stops it.
         instead: a result that is put on view if that run fails, under the reason.
 
     Attributes:
