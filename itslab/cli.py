@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from itslab.core import BackendError, Budget, ItslabError, OptionError, Result, require
+from itslab.printable import printable
 from itslab.serve import bench_serve, load, serve
 
 
@@ -24,7 +26,7 @@ class _Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except ItslabError as error:
-            typer.secho(f"itslab: {error}", fg="red", err=True)
+            typer.secho(f"itslab: {printable(str(error))}", fg="red", err=True)
             raise typer.Exit(1) from error
 
 
@@ -117,7 +119,10 @@ def _notebooks() -> Path:
 def _dump(data: Any) -> None:
     import json
 
-    typer.echo(json.dumps(data, indent=1, ensure_ascii=False))
+    text = json.dumps(data, indent=1, ensure_ascii=False)
+    # What JSON leaves as it is, and a terminal obeys or cannot write.
+    text = re.sub(r"[\x7f-\x9f\ud800-\udfff]", lambda found: f"\\u{ord(found[0]):04x}", text)
+    typer.echo(text)
 
 
 @app.command()
@@ -311,7 +316,8 @@ def ask(
         result = handle.result()
     if json:
         cost = dataclasses.asdict(result.cost)
-        _dump({"answer": result.answer, "stopped_by": result.stopped_by, "cost": cost})
+        ended = {"stopped_by": result.stopped_by, "unfinished": result.unfinished}
+        _dump({"answer": result.answer, **ended, "cost": cost})
         return
     _answered(result, budget)
 
@@ -329,27 +335,30 @@ def _chosen(name: str, n: int | None, options: list[str]) -> Any:
         option, equals, value = text.partition("=")
         require(bool(equals), "option", text, "written as NAME=VALUE")
         try:
-            given[option] = yaml.safe_load(value)
+            value = yaml.safe_load(value)
         except yaml.YAMLError as error:
             raise OptionError(
                 f"option {text!r} cannot be read: write NAME=VALUE as in YAML"
             ) from error
+        valid = f"given once, not as {option}={given.get(option)!r} as well"
+        require(option not in given, "option", text, valid)
+        given[option] = value
     return strategy(name, given)
 
 
 def _answered(result: Result, budget: Budget) -> None:
     """Print an answer, and on standard error what led to it and what it took."""
     from itslab.options import settings
-    from itslab.viz.panels import ending
+    from itslab.viz.panels import ended
 
     if result.node is not None:
-        typer.secho(f"{result.node.turn_text.strip()}\n", fg="bright_black", err=True)
+        said = printable(result.node.turn_text.strip())
+        typer.secho(f"{said}\n", fg="bright_black", err=True)
     cost = result.cost
     samples = f"{cost.calls:,} sample{'' if cost.calls == 1 else 's'}"
     spent = f"{samples}, {cost.decoded:,} tokens, {result.elapsed:.1f} s"
-    ended = ending(result.stopped_by, cost, budget)
-    typer.secho(f"{settings(result.strategy)}: {spent}, {ended}", err=True)
-    typer.echo("no answer" if result.answer is None else result.answer)
+    typer.secho(f"{settings(result.strategy)}: {spent}, {ended(result, budget)}", err=True)
+    typer.echo("no answer" if result.answer is None else printable(result.answer))
 
 
 def _so_far(cost: Any, best: Any) -> str:
@@ -372,7 +381,7 @@ class _Told:
     def show(self, line: str) -> None:
         """Write the line anew."""
         if self._shown:
-            sys.stderr.write(f"\r\x1b[K{line[:100]}")
+            sys.stderr.write(f"\r\x1b[K{printable(line)[:100]}")
             sys.stderr.flush()
 
     def say(self, text: str) -> None:

@@ -69,6 +69,8 @@ def _of_text(text: str, kinds: list[ast.expr], within: bool = False) -> Any:
     value = _literal(text)
     alone = sum(_known(kind) != "None" for kind in kinds) == 1
     for kind in sorted(kinds, key=lambda kind: _known(kind) in ("str", "")):
+        if _called(kind) == "object" and within:
+            return value
         if _known(kind) in ("str", ""):
             return value if within and isinstance(value, str) else text
         fitting = _fitting(value, kind, text)
@@ -178,9 +180,20 @@ def _described(kind: ast.expr) -> str:
 
 def _literal(text: str) -> Any:
     try:
-        return ast.literal_eval({"true": "True", "false": "False"}.get(text, text).strip())
+        text = {"true": "True", "false": "False"}.get(text, text)
+        read = _Infinite().visit(ast.parse(text.strip(), mode="eval"))
+        bare = isinstance(read.body, ast.Constant | ast.UnaryOp)  # which may mean a text
+        return ast.literal_eval(text.strip() if bare else read)
     except (ValueError, SyntaxError, MemoryError, RecursionError, TypeError):
         return text
+
+
+class _Infinite(ast.NodeTransformer):
+    """Puts numbers in the place of the names of those that Python cannot write."""
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        known = node.id in ("inf", "nan")
+        return ast.Constant(float(node.id)) if known else node
 
 
 def _fitting(value: Any, kind: ast.expr, text: str | None = None) -> Any:

@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "ledger": {"core", "options"},
     "spec": {"core", "options"},
     "syntax": set(),
+    "printable": set(),
     "code": {"answers", "syntax"},
     "testing": {"core"},
     "parameters": {"core"},
@@ -36,7 +37,9 @@ MAY_IMPORT = {
     "study": {"run", "sandbox", "strategies", "handle", "spec", "tasks", "verifiers", *BASE},
     "serving": {"backends", "handle", "run", "spec", "strategies", "study", "verifiers", *BASE},
     "viz": {
+        "attended",
         "handle",
+        "printable",
         "run",
         "sandbox",
         "serving",

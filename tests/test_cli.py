@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import re
@@ -10,18 +11,29 @@ import sys
 from dataclasses import replace
 from pathlib import Path
 
+import click
 import pytest
 from typer.testing import CliRunner
 
 from itslab import __version__, cli, models, notebooks, quickstart, share
 from itslab.backends import Bank
 from itslab.cli import app
-from itslab.core import Cost, ItslabError, Message, OptionError, Problem, Request, Sampling
+from itslab.core import (
+    Completion,
+    Cost,
+    ItslabError,
+    Message,
+    OptionError,
+    Problem,
+    Request,
+    Sampling,
+)
 from itslab.doctor import diagnose
 from itslab.handle import solve
 from itslab.strategies import ChainOfThought
 from itslab.study.runner import solve_all
 from itslab.tasks import Task
+from itslab.testing import ScriptedModel
 
 START = str(share.root() / "notebooks" / "00_start_here.ipynb")
 
@@ -64,6 +76,8 @@ def test_help_names_every_command_and_starts_fast() -> None:
         (("ask", "2 + 2?", "--strategy", "best-of"), "unknown strategy 'best-of': did you mean"),
         (("ask", "2 + 2?", "-o", "n"), "option='n' is not valid"),
         (("ask", "2 + 2?", "-o", "m=3"), "SelfConsistency has no 'm'"),
+        (("ask", "2 + 2?", "-n", "4", "-o", "n=2"), "given once, not as n=4 as well"),
+        (("ask", "2 + 2?", "--strategy", "nope"), "did you mean Router?"),
         (
             ("ask", "2 + 2?", "-n", "100001"),
             "n=100001 is not valid: n must be a whole number in [1, 1",
@@ -174,7 +188,8 @@ def test_a_question_is_answered_on_standard_output(small_model: models.ModelFile
     assert code == 0, err
     assert len(out.splitlines()) == 1, "the answer and nothing else"
     assert "BestOfN(Confidence(), n=2, sampling(max_tokens=24)): 2 samples, " in err
-    assert err.endswith(" s, done\n")
+    cut = "unfinished: the answer was read from a chain that was cut short"
+    assert err.endswith((" s, done\n", f" s, {cut}\n"))
     code, out, _ = itslab(*asked, *brief, "--budget-tokens", "8", "--json")
     told = json.loads(out)
     assert told["cost"]["decoded"] == 8
@@ -301,3 +316,26 @@ def test_the_time_that_is_left_at_most_follows_the_pace() -> None:
     paid = Cost(decoded=1_000, calls=10)  # in 20 s: 50 tokens a second, 100 each
     assert quickstart.at_most(5, paid, 20.0) == pytest.approx(10.0)
     assert quickstart.at_most(5, Cost(), 20.0) is None, "nothing is known yet"
+
+
+def test_what_a_model_says_gives_a_terminal_no_orders(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = "\x1b]52;c;ZXZpbA==\x07two\nlines\t\x9b2J \\boxed{\x1b[31m6\ud800\x7f}\r\n"
+
+    def cut(request: Request, index: int) -> Completion:
+        return Completion(said, finish="length", cost=Cost(decoded=10, calls=1))
+
+    monkeypatch.setattr("itslab.load", lambda name: ScriptedModel(replies=cut), raising=False)
+    code, out, err = itslab("ask", "2 + 4?", "-n", "1")
+    assert (code, out) == (0, "␛[31m6�␡\n")
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", click.unstyle(out + err))
+    assert "␛]52;c;ZXZpbA==␇two\nlines\t" in err
+    assert "unfinished" in err
+    told = itslab("ask", "2 + 4?", "-n", "1", "--json")[1]
+    assert json.loads(told)["unfinished"] is True
+    assert json.loads(told)["answer"] == "\x1b[31m6\ud800\x7f"
+    assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]", told)
+    line = io.StringIO()
+    monkeypatch.setattr(line, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(sys, "stderr", line)
+    cli._Told().show(said)
+    assert line.getvalue().count("\x1b") == 1

@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from xml.etree import ElementTree
 
 import nbformat
 import numpy as np
@@ -649,6 +650,20 @@ def test_a_picture_is_kept_as_svg_png_and_page(page: Page, tmp_path: Path) -> No
     expect(page.locator(".node.found")).to_have_count(2)
     expect(page.locator("button.bar").first).to_have_text("✓ 53")
     assert "http" not in kept["Page"].read_text().replace("http://www.w3.org/", "")
+
+
+@needs_browser
+def test_colours_of_a_program_do_not_break_a_saved_picture(page: Page, tmp_path: Path) -> None:
+    tree = Tree()
+    drawn(tree, tree.add(None, "user", QUESTION), "\x1b[31m5\x1b[0m\x00\x9b\uffff")
+    page.goto(TreeView(tree, extract=lambda text: text).save(tmp_path / "tree.html").as_uri())
+    for name in ("SVG", "PNG"):
+        with page.expect_download() as download:
+            page.get_by_role("button", name=name, exact=True).click()
+        download.value.save_as(tmp_path / name)
+    svg = ElementTree.parse(tmp_path / "SVG").getroot()  # which is XML
+    assert "␛[31m5␛[0m␀��" in "".join(svg.itertext())
+    assert (tmp_path / "PNG").read_bytes().startswith(b"\x89PNG")
 
 
 @needs_browser

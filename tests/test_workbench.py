@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import json
 import re
+import signal
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -31,6 +33,7 @@ from itslab.core import (
 )
 from itslab.options import Count, Options, declared, documented, fits
 from itslab.strategies.refinement import CRITIQUE
+from itslab.study.runner import solve_all
 from itslab.tasks import Task
 from itslab.testing import ScriptedModel
 from itslab.viz.fields import Plain, Written
@@ -801,3 +804,227 @@ def test_figures_stand_first_in_the_table_and_answers_are_plain() -> None:
     assert (past.result.answer, past.answer) == (r"\textbf{82}", "82")
     heads = re.findall("<th[^>]*>([^<]*)</th>", lab.history._table.value)
     assert heads[:6] == ["run", "answer", "", "tokens", COMPUTE, CLOCK]
+
+
+# -- recorded runs: of this text, this model, and whole --------------------------------------------
+
+ASKED = Task("two", (Problem("two/0", "What is 6 * 7?", "42"), Problem("two/1", "1 + 1?", "2")))
+
+
+def recorded(bank: its.Bank, model: Any, task: Task = ASKED) -> None:
+    """Keep a vote of four on each problem."""
+    solve_all(task, {"votes": its.SelfConsistency(4)}, bank.record(model), archive=bank)
+
+
+def named(name: str, said: str) -> ScriptedModel:
+    """A model of this name that always says the same."""
+    model = ScriptedModel(replies=lambda request, index: Completion(said, finish="end"))
+    model.name = model.digest = name
+    return model
+
+
+def without(bank: its.Bank, *names: str) -> None:
+    """Take from the bank's runs what they did not hold once."""
+    for key, text in bank._query("SELECT key, value FROM runs"):
+        stored = {name: value for name, value in json.loads(text).items() if name not in names}
+        bank._query("UPDATE runs SET value = ? WHERE key = ?", (json.dumps(stored), key))
+
+
+def test_a_run_is_offered_for_the_text_that_was_asked_alone(
+    tmp_path: Path, llm: ScriptedModel
+) -> None:
+    edited = Task("two", (Problem("two/0", "What is the capital of Italy?", "Rome"),))
+    with its.Bank(tmp_path / "bank.sqlite") as bank:
+        recorded(bank, llm)
+        assert len(its.lab(bank.replay(), ASKED).recorded.options) == 2
+        for model in (bank.replay(), bank.record(llm)):
+            assert len(its.lab(model, edited).recorded.options) == 1
+        without(bank, "asked")  # as runs were kept before
+        old = its.lab(bank.replay(), edited)
+        [_, (label, key)] = old.recorded.options
+        assert label.endswith("text not kept")
+        assert len(old.view.feed.tree) == 0
+        old.recorded.value = key
+        assert "Italy" not in old.view.feed.tree.nodes[0].text
+        assert "does not tell which text was asked" in old._options.children[0].value
+        puzzles = tasks.load("puzzle24", n=1)  # whose ids name their texts
+        recorded(bank, llm, puzzles)
+        without(bank, "asked")
+        assert len(its.lab(bank.replay(), puzzles).view.feed.tree) == 5
+
+
+def test_the_ids_of_countdown_hold_how_many_numbers_there_are() -> None:
+    four, three = (tasks.load("countdown", n=2, numbers=numbers) for numbers in (4, 3))
+    assert not {p.id for p in four} & {p.id for p in three}
+
+
+def test_only_runs_of_the_chosen_model_are_offered(tmp_path: Path) -> None:
+    models = [named("A", r"\boxed{42}"), named("B", r"\boxed{7}")]
+    with its.Bank(tmp_path / "bank.sqlite") as bank:
+        for model in models:
+            recorded(bank, model)
+        for _ in range(2):
+            lab = its.lab([bank.replay("A"), bank.replay("B")], ASKED)
+            seen = [lab.recorded.label]
+            lab.model.value = "B"
+            assert len(lab.recorded.options) == 2
+            seen.append(lab.recorded.options[1][0])
+            assert ["· 42" in seen[0], "· 7" in seen[1]] == [True, True]
+            without(bank, "model")  # as runs were kept before
+
+
+@pytest.mark.parametrize(
+    "damage", ["", "null", "[]", '{"how": []}', '{"how": null}', '{"how": "x"}', b"\xff\xfe", "{"]
+)
+def test_a_damaged_run_is_left_out_and_said(
+    tmp_path: Path, llm: ScriptedModel, damage: Any
+) -> None:
+    with its.Bank(tmp_path / "bank.sqlite") as bank:
+        recorded(bank, llm)
+        [(key, _)] = bank.runs_of("two/0")
+        bank._query("UPDATE runs SET value = ? WHERE key = ?", (damage, key))
+        lab = its.lab(bank.replay(), ASKED)
+        assert len(lab.recorded.options) == 1
+        assert "1 recorded run of this problem cannot be read" in lab._options.children[-1].value
+        lab.asked.number.value = 2
+        assert len(lab.recorded.options) == 2
+
+
+def test_another_problem_takes_the_recorded_run_of_the_last_one_off_the_view(
+    tmp_path: Path, llm: ScriptedModel
+) -> None:
+    third = dataclasses.replace(ASKED, problems=(*ASKED.problems, Problem("two/2", "2?", "2")))
+    with its.Bank(tmp_path / "bank.sqlite") as bank:
+        recorded(bank, llm)
+        lab = its.lab(bank.replay(), third)
+        assert "6 * 7" in lab.view.feed.tree.nodes[0].text
+        lab.asked.number.value = 2
+        assert "1 + 1" in lab.view.feed.tree.nodes[0].text
+        assert (lab.view.feed.gold, lab._emptied) == ("2", "")
+        lab.asked.number.value = 3
+        assert (len(lab.view.feed.tree), lab.view._message(0)["title"]) == (0, ["", ""])
+        assert "put away" in lab._told.value
+        lab.asked.number.value = 1  # nobody asks for a run by then
+        lab.recorded.value = lab.recorded.options[1][1]
+        assert (len(lab.view.feed.tree), "put away" in lab._told.value) == (5, False)
+
+
+def test_a_run_of_ones_own_comes_back_after_a_recorded_one(
+    tmp_path: Path, llm: ScriptedModel
+) -> None:
+    with its.Bank(tmp_path / "bank.sqlite") as bank:
+        recorded(bank, llm)
+        lab = its.lab(bank.replay(), ASKED)
+        lab.recorded.value = ""
+        lab.form.options["n"].set(2)
+        run(lab)
+        [past] = lab.history.runs
+        lab.recorded.value = lab.recorded.options[1][1]
+        assert (len(lab.view.feed.tree), lab.history.again.value) == (5, None)
+        lab.history.again.value = past
+        assert len(lab.view.feed.tree) == 3
+
+
+def test_replay_sets_no_option_that_somebody_has_set(tmp_path: Path, llm: ScriptedModel) -> None:
+    with its.Bank(tmp_path / "bank.sqlite") as bank:
+        recorded(bank, llm)
+        lab = its.lab(bank.replay(), ASKED)
+        lab.recorded.value = ""
+        assert (lab.strategy.value, lab.form.get().n) == ("SelfConsistency", 4)
+        lab.form.options["n"].set(9)
+        lab.asked.number.value = 2
+        assert lab.form.get().n == 9
+        assert "No samples were recorded" in lab.view.unrunnable
+
+
+def test_replay_runs_nothing_that_somebody_wrote_until_it_is_asked_for(
+    tmp_path: Path, llm: ScriptedModel
+) -> None:
+    calls = []
+
+    def mine(run: its.Run, prompt: Any) -> its.Node:
+        calls.append(run)
+        raise SystemExit("bye")
+
+    def judge(prompt: Any, nodes: Any) -> list[float]:
+        calls.append(nodes)
+        return [1.0] * len(nodes)
+
+    with its.Bank(tmp_path / "bank.sqlite") as bank:
+        recorded(bank, llm)
+        held = its.Cascade((its.Stage(mine),))
+        lab = its.lab(bank.replay(), ASKED, strategy={"mine": mine, "held": held})
+        others = its.lab(bank.replay(), ASKED, strategy="BestOfN", more={"mine": judge})
+        lab.recorded.value = others.recorded.value = ""
+        assert [name for _, name in lab.strategy.options] == ["mine", "held"]
+        assert "BestOfN" in [name for _, name in others.strategy.options]
+        assert (calls, lab.view.unrunnable) == ([], "")
+        run(lab)
+        assert (len(calls), lab.view.error) == (1, "SystemExit: bye")
+
+
+def test_a_task_without_a_check_costs_the_verifier_alone(llm: ScriptedModel) -> None:
+    lab = its.lab(llm, {"p": tasks.load("puzzle24", n=1), "q": ASKED}, strategy="BestOfN")
+    lab.form.options["verifier"].choice.value = CHECK
+    lab.form.options["n"].set(3)
+    lab.form.options["instruction"].set("Mine")
+    lab.asked.source.value = "q"
+    made = lab.form.get()
+    assert (made.n, made.instruction, made.verifier) == (3, "Mine", its.Confidence())
+    assert "verifier is what it was at first" in lab._told.value
+    run(lab)
+    assert lab._told.value == ""
+
+
+def test_a_run_has_the_settings_of_the_moment_when_run_was_pressed(llm: ScriptedModel) -> None:
+    lab = its.lab(llm, ASKED)
+    begin = lab.view._begin
+    free = threading.Event()
+
+    def late() -> its.RunHandle:
+        free.wait(5)
+        return begin()
+
+    lab.view._begin = late
+    lab.form.options["n"].set(1)
+    lab.view.run()
+    lab.asked.number.value = 2
+    lab.form.options["n"].set(3)
+    free.set()
+    lab.view.wait(30)
+    [past] = lab.history.runs
+    assert (past.setting.problem.id, past.setting.strategy.n) == ("two/0", 1)
+
+
+def test_an_answer_of_a_chain_that_was_cut_is_not_told_as_finished() -> None:
+    cut = Completion(r"So \boxed{4", finish="length", cost=Cost(decoded=12, calls=1))
+    lab = its.lab(ScriptedModel(replies=lambda request, index: cut), ASKED, strategy="Direct")
+    run(lab)
+    assert lab.history.runs[0].state.startswith("unfinished")
+    assert "unfinished" in lab.history._table.value
+
+
+def test_an_interrupt_stops_the_first_run_and_leaves_the_panel() -> None:
+    interrupts = []
+
+    def slowly(request: Request, index: int) -> Completion:
+        time.sleep(0.03)
+        if not interrupts:
+            interrupts.append(signal.pthread_kill(threading.main_thread().ident, signal.SIGINT))
+        return reply(request, index)
+
+    lab = its.lab(ScriptedModel(replies=slowly), question="?", strategy="MCTS", run=True)
+    assert "Interrupted" in lab.view.error
+    assert [past.state for past in lab.history.runs] == ["stopped"]
+
+
+def test_choices_that_lack_what_is_set_are_refused(llm: ScriptedModel) -> None:
+    five = its.Cascade((its.Stage(its.SelfConsistency(5), None, its.Agreement(), 0.5),))
+    for options, match in (
+        ({"budget": its.Budget(tokens=77), "choices": {"tokens": [10, 100]}}, "hold 77"),
+        ({"choices": {"tokens": []}}, "one value at least"),
+        ({"strategy": its.SelfConsistency(5), "choices": {"n": [2, 4]}}, "hold 5"),
+        ({"strategy": {"c": five}, "choices": {"stages.0.threshold": [0.75]}}, "hold 0.5"),
+    ):
+        with pytest.raises(OptionError, match=match):
+            its.lab(llm, **options)

@@ -134,7 +134,7 @@ def find(name: Text) -> Callable[..., Strategy]:
     written = {key.casefold(): made for key, made in own.items()}
     made = own.get(name) or plugins.find(GROUP, name) or written.get(_joined(name))
     if made is None:
-        known = [*own, *plugins.names(GROUP)]
+        known = [key for key, part in own.items() if _runs(part)] + [*plugins.names(GROUP)]
         close = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or sorted(known)
         raise OptionError(f"unknown strategy {name!r}: did you mean {' or '.join(close)}?")
     if not callable(made):
@@ -160,6 +160,11 @@ def sized(name: str) -> tuple[str, dict[str, int]]:
             return stem, {"n": int(parts[2])}  # type: ignore[index]
     find(name)
     return name, {}
+
+
+def _runs(part: type) -> bool:
+    """Whether it is a strategy, and not what one is made of, such as a ``Stage``."""
+    return any("__call__" in vars(base) for base in part.__mro__)
 
 
 def _joined(name: str) -> str:

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence, Set
-from dataclasses import astuple
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from contextlib import contextmanager
+from dataclasses import astuple, dataclass
 from functools import partial
 from typing import Any, Protocol
 
@@ -44,6 +45,26 @@ class Runs(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class Facts:
+    """What a run was made with, as far as its record tells.
+
+    Args:
+        how: its settings by name, for people; empty where they were not kept.
+        asked: the digest of the text that was asked, see ``text_digest``; None if it was not kept.
+        model: the digest of the model that was asked; None if it was not kept.
+    """
+
+    how: Mapping[str, str]
+    asked: str | None
+    model: str | None
+
+
+def text_digest(prompt: str) -> str:
+    """Return what tells the text of a problem from all others; the text does not follow from it."""
+    return hashlib.blake2b(prompt.encode(errors="surrogatepass"), digest_size=8).hexdigest()
+
+
 def find(runs: Runs, key: str, problem: Problem) -> Result | None:
     """Return the run of this key, on this problem; None if there is none.
 
@@ -53,19 +74,39 @@ def find(runs: Runs, key: str, problem: Problem) -> Result | None:
     text = runs.find_run(key)
     if text is None:
         return None
-    try:
+    with _undamaged(runs, key):
         return _restored(json.loads(text), problem)
+
+
+def facts(runs: Runs, key: str) -> Facts:
+    """Return what a run was made with.
+
+    Raises:
+        ItslabError: what is kept is damaged.
+    """
+    text = runs.find_run(key)
+    if text is None:
+        return Facts({}, None, None)
+    with _undamaged(runs, key):
+        kept = json.loads(text)
+        found = Facts(dict(kept.get("how", {})), kept.get("asked"), kept.get("model"))
+        texts = [*found.how, *found.how.values()]
+        texts += [one for one in (found.asked, found.model) if one is not None]
+        if not all(isinstance(one, str) for one in texts):
+            raise TypeError("settings that are no text")
+        return found
+
+
+@contextmanager
+def _undamaged(runs: Runs, key: str) -> Iterator[None]:
+    """Say of what cannot be read which run it is, and what to do."""
+    try:
+        yield
     except (LookupError, TypeError, ValueError, AttributeError, RecursionError) as error:
         raise ItslabError(
             f"run {key} in {runs!r} is damaged ({type(error).__name__}: {error}): delete it there, "
             "and draw it again"
         ) from error
-
-
-def how(runs: Runs, key: str) -> dict[str, str]:
-    """Return the settings that a run was kept with, for people; empty if it has none."""
-    text = runs.find_run(key)
-    return {} if text is None else dict(json.loads(text).get("how", {}))
 
 
 def keep(
@@ -75,6 +116,7 @@ def keep(
     problem: Problem,
     result: Result,
     how: Mapping[str, str] = {},
+    model: str = "",
 ) -> None:
     """Keep a finished run; not one that would be another if all had been asked (``outages``).
 
@@ -85,10 +127,12 @@ def keep(
         problem: that was asked.
         result: how it ended.
         how: what it was made with, by name, for people.
+        model: the digest of the model that was asked.
     """
     if result.outages:
         return
-    stored = {**_stored(result, problem), **({"how": dict(how)} if how else {})}
+    stored = {**_stored(result, problem), "asked": text_digest(problem.prompt)}
+    stored |= {**({"how": dict(how)} if how else {}), **({"model": model} if model else {})}
     text = json.dumps(stored, separators=(",", ":"))
     runs.keep_run(key, label, problem.id, text)
 

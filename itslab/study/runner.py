@@ -62,6 +62,11 @@ class Job:
         found = record.find(archive, self.key, self.problem)
         return None if found is None else replace(found, strategy=self.strategy)
 
+    def keep(self, archive: record.Runs, result: Result) -> None:
+        """Keep in an archive how the run ended."""
+        named, model = (self.key, self.name, self.problem), self.backend.digest
+        record.keep(archive, *named, result, self.how, model)
+
     def start(self) -> RunHandle:
         """Begin the run."""
         return start(
@@ -158,7 +163,7 @@ def sweep(
                 for place in ended:
                     job, result = jobs[place], outcome(running.pop(place))
                     if archive is not None:
-                        record.keep(archive, job.key, job.name, job.problem, result, job.how)
+                        job.keep(archive, result)
                     bar.finish(job.name, result)
                     yield place, result
                 bar.show(handle.run.cost for handle in running.values())

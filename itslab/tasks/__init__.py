@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from itslab import plugins
-from itslab.core import TaskError, require
+from itslab.core import Problem, TaskError, require
 from itslab.options import Count, Text, Whole, checked
 from itslab.tasks.files import SUFFIXES, from_file, gsm8k
 from itslab.tasks.generated import PREFIX, gsm_symbolic, reasoning_gym
@@ -42,6 +42,9 @@ LOADERS: dict[str, Callable[..., Task]] = {
     "sums": sums,
     "humaneval": humaneval,
 }
+
+_PROMPTS: dict[str, int] = {}
+"""What the package's own tasks ask, of all that were loaded: ids of problems, hashes of texts."""
 
 
 @checked
@@ -72,7 +75,17 @@ def load(name: Text | Path, n: Count | None = None, seed: Whole | None = 0, **op
     task = loader(n, seed, **options)
     if not isinstance(task, Task):
         raise TaskError(f"the loader of {name!r} returned {type(task).__name__}, not a Task")
+    if loader in LOADERS.values():
+        _PROMPTS.update((problem.id, hash(problem.prompt)) for problem in task)
     return task
+
+
+def named_by_id(problem: Problem) -> bool:
+    """Whether a problem is one of the package's own, whose ids hold all that they depend on.
+
+    Under such an id the same text is asked everywhere; a file's ids hold for that file alone.
+    """
+    return _PROMPTS.get(problem.id) == hash(problem.prompt)
 
 
 def _check_options(name: str, loader: Callable[..., Task], options: Mapping[str, Any]) -> None:

@@ -30,7 +30,7 @@ def countdown(n: Few, seed: Whole, numbers: Annotated[int, Bounds(3, 6)] = 4) ->
         numbers: how many numbers each has, from 3 to 6.
     """
     data = dataset("countdown", n, seed, min_numbers=numbers, max_numbers=numbers)
-    return _task("countdown", data, n, seed)
+    return _task("countdown", data, n, f"countdown/{numbers}/s{seed}")
 
 
 @checked
@@ -42,11 +42,12 @@ def puzzle24(n: Few, seed: Whole) -> Task:
         seed: names the problems.
     """
     data = dataset("puzzle24", n, seed)
-    return _task("puzzle24", data, n, seed)
+    return _task("puzzle24", data, n, f"puzzle24/s{seed}")
 
 
-def _task(name: str, data: Any, n: int, seed: int) -> Task:
-    problems = tuple(_problem(f"{name}/s{seed}/{i}", data[i]) for i in range(n))
+def _task(name: str, data: Any, n: int, ids: str) -> Task:
+    """A task of the first data; ``ids`` names what they depend on, and begins their ids."""
+    problems = tuple(_problem(f"{ids}/{i}", data[i]) for i in range(n))
     checkers = {p.id: Checker(reaches_target, p.meta, extract_expression) for p in problems}
     return Task(
         name,

@@ -5,10 +5,9 @@ from __future__ import annotations
 import html
 import re
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
 from typing import Any
 
-from itslab.core import ItslabError
+from itslab.core import ItslabError, require
 from itslab.viz import style
 from itslab.viz.fields import LOOK, Fixed
 from itslab.viz.form import Form, Offers, settable
@@ -16,6 +15,19 @@ from itslab.viz.methods import Method, listed
 
 _FEWER = (4, 2, 1)
 """Samples that are tried in replay, where as many as a strategy takes were not recorded."""
+
+
+_NOWHERE = object()
+
+
+def _at(value: Any, path: str) -> Any:
+    """The option of a strategy that a path leads to, such as ``stages.0.threshold``."""
+    for name in path.split("."):
+        if name.isdigit() and isinstance(value, tuple):
+            value = value[int(name)] if int(name) < len(value) else _NOWHERE
+        else:
+            value = getattr(value, name, _NOWHERE)
+    return value
 
 
 class Chooser:
@@ -45,6 +57,7 @@ class Chooser:
 
         self._methods, self._choices, self._offers = methods, choices, offers
         self._forms: dict[str, Form | Fixed] = {}  # as each was left
+        self._moved: set[str] = set()  # those in which somebody has set something
         self._changed: list[Callable[[], None]] = []
         self._opened: list[Callable[[], None]] = []
         self._offering = False
@@ -54,9 +67,20 @@ class Chooser:
         self.reset = widgets.Button(description="reset options", icon="undo")
         self.reset.tooltip = "set the options of this strategy to what they were at first"
         self.about = widgets.HTML()
+        self._check_choices()
         self.open()
         self.strategy.observe(self._follow, "value")
         self.reset.on_click(lambda _: self._reset())
+
+    def _check_choices(self) -> None:
+        """Refuse choices that lack what a caller has set: another value would be set instead."""
+        for method in self._methods.values():
+            options = {option.name for option in settable(method.kind)} if method.given else ()
+            for path, values in self._choices.items():
+                if path.partition(".")[0] in options:
+                    value = _at(method.start, path)
+                    valid = f"values that hold {value!r}, which is set"
+                    require(value in (*values, _NOWHERE), f"choices[{path!r}]", values, valid)
 
     def watch(self, changed: Callable[[], None], opened: Callable[[], None]) -> None:
         """Call functions when an option changes, and when another form is there."""
@@ -67,7 +91,7 @@ class Chooser:
         """Show the options of the strategy that is chosen, as they were when it was left."""
         name = self.strategy.value
         if name not in self._forms:
-            self._forms[name] = self._made(name)
+            self._keep(name, self._made(name))
         self.form = self._forms[name]
         doc = self._methods[name].kind.__doc__ or ""
         said = html.escape(" ".join(doc.strip().partition("\n\n")[0].split()))
@@ -76,19 +100,27 @@ class Chooser:
         for opened in self._opened:
             opened()
 
-    def renew(self, check: Callable[[Any], Any]) -> None:
+    def renew(self, check: Callable[[Any], Any]) -> list[str]:
         """Make all forms anew, since other things can be chosen; they keep their values.
 
         Args:
-            check: raises an ``ItslabError`` where a strategy cannot be chosen any more.
+            check: raises an ``ItslabError`` where the value of an option cannot be chosen any more.
+
+        Returns:
+            The options of the chosen strategy that are what they were at first again.
         """
-        before, self._forms = self._forms, {}
-        for name, left in before.items():
-            form = self._forms[name] = self._made(name)
-            with suppress(ItslabError):  # of an option, or of a check that is not there any more
-                wanted = left.get()
-                check(wanted)
-                form.set(wanted)
+        lost = []
+        for name, left in [*self._forms.items()]:
+            form = self._made(name)
+            for option, field in left.options.items():
+                try:
+                    value = field.get()
+                    check(value)
+                    form.options[option].set(value)
+                except ItslabError:  # not valid, or a check that is not there any more
+                    lost += [option] if name == self.strategy.value else []
+            self._keep(name, form)
+        return lost
 
     def offer(self, names: Sequence[str]) -> None:
         """Offer only some strategies."""
@@ -101,29 +133,47 @@ class Chooser:
         self._offering = False
 
     def possible(self, lacks: Callable[[Form | Fixed], bool]) -> list[str]:
-        """Return the strategies that lack nothing: as they were left, as at first, or of fewer."""
+        """Return the strategies that lack nothing: as they were left, as at first, or of fewer.
+
+        A form in which nobody has set anything is set to what lacks nothing; others stay.
+        """
         return [name for name in self._methods if self._settle(name, lacks)]
 
     def _settle(self, name: str, lacks: Callable[[Form | Fixed], bool]) -> bool:
-        left = self._forms.get(name)
-        for form in [*([left] if left is not None else []), self._made(name)]:
+        moved = self._forms[name] if name in self._moved else None
+        for left in [moved, None] if moved is not None else [None]:
+            form = self._made(name)
             for fewer in (None, *_FEWER):
                 if fewer and "n" not in form.options:
                     continue
                 try:
+                    if left is not None:
+                        form.set(left.get())
                     if fewer:
                         form.options["n"].set(fewer)
                     lacking = lacks(form)
                 except ItslabError:  # nothing is asked, or an option is not valid
                     continue
                 if not lacking:
-                    self._forms[name] = form
+                    if moved is None:
+                        self._keep(name, form)
                     return True
         return False
 
+    def _keep(self, name: str, form: Form | Fixed) -> None:
+        """Have a form stand for a strategy, and follow it."""
+
+        def follow() -> None:
+            self._moved.add(name)
+            for changed in self._changed:
+                changed()
+
+        form.watch(follow)
+        self._forms[name] = form
+
     def _made(self, name: str) -> Form | Fixed:
         """A form of a strategy, with the options that are given set."""
-        kind, start = self._methods[name]
+        kind, start, _ = self._methods[name]
         options = [f.name for f in settable(kind)]
         if not options:
             return Fixed(start)
@@ -133,12 +183,7 @@ class Chooser:
         for path, values in self._choices.items():
             if path.partition(".")[0] in options:
                 form.limit(path, values)
-        form.watch(self._tell)
         return form
-
-    def _tell(self) -> None:
-        for changed in self._changed:
-            changed()
 
     def _follow(self, _: Any) -> None:
         if not self._offering:
@@ -146,4 +191,5 @@ class Chooser:
 
     def _reset(self) -> None:
         del self._forms[self.strategy.value]
+        self._moved.discard(self.strategy.value)
         self.open()

@@ -194,7 +194,7 @@ def _literal(value: Any) -> str:
     return str(value) if isinstance(value, float) and math.isinf(value) else repr(value)
 
 
-def number(name: str, value: int, tip: str, choices: Sequence[int] = ()) -> Any:
+def number(name: str, value: int, tip: str, choices: Sequence[int] | None = None) -> Any:
     """A control for a whole number ≥ 0; of choices, one of which is set, a slider.
 
     Raises:
@@ -202,7 +202,8 @@ def number(name: str, value: int, tip: str, choices: Sequence[int] = ()) -> Any:
     """
     import ipywidgets as widgets
 
-    if choices:
+    if choices is not None:
+        require(len(choices) > 0, "choices['tokens']", choices, "one value at least")
         whole = all(type(one) is int and one > 0 for one in choices)
         require(whole, "choices['tokens']", choices, "whole numbers ≥ 1")
         first = value if value in choices else choices[0]

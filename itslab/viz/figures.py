@@ -16,6 +16,7 @@ from plotly.subplots import make_subplots
 
 from itslab.answers import canonical
 from itslab.core import require
+from itslab.printable import printable
 from itslab.viz.style import (
     AMBER,
     BELOW,
@@ -434,20 +435,25 @@ def picture(rows: Sequence[Bar], caption: str, width: int = _WIDTH) -> str:
     for i, row in enumerate(rows):
         y, length = 8 + i * _ROW, max(longest * row.votes / most, 2)
         parts.append(
-            f'<text x="{_LABEL - 10}" y="{y + 17}" text-anchor="end">{html.escape(row.label)}'
+            f'<text x="{_LABEL - 10}" y="{y + 17}" text-anchor="end">{_escaped(row.label)}'
             f"{_tip(row)}</text>"
             f'<rect x="{_LABEL}" y="{y + 2}" width="{length:.0f}" height="{_ROW - 6}" '
             f'fill="{row.colour}"/>'
             f'<text x="{_LABEL + length + 8:.0f}" y="{y + 17}">{row.votes:g}</text>'
         )
     parts += (
-        f'<text x="10" y="{below + 20 * i}" fill="{MUTED}">{html.escape(line)}</text>'
+        f'<text x="10" y="{below + 20 * i}" fill="{MUTED}">{_escaped(line)}</text>'
         for i, line in enumerate(lines)
     )
     return "".join([*parts, "</svg>"])
 
 
+def _escaped(text: str) -> str:
+    """A text in a picture, which is XML: there are characters that it must not hold."""
+    return html.escape(printable(text))
+
+
 def _tip(row: Bar) -> str:
     """The whole of an answer that is cut, where the mouse rests on its label."""
     cut = row.whole and row.whole not in row.label
-    return f"<title>{html.escape(row.whole[:2_000])}</title>" if cut else ""
+    return f"<title>{_escaped(row.whole[:2_000])}</title>" if cut else ""

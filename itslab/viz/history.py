@@ -196,6 +196,12 @@ class History:
 
         self.again.observe(follow, "value")
 
+    def leave(self) -> None:
+        """Say that none of them is on view."""
+        self._adding = True
+        self.again.value = None
+        self._adding = False
+
     def _show_pair(self, _: Any = None) -> None:
         one, other = self.one.value, self.other.value
         both = one is not None and other is not None and one is not other

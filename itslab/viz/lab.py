@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import html
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import product
 from typing import Any
 
+from itslab import attended
 from itslab.core import (
     Backend,
     Budget,
@@ -31,7 +33,7 @@ from itslab.viz.fields import LOOK, Fixed, number
 from itslab.viz.form import Form, Offers, settable
 from itslab.viz.history import History, Past
 from itslab.viz.methods import methods_of, offers
-from itslab.viz.panels import Panel, ending, error_text
+from itslab.viz.panels import Panel, ended, error_text
 from itslab.viz.readers import versions
 from itslab.viz.setting import Setting, models_by_name, names_of
 from itslab.viz.style import ORANGE
@@ -54,10 +56,11 @@ class Lab(Panel):
             chosen, by names of one's own, of which the first is set.
         budget: that is set at first; its tokens.
         choices: of options that strategies have, such as ``width`` or ``sampling.temperature``, and
-            of ``tokens``, the budget: the values to choose from. They come first.
+            of ``tokens``, the budget: the values to choose from, with those that ``strategy`` and
+            ``budget`` set. They come first.
         more: verifiers of one's own that can be chosen, by name.
         seed: that is set at first.
-        run: whether a run is begun at once, and waited for.
+        run: whether a run is begun at once, and waited for; an interrupt stops it.
         instead: a result that is put on view if that run fails, under the reason.
 
     Attributes:
@@ -91,27 +94,44 @@ class Lab(Panel):
         self._names = names_of(self._models, self._more)
         self._methods, first = methods_of(strategy)
         self._choices = {name: values for name, values in choices.items() if name != "tokens"}
-        known = {f.name for kind, _ in self._methods.values() for f in settable(kind)}
+        known = {f.name for kind, *_ in self._methods.values() for f in settable(kind)}
         for path in self._choices:
             valid = f"tokens, or options of the strategies here: {', '.join(sorted(known))}"
             require(path.partition(".")[0] in known, "choices", path, valid)
         self._given = bool(choices)
         self._kept: dict[str, replay.Kept] = {}
+        self._damaged = ""  # what is said of runs that cannot be read
         self._shown: Setting | None = None
         self._going: Setting | None = None
+        self._wanted: Setting | None = None  # as it was set where Run was pressed
+        self._replayed = False  # whether a recorded run is on view
+        self._emptied = self._lost = (
+            ""  # what is said of a view, and of options, that were put away
+        )
         self.history = History()
         self._make_controls(task, question, first, budget, seed, choices)
         super().__init__(self._chosen(), TreeView(Tree(), begin=self._begin, fork=self._fork))
         self._arrange()
         self._listen()
         self._offer_recorded()
-        if not run and self._kept:
-            self.recorded.value = next(iter(self._kept))  # there is something to see at once
+        if not run:
+            self._show_first()  # there is something to see at once
         if run:
+            self._run_at_once(instead)
+
+    def _run_at_once(self, instead: Result | None) -> None:
+        """Run, and wait; an interrupt stops the run, and the panel is there with what it drew."""
+        try:
             self.view.run()
             self.view.wait()
-            if self.view.error and instead is not None:
-                self.view.show(instead)
+        except KeyboardInterrupt:
+            self.view.stop()
+            self.view.wait(attended.PATIENCE)
+            self.view.error = "Interrupted: the run was stopped; what it had drawn stands here."
+            self.view.notify()
+            return
+        if self.view.error and instead is not None:
+            self.view.show(instead)
 
     # -- how it looks
 
@@ -120,6 +140,10 @@ class Lab(Panel):
     ) -> None:
         import ipywidgets as widgets
 
+        if "tokens" in choices and budget.tokens is not None:
+            held, values = budget.tokens in choices["tokens"], choices["tokens"]
+            valid = f"numbers that hold {budget.tokens}, which is set as the budget"
+            require(held, "choices['tokens']", values, valid)
         given = {task.name: task} if isinstance(task, Task) else task or {}
         live = [model for model in self._models.values() if not replay.replays(model)]
         self.asked = Asked(given, question, None if live else self._recorded_tasks())
@@ -128,7 +152,7 @@ class Lab(Panel):
         self.chooser = Chooser(self._methods, first, self._choices, self._offers)
         self.strategy, self.reset = self.chooser.strategy, self.chooser.reset
         tip = "the most tokens to decode, by anyone; 0 is no limit"
-        self.tokens = number("most tokens", budget.tokens or 0, tip, choices.get("tokens", ()))
+        self.tokens = number("most tokens", budget.tokens or 0, tip, choices.get("tokens"))
         self._unlimited = widgets.HTML('<span style="opacity: 0.7">no limit</span>')
         self.seed = number("seed", seed, "other seeds draw other samples")
         self.recorded = widgets.Dropdown(description="recorded", **LOOK)
@@ -162,6 +186,7 @@ class Lab(Panel):
         self.model.observe(lambda _: self._offer_recorded(), "value")
         self.recorded.observe(self._show_recorded, "value")
         self.history.watch(self._show_again)
+        self.view.before.append(self._take)
         self.view.followers.append(self._look)
 
     def picture(self) -> str:
@@ -190,7 +215,10 @@ class Lab(Panel):
 
     def _follow_asked(self) -> None:
         """Offer the check of another task, and what was recorded of another problem."""
-        self.chooser.renew(lambda wanted: bound(wanted, self.asked.task, {}))
+        lost = self.chooser.renew(lambda value: bound(value, self.asked.task, {}))
+        again = "is what it was at first" if len(lost) == 1 else "are what they were at first"
+        why = f"{' and '.join(lost)} {again}: what was set is not there for this task."
+        self._lost = why if lost else ""
         self._offer_recorded()
 
     # -- a run
@@ -227,12 +255,17 @@ class Lab(Panel):
         self.strategy.value = chosen
         return every
 
+    def _take(self) -> None:
+        self._wanted = self.setting()
+
     def _begin(self) -> RunHandle:
-        return self._go(self.setting()).begin()
+        assert self._wanted is not None  # since Run was pressed
+        return self._go(self._wanted).begin()
 
     def _fork(self, handle: RunHandle, node: Node) -> RunHandle:
         """Go on with what is set from a node of the run on view: of its model, on its problem."""
-        new, old = self.setting(), self._shown
+        new, old = self._wanted, self._shown
+        assert new is not None  # since Fork was pressed
         if old is not None:
             new = replace(new, task=old.task, problem=old.problem, place=old.place)
             new = replace(new, model=old.model, node=node.id)
@@ -240,6 +273,7 @@ class Lab(Panel):
 
     def _go(self, setting: Setting) -> Setting:
         self._going, self.view.gold, self._bar.value = setting, setting.gold, ""
+        self._replayed, self._emptied, self._lost = False, "", ""
         self.view.hues, self._before = self.history.hues(setting.problem), self.view.handle
         self._versions.value = self.recorded.value = ""
         self.history.again.disabled = self.recorded.disabled = True  # until it is at its end
@@ -257,7 +291,7 @@ class Lab(Panel):
         self._going, self._shown = None, going
         self.history.again.disabled = self.recorded.disabled = False
         result = self.view.result
-        state = "failed" if result is None else ending(result.stopped_by, result.cost, going.budget)
+        state = "failed" if result is None else ended(result, going.budget)
         if result is None:  # its tree stays, with the reason
             if handle is self._before:  # it was not even begun
                 return
@@ -288,6 +322,7 @@ class Lab(Panel):
         known = self._going or self._shown
         if not told and known is not None and known.code != code:
             told = "Settings changed: press Run to see what comes of them."
+        told = " ".join(one for one in (self._lost, self._emptied, told) if one)
         look = "opacity: 0.7" if empty else f"color: {ORANGE}; font-weight: bold"
         self._told.value = f'<span style="{look}">{html.escape(told)}</span>' if told else ""
 
@@ -307,6 +342,7 @@ class Lab(Panel):
         if past.setting is self._shown or self._going is not None:
             return
         self._shown, self._bar.value, self.view.gold = past.setting, "", past.setting.gold
+        self._replayed, self._emptied = False, ""
         self.recorded.value = ""
         self.view.hues = self.history.hues(past.setting.problem)
         self.view.show(past.result)
@@ -323,18 +359,22 @@ class Lab(Panel):
 
     def _offer_recorded(self) -> None:
         """Offer the runs that the bank holds of the problem, and in replay what else can be run."""
-        asked = not (self.asked.error or self.asked.own)
+        asked, chosen = not (self.asked.error or self.asked.own), bool(self.recorded.value)
         bank = getattr(self.backend, "bank", None) if asked else None
-        self._kept = {}
+        self._kept, self._damaged = {}, ""
         if bank is not None:
             known = replay.known(self._given_settings())
             problem, right = self.asked.problem, self.asked.right
-            self._kept = replay.kept_runs(bank, problem, right, known)
+            model = self.backend
+            self._kept, damaged = replay.kept_runs(bank, problem, right, known, model)
+            self._damaged = replay.damage(damaged)
         self._offer_methods()
         none = [(replay.OWN if self._possible else "none", "")]
         self.recorded.options = [*none, *((one.label, key) for key, one in self._kept.items())]
         self.recorded.layout.display = "" if self._kept else "none"
         self.chooser.open()
+        if self._replayed and self._going is None and not (chosen and self._show_first()):
+            self._empty()
 
     def _given_settings(self) -> list[Setting]:
         """What runs of the strategies as they were given would be begun with."""
@@ -348,11 +388,21 @@ class Lab(Panel):
         """Offer the strategies whose samples are there; all of them where a model can draw."""
         self._possible = [*self._methods]
         if self._replays and not self._given:
-            self._possible = self.chooser.possible(self._lacks)
+            until = time.monotonic() + replay.SEARCH
+            self._possible = self.chooser.possible(lambda form: self._lacks(form, until))
         self.chooser.offer(self._possible or [*self._methods])
 
-    def _lacks(self, form: Form | Fixed) -> bool:
-        return bool(replay.lacking(self._setting(form)))
+    def _lacks(self, form: Form | Fixed, until: float) -> bool:
+        setting = self._setting(form)
+        return time.monotonic() < until and bool(replay.lacking(setting))
+
+    def _empty(self) -> None:
+        """Take a recorded run off the view that did not ask what is asked now."""
+        self._replayed, self._emptied = False, replay.EMPTIED
+        self._shown, self._bar.value, self._versions.value, self.view.error = None, "", "", ""
+        self.view.show(Tree())
+        self.view.notify()
+        self._follow()
 
     def _fit(self) -> None:
         """Show what can be set: in replay what was recorded, of a recorded run its settings."""
@@ -370,7 +420,8 @@ class Lab(Panel):
         self._copy.layout.display = "" if free else "none"
         if kept is not None:
             why = kept.facts(replay.instead(bool(self._possible)))
-        self._options.children = [*options, *([widgets.HTML(why)] if why else [])]
+        notes = [widgets.HTML(one) for one in (why, self._damaged) if one]
+        self._options.children = [*options, *notes]
 
     def _allow(self, ready: bool) -> bool:
         """Say whether Run can be pressed in replay, and return whether it is replay."""
@@ -385,10 +436,19 @@ class Lab(Panel):
             self.view.notify()
         return self._replays and not self._kept.get(self.recorded.value or "")
 
+    def _show_first(self) -> bool:
+        """Put the first recorded run on view of which it is known that this was asked."""
+        first = next((key for key, one in self._kept.items() if one.sure), None)
+        if first is not None:
+            self.recorded.value = first
+        return first is not None
+
     def _show_recorded(self, _: Any) -> None:
         kept = self._kept.get(self.recorded.value or "")
         if kept is not None:
             self._shown, self._bar.value, self.view.error = None, "", ""
+            self._replayed, self._emptied = True, ""
+            self.history.leave()
             self.view.gold = self.asked.gold
             self.view.hues = self.history.hues(self.asked.problem)
             self.view.show(kept.result)

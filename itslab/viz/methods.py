@@ -49,17 +49,23 @@ _START: Mapping[str, Strategy] = {
 
 
 class Method(NamedTuple):
-    """A strategy that can be chosen: its class, and what is set at first; None for the defaults."""
+    """A strategy that can be chosen: its class, and what is set at first; None for the defaults.
+
+    ``given`` is one that a caller has given with its options.
+    """
 
     kind: Any
     start: Any
+    given: bool = False
 
 
 def methods_of(given: Any) -> tuple[dict[str, Method], str]:
     """The strategies that can be chosen: by name their class and what is set; and the first."""
     if isinstance(given, Mapping):
         require(bool(given), "strategy", given, "one strategy at least")
-        return {name: Method(type(one), one) for name, one in given.items()}, next(iter(given))
+        return {name: Method(type(one), one, given=True) for name, one in given.items()}, next(
+            iter(given)
+        )
     methods = {
         name: Method(getattr(strategies, name), _START.get(name))
         for name in chain(*FAMILIES.values())
@@ -69,7 +75,7 @@ def methods_of(given: Any) -> tuple[dict[str, Method], str]:
         methods.setdefault(found.__name__, Method(found, None))
         return methods, found.__name__
     name = getattr(given, "__name__", type(given).__name__)
-    return {**methods, name: Method(type(given), given)}, name
+    return {**methods, name: Method(type(given), given, given=True)}, name
 
 
 def listed(methods: Mapping[str, Any]) -> list[tuple[str, str]]:

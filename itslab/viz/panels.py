@@ -14,6 +14,7 @@ import threading
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from itslab import answers
@@ -49,6 +50,8 @@ class Watcher:
         handle: the last run that was begun; None if there was none.
         result: how that run ended; None before its end, and if it failed.
         error: what went wrong, as it is shown; empty if nothing did.
+        before: functions that are called where another run is asked for, by whoever asks: they
+            read what it is begun with, which may change while its thread begins.
         followers: functions that are called after each look at a run, and at its end.
     """
 
@@ -56,13 +59,15 @@ class Watcher:
         self.handle: RunHandle | None = None
         self.result: Result | None = None
         self.error = ""
+        self.before: list[Callable[[], None]] = []
         self.followers: list[Callable[[], None]] = []
         self._begin = begin
         self._end = "done"  # how the run ended; empty while one goes on
         self._halted = self._held = False  # Stop was pressed; a run is held, by Pause or Step
         self._early = False  # Pause was pressed, perhaps before there was a run to hold
         self._lock = threading.RLock()
-        self._worker: threading.Thread | None = None
+        self._ended = threading.Event()  # a thread whose join is interrupted looks ended
+        self._ended.set()
 
     @property
     def state(self) -> str:
@@ -126,8 +131,7 @@ class Watcher:
 
     def wait(self, timeout: float | None = None) -> None:
         """Wait for the end of the run that goes on, at most ``timeout`` seconds."""
-        if self._worker is not None:
-            self._worker.join(timeout)
+        self._ended.wait(timeout)
 
     # -- the thread
 
@@ -138,8 +142,13 @@ class Watcher:
             self._end = self.error = ""
             self.result = None
             self._halted = self._held = self._early = False
-            self._worker = threading.Thread(target=self._work, args=(begin,), daemon=True)
-            self._worker.start()
+            try:
+                for prepare in self.before:
+                    prepare()
+            except Exception as error:  # is told as what goes wrong later
+                begin = partial(_fail, error)
+            self._ended.clear()
+            threading.Thread(target=self._work, args=(begin,), daemon=True).start()
 
     def _work(self, begin: Begin) -> None:
         end = "failed"
@@ -163,9 +172,12 @@ class Watcher:
             self.finish(result, end)
         except BaseException as error:  # a model's SystemExit ends its run, and no more
             self.error = error_text(error)
-        self._end = end
-        self.notify()
-        self._tell()
+        try:
+            self._end = end
+            self.notify()
+            self._tell()
+        finally:
+            self._ended.set()
 
     def _look(self, handle: RunHandle) -> None:
         self.look(handle)
@@ -174,6 +186,10 @@ class Watcher:
     def _tell(self) -> None:
         for follow in self.followers:
             follow()
+
+
+def _fail(error: Exception) -> RunHandle:
+    raise error
 
 
 def error_text(error: BaseException) -> str:
@@ -204,6 +220,15 @@ def ending(stopped_by: str | None, cost: Cost, budget: Budget = Budget()) -> str
     amounts = [budget.spent(cost)[stopped_by], getattr(budget, stopped_by)]
     written = [format(amount / scale, form) for amount in amounts if amount is not None]
     return f"budget spent ({' of '.join(written)} {unit})"
+
+
+def ended(result: Result, budget: Budget = Budget()) -> str:
+    """Return in words how a run ended, and that its answer is no finished chain's if it is not."""
+    state = ending(result.stopped_by, result.cost, budget)
+    if not result.unfinished:
+        return state
+    stopped = "" if state == "done" else f"{state}, "
+    return f"{stopped}unfinished: the answer was read from a chain that was cut short"
 
 
 def price(cost: Cost, unit: str = "sample", costs: Mapping[str, Cost] = {}) -> str:

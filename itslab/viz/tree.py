@@ -117,10 +117,7 @@ class TreeView(Watcher, AnyWidget):  # type: ignore[misc]
         self.hues: Mapping[str, str] = {}
         self._extract, self._key, self.gold, self._title = extract, key, gold, title
         self._told: Shown | None = None  # whose title this is:
-        self._titles: dict[str, Any] = {
-            "title": ["", ""],
-            "scale": {},
-        }  # of the run on view, and what its scores are
+        self._titles = _untitled()  # of the run on view, and what its scores are
         self._feed: Feed | None = None
         self._runs = self._rows = 0  # on view so far, and sent of the last one
         self._selected: int | None = None
@@ -190,6 +187,8 @@ class TreeView(Watcher, AnyWidget):  # type: ignore[misc]
         tree, node = (run, None) if isinstance(run, Tree) else (run.tree, run.node)
         with self._lock:
             self.handle, self.result = None, result
+            if not len(tree):  # and nothing asked
+                self._told, self._titles = run, _untitled()
             self._open(run, tree, self._reader(result), answers.canonical).close(node)
             if result is not None:
                 self._end = ending(result.stopped_by, result.cost)
@@ -317,6 +316,10 @@ class TreeView(Watcher, AnyWidget):  # type: ignore[misc]
         except Exception as error:
             self.error = error_text(error)
             self.notify()
+
+
+def _untitled() -> dict[str, Any]:
+    return {"title": ["", ""], "scale": {}}
 
 
 @checked

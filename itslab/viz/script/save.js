@@ -15,7 +15,15 @@ function svgOf(me, picture) {
     viewBox: `0 0 ${width} ${tall}`, "font-family": "Helvetica, Arial, sans-serif" },
   paper, ...world.filter((part) => part !== title), title,
   make("rect", { y: height, width, height: legend.height, fill: "#fcfcfd" }), legend.element(height));
-  return new XMLSerializer().serializeToString(whole);
+  return printable(new XMLSerializer().serializeToString(whole));
+}
+
+/** Text in which control characters, of which XML holds none, are seen as the signs for them. */
+function printable(text) {
+  return text.replace(/(?![\t\n\r])[\p{Cc}\p{Cs}\ufffe\uffff]/gu, (found) => {
+    const code = found.codePointAt(0);
+    return code < 0x20 ? String.fromCharCode(0x2400 + code) : code === 0x7f ? "\u2421" : "\ufffd";
+  });
 }
 
 /** A copy in which the looks stand with the elements; what is hidden is left out. */
