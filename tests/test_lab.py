@@ -209,3 +209,22 @@ IN_KERNEL = (
 """Runs code in the kernel of the notebook."""
 SHOWN = "[...document.querySelectorAll('.widget-accordion pre')].at(-1).textContent"
 """The lines of Python under the panel."""
+
+
+@needs_browser
+def test_notebook_08_runs_in_jupyterlab_and_its_panels_follow(lab: Lab) -> None:
+    with lab.opened("08_serving", n_problems=12, n_shown=2, simulated=10) as page:
+        replay, simulator = page.locator(".its-panel").first, page.locator(".its-panel").nth(1)
+        replay.get_by_text("answered after").first.wait_for()
+        replay.locator(".noUi-handle").last.press("Home")  # the question was just asked
+        replay.get_by_text("no answer yet").first.wait_for()
+        replay.locator("select").select_option(index=1)
+        replay.get_by_text("answered after").first.wait_for()
+        simulator.get_by_text("load 0.", exact=False).first.wait_for()
+        before = simulator.locator(".gtitle").text_content()
+        simulator.locator(".noUi-handle").first.press("End")  # the most requests a minute
+        page.wait_for_function(
+            "old => [...document.querySelectorAll('.its-panel .gtitle')]"
+            ".some(({textContent}) => textContent.includes('Unstable'))",
+            arg=before,
+        )
