@@ -292,7 +292,7 @@ def test_values_are_read_by_type_or_by_the_default(tmp_path: Path) -> None:
     }
     assert notebooks.parse(source, ["many=None", "maybe=2"]) == {"many": None, "maybe": 2.0}
     assert notebooks.parameters(source)["a"]["help"] == "such as x=2"
-    assert notebooks.parse(source, ["rows=x"]) == {"rows": ["x"]}  # of a list that may hold anything
+    assert notebooks.parse(source, ["rows=x"]) == {"rows": ["x"]}  # it may hold anything
     for wrong in ("n=x", "many=2.5", "row=x"):
         with pytest.raises(OptionError, match=wrong.partition("=")[0]):
             notebooks.parse(source, [wrong])
