@@ -1,5 +1,6 @@
 """What shows only over time: memory, and a kernel that is interrupted."""
 
+import re
 import time
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -71,10 +72,9 @@ def test_interrupting_a_cell_returns_promptly_and_the_next_cell_works(
         began = time.perf_counter()
         manager.interrupt_kernel()
         reply = client.get_shell_msg(timeout=10)["content"]
-        assert (reply["ename"], reply["evalue"]) == (
-            "Interrupted",
-            "what was drawn by then is kept as Out[2]",
-        )
+        assert reply["ename"] == "Interrupted"
+        drawn = r"16 samples and [\d,]+ tokens were drawn by then; they are kept as Out\[2\]"
+        assert re.fullmatch(drawn, reply["evalue"])
         assert time.perf_counter() - began < 2
         assert run("r = Out[2]; assert r.stopped_by == 'stop' and r.tree.nodes[1].text") == "ok"
         # All that was drawn is paid for, and nothing is left open.
