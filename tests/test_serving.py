@@ -34,6 +34,7 @@ from itslab.serving.tiers import Menu, Plain, Tier, adjusted, looked
 from itslab.testing import ScriptedModel
 
 ASK = [{"role": "user", "content": "What is 17 + 25?"}]
+TELL = [{"role": "user", "content": "Tell a very long story of a journey over the sea."}]
 FEW = Sampling(max_tokens=24)
 TIERS = {
     "fast": Tier(its.SelfConsistency(1, sampling=FEW), priority=1),
@@ -75,7 +76,7 @@ def test_the_model_as_it_is_answers_and_is_billed_as_the_engine_counts(llm, clie
     answer, drawn, evaluated = settled(
         llm,
         lambda: client.chat.completions.create(
-            model="small", messages=ASK, max_tokens=12, n=2, seed=0
+            model="small", messages=TELL, max_tokens=12, n=2, seed=0
         ),
     )
     assert [choice.finish_reason for choice in answer.choices] == ["length", "length"]
@@ -88,7 +89,8 @@ def test_the_model_as_it_is_answers_and_is_billed_as_the_engine_counts(llm, clie
 
 
 def test_a_stream_says_the_same_as_a_whole_answer(client):
-    options = {"model": "small", "messages": ASK, "max_tokens": 12, "temperature": 0}
+    options = {"model": "small", "messages": TELL, "max_tokens": 12, "temperature": 0}
+    client.chat.completions.create(**options)  # from here on the prompt is known, and sums alike
     whole = client.chat.completions.create(**options)
     with client.chat.completions.create(
         **options, stream=True, stream_options={"include_usage": True}
@@ -104,10 +106,11 @@ def test_a_stream_says_the_same_as_a_whole_answer(client):
 def test_stop_strings_and_seeds_hold(client):
     def ask(**options):
         answer = client.chat.completions.create(
-            model="small", messages=ASK, max_tokens=16, **options
+            model="small", messages=TELL, max_tokens=16, **options
         )
         return answer.choices[0]
 
+    ask()  # from here on the prompt is known, and sums are alike
     assert ask(seed=3).message.content == ask(seed=3).message.content
     text = ask(temperature=0).message.content
     cut = ask(temperature=0, stop=[text[5:8]])
@@ -207,9 +210,8 @@ def test_all_that_is_listed_can_be_had(served):
 
 
 def test_what_the_model_has_said_by_the_deadline_is_its_answer(client):
-    story = [{"role": "user", "content": "Tell a very long story."}]
     answer = client.chat.completions.create(
-        model="small", messages=story, extra_body={"deadline": 1.5}, temperature=1.5
+        model="small", messages=TELL, extra_body={"deadline": 1.5}, temperature=1.5
     )
     assert len(answer.choices[0].message.content) > 20
     assert answer.choices[0].finish_reason == "length"
