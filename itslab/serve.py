@@ -122,18 +122,21 @@ def load(
     ] = None,
 ) -> None:
     """Send traffic to an endpoint, and say how long its answers took."""
+    from itertools import takewhile
+
     import numpy as np
 
     from itslab import tasks
     from itslab.serving.load import Load, failures, measure, summary
+    from itslab.serving.traffic import Poisson
 
     shares = {}
     for text in model:
         name, _, share = text.partition("=")
         shares[name] = _number("model", text, share) if share else 1.0
     rng = np.random.default_rng(seed)
-    most = int(rate * seconds * 2 + 100) if rate else 0
-    arrivals = np.cumsum(rng.exponential(1 / rate, most)).tolist() if rate else ()
+    coming = Poisson(rate).times(rng) if rate else iter(())
+    arrivals = tuple(one.time for one in takewhile(lambda one: one.time < seconds, coming))
     asked = Load(
         shares,
         users=users,

@@ -503,6 +503,16 @@ def test_the_log_holds_nothing_that_was_said():
     desk.close()
 
 
+def test_what_is_learned_has_few_names_whatever_is_asked():
+    desk = Desk(Menu({"m": ScriptedModel(replies=lambda request, i: "4")}, TIERS))
+    for i in range(5):
+        spec = {"use": "Direct", "instruction": f"as {i}"}
+        assert desk.ask(wire.Body("m", (Message("user", "?"),), strategy=spec)).over.wait(5)
+    assert desk.ask(wire.Body("m@fast", (Message("user", "?"),))).over.wait(5)
+    assert set(desk.forecasts["m"].tiers) == {"Direct", "fast"}
+    desk.close()
+
+
 def test_how_long_it_takes_is_said_within_the_deadline():
     run = Run(ScriptedModel(), answers.extract)
     told = Narrator(run, samples=4, tokens=400.0, until=9.0)

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
-from itslab.core import Cost, ItslabError, require
+from itslab.core import ItslabError, require
 from itslab.handle import RunHandle
 from itslab.options import settings
 from itslab.serving import wire
@@ -197,16 +197,19 @@ class Desk:
         return visit.predicted, visit.flops
 
     def _kind(self, offer: Offer) -> str:
-        """Under which name it is learned what requests like this one cost."""
-        return offer.label if offer.label in self.menu.tiers else settings(offer.tier.strategy)
+        """Under which name it is learned what requests like this one cost; there are few names,
+        whatever strategies requests describe.
+        """
+        known = offer.label in self.menu.tiers
+        return offer.label if known else type(offer.tier.strategy).__name__
 
-    def _learn(self, order: Order, cost: Cost) -> None:
-        alone = order.ended_by in (None, "deadline") and order.error is None and order.expected
-        if alone:
+    def _learn(self, order: Order) -> None:
+        """Learn what a request did cost, unless somebody gave it up."""
+        whole = order.ended_by in (None, "deadline") and order.error is None
+        if whole and order.expected is not None:
+            forecast, kind = self.forecasts[order.offer.model], self._kind(order.offer)
             for handle in order.handles:
-                self.forecasts[order.offer.model].learn(
-                    self._kind(order.offer), alone, handle.run.cost
-                )
+                forecast.learn(kind, order.expected, handle.run.cost)
 
     def _start(self, now: float) -> None:
         """Let those begin who may; the lock is held."""
@@ -224,7 +227,7 @@ class Desk:
                 return
             now, cost = time.monotonic(), order.cost
             self.lobby.end(order.visit, cost.decoded, now, cost.flops)
-            self._learn(order, cost)
+            self._learn(order)
             self._leave(order, None)
             self._start(now)
 
