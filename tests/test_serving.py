@@ -211,10 +211,11 @@ def test_all_that_is_listed_can_be_had(served):
 
 def test_what_the_model_has_said_by_the_deadline_is_its_answer(client):
     answer = client.chat.completions.create(
-        model="small", messages=TELL, extra_body={"deadline": 1.5}, temperature=1.5
+        model="small", messages=TELL, n=8, extra_body={"deadline": 1.5}, temperature=1.5
     )
-    assert len(answer.choices[0].message.content) > 20
-    assert answer.choices[0].finish_reason == "length"
+    # A story may end of itself before; eight hardly do.
+    cut = [one.message.content for one in answer.choices if one.finish_reason == "length"]
+    assert max(map(len, cut), default=0) > 20
     assert answer.itslab["ended_by"] == "deadline"
 
 
