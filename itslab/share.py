@@ -13,9 +13,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, wraps
 from pathlib import Path
+from urllib.parse import quote
 
 from itslab import sandbox
-from itslab.backends import Bank, load
+from itslab.backends import Bank, Remote, load
 from itslab.backends.banked import Banked
 from itslab.conductor import conduct
 from itslab.core import Backend, Interpreter, ItslabError, Output, Request, require
@@ -64,16 +65,31 @@ class Recording:
     Args:
         mode: ``replay`` reads what was recorded in ``data/``, and needs neither a model nor
             llama.cpp; ``live`` draws with a model and keeps nothing; ``record`` draws with a model
-            and keeps everything in ``data/``, so that it can go on after an interruption.
+            and keeps everything in ``data/``, so that it can go on after an interruption. The
+            address of a server, ``http://…/v1``, is as ``live``, with a model of that server.
+        name: by which such a server, as that of a class, tells who asks.
 
     Raises:
         OptionError: the mode is unknown.
     """
 
     mode: str
+    name: str = ""
 
     def __post_init__(self) -> None:
-        require(self.mode in MODES, "mode", self.mode, f"one of {', '.join(MODES)}")
+        known = self.mode in MODES or self._there
+        valid = f"one of {', '.join(MODES)}, or the address of a server: http://…/v1"
+        require(known, "mode", self.mode, valid)
+
+    @property
+    def _there(self) -> bool:
+        """Whether a server draws."""
+        return self.mode.startswith(("http://", "https://"))
+
+    def _load(self, model: str) -> Backend:
+        return (
+            _asked(model, self.mode, quote(self.name) or "none") if self._there else _loaded(model)
+        )
 
     def backend(self, model: str, bank: str, *, keep: bool = True) -> Backend:
         """Return a model, or the recorded samples of one.
@@ -89,13 +105,18 @@ class Recording:
         """
         if self.mode == "replay":
             return self._bank(bank).replay(model, fix=RECORDED)
-        drawn = _loaded(model)
+        drawn = self._load(model)
         return self._bank(bank).record(drawn) if keep and self.mode == "record" else drawn
 
     @property
     def live(self) -> bool:
         """Whether a model draws."""
         return self.mode != "replay"
+
+    @property
+    def _keeps(self) -> bool:
+        """Whether ``data/`` is read or written."""
+        return self.mode in ("replay", "record")
 
     def file(self, name: str) -> Path:
         """Return the path of a file of ``data/`` that is no bank, such as what was measured.
@@ -114,7 +135,7 @@ class Recording:
         Raises:
             ItslabError: the bank is missing or cannot be read.
         """
-        return None if self.mode == "live" else self._bank(bank)
+        return self._bank(bank) if self._keeps else None
 
     def examiner(self, bank: str) -> sandbox.Examine:
         """Return what runs the tests of programs: the sandbox, or its recorded outcomes.
@@ -127,7 +148,7 @@ class Recording:
         Raises:
             ItslabError: the bank is missing.
         """
-        return sandbox.examine if self.mode == "live" else _remembered(self._bank(bank))
+        return _remembered(self._bank(bank)) if self._keeps else sandbox.examine
 
     def prompt(self, backend: Backend, request: Request, bank: str = "prompts") -> list[str]:
         """Return what a model reads of a request, token by token: chat template and all.
@@ -150,7 +171,7 @@ class Recording:
                 raise ItslabError(f"data/{bank}.sqlite.xz lacks this prompt: {RECORDED}")
             return json.dumps(pieces(request))
 
-        if self.mode == "live":
+        if not self._keeps:
             return list(json.loads(make()))
         messages = [[message.role, message.content] for message in request.messages]
         asked = json.dumps(["prompt", backend.digest, messages, request.prefix_text])
@@ -168,7 +189,7 @@ class Recording:
         Raises:
             ItslabError: the bank is missing.
         """
-        return sandbox.execute if self.mode == "live" else _printed(self._bank(bank))
+        return _printed(self._bank(bank)) if self._keeps else sandbox.execute
 
     def conduct(self, study: Study, bank: str, samples: Sequence[str] = ()) -> Outcome:
         """Return what came of a study: as it was recorded, or drawn now.
@@ -193,7 +214,7 @@ class Recording:
         with tempfile.TemporaryDirectory() as folder:
             kept = self.mode == "record"
             store = _working(f"{bank}.sqlite") if kept else Path(folder, "study.sqlite")
-            return conduct(study, store, others=others)
+            return conduct(study, store, others=others, load=self._load if self._there else None)
 
     def record_panel(
         self, begin: Callable[..., RunHandle], settings: Iterable[Sequence[object]]
@@ -251,6 +272,7 @@ def _printed(bank: Bank) -> Interpreter:
 
 # A notebook that draws from several banks has one model in memory.
 _loaded = lru_cache(load)
+_asked = lru_cache(Remote)
 
 
 def _working(name: str) -> Path:

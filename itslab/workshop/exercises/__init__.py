@@ -1,0 +1,1 @@
+"""The exercises of each session: right solutions, plausible wrong ones, hints."""

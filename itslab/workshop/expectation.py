@@ -1,0 +1,172 @@
+"""What one expects, written down before it is seen; and beside what came, afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from html import escape
+from typing import Any
+
+from itslab.core import require
+from itslab.viz import pieces, style, theme
+from itslab.viz.style import BLUE, GRID, INK, ORANGE
+from itslab.workshop.journal import Journal
+
+UNSEEN = "Nothing was written down: next time, expect before you look."
+
+
+class Expectation:
+    """A question, and controls with which an answer is written down.
+
+    Numbers have no first value, for that would be taken as a hint.
+
+    Args:
+        journal: where it is kept.
+        session: whose question it is.
+        name: of the question.
+        question: as it is asked.
+        between: the least and the greatest number, or the words of which one is chosen; None asks
+            for a text.
+        kind: of what is written: ``chosen`` has no right answer, ``written`` is a text.
+    """
+
+    def __init__(
+        self,
+        journal: Journal,
+        session: int,
+        name: str,
+        question: str,
+        between: tuple[float, float] | Sequence[str] | None,
+        kind: Any = "expected",
+    ) -> None:
+        import ipywidgets as widgets
+
+        self._journal, self._about = journal, (session, kind, name)
+        self.question = question
+        self.entry: widgets.ValueWidget
+        self._ends: tuple[float, float] | None = None
+        if between is None:
+            self.entry = widgets.Textarea(
+                placeholder="in your own words",
+                layout={"width": "min(46rem, 98%)", "height": "6rem"},
+            )
+        elif all(isinstance(one, str) for one in between):
+            require(len(between) > 1, "between", between, "at least two words")
+            self.entry = widgets.ToggleButtons(
+                options=list(between), value=None, style={"button_width": "auto"}
+            )
+        else:
+            least, most = self._ends = (float(between[0]), float(between[1]))
+            self.entry = widgets.Text(
+                placeholder=f"{_number(least)} to {_number(most)}",
+                layout={"width": "9rem"},
+            )
+        self.between = between
+        self.button = widgets.Button(description="write it down", layout={"width": "auto"})
+        self.said = widgets.HTML()
+        self.button.on_click(lambda _: self.write())
+        ask = widgets.HTML(theme.SHEET + style.view(f"<b>{escape(question)}</b>"))
+        row = widgets.Box([self.entry, self.button], layout={"flex_flow": "row wrap"})
+        self.widget = widgets.VBox([ask, row, self.said])
+        self.widget.add_class("its-panel")
+        if before := self.written:
+            self._show(f"you wrote {before!s}")
+            self.entry.value = before if isinstance(before, str) else _number(before)
+
+    @property
+    def written(self) -> Any:
+        """What was written down last; None if nothing was."""
+        entry = self._journal.last(*self._about)
+        return None if entry is None else entry.value
+
+    def write(self) -> None:
+        """Write down what stands in the controls; what is none of the choices is said to be."""
+        value = self.entry.value
+        if isinstance(value, str):
+            value = value.strip()
+        if not value:
+            self._show("choose or write something first")
+            return
+        if self._ends:
+            least, most = self._ends
+            try:
+                number = float(value.removesuffix("%").replace(",", "."))
+            except ValueError:
+                self._show(f"{value} is no number")
+                return
+            if not least <= number <= most:
+                self._show(f"a number from {_number(least)} to {_number(most)}")
+                return
+            value = int(number) if number.is_integer() else number
+        session, kind, name = self._about
+        self._journal.write(session, kind, name, value)
+        self._show("written down: go on" if kind == "written" else f"you wrote {value}: go on")
+
+    def _show(self, text: str) -> None:
+        self.said.value = style.view(style.note(escape(text)))
+
+    def _repr_mimebundle_(self, **options: Any) -> Any:
+        bundle = self.widget._repr_mimebundle_(**options)
+        data = bundle[0] if isinstance(bundle, tuple) else bundle
+        data["text/plain"] = self.question
+        return bundle
+
+
+class Came:
+    """What was expected beside what came.
+
+    Args:
+        question: that was asked, or what it is about.
+        expected: what was written down; None if nothing was.
+        came: what it is.
+        between: the least and the greatest number, for a picture.
+    """
+
+    def __init__(self, question: str, expected: Any, came: Any, between: Any = None) -> None:
+        self.question, self.expected, self.came = question, expected, came
+        self._between = between
+
+    def __repr__(self) -> str:
+        expected = UNSEEN if self.expected is None else f"You expected {_said(self.expected)}."
+        return f"{self.question} {_said(self.came)}. {expected}"
+
+    def _repr_html_(self) -> str:
+        said = UNSEEN if self.expected is None else f"You expected {_said(self.expected)}."
+        return pieces.view(
+            f"<div>{escape(self.question)}</div>",
+            f'<div><b style="font-size: 17px">{escape(_said(self.came))}</b> {escape(said)}</div>',
+            self._picture(),
+        )
+
+    def _picture(self) -> str:
+        """Where both lie between the least and the greatest."""
+        numbers = isinstance(self.came, int | float) and isinstance(self.expected, int | float)
+        if not (numbers and self._between):
+            return ""
+        least, most = self._between
+
+        def dot(value: float, colour: str, y: int) -> str:
+            x = 10 + 400 * (value - least) / ((most - least) or 1)
+            return f'<circle cx="{x:.1f}" cy="{y}" r="5" fill="{colour}"/>'
+
+        ends = (
+            f'<text x="10" y="34" font-size="12" fill="{INK}">{_number(least)}</text>'
+            f'<text x="410" y="34" font-size="12" text-anchor="end" fill="{INK}">'
+            f"{_number(most)}</text>"
+        )
+        line = f'<line x1="10" x2="410" y1="14" y2="14" stroke="{GRID}" stroke-width="4"/>'
+        dots = dot(self.expected, ORANGE, 14) + dot(self.came, BLUE, 14)
+        legend = (
+            f'<span style="color: {ORANGE}">●</span> expected '
+            f'<span style="color: {BLUE}">●</span> came'
+        )
+        return (
+            f'<svg width="420" height="40" role="img">{line}{ends}{dots}</svg><div>{legend}</div>'
+        )
+
+
+def _number(value: float) -> str:
+    return f"{value:g}" if abs(value) < 1e6 else f"{value:,.0f}"
+
+
+def _said(value: Any) -> str:
+    return _number(value) if isinstance(value, int | float) else str(value)

@@ -1,0 +1,134 @@
+"""What a participant expects, answers and chooses, kept beside the notebooks.
+
+JSON lines, one for each entry, appended at once: a kernel that dies loses nothing, and several
+notebooks may write to one journal. What was written first about something is kept beside what was
+written later, so a class sees how its mind changed.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+import uuid
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+from itslab.core import ItslabError
+
+NAME = "journal.jsonl"
+"""Of the file, beside the notebooks."""
+Kind = Literal["expected", "came", "tried", "chosen", "written"]
+"""What was expected, and what came; a try at an exercise; a choice; a text."""
+MOST = 20_000
+"""Characters of an entry that are kept."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Something that was written down.
+
+    Args:
+        session: whose notebook it was, from 1.
+        kind: of entry.
+        name: of what it is about.
+        value: that was expected, came, was chosen or written; what the check said of a try.
+        right: whether a try was right.
+        time: seconds since 1970.
+        by: the participant's name; empty if none was given.
+        of: names the journal: two participants may have one name.
+    """
+
+    session: int
+    kind: Kind
+    name: str
+    value: Any
+    right: bool | None = None
+    time: float = 0.0
+    by: str = ""
+    of: str = ""
+
+
+class Journal:
+    """The journal in a folder.
+
+    Args:
+        folder: of the notebooks.
+        by: the participant's name.
+    """
+
+    def __init__(self, folder: Path, by: str = "") -> None:
+        self.path = folder / NAME
+        self.by = by
+        self._lock = threading.Lock()
+        self.entries = list(read(self.path)) if self.path.is_file() else []
+        self.of = self.entries[-1].of if self.entries else uuid.uuid4().hex[:12]
+
+    def write(
+        self, session: int, kind: Kind, name: str, value: Any, right: bool | None = None
+    ) -> Entry:
+        """Append an entry, and return it; where the folder cannot be written, it is kept here."""
+        entry = Entry(session, kind, name, value, right, time.time(), self.by, self.of)
+        line = json.dumps(asdict(entry), ensure_ascii=True, default=str)
+        with self._lock:
+            self.entries.append(entry)
+            try:
+                with self.path.open("a", encoding="utf-8") as file:
+                    file.write(line + "\n")
+            except OSError as error:
+                warnings.warn(
+                    f"{self.path} cannot be written ({error.strerror}): what you write down is "
+                    "lost with this notebook's kernel",
+                    stacklevel=3,
+                )
+        return entry
+
+    def last(self, session: int, kind: Kind, name: str) -> Entry | None:
+        """The latest entry about something; None if there is none."""
+        about = (
+            entry
+            for entry in reversed(self.entries)
+            if (entry.session, entry.kind, entry.name) == (session, kind, name)
+        )
+        return next(about, None)
+
+
+def read(path: Path) -> Iterator[Entry]:
+    """Read the entries of a journal; lines that are none, as of a disk that was full, are left out.
+
+    Raises:
+        ItslabError: the file cannot be read.
+    """
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError as error:
+        raise ItslabError(f"the journal {path} cannot be read: {error.strerror}") from error
+    for line in lines:
+        if entry := parsed(line):
+            yield entry
+
+
+def parsed(line: bytes | str) -> Entry | None:
+    """Return the entry that a line holds; None if it holds none."""
+    try:
+        entry = Entry(**json.loads(line))
+    except (ValueError, TypeError, RecursionError):
+        return None
+    texts = (entry.name, entry.by, entry.of)
+    fits = (
+        type(entry.session) is int
+        and entry.kind in get_args(Kind)
+        and all(isinstance(text, str) for text in texts)
+        and isinstance(entry.time, int | float)
+        and entry.right in (None, True, False)
+        and len(str(entry.value)) <= MOST
+    )
+    return entry if fits else None
+
+
+def written(entries: Sequence[Entry]) -> bytes:
+    """Entries as the lines of a journal."""
+    return b"".join(json.dumps(asdict(entry)).encode() + b"\n" for entry in entries)

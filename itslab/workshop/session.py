@@ -1,0 +1,109 @@
+"""A session as its notebook holds it: exercises, expectations, and the journal of both."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from itslab.core import require
+from itslab.workshop.exercise import Checked, Exercise
+from itslab.workshop.expectation import Came, Expectation
+from itslab.workshop.journal import Journal
+
+SESSIONS = (1, 2, 3)
+
+
+class Session:
+    """One of the three sessions of the workshop.
+
+        session = Session(1, name="ann")
+        session.expect("greedy", "How many of 40 will one chain solve?", (0, 40))
+        session.came("greedy", 9)
+        session.check("vote", my_function)
+
+    What is written down goes to ``journal.jsonl`` beside the notebook.
+
+    Args:
+        number: of the session, from 1.
+        name: the participant's, for the class's page; may be empty.
+        folder: of the journal; by default that in which the notebook runs.
+
+    Raises:
+        OptionError: there is no such session.
+    """
+
+    def __init__(self, number: int, name: str = "", folder: Path | None = None) -> None:
+        require(number in SESSIONS, "number", number, f"one of {SESSIONS}")
+        self.number = number
+        self.journal = Journal(folder or Path.cwd(), name)
+        module = importlib.import_module(f"itslab.workshop.exercises.session_{number}")
+        self.exercises: dict[str, Exercise] = {one.name: one for one in module.EXERCISES}
+        self._asked: dict[str, Expectation] = {}
+
+    def __repr__(self) -> str:
+        return f"Session({self.number}, exercises {', '.join(self.exercises)})"
+
+    # -- expectations
+
+    def expect(
+        self, name: str, question: str, between: tuple[float, float] | Sequence[str]
+    ) -> Expectation:
+        """Ask what is expected, before it is seen.
+
+        Args:
+            name: by which ``came`` knows it.
+            question: a sentence.
+            between: the least and the greatest number, or the words of which one is chosen.
+        """
+        return self._ask(name, question, between, "expected")
+
+    def came(self, name: str, value: Any) -> Came:
+        """Show what came of something beside what was expected of it.
+
+        Args:
+            name: as of ``expect``.
+            value: a number, or one of the words.
+        """
+        asked = self._asked.get(name)
+        require(asked is not None, "name", name, f"one of {', '.join(self._asked) or 'none yet'}")
+        assert asked is not None
+        value = value.item() if hasattr(value, "item") else value  # of numpy
+        if asked.written is not None:
+            self.journal.write(self.number, "came", name, value)
+        return Came(asked.question, asked.written, value, asked.between)
+
+    # -- what has no right answer
+
+    def choose(self, name: str, question: str, words: Sequence[str]) -> Expectation:
+        """Ask for a choice that has no right answer; the class's page shows all of them."""
+        return self._ask(name, question, words, "chosen")
+
+    def write(self, name: str, question: str) -> Expectation:
+        """Ask for a few sentences."""
+        return self._ask(name, question, None, "written")
+
+    def _ask(self, name: str, question: str, between: Any, kind: Any) -> Expectation:
+        asked = Expectation(self.journal, self.number, name, question, between, kind)
+        self._asked[name] = asked
+        return asked
+
+    # -- exercises
+
+    def check(self, name: str, attempt: Any, *given: Any) -> Checked:
+        """Check an attempt at an exercise; ``...`` is not written yet.
+
+        Args:
+            name: of the exercise.
+            attempt: a function, or a value.
+            given: what a value follows from; see the exercise's notebook.
+
+        Raises:
+            OptionError: the session has no such exercise.
+        """
+        require(name in self.exercises, "name", name, f"one of {', '.join(self.exercises)}")
+        checked = self.exercises[name].check(attempt, *given)
+        if checked.right is not None:
+            self.journal.write(self.number, "tried", name, checked.said, checked.right)
+        return checked

@@ -1,0 +1,230 @@
+"""The workshop: exercises whose checks name the mistake, expectations, and the journal of both."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from workshop_attempts import GIVEN, RIGHT, WRONG
+
+from itslab.core import ItslabError, OptionError
+from itslab.workshop import Session
+from itslab.workshop.exercise import Exercise, Mistake, same
+from itslab.workshop.journal import NAME, Journal, read
+
+ALL = [(n, name) for n in (1,) for name in Session(n, folder=Path("/nowhere")).exercises]
+
+
+def exercise(key: tuple[int, str]) -> Exercise:
+    number, name = key
+    return Session(number, folder=Path("/nowhere")).exercises[name]
+
+
+# -- exercises
+
+
+@pytest.mark.parametrize("key", ALL, ids=str)
+def test_three_right_answers_that_differ_are_accepted(key):
+    assert len(RIGHT[key]) >= 3
+    for attempt in RIGHT[key]:
+        checked = exercise(key).check(attempt, *GIVEN.get(key, ()))
+        assert checked.right, checked.said
+
+
+@pytest.mark.parametrize("key", ALL, ids=str)
+def test_five_plausible_wrong_ones_are_rejected_and_the_mistake_is_named(key):
+    assert len(WRONG[key]) >= 5
+    for attempt, word in WRONG[key]:
+        checked = exercise(key).check(attempt, *GIVEN.get(key, ()))
+        assert checked.right is False
+        assert word in checked.said
+
+
+@pytest.mark.parametrize("key", ALL, ids=str)
+def test_inputs_tell_the_known_mistakes_from_the_solution_and_from_each_other(key):
+    asked, given = exercise(key), GIVEN.get(key, ())
+    assert len(asked.mistakes) >= 5
+    for mistake in asked.mistakes:
+        attempt = mistake.does if asked.inputs else mistake.does(*given)
+        checked = asked.check(attempt, *given)
+        if asked.inputs:
+            assert checked.said == mistake.hint
+
+
+@pytest.mark.parametrize("key", ALL, ids=str)
+def test_the_solution_that_is_shown_is_accepted_as_it_stands(key):
+    asked = exercise(key)
+    if not asked.inputs:
+        return
+    space = {"comb": __import__("math").comb, "np": np}
+    exec(asked.solution, space)
+    assert asked.check(space[asked.right.__name__]).right
+    assert "type: ignore" not in asked.solution
+
+
+DOUBLE = Exercise(
+    "double",
+    right=lambda n: 2 * n,
+    inputs=((1,), (3,)),
+    mistakes=(Mistake(lambda n: n**2, "that is its square"),),
+    said="Twice.",
+    hints=("Add it to itself.", "n + n"),
+)
+
+
+def test_what_was_not_written_is_neither_right_nor_wrong():
+    for attempt in (..., lambda n: ...):
+        checked = DOUBLE.check(attempt)
+        assert (checked.right, repr(checked)) == (None, "double: not written yet")
+
+
+@pytest.mark.parametrize(
+    ("attempt", "said"),
+    [
+        (lambda n: n * n, "that is its square"),
+        (lambda n: n + 3, "for 1 it should give 2, and gives 4"),
+        (lambda n: print(end=""), "return"),
+        (lambda: 2, "TypeError"),
+        (lambda n: 1 / 0, "ZeroDivisionError"),
+        (lambda n: "2", "gives '2'"),
+        (lambda n: True, "gives True"),
+        (lambda n: float("nan"), "gives nan"),
+        (lambda n: np.array([2, 2]), "array"),
+        (7, "a function is asked for"),
+        (None, "a function is asked for"),
+        (int, "for 1 it should give 2"),
+    ],
+)
+def test_what_is_wrong_is_said_in_a_line(attempt, said):
+    checked = DOUBLE.check(attempt)
+    assert checked.right is False
+    assert said in checked.said
+    assert "\n" not in checked.said
+
+
+def test_an_attempt_cannot_change_what_the_next_one_is_tried_on():
+    asked = Exercise("sum", right=sum, inputs=(([1, 2],),))
+
+    def spoils(numbers):
+        total = sum(numbers)
+        numbers.clear()
+        return total
+
+    assert asked.check(spoils).right
+    assert asked.check(sum).right
+
+
+def test_a_value_is_checked_by_what_it_follows_from():
+    asked = Exercise("count", right=len, mistakes=(Mistake(lambda x: len(x) + 1, "one too many"),))
+    assert asked.check(3, "abc").right
+    assert asked.check(4, "abc").said == "one too many"
+    assert asked.check(9, "abc").said == "9 is not it"
+    assert asked.check(..., "abc").right is None
+    assert "call it" in asked.check(len, "abc").said
+    with pytest.raises(ItslabError, match="value"):
+        asked.check(3)
+    with pytest.raises(ItslabError, match="function"):
+        DOUBLE.check(lambda n: n, 3)
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected", "fits"),
+    [
+        (1, 1.0, True),
+        (np.float64(0.1) + 0.2, 0.3, True),
+        (True, 1, False),
+        (np.bool_(True), True, True),
+        ("  Beam  search", "beam search", True),
+        ([1, 2], (1, 2), True),
+        (np.array([1.0, 2.0]), [1, 2], True),
+        ([1, 2], [1, 2, 3], False),
+        ({"a": 1}, {"a": 1.0}, True),
+        ({"a": 1}, {"b": 1}, False),
+        (None, None, True),
+        (0, None, False),
+        (1j, 1, False),
+    ],
+)
+def test_answers_are_the_same_up_to_rounding_case_and_kind_of_sequence(answer, expected, fits):
+    assert same(answer, expected) is fits
+
+
+def test_hints_and_solution_are_folded_and_escaped():
+    shown = DOUBLE.check(lambda n: "<script>")._repr_html_()
+    assert "<script>" not in shown
+    assert shown.count("<details>") == 3
+    assert "lambda n: 2 * n" in shown
+    assert "hint 1 of 2" in shown
+    assert "hint" not in DOUBLE.check(lambda n: n + n)._repr_html_()
+
+
+# -- expectations and the journal
+
+
+def test_what_is_expected_is_kept_and_shown_beside_what_came(tmp_path):
+    session = Session(1, "ann", tmp_path)
+    asked = session.expect("greedy", "How many of 40?", (0, 40))
+    assert asked.written is None
+    assert "Nothing was written down" in repr(session.came("greedy", 8))
+    for text, said in (("", "first"), ("many", "no number"), ("41", "from 0 to 40")):
+        asked.entry.value = text
+        asked.write()
+        assert said in asked.said.value
+    assert not (tmp_path / NAME).exists()
+    asked.entry.value = "12"
+    asked.button.click()
+    assert repr(session.came("greedy", np.int64(8))) == "How many of 40? 8. You expected 12."
+    kept = [(e.kind, e.value, e.by) for e in read(tmp_path / NAME)]
+    assert kept == [("expected", 12, "ann"), ("came", 8, "ann")]
+    again = Session(1, "ann", tmp_path)
+    assert again.expect("greedy", "How many of 40?", (0, 40)).written == 12
+    assert again.journal.of == session.journal.of
+
+
+def test_words_are_chosen_and_texts_are_written(tmp_path):
+    session = Session(1, folder=tmp_path)
+    asked = session.expect("pays", "Which?", ["votes", "a judge"])
+    asked.entry.value = "votes"
+    asked.write()
+    assert "You expected votes" in repr(session.came("pays", "votes"))
+    session.choose("next", "What next?", ["more", "less"]).entry.value = "more"
+    note = session.write("open", "What would you try?")
+    note.entry.value = "  search <b>  "
+    note.write()
+    assert [e.value for e in read(tmp_path / NAME)] == ["votes", "votes", "search <b>"]
+
+
+def test_tries_are_kept_and_unknown_names_are_refused(tmp_path):
+    session = Session(1, folder=tmp_path)
+    session.check("vote", ...)
+    assert not (tmp_path / NAME).exists()
+    session.check("vote", lambda answers: answers[0])
+    [entry] = read(tmp_path / NAME)
+    assert (entry.kind, entry.name, entry.right) == ("tried", "vote", False)
+    with pytest.raises(OptionError, match="price, tally, vote"):
+        session.check("votes", len)
+    with pytest.raises(OptionError, match="none yet"):
+        session.came("greedy", 1)
+    with pytest.raises(OptionError, match=r"\(1, 2, 3\)"):
+        Session(4)
+
+
+def test_a_damaged_journal_is_read_as_far_as_it_goes(tmp_path):
+    journal = Journal(tmp_path, "bo")
+    journal.write(1, "expected", "a", 1)
+    with journal.path.open("a") as file:
+        file.write('{"session": 1, "kind": "tried"\n[]\n{"session": "x"}\n\x00\n')
+    journal.write(1, "expected", "a", 2)
+    assert [entry.value for entry in read(journal.path)] == [1, 2]
+    assert Journal(tmp_path).last(1, "expected", "a").value == 2
+    line = json.loads(journal.path.read_text().splitlines()[0])
+    assert set(line) == {"session", "kind", "name", "value", "right", "time", "by", "of"}
+
+
+def test_a_folder_that_cannot_be_written_loses_nothing_at_once(tmp_path):
+    journal = Journal(tmp_path / "not there")
+    with pytest.warns(UserWarning, match="cannot be written"):
+        journal.write(1, "expected", "a", 1)
+    assert journal.last(1, "expected", "a").value == 1
