@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -17,6 +16,7 @@ from typer.core import TyperGroup
 from itslab.core import BackendError, Budget, ItslabError, OptionError, Result, require
 from itslab.printable import printable
 from itslab.serve import bench_serve, load, serve
+from itslab.teach import open_lab, workshop
 
 
 class _Commands(TyperGroup):
@@ -82,16 +82,11 @@ def lab(
     from itslab import notebooks
 
     source = notebooks.find(notebook, _notebooks())
-    fresh = notebooks.copy(_notebooks(), folder)
+    fresh = notebooks.copy(source.parent, folder)
     typer.echo(
         f"{fresh} notebooks copied to {_near(folder)}; those that were there stay as they are"
     )
-    command = [sys.executable, "-m", "jupyterlab", str(folder / source.name)]
-    if getattr(os, "geteuid", lambda: 1)() == 0:
-        command.append("--allow-root")  # as in a container
-    if os.name == "nt":  # where a program that is replaced leaves its console
-        raise typer.Exit(subprocess.call(command))
-    os.execv(command[0], command)  # so that Ctrl-C is its own
+    open_lab(folder / source.name)
 
 
 @app.command("notebooks")
@@ -396,6 +391,7 @@ class _Told:
 
 
 app.command()(serve)
+app.command()(workshop)
 app.command()(load)
 app.command()(bench_serve)
 

@@ -16,7 +16,8 @@ import re
 import shutil
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -46,8 +47,14 @@ class Entry(NamedTuple):
 
 
 def listed(folder: Path) -> list[Entry]:
-    """Return the notebooks of a folder, in the order of their names."""
-    return [_entry(path) for path in sorted(folder.glob("*.ipynb"))]
+    """Return the notebooks of a folder, and of its folders, in the order of their names."""
+    return [_entry(path) for path in _known(folder)]
+
+
+def _known(folder: Path) -> list[Path]:
+    """Its notebooks, then those of the folders within; not what Jupyter keeps of them."""
+    found = (path for path in folder.rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts)
+    return sorted(found, key=lambda path: (len(path.parts), path))
 
 
 def _entry(path: Path) -> Entry:
@@ -72,7 +79,7 @@ def find(name: str | Path, folder: Path) -> Path:
     path = Path(name)
     if path.is_file():
         return path
-    known = sorted(folder.glob("*.ipynb"))
+    known = _known(folder)
     asked = path.stem if path.suffix == ".ipynb" else str(name)
     meant = [one for one in known if asked in (one.stem, one.stem.partition("_")[2])]
     meant = meant or [one for one in known if asked and one.stem.startswith(asked)]
@@ -85,20 +92,59 @@ def find(name: str | Path, folder: Path) -> Path:
     raise ItslabError(f"{several}: name one of {close}, or the path of another")
 
 
-def copy(source: Path, folder: Path) -> int:
+def copy(source: Path, folder: Path, kinds: Iterable[str] = ("*.ipynb",)) -> int:
     """Copy notebooks into a folder, but for those that are there; return how many were copied.
+
+    Args:
+        source: the folder where they are.
+        folder: made if it is not there.
+        kinds: patterns of the files' names.
 
     Raises:
         ItslabError: the folder cannot be written.
     """
-    try:
+    found = (one for kind in kinds for one in sorted(source.glob(kind)))
+    new = [one for one in found if not (folder / one.name).exists()]
+    with _writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
-        new = [one for one in source.glob("*.ipynb") if not (folder / one.name).exists()]
         for one in new:
             shutil.copyfile(one, folder / one.name)
+    return len(new)
+
+
+def reset(source: Path, folder: Path) -> Path | None:
+    """Put notebooks aside that are no longer as they came, and copy them anew.
+
+    Args:
+        source: the folder where they are as they came.
+        folder: of the copies; files of other kinds stay as they are.
+
+    Returns:
+        The folder, ``kept-<date>-<time>`` within, where what was put aside is; None if nothing was.
+
+    Raises:
+        ItslabError: the folder cannot be written.
+    """
+    mine = [folder / one.name for one in sorted(source.glob("*.ipynb"))]
+    changed = [
+        one for one in mine if one.exists() and one.read_bytes() != (source / one.name).read_bytes()
+    ]
+    kept = None
+    if changed:
+        kept = _place(folder, "kept")
+        with _writing(folder):
+            for one in changed:
+                shutil.move(one, kept / one.name)
+    copy(source, folder, [one.name for one in changed])
+    return kept
+
+
+@contextmanager
+def _writing(folder: Path) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise ItslabError(f"the notebooks cannot be copied to {folder}: {error}") from error
-    return len(new)
 
 
 def parse(notebook: Path, given: Iterable[str]) -> dict[str, Any]:
