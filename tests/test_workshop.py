@@ -7,8 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 from workshop_attempts import GIVEN, RIGHT, WRONG
 
+from itslab import notebooks, share
+from itslab.cli import app
 from itslab.core import ItslabError, OptionError
 from itslab.workshop import Session
 from itslab.workshop.exercise import Exercise, Mistake, same
@@ -228,3 +231,53 @@ def test_a_folder_that_cannot_be_written_loses_nothing_at_once(tmp_path):
     with pytest.warns(UserWarning, match="cannot be written"):
         journal.write(1, "expected", "a", 1)
     assert journal.last(1, "expected", "a").value == 1
+
+
+# -- the command
+
+
+def workshop(*arguments: str) -> tuple[int, str, str]:
+    done = CliRunner().invoke(app, ["workshop", *arguments])
+    return done.exit_code, done.stdout, done.stderr
+
+
+def test_a_session_opens_as_a_copy_of_ones_own(tmp_path, monkeypatch):
+    opened: list[str] = []
+    monkeypatch.setattr("os.execv", lambda _, command: opened.extend(command))
+    folder = tmp_path / "mine"
+    code, out, _ = workshop("1", "--folder", str(folder))
+    assert (code, opened[3]) == (0, str(folder / "session_1.ipynb"))
+    assert "stays as it is" in out
+    assert (folder / "ten_questions.jsonl").is_file()
+    assert not (folder / "teacher.ipynb").exists()
+
+
+def test_restored_notebooks_are_as_they_came_and_what_was_written_is_kept(tmp_path):
+    source = share.root() / "notebooks" / "workshop"
+    notebooks.copy(source, tmp_path, ("session_*.ipynb", "*.jsonl"))
+    mine = tmp_path / "session_1.ipynb"
+    mine.write_text("what I wrote")
+    (tmp_path / "ten_questions.jsonl").write_text("my own")
+    Journal(tmp_path).write(1, "expected", "a", 1)
+    code, out, _ = workshop("--reset", "--folder", str(tmp_path))
+    assert code == 0
+    assert mine.read_bytes() == (source / mine.name).read_bytes()
+    [kept] = tmp_path.glob("kept-*/session_1.ipynb")
+    assert kept.read_text() == "what I wrote"
+    assert str(kept.parent) in out
+    assert (tmp_path / "ten_questions.jsonl").read_text() == "my own"
+    assert (tmp_path / NAME).is_file()
+    assert "as they came" in workshop("--reset", "--folder", str(tmp_path))[1]
+    assert len([*tmp_path.glob("kept-*")]) == 1
+
+
+def test_a_folder_or_a_session_that_there_is_not_is_said_in_a_line(tmp_path):
+    for arguments, said in (
+        (("4",), "session='4' is not valid: session must be one of 1, 2, 3, teacher"),
+        (("--folder", "/proc/none"), "cannot be copied to /proc/none"),
+    ):
+        code, _, err = workshop(*arguments)
+        assert code == 1
+        assert said in err
+        assert err.count("\n") == 1
+    assert workshop("--reset", "--folder", str(tmp_path / "none"))[0] == 0
