@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import itertools
 import math
-import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 
-from itslab import answers, attended
+from itslab import answers, attended, background
 from itslab.core import (
     Backend,
     Budget,
@@ -46,14 +45,15 @@ class RunHandle:
         self._seeds = itertools.count(run.seed + 1) if seeds is None else seeds  # of all forks
         self._outcome: Future[Result] = Future()
         if paused:
+            valid = "False where Python has no threads, as in a browser"
+            require(background.threads(), "paused", paused, valid)
             self.pause()
-        thread = threading.Thread(target=self._work, args=(strategy, prompt), daemon=True)
-        thread.start()
+        background.begin(self._work)
 
-    def _work(self, strategy: Strategy, prompt: Prompt) -> None:
+    def _work(self) -> None:
         try:
             self.run.gate.enter()
-            self._outcome.set_result(_execute(self.run, strategy, prompt))
+            self._outcome.set_result(_execute(self.run, self.strategy, self._prompt))
         except BaseException as error:
             self._outcome.set_exception(error)
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from itslab import attended
+from itslab import attended, background
 
 if TYPE_CHECKING:
     from itslab.core import Result
@@ -94,7 +94,7 @@ class Watched(attended.Onlooker):
         self._watcher = threading.Thread(target=self._watch, daemon=True)
 
     def __enter__(self) -> Watched:
-        if _attended():
+        if _attended() and background.threads():
             self._watcher.start()
         return self
 

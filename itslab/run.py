@@ -17,7 +17,6 @@ import os
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Set
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import astuple, replace
 from functools import partial
@@ -25,7 +24,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from itslab import answers
+from itslab import answers, background
 from itslab.core import (
     Backend,
     BackendError,
@@ -355,7 +354,7 @@ class Run:
         """
         distinct, outputs = list(dict.fromkeys(programs)), dict[str, Output]()
         at_once, ended = os.cpu_count() or 1, None
-        with ThreadPoolExecutor(at_once) as pool:
+        with background.pool(at_once) as pool:
             while some := distinct[len(outputs) :][:at_once]:
                 spent = Budget(seconds=self.budget.seconds).exhausted(self.cost)
                 ended = "stop" if self._stop.is_set() else spent

@@ -11,8 +11,9 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parent.parent
-BASE = {"core", "answers", "options"}
+BASE = {"core", "answers", "background", "options"}
 MAY_IMPORT = {
+    "background": set(),
     "options": set(),
     "cutoff": {"options"},
     "core": {"cutoff", "options"},

@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Generator, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future
 from contextlib import closing
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from itslab import background
 from itslab.backends import Bank
 from itslab.core import Backend, Result
 from itslab.spec import spec
@@ -90,7 +91,7 @@ class Part:
         jobs = self.jobs(backends)
         archive = Archives(bank, others)
         runs = sweep(jobs, archive=archive, label=self.label, progress=progress)
-        with closing(runs), ThreadPoolExecutor(2) as pool:  # programs are graded beside
+        with closing(runs), background.pool(2) as pool:  # programs are graded beside
             waiting: list[tuple[tuple[Cell, int], Future[Row]]] = []
             for place, result in runs:
                 waiting.append((place, pool.submit(_keep, bank, place[0], jobs[place], result)))

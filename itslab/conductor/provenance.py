@@ -13,7 +13,6 @@ from itslab.backends import Bank
 from itslab.conductor.loading import Load, identities
 from itslab.conductor.parts import Part
 from itslab.core import Backend
-from itslab.doctor import processor
 from itslab.spec import spec
 from itslab.study.plan import Study
 
@@ -60,6 +59,8 @@ def compare_models(bank: Bank, study: Study) -> None:
 def about(study: Study, bank: Bank, load: Load | None, mode: str) -> dict[str, Any]:
     """All that it takes to repeat a study, but for the problems of tasks."""
     import psutil
+
+    from itslab.doctor import processor
 
     named = {name: model.digest for name, model in identities(study, bank, load, mode).items()}
     return {

@@ -9,14 +9,7 @@ import tempfile
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from concurrent.futures import (
-    FIRST_COMPLETED,
-    BrokenExecutor,
-    Executor,
-    Future,
-    ProcessPoolExecutor,
-    wait,
-)
+from concurrent.futures import FIRST_COMPLETED, BrokenExecutor, Executor, Future, wait
 from contextlib import ExitStack, closing, contextmanager
 from multiprocessing import get_context, parent_process
 from pathlib import Path
@@ -78,6 +71,8 @@ class Workers(Executor):
         self._pool = self._begin()
 
     def _begin(self) -> Executor:
+        from concurrent.futures import ProcessPoolExecutor  # a browser's Python has no processes
+
         return ProcessPoolExecutor(self.count, get_context("spawn"), _end_with_driver)
 
     def submit(self, fn: Callable[..., T], /, *args: Any, **kwargs: Any) -> Future[T]:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Hashable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from itslab import background
 from itslab.core import (
     Completion,
     Cost,
@@ -138,7 +138,7 @@ class Samples:
             for several in row
             for answer in several
         }
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with background.pool(os.cpu_count()) as pool:
             marks = pool.map(self._grade, asked.values(), (answer for _, answer in asked))
             right = {place for place, mark in zip(asked, marks, strict=True) if mark}
         return np.array(

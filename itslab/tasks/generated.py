@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import difflib
+import sys
+from importlib.util import find_spec
 from itertools import islice
+from types import ModuleType
 from typing import Annotated, Any
 
 from itslab.core import Problem, TaskError
@@ -90,10 +93,29 @@ def dataset(name: str, n: Few, seed: Whole, **options: Any) -> Any:
         OptionError: n or seed is out of range.
         TaskError: reasoning-gym has no such data set.
     """
-    import reasoning_gym as gym  # takes two seconds
-
+    gym = _gym()
     if name not in gym.factory.DATASETS:
         close = difflib.get_close_matches(name, gym.factory.DATASETS, n=3, cutoff=0.4)
         hint = f"did you mean {' or '.join(close)}? " if close else ""
         raise TaskError(f"reasoning-gym has no data set {name!r}: {hint}It names them in DATASETS")
     return gym.create_dataset(name, size=2 * n + 100, seed=seed * _STRIDE, **options)
+
+
+class _NoPycosat(ModuleType):
+    """Stands for pycosat where it cannot be had, since a browser has no C compiler."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise TaskError("zebra puzzles take the solver pycosat: pip install pycosat")
+
+
+def _gym() -> Any:
+    """reasoning-gym, which imports all its generators; without pycosat, all but one can be used."""
+    lacking = "pycosat" not in sys.modules and find_spec("pycosat") is None
+    if lacking:
+        sys.modules["pycosat"] = _NoPycosat("pycosat")
+    try:
+        import reasoning_gym  # takes two seconds
+    finally:
+        if lacking:
+            del sys.modules["pycosat"]
+    return reasoning_gym

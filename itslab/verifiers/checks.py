@@ -6,11 +6,10 @@ import math
 import os
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from itslab import answers
+from itslab import answers, background
 from itslab.core import (
     Account,
     Cost,
@@ -167,7 +166,7 @@ class Tests(Options):
         """Test what each node's turn says so far. Verdicts cost seconds, and no tokens."""
         if why := self.blind():
             return [Verdict(math.nan, note=why)] * len(nodes)
-        with ThreadPoolExecutor(os.cpu_count()) as pool:
+        with background.pool(os.cpu_count()) as pool:
             return list(pool.map(self._verdict, nodes))
 
     def blind(self, run: Account | None = None, prompt: Prompt | None = None) -> str:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from itslab import answers
+from itslab import answers, background
 from itslab.core import Budget, Cost, Extractor, ItslabError, Node, Result, Tree, require
 from itslab.handle import RunHandle
 from itslab.viz import style, theme
@@ -148,7 +148,7 @@ class Watcher:
             except Exception as error:  # is told as what goes wrong later
                 begin = partial(_fail, error)
             self._ended.clear()
-            threading.Thread(target=self._work, args=(begin,), daemon=True).start()
+            background.begin(partial(self._work, begin))
 
     def _work(self, begin: Begin) -> None:
         end = "failed"
