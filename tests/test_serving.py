@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -193,6 +194,7 @@ def test_who_hangs_up_is_worked_for_no_longer(llm, served):
     assert llm.stats.drawn == drawn
 
 
+MANY = {"choices": ["a"] * 99}
 DEEP_TREE = {"use": "TreeOfThoughts", "order": "depth", "expand": 1, "depth": 10**10}
 
 
@@ -291,7 +293,22 @@ def test_a_server_of_openais_kind_may_stand_behind_it(served):
         ({"model": "small", "n": 0}, 400, "n=0"),
         ({"model": "small", "max_tokens": 0}, 400, "max_tokens=0"),
         ({"model": "small", "odd": 1}, 400, "'odd'"),
+        ({"model": None}, 400, "no model"),
+        ({"model": "m" * 9000}, 404, "mmm is not served"),
         ({"model": "small", "deadline": -1}, 400, "past already"),
+        ({"model": "small", "top_k": -2}, 400, "top_k=-2"),
+        ({"model": "small", "stop": [f"{i}" for i in range(17)]}, 400, "at most 16 texts"),
+        ({"model": "small", "stop": "a" * 257}, 400, "256 characters"),
+        (
+            {"model": "small", "strategy": {"use": "SelfConsistency", "sampling": MANY}},
+            400,
+            "texts",
+        ),
+        (
+            {"model": "small", "strategy": {"use": "Direct", "instruction": "a" * 20_000}},
+            400,
+            "long",
+        ),
         ({"model": "small", "stop": [""]}, 400, "stop="),
         ({"model": "small", "strategy": {"use": "FirstVerified", "verifier": "task"}}, 400, "task"),
         ({"model": "small", "strategy": {"use": "SelfConsistency", "m": 3}}, 400, "has no 'm'"),
@@ -329,6 +346,13 @@ def test_a_body_that_is_no_request_is_refused(served, raw, status):
     answer = httpx.post(f"{served.url}/chat/completions", content=raw)
     assert answer.status_code == status
     assert answer.json()["error"]["message"]
+
+
+def test_a_path_that_is_none_is_answered_as_openais_clients_read_it(served):
+    for method, path, status in (("GET", "/chat", 404), ("GET", "/v1/chat/completions", 405)):
+        answer = httpx.request(method, served.url.removesuffix("/v1") + path)
+        assert answer.status_code == status
+        assert f"{method} {path} is not known here: POST /v1" in answer.json()["error"]["message"]
 
 
 # -- other clients ---------------------------------------------------------------------------------
@@ -527,6 +551,52 @@ def test_how_long_it_takes_is_said_within_the_deadline():
     lines = told.news().splitlines()
     assert lines[1].endswith("about 4 s left")  # of 15 as fast as until now, no more than is left
     assert "left" in lines[2]
+
+
+@pytest.mark.parametrize("top_k", [0, -1])
+def test_all_tokens_can_be_asked_for(top_k):
+    asked = {"model": "m", "messages": ASK, "top_k": top_k}
+    desk = Desk(Menu({"m": (model := ScriptedModel(replies=["4"]))}))
+    assert desk.ask(wire.read(json.dumps(asked).encode())).over.wait(5)
+    assert model.asked[0].sampling.top_k == 0
+    desk.close()
+
+
+def test_deadlines_are_kept_beside_one_that_is_far_away():
+    until = threading.Event()
+    model = ScriptedModel(replies=lambda request, i: until.wait(60) and "4")
+    far = Tier(Plain(), deadline=1e300)
+    desk = Desk(Menu({"m": model}, {"far": far}), Admission(patience=1e300))
+    asked = (Message("user", "2 + 2?"),)
+    slow = desk.ask(wire.Body("m@far", asked))
+    near = desk.ask(wire.Body("m", asked, deadline=0.5))
+    assert near.over.wait(0) is False
+    ended = time.monotonic() + 30
+    while not near.answered:
+        assert time.monotonic() < ended
+        time.sleep(0.01)
+    assert not slow.answered
+    until.set()
+    assert slow.over.wait(30)
+    desk.close()
+
+
+def test_the_address_of_a_server_can_be_asked(llm):
+    with pytest.raises(its.ItslabError, match=r"a\.\.b:0 cannot be listened on"):
+        Server(Desk(Menu({"small": llm})), "a..b", 0)
+    try:
+        server = Server(Desk(Menu({"small": llm})), "::1", 0)
+    except its.ItslabError:
+        pytest.skip("there is no IPv6 here")
+    with server:
+        assert httpx.get(f"{server.url}/models").status_code == 200
+
+
+def test_a_fault_is_told_apart_from_the_log(served, monkeypatch, caplog):
+    monkeypatch.setattr(served.desk, "ask", lambda body, user: 1 / 0)
+    answer = httpx.post(f"{served.url}/chat/completions", json={"model": "small", "messages": ASK})
+    assert (answer.status_code, "see its log" in answer.text) == (500, True)
+    assert [one.name for one in caplog.records if one.exc_info] == ["itslab.faults"]
 
 
 def test_tiers_must_fit_together(llm):
