@@ -512,6 +512,15 @@ def test_a_degraded_request_has_the_time_of_the_tier_it_asked_for():
     desk.close()
 
 
+def test_who_cannot_be_let_in_is_forgotten(monkeypatch):
+    desk = Desk(Menu({"m": ScriptedModel(replies=["4"])}))
+    monkeypatch.setattr(desk.lobby, "arrive", lambda visit, now: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        desk.ask(wire.Body("m", (Message("user", "2 + 2?"),)))
+    desk.close()  # which would give it up
+    assert desk.load == (0, 0)
+
+
 def test_the_log_holds_nothing_that_was_said():
     entries = []
     desk = Desk(
@@ -604,6 +613,8 @@ def test_tiers_must_fit_together(llm):
         Menu({"m": llm}, {"a": Tier(Plain(), cheaper="b")})
     with pytest.raises(OptionError, match="without @"):
         Menu({"m@x": llm})
+    with pytest.raises(OptionError, match="may draw 100,000"):
+        Desk(Menu({"m": llm}, {"all": Tier(its.SelfConsistency(100_000))}))
 
 
 # -- as a command ----------------------------------------------------------------------------------
@@ -678,6 +689,13 @@ def test_a_server_that_is_ended_answers_at_once(small_model):
         ("tiers: {a: {strategy: {use: Nothing}}}", "unknown strategy 'Nothing'"),
         ("tiers: {a: {strategy: SelfConsistency, deadline: -1}}", "deadline=-1"),
         ("users: [{name: ann}]", "user 1 is not valid"),
+        ("users: [5]", "user 1 is not valid"),
+        ("users:", "at least one"),
+        ("users: []", "at least one"),
+        ("users: [{name: ann, key: ' secret'}]", "no space around it"),
+        ("users: [{name: ann, key: secret}]\nusers: [{name: bob, key: secret}]", "in line 1"),
+        ("limits: [{5: secret}]", "has no 5"),
+        ("tiers: {a: {strategy: {use: SelfConsistency, 5: 3}}}", "has no 5"),
         ("limits: [{per_minute: 0}]", "limits.0: per_minute=0"),
         ("admission: {at_once: 0}", "admission: at_once=0"),
         ("tears: {}", "the service='tears'"),

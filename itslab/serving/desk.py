@@ -83,6 +83,9 @@ class Desk:
         settled: is told of each request when it is over and paid, and of each that is refused, with
             the reason, in any thread.
 
+    Raises:
+        OptionError: a tier may draw more than any request may.
+
     Attributes:
         lobby: who waits and who is served.
     """
@@ -96,6 +99,8 @@ class Desk:
         forecasts: Mapping[str, Forecast] | None = None,
         settled: Callable[[Order], None] = lambda order: None,
     ) -> None:
+        for name in menu.names:
+            check_size(menu.offer(name), 1)
         self.menu, self.users = menu, users
         known = forecasts or {}
         self.forecasts = {
@@ -132,10 +137,13 @@ class Desk:
                 raise ServerClosed("the server is shutting down: ask again when it is back")
             self._expect(order)
             self._orders[id(order.visit)] = order
-            refusal = self.lobby.arrive(order.visit, now)
+            try:
+                order.refusal = refusal = self.lobby.arrive(order.visit, now)
+            except Exception:
+                del self._orders[id(order.visit)]
+                raise
             if refusal:
                 del self._orders[id(order.visit)]
-                order.refusal = refusal
             else:
                 self._start(now)
         if refusal:
