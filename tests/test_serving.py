@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import shutil
 import signal
 import subprocess
@@ -15,6 +16,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
 import openai
@@ -25,7 +27,7 @@ import itslab.serving
 from itslab import answers
 from itslab.core import Completion, Cost, Message, OptionError, Piece, Request, Sampling
 from itslab.run import Run
-from itslab.serving import config, wire
+from itslab.serving import config, load, wire
 from itslab.serving.desk import Desk, Refused, check_size
 from itslab.serving.limits import Limit, User, Users
 from itslab.serving.lobby import Admission
@@ -447,6 +449,65 @@ def test_metrics_and_log_count_what_the_engine_did(llm, guarded, caplog):
     assert entry["costs"]["smollm2-135m"]["decoded"] == drawn
     assert "17" not in entry["strategy"]
     assert "answers" not in entry or entry["answers"] == 1
+
+
+NONSENSE = {
+    "a date to come back at": (429, {"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}, b""),
+    "no JSON": (200, {}, b"data: {nonsense\n\n"),
+    "no choice": (200, {}, b'data: {"choices": [{}]}\n\n'),
+    "a list": (200, {}, b"data: [1]\n\n"),
+    "no gzip": (200, {"Content-Encoding": "gzip"}, b"zzz"),
+    "no text": (500, {}, b"\xff"),
+    "half an answer": (200, {"Content-Length": "99"}, b'data: {"choices": []}\n\n'),
+}
+
+
+@pytest.fixture
+def odd(request) -> Iterator[str]:
+    """The address of a server that answers every question in the same odd way."""
+    status, headers, body = NONSENSE[request.param]
+
+    class Odd(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+
+        def do_POST(self) -> None:
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Odd) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/v1"
+        server.shutdown()
+
+
+@pytest.mark.parametrize("odd", NONSENSE, indirect=True)
+def test_a_load_counts_what_it_cannot_read_as_failed(odd):
+    rows = load.measure(odd, ["?"], load.Load({"m": 1.0}, users=1, most=1))
+    [(_, row)] = load.summary(rows).iterrows()
+    assert (row.requests, row.answered, row.failed + row.refused) == (1, 0, 1)
+    assert len(load.failures(rows)) == row.failed
+
+
+@pytest.mark.parametrize(
+    "models", [{}, {"": 1.0}, {"m": 0.0}, {"m": math.inf}, {"m": 1e308, "n": 1e308}]
+)
+def test_a_load_asks_for_something(models):
+    with pytest.raises(OptionError, match="models"):
+        load.Load(models)
+
+
+@pytest.mark.parametrize("url", ["", "nonsense", "http://[::1", "http://127.0.0.1:99999/v1"])
+def test_a_load_on_an_address_that_is_none_says_so(url):
+    with pytest.raises(its.ItslabError, match="nothing answers at"):
+        load.measure(url, ["?"], load.Load({"m": 1.0}, most=1))
 
 
 # -- parts -----------------------------------------------------------------------------------------
