@@ -133,7 +133,10 @@ def load(
     shares = {}
     for text in model:
         name, _, share = text.partition("=")
+        require(name not in shares, "model", name, "named once each")
         shares[name] = _number("model", text, share) if share else 1.0
+    placed = out is None or out.parent.is_dir()
+    require(placed, "out", str(out), "a file in a folder that exists")
     rng = np.random.default_rng(seed)
     coming = Poisson(rate).times(rng) if rate else iter(())
     arrivals = tuple(one.time for one in takewhile(lambda one: one.time < seconds, coming))

@@ -127,6 +127,19 @@ def test_nobody_gets_more_than_burst_and_rate(asked: list[tuple[float, float, fl
         assert buckets[0].level(now) <= 600
 
 
+def test_the_smallest_limit_and_the_largest_tell_a_time() -> None:
+    for smallest in (Limit(per_minute=1e-3, burst=1e300), Limit(per_minute=1e300, burst=1e-3)):
+        limits = Limits(default=[smallest])
+        assert limits.reserve("ann", tokens(1e300), now=0) is None
+        short = limits.reserve("ann", tokens(1e300), now=0)
+        assert short is not None
+        assert 0 < short.seconds < math.inf
+    with pytest.raises(OptionError, match=r"per_minute must be a number ≥ 0.001"):
+        Limit(per_minute=5e-324)
+    with pytest.raises(OptionError, match=r"weight must be a number in \[1e-06, 1e\+06\]"):
+        User("ann", "key", weight=1e-300)
+
+
 # -- users -----------------------------------------------------------------------------------------
 
 SECRET = "sk-s3cret-only-for-ann"

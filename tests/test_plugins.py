@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from itslab import strategies, tasks
+from itslab import plugins, strategies, tasks
 from itslab.core import ItslabError, OptionError, TaskError
 from itslab.study.runner import solve_all
 from itslab.testing import ScriptedModel
@@ -79,6 +79,17 @@ def installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     install(tmp_path, "more_methods", REGISTERED, CODE)
     monkeypatch.syspath_prepend(str(tmp_path))
     return tmp_path
+
+
+def test_what_is_installed_later_is_found_and_read_once(tmp_path, monkeypatch) -> None:
+    monkeypatch.syspath_prepend(str(tmp_path))
+    read = plugins._read.cache_info
+    before = read().misses
+    for _ in range(3):
+        assert "Again" not in plugins.names("itslab.strategies")
+    assert read().misses <= before + 1
+    install(tmp_path, "more_methods", REGISTERED, CODE)
+    assert "Again" in plugins.names("itslab.strategies")
 
 
 @pytest.mark.usefixtures("installed")

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import shutil
 import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
 import openai
@@ -24,7 +27,7 @@ import itslab.serving
 from itslab import answers
 from itslab.core import Completion, Cost, Message, OptionError, Piece, Request, Sampling
 from itslab.run import Run
-from itslab.serving import config, wire
+from itslab.serving import config, load, wire
 from itslab.serving.desk import Desk, Refused, check_size
 from itslab.serving.limits import Limit, User, Users
 from itslab.serving.lobby import Admission
@@ -193,6 +196,7 @@ def test_who_hangs_up_is_worked_for_no_longer(llm, served):
     assert llm.stats.drawn == drawn
 
 
+MANY = {"choices": ["a"] * 99}
 DEEP_TREE = {"use": "TreeOfThoughts", "order": "depth", "expand": 1, "depth": 10**10}
 
 
@@ -292,7 +296,22 @@ def test_a_server_of_openais_kind_may_stand_behind_it(served):
         ({"model": "small", "n": 0}, 400, "n=0"),
         ({"model": "small", "max_tokens": 0}, 400, "max_tokens=0"),
         ({"model": "small", "odd": 1}, 400, "'odd'"),
+        ({"model": None}, 400, "no model"),
+        ({"model": "m" * 9000}, 404, "mmm is not served"),
         ({"model": "small", "deadline": -1}, 400, "past already"),
+        ({"model": "small", "top_k": -2}, 400, "top_k=-2"),
+        ({"model": "small", "stop": [f"{i}" for i in range(17)]}, 400, "at most 16 texts"),
+        ({"model": "small", "stop": "a" * 257}, 400, "256 characters"),
+        (
+            {"model": "small", "strategy": {"use": "SelfConsistency", "sampling": MANY}},
+            400,
+            "texts",
+        ),
+        (
+            {"model": "small", "strategy": {"use": "Direct", "instruction": "a" * 20_000}},
+            400,
+            "long",
+        ),
         ({"model": "small", "stop": [""]}, 400, "stop="),
         ({"model": "small", "strategy": {"use": "FirstVerified", "verifier": "task"}}, 400, "task"),
         ({"model": "small", "strategy": {"use": "SelfConsistency", "m": 3}}, 400, "has no 'm'"),
@@ -330,6 +349,13 @@ def test_a_body_that_is_no_request_is_refused(served, raw, status):
     answer = httpx.post(f"{served.url}/chat/completions", content=raw)
     assert answer.status_code == status
     assert answer.json()["error"]["message"]
+
+
+def test_a_path_that_is_none_is_answered_as_openais_clients_read_it(served):
+    for method, path, status in (("GET", "/chat", 404), ("GET", "/v1/chat/completions", 405)):
+        answer = httpx.request(method, served.url.removesuffix("/v1") + path)
+        assert answer.status_code == status
+        assert f"{method} {path} is not known here: POST /v1" in answer.json()["error"]["message"]
 
 
 # -- other clients ---------------------------------------------------------------------------------
@@ -426,6 +452,65 @@ def test_metrics_and_log_count_what_the_engine_did(llm, guarded, caplog):
     assert "answers" not in entry or entry["answers"] == 1
 
 
+NONSENSE = {
+    "a date to come back at": (429, {"Retry-After": "Wed, 21 Oct 2026 07:28:00 GMT"}, b""),
+    "no JSON": (200, {}, b"data: {nonsense\n\n"),
+    "no choice": (200, {}, b'data: {"choices": [{}]}\n\n'),
+    "a list": (200, {}, b"data: [1]\n\n"),
+    "no gzip": (200, {"Content-Encoding": "gzip"}, b"zzz"),
+    "no text": (500, {}, b"\xff"),
+    "half an answer": (200, {"Content-Length": "99"}, b'data: {"choices": []}\n\n'),
+}
+
+
+@pytest.fixture
+def odd(request) -> Iterator[str]:
+    """The address of a server that answers every question in the same odd way."""
+    status, headers, body = NONSENSE[request.param]
+
+    class Odd(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.end_headers()
+
+        def do_POST(self) -> None:
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Odd) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/v1"
+        server.shutdown()
+
+
+@pytest.mark.parametrize("odd", NONSENSE, indirect=True)
+def test_a_load_counts_what_it_cannot_read_as_failed(odd):
+    rows = load.measure(odd, ["?"], load.Load({"m": 1.0}, users=1, most=1))
+    [(_, row)] = load.summary(rows).iterrows()
+    assert (row.requests, row.answered, row.failed + row.refused) == (1, 0, 1)
+    assert len(load.failures(rows)) == row.failed
+
+
+@pytest.mark.parametrize(
+    "models", [{}, {"": 1.0}, {"m": 0.0}, {"m": math.inf}, {"m": 1e308, "n": 1e308}]
+)
+def test_a_load_asks_for_something(models):
+    with pytest.raises(OptionError, match="models"):
+        load.Load(models)
+
+
+@pytest.mark.parametrize("url", ["", "nonsense", "http://[::1", "http://127.0.0.1:99999/v1"])
+def test_a_load_on_an_address_that_is_none_says_so(url):
+    with pytest.raises(its.ItslabError, match="nothing answers at"):
+        load.measure(url, ["?"], load.Load({"m": 1.0}, most=1))
+
+
 # -- parts -----------------------------------------------------------------------------------------
 
 
@@ -489,6 +574,15 @@ def test_a_degraded_request_has_the_time_of_the_tier_it_asked_for():
     desk.close()
 
 
+def test_who_cannot_be_let_in_is_forgotten(monkeypatch):
+    desk = Desk(Menu({"m": ScriptedModel(replies=["4"])}))
+    monkeypatch.setattr(desk.lobby, "arrive", lambda visit, now: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        desk.ask(wire.Body("m", (Message("user", "2 + 2?"),)))
+    desk.close()  # which would give it up
+    assert desk.load == (0, 0)
+
+
 def test_the_log_holds_nothing_that_was_said():
     entries = []
     desk = Desk(
@@ -530,11 +624,59 @@ def test_how_long_it_takes_is_said_within_the_deadline():
     assert "left" in lines[2]
 
 
+@pytest.mark.parametrize("top_k", [0, -1])
+def test_all_tokens_can_be_asked_for(top_k):
+    asked = {"model": "m", "messages": ASK, "top_k": top_k}
+    desk = Desk(Menu({"m": (model := ScriptedModel(replies=["4"]))}))
+    assert desk.ask(wire.read(json.dumps(asked).encode())).over.wait(5)
+    assert model.asked[0].sampling.top_k == 0
+    desk.close()
+
+
+def test_deadlines_are_kept_beside_one_that_is_far_away():
+    until = threading.Event()
+    model = ScriptedModel(replies=lambda request, i: until.wait(60) and "4")
+    far = Tier(Plain(), deadline=1e300)
+    desk = Desk(Menu({"m": model}, {"far": far}), Admission(patience=1e300))
+    asked = (Message("user", "2 + 2?"),)
+    slow = desk.ask(wire.Body("m@far", asked))
+    near = desk.ask(wire.Body("m", asked, deadline=0.5))
+    assert near.over.wait(0) is False
+    ended = time.monotonic() + 30
+    while not near.answered:
+        assert time.monotonic() < ended
+        time.sleep(0.01)
+    assert not slow.answered
+    until.set()
+    assert slow.over.wait(30)
+    desk.close()
+
+
+def test_the_address_of_a_server_can_be_asked(llm):
+    with pytest.raises(its.ItslabError, match=r"a\.\.b:0 cannot be listened on"):
+        Server(Desk(Menu({"small": llm})), "a..b", 0)
+    try:
+        server = Server(Desk(Menu({"small": llm})), "::1", 0)
+    except its.ItslabError:
+        pytest.skip("there is no IPv6 here")
+    with server:
+        assert httpx.get(f"{server.url}/models").status_code == 200
+
+
+def test_a_fault_is_told_apart_from_the_log(served, monkeypatch, caplog):
+    monkeypatch.setattr(served.desk, "ask", lambda body, user: 1 / 0)
+    answer = httpx.post(f"{served.url}/chat/completions", json={"model": "small", "messages": ASK})
+    assert (answer.status_code, "see its log" in answer.text) == (500, True)
+    assert [one.name for one in caplog.records if one.exc_info] == ["itslab.faults"]
+
+
 def test_tiers_must_fit_together(llm):
     with pytest.raises(OptionError, match="cheaper"):
         Menu({"m": llm}, {"a": Tier(Plain(), cheaper="b")})
     with pytest.raises(OptionError, match="without @"):
         Menu({"m@x": llm})
+    with pytest.raises(OptionError, match="may draw 100,000"):
+        Desk(Menu({"m": llm}, {"all": Tier(its.SelfConsistency(100_000))}))
 
 
 # -- as a command ----------------------------------------------------------------------------------
@@ -609,6 +751,13 @@ def test_a_server_that_is_ended_answers_at_once(small_model):
         ("tiers: {a: {strategy: {use: Nothing}}}", "unknown strategy 'Nothing'"),
         ("tiers: {a: {strategy: SelfConsistency, deadline: -1}}", "deadline=-1"),
         ("users: [{name: ann}]", "user 1 is not valid"),
+        ("users: [5]", "user 1 is not valid"),
+        ("users:", "at least one"),
+        ("users: []", "at least one"),
+        ("users: [{name: ann, key: ' secret'}]", "no space around it"),
+        ("users: [{name: ann, key: secret}]\nusers: [{name: bob, key: secret}]", "in line 1"),
+        ("limits: [{5: secret}]", "has no 5"),
+        ("tiers: {a: {strategy: {use: SelfConsistency, 5: 3}}}", "has no 5"),
         ("limits: [{per_minute: 0}]", "limits.0: per_minute=0"),
         ("admission: {at_once: 0}", "admission: at_once=0"),
         ("tears: {}", "the service='tears'"),

@@ -28,7 +28,7 @@ from itslab.options import Options
 from itslab.serving.limits import Limit, Users
 from itslab.serving.lobby import Admission, Lobby
 from itslab.serving.tiers import TIERS, Tier
-from itslab.study.reading import build
+from itslab.study.reading import build, plain
 
 SHARE = 16
 """Requests of one user that may wait, where users are told apart."""
@@ -61,13 +61,14 @@ def read(path: str | Path) -> Config:
     import yaml
 
     try:
-        given = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        given = plain(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise ItslabError(f"{path} cannot be read: {' '.join(str(error).split())}") from error
     except yaml.YAMLError as error:  # its text quotes the file, and so perhaps a key
         mark = getattr(error, "problem_mark", None)
         place = f" in line {mark.line + 1}" if mark else ""
-        raise ItslabError(f"{path} is no YAML{place}") from error
+        twice = " (or a name stands twice)" if place else ""
+        raise ItslabError(f"{path} is no YAML{place}{twice}") from error
     return parse(given if given is not None else {})
 
 
@@ -79,7 +80,7 @@ def parse(given: Mapping[str, Any]) -> Config:
     )
     for name in given:
         require(name in known, "the service", name, f"made of {', '.join(known)}")
-    known_users = given.get("users") is not None
+    known_users = "users" in given  # one that is left empty would let everybody ask
     tiers, limits = given.get("tiers") or {}, given.get("limits") or []
     _mapping("tiers", tiers)
     admission = given.get("admission") or {}

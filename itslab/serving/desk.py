@@ -6,7 +6,6 @@ own; whoever they draw for, how urgent it is and by when, goes with them to the 
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -22,12 +21,15 @@ from itslab.serving.forecast import Forecast
 from itslab.serving.limits import Limit, Limits, User, Users
 from itslab.serving.lobby import Admission, Lobby, Refusal, Visit
 from itslab.serving.order import Order
-from itslab.serving.tiers import Menu, Offer, Plain, adjusted
+from itslab.serving.tiers import Menu, Offer, Plain, adjusted, samplings
 
 ENDING = 2.0
 """Seconds that a run has to end when the desk is closed."""
 SAMPLES = 10_000
 """Samples that one request may draw, judges' opinions included."""
+TEXTS, CHARACTERS = 16, 256
+"""Stop strings of a sample, and characters of each: its text is held against them at every token,
+while all others wait."""
 ANYONE = User("anyone", "none")
 ADMISSION = Admission()
 
@@ -52,11 +54,17 @@ class Refused(ItslabError):
 
 
 def check_size(offer: Offer, n: int) -> None:
-    """Refuse what may draw more samples than any request may.
+    """Refuse what may draw more samples, or hold them against more texts, than any request may.
 
     Raises:
         OptionError: saying how many that are.
     """
+    for sampling in samplings(offer.tier.strategy):
+        for name in ("stop", "choices"):
+            texts = getattr(sampling, name)
+            valid = f"at most {TEXTS} texts of {CHARACTERS} characters each"
+            small = len(texts) <= TEXTS and max(map(len, texts), default=0) <= CHARACTERS
+            require(small, name, texts, valid)
     bought = n * sum(one.samples for one in purchases(offer.tier.strategy, offer.tier.budget))
     valid = f"one that draws {SAMPLES:,} samples at most: this one may draw {bought:,}"
     require(bought <= SAMPLES, "strategy", settings(offer.tier.strategy), valid)
@@ -75,6 +83,9 @@ class Desk:
         settled: is told of each request when it is over and paid, and of each that is refused, with
             the reason, in any thread.
 
+    Raises:
+        OptionError: a tier may draw more than any request may.
+
     Attributes:
         lobby: who waits and who is served.
     """
@@ -88,6 +99,8 @@ class Desk:
         forecasts: Mapping[str, Forecast] | None = None,
         settled: Callable[[Order], None] = lambda order: None,
     ) -> None:
+        for name in menu.names:
+            check_size(menu.offer(name), 1)
         self.menu, self.users = menu, users
         known = forecasts or {}
         self.forecasts = {
@@ -124,10 +137,13 @@ class Desk:
                 raise ServerClosed("the server is shutting down: ask again when it is back")
             self._expect(order)
             self._orders[id(order.visit)] = order
-            refusal = self.lobby.arrive(order.visit, now)
+            try:
+                order.refusal = refusal = self.lobby.arrive(order.visit, now)
+            except Exception:
+                del self._orders[id(order.visit)]
+                raise
             if refusal:
                 del self._orders[id(order.visit)]
-                order.refusal = refusal
             else:
                 self._start(now)
         if refusal:
@@ -259,4 +275,4 @@ class Desk:
                     order.late = order.late or now >= order.closing
                 coming = [t for order in running for t in (order.ending, order.closing)]
                 until = min([t for t in coming if t > now] + [self.lobby.next_refusal()])
-                self._changed.wait(None if until == math.inf else max(until - now, 0.001))
+                self._changed.wait(min(max(until - now, 0.001), threading.TIMEOUT_MAX))

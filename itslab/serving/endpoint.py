@@ -15,6 +15,7 @@ import re
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import asdict
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from itslab import strategies
@@ -41,7 +42,10 @@ GRACE = 3.0
 """Seconds that open streams have to say their best answers so far when the server is shut down."""
 GONE = 499
 """The status, which nobody reads, of a client that has hung up."""
+KNOWN = "POST /v1/chat/completions, GET /v1/models, /health and /metrics are"
 LOG = logging.getLogger("itslab.serving")
+FAULTS = logging.getLogger("itslab.faults")
+"""What went wrong, apart from the log of requests, of which each line is JSON."""
 
 
 class NothingYet(ItslabError):
@@ -49,6 +53,14 @@ class NothingYet(ItslabError):
 
     status = 504
     code = "deadline_exceeded"
+
+
+class BadPath(ItslabError):
+    """Nothing answers there, or not so; ``status`` is the HTTP status that says which."""
+
+    def __init__(self, asked: str, status: int) -> None:
+        super().__init__(f"{asked:.100} is not known here: {KNOWN}")
+        self.status = status
 
 
 class BadKey(ItslabError):
@@ -75,7 +87,8 @@ def application(desk: Desk) -> Starlette:
         Route("/health", endpoint.health),
         Route("/metrics", endpoint.measured),
     ]
-    return Starlette(routes=routes, lifespan=endpoint.lifespan)
+    handlers: Any = dict.fromkeys((404, 405), endpoint.unknown)
+    return Starlette(routes=routes, lifespan=endpoint.lifespan, exception_handlers=handlers)
 
 
 class Endpoint:
@@ -103,18 +116,29 @@ class Endpoint:
         self, answer: Callable[[Request, User], Awaitable[Response]]
     ) -> Callable[[Request], Awaitable[Response]]:
         """Let a request through if its key is right; errors become what OpenAI's clients read."""
-        from starlette.responses import JSONResponse
+        from starlette.requests import ClientDisconnect
+        from starlette.responses import JSONResponse, Response
 
         async def respond(request: Request) -> Response:
             try:
                 return await answer(request, self._user(request))
+            except ClientDisconnect:  # before all of its body was here
+                return Response(status_code=GONE)
             except Exception as reason:
                 if not isinstance(reason, ItslabError):
-                    LOG.exception("a request failed")
+                    FAULTS.exception("a request failed")
                 status, body, headers = wire.error(reason)
                 return JSONResponse(body, status, headers)
 
         return respond
+
+    async def unknown(self, request: Request, reason: Any) -> Response:
+        """Say what may be asked instead."""
+        from starlette.responses import JSONResponse
+
+        asked = f"{request.method} {request.url.path}"
+        status, body, _ = wire.error(BadPath(asked, reason.status_code))
+        return JSONResponse(body, status, reason.headers)
 
     def _user(self, request: Request) -> User:
         users = self.desk.users
@@ -209,7 +233,7 @@ class Endpoint:
         """List the models, each alone, with each tier, and with each strategy."""
         from starlette.responses import JSONResponse
 
-        return JSONResponse({"object": "list", "data": [self._model(one) for one in self._names()]})
+        return JSONResponse({"object": "list", "data": [self._model(one) for one in self._names]})
 
     async def model(self, request: Request, user: User) -> Response:
         """Tell of one model."""
@@ -217,6 +241,7 @@ class Endpoint:
 
         return JSONResponse(self._model(request.path_params["name"]))
 
+    @cached_property
     def _names(self) -> list[str]:
         menu = self.desk.menu
         ways = [

@@ -14,15 +14,19 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
-from typing import Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 
 from itslab.core import OptionError
-from itslab.options import Options, Positive, Text, check, checked, require
+from itslab.options import Bounds, Options, Text, check, checked, require
 
 Unit = Literal["tokens", "flops"]
 Amounts = Mapping[Unit, float]
 """So much of each unit."""
 MINUTE = 60
+Rate = Annotated[float, Bounds(1e-3)]
+"""So that whatever is waited for is a time that can be told."""
+Weight = Annotated[float, Bounds(1e-6, 1e6)]
+"""So that no share of a user's becomes infinite, or nothing."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +40,8 @@ class Limit(Options):
     """
 
     unit: Unit = "tokens"
-    per_minute: Positive = 10_000
-    burst: Positive | None = None
+    per_minute: Rate = 10_000
+    burst: Rate | None = None
 
     @property
     def size(self) -> float:
@@ -154,7 +158,7 @@ def _of(amounts: Amounts, bucket: Bucket) -> float:
 
 def _shown(amount: float) -> str:
     """A number of units, in few letters."""
-    return f"{amount:,.0f}" if abs(amount) < 1e9 else f"{amount:.3g}"
+    return f"{amount:,.0f}" if 10 <= abs(amount) < 1e9 else f"{amount:.3g}"
 
 
 # -- who it is -------------------------------------------------------------------------------------
@@ -176,13 +180,13 @@ class User(Options):
 
     name: Text
     key: Text = field(repr=False, compare=False)
-    weight: Positive = 1.0
+    weight: Weight = 1.0
     limits: tuple[Limit, ...] = ()
 
     def __post_init__(self) -> None:
         fits = type(self.key) is str and self.key.isascii() and self.key.isprintable()
-        if not fits or not self.key.strip():
-            said = "it must be printable ASCII, not empty: it is sent in a header"
+        if not fits or not self.key or self.key != self.key.strip():
+            said = "it must be printable ASCII, no space around it: it is sent in a header"
             raise OptionError(f"the key of user {self.name!r} is not valid: {said}")
         check(self)
 
@@ -236,8 +240,10 @@ class Users:
         Raises:
             OptionError: an entry or an option is unknown, lacking or not valid.
         """
-        if not isinstance(given, list | tuple):
-            raise OptionError("users are not valid: they must be a list, each with name and key")
+        if not isinstance(given, list | tuple) or not given:
+            raise OptionError(
+                "users are not valid: they must be a list of at least one, with name and key"
+            )
         return cls([_user(entry, number) for number, entry in enumerate(given, 1)])
 
 
@@ -258,8 +264,9 @@ def _user(entry: Any, number: int) -> User:
 def _named(entry: Any, what: str, kind: type) -> dict[str, Any]:
     """The options of an entry; what is wrong with it is said without its values."""
     known = list(kind.__annotations__)
-    lacking = [name for name in ("name", "key") if name in known and name not in (entry or ())]
-    ours = isinstance(entry, Mapping) and set(entry) <= set(known)
+    given = set(entry) if isinstance(entry, Mapping) else set()
+    lacking = [name for name in ("name", "key") if name in known and name not in given]
+    ours = isinstance(entry, Mapping) and given <= set(known)
     if not ours or lacking:
         needed = f", {' and '.join(lacking)} at least" if lacking else ""
         raise OptionError(f"{what} is not valid: it may have {', '.join(known)}{needed}")

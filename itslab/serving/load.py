@@ -8,15 +8,26 @@ from __future__ import annotations
 
 import asyncio
 import json
+import math
 import time
 from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
 
 from itslab.core import BackendError, require
-from itslab.options import Count, NotNegative, Options, Positive, Text, UnitInterval, Whole, check
+from itslab.options import (
+    Bounds,
+    Count,
+    NotNegative,
+    Options,
+    Positive,
+    Text,
+    UnitInterval,
+    Whole,
+    check,
+)
 from itslab.serving.traffic import Arrival, Recorded
 
 if TYPE_CHECKING:
@@ -47,7 +58,7 @@ class Load(Options):
     """
 
     models: Mapping[str, float]
-    users: Count = 8
+    users: Annotated[int, Bounds(1, 10_000)] = 8
     arrivals: Sequence[float] = ()
     seconds: Positive = 60.0
     most: Count = 100_000
@@ -63,7 +74,8 @@ class Load(Options):
         sent = all(key.isascii() and key.isprintable() for key in self.keys)
         require(sent, "keys", "…", "printable ASCII: they are sent in a header")
         shares = [*self.models.values()]
-        require(bool(shares) and min(shares) > 0, "models", self.models, "names with shares > 0")
+        told = bool(shares) and min(shares) > 0 and math.isfinite(sum(shares))
+        require(told and all(self.models), "models", self.models, "names with shares > 0")
 
 
 @dataclass
@@ -96,7 +108,8 @@ def measure(url: str, prompts: Sequence[str], load: Load) -> pd.DataFrame:
     Returns:
         ``sent``, ``first`` (the first streamed words), ``partial`` (the first whole sample of a
         strategy), ``end``, all in seconds from the beginning; ``status`` (200, 429, …; 0 where the
-        connection broke), ``ended_by`` (``cancelled`` by this client), ``tokens``, ``cost``.
+        connection broke, or what came could not be read), ``ended_by`` (``cancelled`` by this
+        client), ``tokens``, ``cost``.
 
     Raises:
         BackendError: nothing answers there.
@@ -126,7 +139,7 @@ class _Client:
         async with httpx.AsyncClient(timeout=httpx.Timeout(600), limits=limits) as self.http:
             try:
                 await self.http.get(f"{self.url}/models")
-            except httpx.HTTPError as error:
+            except Exception as error:  # there are many kinds of addresses that are none
                 raise BackendError(f"nothing answers at {self.url}: {error!r}") from error
             self.began = time.monotonic()
             if self.load.arrivals:
@@ -162,8 +175,6 @@ class _Client:
             await asyncio.sleep(min(pause, max(self.load.seconds - self.now, 0)))
 
     async def _ask(self, user: int) -> _Asked:
-        import httpx
-
         load = self.load
         model = [*load.models][int(self.rng.choice(len(self.shares), p=self.shares))]
         patience = self.rng.uniform(0, load.impatience) if self.rng.random() < load.cancel else None
@@ -174,8 +185,8 @@ class _Client:
             await asyncio.wait_for(self._stream(one, prompt), patience)
         except TimeoutError:
             one.ended_by = "cancelled"
-        except httpx.HTTPError as error:
-            one.ended_by = type(error).__name__
+        except Exception as error:  # whatever a server does or says
+            one.status, one.ended_by = 0, type(error).__name__
         one.end = self.now
         return one
 
@@ -195,8 +206,9 @@ class _Client:
         async with self.http.stream("POST", url, json=body, headers=headers) as answer:
             one.status = answer.status_code
             if answer.status_code != 200:
-                one.said = _message(await answer.aread())
-                one.retry_after = float(answer.headers.get("retry-after", "nan"))
+                one.said = _message(await answer.aread()) or f"status {one.status}"
+                after = answer.headers.get("retry-after", "")
+                one.retry_after = float(after) if after.isdecimal() else np.nan  # or it is a date
                 return
             async for piece in _pieces(answer.aiter_lines()):
                 self._read(one, piece)

@@ -37,6 +37,8 @@ class Server:
     def __init__(self, desk: Desk, host: str = HOST, port: int = PORT) -> None:
         try:
             import uvicorn
+
+            from itslab.serving.connection import Connection
         except ImportError as error:
             raise ItslabError(
                 "a server takes more packages: pip install 'itslab[serve]'"
@@ -55,6 +57,8 @@ class Server:
 
         config = uvicorn.Config(
             application(desk),
+            http=Connection,
+            ws="none",
             log_level="warning",
             access_log=False,
             timeout_graceful_shutdown=GRACE,
@@ -65,7 +69,8 @@ class Server:
     @property
     def url(self) -> str:
         """The address for clients."""
-        return f"http://{self.host}:{self.port}/v1"
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"http://{host}:{self.port}/v1"
 
     def run(self) -> None:
         """Serve until Ctrl-C or SIGTERM."""
@@ -96,6 +101,8 @@ def _bound(host: str, port: int) -> socket.socket:
     try:
         listening.bind((host, port))
         listening.listen(QUEUED)  # who comes before the first request is served has to wait
-    except OSError as error:
-        raise ItslabError(f"{host}:{port} cannot be listened on: {error.strerror}") from error
+    except (OSError, UnicodeError) as error:  # the latter of a name that no host can have
+        listening.close()
+        why = getattr(error, "strerror", None) or error
+        raise ItslabError(f"{host}:{port} cannot be listened on: {why}") from error
     return listening

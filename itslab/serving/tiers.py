@@ -172,9 +172,9 @@ class Menu(Options):
         if model not in self.models:
             close = difflib.get_close_matches(name, self.names, n=3, cutoff=0.3)
             raise UnknownModel(
-                f"model={name!r} is not served: this server has {', '.join(close or self.names)}; "
-                f"a model may be followed by @ and a tier ({', '.join(self.tiers)}), or by a "
-                "strategy with its size, such as @best-of-8"
+                f"model={name!r:.100} is not served: this server has "
+                f"{', '.join(close or self.names)}; a model may be followed by @ and a tier "
+                f"({', '.join(self.tiers)}), or by a strategy with its size, such as @best-of-8"
             )
         if spec is not None:
             twice = f"the name of a model alone, such as {model!r}, where strategy says how"
@@ -189,7 +189,7 @@ class Menu(Options):
             strategies.sized(way)
         except OptionError as error:
             raise OptionError(
-                f"{way!r} is no tier and no strategy: tiers are {', '.join(self.tiers)}; "
+                f"{way!r:.100} is no tier and no strategy: tiers are {', '.join(self.tiers)}; "
                 f"strategies are written as best-of-8 or self-consistency-16 ({error})"
             ) from error
         return self._own(name, model, way, way, {})
@@ -290,6 +290,18 @@ def adjusted(strategy: Strategy, **options: Any) -> Strategy:
         f"left out: {strategy!r} draws nothing that it would change",
     )
     return cast(Strategy, made)
+
+
+def samplings(strategy: Strategy) -> list[Sampling]:
+    """Return how samples of a strategy are drawn, those of its judges included."""
+    found: list[Sampling] = []
+
+    def look(part: Any) -> None:
+        if isinstance(part, Sampling):
+            found.append(part)
+
+    _mapped(strategy, look)
+    return found
 
 
 def _shorter(sampling: Sampling, most: int) -> int:

@@ -1,9 +1,10 @@
 """OpenAI's chat completions as they go over the wire: what a body asks, and what is sent back.
 
 https://platform.openai.com/docs/api-reference/chat. Beyond it a body may hold ``strategy`` (a name,
-or a specification as studies write it), ``deadline`` (seconds), ``top_k``, ``min_p`` and
-``continue_final_message``, and an answer holds ``itslab``: what it cost by model, what ended it.
-Reasoning stands in ``reasoning_content``, where DeepSeek's and vLLM's clients look for it.
+or a specification as studies write it), ``deadline`` (seconds), ``top_k`` (0 or -1 keeps all
+tokens), ``min_p`` and ``continue_final_message``, and an answer holds ``itslab``: what it cost by
+model, what ended it. Reasoning stands in ``reasoning_content``, where DeepSeek's and vLLM's clients
+look for it.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ TURNS = 512
 """Messages of a conversation."""
 CHOICES = 16
 """Answers that one request may ask for."""
+WRITTEN = 20_000
+"""Characters of a strategy that is written down."""
 _NEUTRAL: Mapping[str, Sequence[Any]] = {
     "audio": (None,),
     "frequency_penalty": (None, 0),
@@ -174,11 +177,11 @@ _KNOWN = (
 def _body(given: dict[str, Any]) -> Body:
     for name in given:
         require(name in _KNOWN, "option", name, f"one of {', '.join(_KNOWN)}")
+    given = {name: value for name, value in given.items() if value is not None}
     for name in ("model", "messages"):
         if name not in given:
             raise BadBody(f"the body has no {name}: it takes model and messages")
-    given = {name: value for name, value in given.items() if value is not None}
-    messages, begun = _messages(given.get("messages"), given.get("continue_final_message", False))
+    messages, begun = _messages(given["messages"], given.get("continue_final_message", False))
     deadline = given.get("deadline")
     if isinstance(deadline, int | float) and not isinstance(deadline, bool):
         past = "a number of seconds > 0: this one is past already"
@@ -192,10 +195,15 @@ def _body(given: dict[str, Any]) -> Body:
     sampled: dict[str, Any] = {
         f: given[f] for f in ("temperature", "top_p", "top_k", "min_p") if f in given
     }
+    if sampled.get("top_k") == -1:  # vLLM's word for all
+        sampled["top_k"] = 0
     if "top_p" in sampled:
         valid = "a number in (0, 1]"
         require(sampled["top_p"] != 0, "top_p", sampled["top_p"], valid)
     _Sampled(**sampled)
+    written = len(json.dumps(given.get("strategy")))
+    valid = f"at most {WRITTEN:,} characters long"
+    require(written <= WRITTEN, "strategy", f"{written:,} characters", valid)
     stop = given.get("stop", [])
     stop = [stop] if isinstance(stop, str) else stop
     texts = isinstance(stop, list) and all(isinstance(one, str) and one for one in stop)

@@ -136,7 +136,7 @@ def find(name: Text) -> Callable[..., Strategy]:
     if made is None:
         known = [key for key, part in own.items() if _runs(part)] + [*plugins.names(GROUP)]
         close = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or sorted(known)
-        raise OptionError(f"unknown strategy {name!r}: did you mean {' or '.join(close)}?")
+        raise OptionError(f"unknown strategy {name!r:.100}: did you mean {' or '.join(close)}?")
     if not callable(made):
         raise OptionError(f"the strategy {name!r} is {type(made).__name__}, not a class")
     return cast(Callable[..., Strategy], made)

@@ -43,23 +43,33 @@ def read(path: str | Path) -> Study:
     """
     import yaml
 
-    class Once(yaml.SafeLoader):
-        """Refuses a key that stands twice, of which YAML would keep the last."""
-
-        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-            plain = (key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge")
-            keys = [self.construct_object(key, deep=True) for key in plain]
-            twice = next((key for i, key in enumerate(keys) if key in keys[:i]), None)
-            if twice is not None:
-                raise yaml.YAMLError(f"{twice!r} stands twice,{node.start_mark}")
-            return super().construct_mapping(node, deep)
-
     try:
-        given = yaml.load(Path(path).read_text(encoding="utf-8"), Once)  # it is safe
+        given = plain(Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError, yaml.YAMLError) as error:
         reason = " ".join(str(error).split())
         raise ItslabError(f"the study {path} cannot be read: {reason}") from error
     return parse({"name": Path(path).stem, **given} if isinstance(given, dict) else given)
+
+
+def plain(text: str) -> Any:
+    """Return what YAML holds, as plain data.
+
+    Raises:
+        YAMLError: it is none, or a name stands twice, of which YAML would keep the last.
+    """
+    import yaml
+
+    class Once(yaml.SafeLoader):
+        def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
+            own = (key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge")
+            keys = [self.construct_object(key, deep=True) for key in own]
+            twice = next((key for i, key in enumerate(keys) if key in keys[:i]), None)
+            if twice is not None:
+                said = f"{twice!r} stands twice,{node.start_mark}"
+                raise yaml.MarkedYAMLError(problem=said, problem_mark=node.start_mark)
+            return super().construct_mapping(node, deep)
+
+    return yaml.load(text, Once)  # it is safe
 
 
 def parse(given: Mapping[str, Any]) -> Study:
@@ -265,6 +275,6 @@ def _hints(kind: Callable[..., Any]) -> dict[str, Any]:
 
 
 def _unknown(where: str, name: str, known: Iterable[str]) -> OptionError:
-    close = difflib.get_close_matches(name, [*known], n=3, cutoff=0.5)
+    close = difflib.get_close_matches(str(name), [*known], n=3, cutoff=0.5)
     hint = f"did you mean {' or '.join(close)}? " if close else ""
     return OptionError(f"{where} has no {name!r}: {hint}It has {', '.join(known)}")
