@@ -368,10 +368,12 @@ def _drawing(folder: Path, model: str | None) -> str:
     """Say whether something can be drawn with what is in a bundle."""
     if model is None:
         return "There is no model in it: the notebooks show what was recorded."
+    goes = f"The model {model} goes to the user's cache folder, or where ITSLAB_HOME says."
+    online = "`pip install 'itslab[llama]'` brings it, online"
     if any((folder / "wheels").glob("llama_cpp_python-*")):
-        kept = "it goes to the user's cache folder, or where ITSLAB_HOME says"
-        return f"The model {model} is in it, {kept}; llama.cpp is for {here()} alone."
-    return f"The model {model} is in it, but no llama.cpp: `pip install 'itslab[llama]'`, online."
+        drawn = f"llama.cpp, which draws, is for {here()} alone, and processors of 2013 or later"
+        return f"{goes}\nIn here, {drawn};\nelsewhere {online}."
+    return f"{goes}\nllama.cpp, which draws, is not in here: {online}."
 
 
 def _write_sums(folder: Path) -> None:
