@@ -2,12 +2,13 @@
 # Installs itslab without a network, from this folder into .venv beside this file: sh install.sh
 set -eu
 cd "$(dirname "$0")"
+give_up() { echo "$1"; exit 1; }
 
 echo "Checking the files ..."
 if command -v sha256sum >/dev/null; then
-  sha256sum -c SHA256SUMS >/dev/null || { echo "This copy is damaged: copy the folder anew."; exit 1; }
+  sha256sum -c SHA256SUMS >/dev/null || give_up "This copy is damaged: copy the folder anew."
 elif command -v shasum >/dev/null; then
-  shasum -a 256 -c SHA256SUMS >/dev/null || { echo "This copy is damaged: copy the folder anew."; exit 1; }
+  shasum -a 256 -c SHA256SUMS >/dev/null || give_up "This copy is damaged: copy the folder anew."
 fi
 
 python=
@@ -18,11 +19,14 @@ for name in @COMMANDS@ python3 python; do
     break
   fi
 done
-[ -n "$python" ] || { echo "None of the Pythons that this folder is for is here: @PYTHONS@."; exit 1; }
+[ "$python" ] || give_up "None of the Pythons that this folder is for is here: @PYTHONS@."
 
 echo "Installing with $python, which takes a minute or two ..."
 "$python" -m venv --clear --without-pip .venv
-install() { .venv/bin/python wheels/pip-*.whl/pip --isolated install --quiet --no-index --find-links wheels "$@"; }
+for pip in wheels/pip-*.whl; do :; done
+install() {
+  .venv/bin/python "$pip/pip" --isolated install --quiet --no-index --find-links wheels "$@"
+}
 install pip itslab
 
 if [ -d models ]; then
