@@ -16,24 +16,7 @@ from itslab.study.comparisons import band
 from itslab.study.methods import MethodResult, Results, gains
 from itslab.study.outcome import Outcome
 from itslab.study.statistics import Estimate, holm, level
-from itslab.viz import curves
-from itslab.viz.theme import FIGURES, SYSTEM
-
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width">
-<title>{title}</title><script charset="utf-8">{plotly}</script><style>
-:root {{ color-scheme: light dark }}
-body {{ font: 15px/1.5 Helvetica, Arial, sans-serif; max-width: 64rem; margin: 0 auto;
-  color: light-dark(#1b1b1b, #ececec); background: light-dark(white, #121212); padding: 1rem }}
-table {{ border-collapse: collapse; display: block; overflow-x: auto; font-size: 14px }}
-th, td {{ padding: 0.25rem 0.8rem; text-align: right; border-bottom: 1px solid #8884;
-  white-space: nowrap }}
-th:first-child, td:first-child {{ text-align: left }}
-pre {{ white-space: pre-wrap; overflow-wrap: anywhere; font-size: 13px }}
-.figure {{ overflow-x: auto }}
-{system}
-</style></head><body><h1>{title}</h1><p>{lead}</p>{body}</body></html>
-"""
+from itslab.viz import curves, sheet
 
 
 def write_report(outcome: Outcome, path: str | Path) -> Path:
@@ -46,8 +29,6 @@ def write_report(outcome: Outcome, path: str | Path) -> Path:
     Raises:
         ItslabError: there are no runs, or the page cannot be written.
     """
-    from plotly.offline import get_plotlyjs
-
     if outcome.runs.empty:
         raise ItslabError(f"there is nothing to report: {outcome.lacking} runs are lacking")
     about = outcome.about
@@ -60,13 +41,7 @@ def write_report(outcome: Outcome, path: str | Path) -> Path:
         "95 %, over problems, or over the templates that they are made from."
     )
     target = Path(path)
-    page = _PAGE.format(
-        title=html.escape(str(about["study"])),
-        plotly=get_plotlyjs(),
-        system=FIGURES + SYSTEM,
-        lead=html.escape(lead),
-        body="\n".join(_parts(outcome)),
-    )
+    page = sheet.page(str(about["study"]), lead, "\n".join(_parts(outcome)))
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(page, encoding="utf-8", errors="replace")
@@ -91,7 +66,7 @@ def _parts(outcome: Outcome) -> Iterator[str]:
         count = len(next(iter(results.values())).success)
         table = tables.accuracy(results)
         heading = f"{title}: {count} problems, 95 % intervals"
-        yield _figure(curves.accuracy_against(table, heading))
+        yield sheet.figure(curves.accuracy_against(table, heading))
         yield _html(tables.comparison(results))
         yield from _differences(results)
         yield from _fits(results)
@@ -185,14 +160,6 @@ def _fits(results: Results) -> Iterator[str]:
 
         yield "<h3>Fits</h3>"
         yield _html(pd.DataFrame(rows).T.fillna(""))
-
-
-def _figure(figure: Any) -> str:
-    import plotly.io
-
-    config = {"responsive": True, "displaylogo": False, "toImageButtonOptions": {"format": "svg"}}
-    drawn = plotly.io.to_html(figure, config=config, include_plotlyjs=False, full_html=False)
-    return f'<div class="figure">{drawn}</div>'
 
 
 def _html(table: Any) -> str:

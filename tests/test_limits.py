@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from itslab.core import OptionError
-from itslab.serving.limits import Bucket, Limit, Limits, Short, User, Users
+from itslab.serving.limits import Bucket, Limit, Limits, SeatsTaken, Short, User, Users
 
 TEN = Limit("tokens", per_minute=600)  # ten a second, six hundred at once
 
@@ -196,6 +197,37 @@ def test_users_are_read_from_plain_data_and_have_their_limits() -> None:
     assert [bucket.limit.unit for bucket in limits.of("bob", 0)] == ["flops"]
     with pytest.raises(OptionError, match="user 1 is not valid: it may have name, key, weight"):
         Users.read([{"name": "ann"}])
+
+
+def test_a_guest_is_known_by_its_name_and_there_are_so_many_seats() -> None:
+    ann = User("ann", SECRET, weight=2)
+    users = Users([ann], guests=2)
+    zoe = users.find("Zo%C3%AB%20K")
+    assert (zoe.name, zoe.weight, zoe.limits) == ("Zoë K", 1, ())
+    assert users.find("Zo%C3%AB%20%20K%0A") is zoe
+    assert users.find(SECRET) is ann
+    nobody = ("", "%20", "ann", "a%00b", "%1b[31m", "x" * 65, "%ED%A0%80" * 30, "\ud800")
+    assert [users.find(key) for key in nobody] == [None] * len(nobody)
+    assert users.find("bob").name == "bob"
+    with pytest.raises(SeatsTaken, match=r"all 2 seats are taken, and 'eve' has none"):
+        users.find("eve")
+    assert users.find("Zo%C3%AB%20K") is zoe
+    assert repr(users) == "Users(ann, 2 of 2 seats taken)"
+
+
+def test_many_who_come_at_once_take_no_more_seats_than_there_are() -> None:
+    users = Users([], guests=5)
+
+    def come(number: int) -> bool:
+        try:
+            return users.find(f"guest {number}") is not None
+        except SeatsTaken:
+            return False
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(come, range(400))) == 5
+    limits = users.limits([TEN])
+    assert [bucket.limit for bucket in limits.of("guest 1", 0)] == [TEN]
 
 
 def test_a_limit_is_a_number_and_one_of_two_units() -> None:

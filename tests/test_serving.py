@@ -759,6 +759,9 @@ def test_a_server_that_is_ended_answers_at_once(small_model):
         ("limits: [{5: secret}]", "has no 5"),
         ("tiers: {a: {strategy: {use: SelfConsistency, 5: 3}}}", "has no 5"),
         ("limits: [{per_minute: 0}]", "limits.0: per_minute=0"),
+        ("guests: -1", "guests=-1"),
+        ("guests: many", "guests='many'"),
+        ("{guests: 3, users: {secret: 1}}", "must be a list"),
         ("admission: {at_once: 0}", "admission: at_once=0"),
         ("tears: {}", "the service='tears'"),
         ("users: [{name: ann, key: {secret", "is no YAML in line 1"),
@@ -771,6 +774,15 @@ def test_a_service_that_is_none_is_named_and_no_key_is_shown(tmp_path, text, sai
         config.read(path)
     assert said in str(error.value)
     assert "secret" not in str(error.value)
+
+
+def test_guests_are_told_apart_as_named_users_are():
+    made = config.parse({"guests": 3})
+    assert made.users.find("bo").name == "bo"
+    assert made.admission.per_user == config.SHARE
+    both = config.parse({"guests": 1, "users": [{"name": "ann", "key": "k"}]}).users
+    assert (both.find("k").name, both.find("ann"), both.seats) == ("ann", None, 1)
+    assert config.parse({}).users is None
 
 
 def test_the_service_that_is_shown_can_be_read(tmp_path):

@@ -15,7 +15,7 @@ from itslab.cli import app
 from itslab.core import ItslabError, OptionError
 from itslab.workshop import Session
 from itslab.workshop.exercise import Exercise, Mistake, same
-from itslab.workshop.journal import NAME, Journal, read
+from itslab.workshop.journal import NAME, Journal, parsed, read
 
 ALL = [(n, name) for n in (1,) for name in Session(n, folder=Path("/nowhere")).exercises]
 
@@ -223,7 +223,32 @@ def test_a_damaged_journal_is_read_as_far_as_it_goes(tmp_path):
     assert [entry.value for entry in read(journal.path)] == [1, 2]
     assert Journal(tmp_path).last(1, "expected", "a").value == 2
     line = json.loads(journal.path.read_text().splitlines()[0])
-    assert set(line) == {"session", "kind", "name", "value", "right", "time", "by", "of"}
+    known = {"session", "kind", "name", "value", "right", "time", "by", "of"}
+    assert set(line) == known | {"asked", "between"}
+    old = {name: value for name, value in line.items() if name in known}
+    assert parsed(json.dumps(old)).value == 1
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b'{"session": 1, "kind": "tried", "name": "a", "value": ' + b"[" * 900 + b"]" * 900 + b"}",
+        b'{"session": 1, "kind": "tried", "name": "a", "value": ' + b"9" * 5000 + b"}",
+        b'{"session": 1, "kind": "tried", "name": "a", "value": 1, "time": NaN}',
+        b'{"session": 1, "kind": "tried", "name": "a", "value": 1, "time": ' + b"9" * 400 + b"}",
+        b'{"session": true, "kind": "tried", "name": "a", "value": 1}',
+        b'{"session": 1, "kind": ["tried"], "name": "a", "value": 1}',
+        b'{"session": 1, "kind": "tried", "name": "a", "value": 1, "right": 1}',
+        b'{"session": 1, "kind": "tried", "name": "a", "value": "' + b"x" * 20_001 + b'"}',
+        b'{"session": 1, "kind": "tried", "name": 7, "value": 1}',
+        b'{"session": 1, "kind": "tried", "name": "a", "value": 1, "__class__": 1}',
+        b"\xff\xfe",
+        b"[" * 100_000,
+    ],
+    ids=range(12),
+)
+def test_a_line_that_only_looks_like_an_entry_is_none(line):
+    assert parsed(line) is None
 
 
 def test_a_folder_that_cannot_be_written_loses_nothing_at_once(tmp_path):

@@ -12,7 +12,8 @@
     limits: [{unit: tokens, per_minute: 5000}]
     admission: {at_once: 16, queue: 64, full: degrade}
 
-``limits`` are those of users who have none of their own. What is left out is as it is by default,
+``limits`` are those of users who have none of their own. ``guests: 30`` gives so many others a seat
+each, by the name that they send as their key. What is left out is as it is by default,
 but that of one user among several at most ``SHARE`` requests wait: one cannot fill the queue.
 """
 
@@ -74,18 +75,19 @@ def read(path: str | Path) -> Config:
 
 def parse(given: Mapping[str, Any]) -> Config:
     """Return the service that plain data describes; see ``read``."""
-    known = ("tiers", "users", "limits", "admission")
+    known = ("tiers", "users", "guests", "limits", "admission")
     require(
         isinstance(given, Mapping), "the service", type(given).__name__, f"a mapping of {known}"
     )
     for name in given:
         require(name in known, "the service", name, f"made of {', '.join(known)}")
-    known_users = "users" in given  # one that is left empty would let everybody ask
+    guests = given.get("guests") or 0
+    told_apart = "users" in given or bool(guests)  # left empty, it would let everybody ask
     tiers, limits = given.get("tiers") or {}, given.get("limits") or []
     _mapping("tiers", tiers)
     admission = given.get("admission") or {}
     _mapping("admission", admission)
-    usual = {"per_user": SHARE} if known_users else {}
+    usual = {"per_user": SHARE} if told_apart else {}
     if not isinstance(limits, list):
         raise OptionError(f"limits is a {type(limits).__name__}, and must be a list of limits")
     made = {str(name): _at(f"tiers.{name}", Tier, one) for name, one in tiers.items()} or TIERS
@@ -95,7 +97,7 @@ def parse(given: Mapping[str, Any]) -> Config:
     Lobby(cheaper={name: tier.cheaper for name, tier in made.items() if tier.cheaper})  # no cycle
     return Config(
         tiers=made,
-        users=Users.read(given["users"]) if known_users else None,
+        users=Users.read(given.get("users", []), guests) if told_apart else None,
         limits=tuple(_at(f"limits.{i}", Limit, one) for i, one in enumerate(limits)),
         admission=_at("admission", Admission, usual | admission),
     )

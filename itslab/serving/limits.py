@@ -11,13 +11,15 @@ from __future__ import annotations
 import hashlib
 import hmac
 import math
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
 from typing import Annotated, Any, Literal, NamedTuple
+from urllib.parse import unquote
 
-from itslab.core import OptionError
-from itslab.options import Bounds, Options, Text, check, checked, require
+from itslab.core import ItslabError, OptionError
+from itslab.options import Bounds, Options, Text, Whole, check, checked, require
 
 Unit = Literal["tokens", "flops"]
 Amounts = Mapping[Unit, float]
@@ -191,18 +193,35 @@ class User(Options):
         check(self)
 
 
+LETTERS = 64
+"""Of a guest's name."""
+
+
+class SeatsTaken(ItslabError):
+    """A guest comes, and all seats are taken."""
+
+    status = 403
+    code = "seats_taken"
+
+
 class Users:
     """Those who may ask, known by their keys.
 
     Args:
         users: of different names and keys.
+        guests: seats for those whose key is nobody's, as for a class whose names nobody types in.
+            Such a key is its guest's name, percent-encoded: who comes with the same one is the same
+            guest. A seat, once taken, is kept. All weigh the same.
 
     Raises:
         OptionError: two have the same name, or the same key; the text says who.
     """
 
     @checked
-    def __init__(self, users: Sequence[User]) -> None:
+    def __init__(self, users: Sequence[User], guests: Whole = 0) -> None:
+        self.seats = guests
+        self._guests: dict[str, User] = {}
+        self._seating = threading.Lock()
         self.by_name: Mapping[str, User] = {user.name: user for user in users}
         require(len(self.by_name) == len(users), "users", [u.name for u in users], "all different")
         self._digests = [(_digest(user.key), user) for user in users]
@@ -212,15 +231,36 @@ class Users:
                 raise OptionError(f"users {other!r} and {user.name!r} have the same key")
 
     def __repr__(self) -> str:
-        return f"Users({', '.join(self.by_name)})"
+        seats = f"{len(self._guests)} of {self.seats} seats taken" if self.seats else ""
+        return f"Users({', '.join(filter(None, [*self.by_name, seats]))})"
 
     def find(self, key: str) -> User | None:
-        """Return whose key it is, in a time that tells nothing of any key."""
+        """Return whose key it is, in a time that tells nothing of any named user's.
+
+        Raises:
+            SeatsTaken: it is a new guest's, and there is no seat left.
+        """
         asked, found = _digest(key), None
         for digest, user in self._digests:
             if hmac.compare_digest(asked, digest):
                 found = user
-        return found
+        return found or self._guest(key)
+
+    def _guest(self, key: str) -> User | None:
+        """Give a guest a seat; None where the key is no name, or that of a user with a key."""
+        name = " ".join(unquote(key).split())
+        fits = 0 < len(name) <= LETTERS and name.isprintable() and name not in self.by_name
+        if not (self.seats and fits):
+            return None
+        with self._seating:
+            if name not in self._guests:
+                if len(self._guests) >= self.seats:
+                    raise SeatsTaken(
+                        f"all {self.seats} seats are taken, and {name!r} has none: come with a "
+                        "name that has one, or ask who runs this server for more (guests)"
+                    )
+                self._guests[name] = User(name, "a guest has none")
+            return self._guests[name]
 
     def limits(self, default: Sequence[Limit] = ()) -> Limits:
         """Return the buckets of all of them.
@@ -232,19 +272,23 @@ class Users:
         return Limits(own, default)
 
     @classmethod
-    def read(cls, given: Sequence[Mapping[str, Any]]) -> Users:
+    def read(cls, given: Sequence[Mapping[str, Any]], guests: int = 0) -> Users:
         """Make users from plain data, as JSON and YAML hold it.
 
         ``[{"name": "ann", "key": "…", "weight": 2, "limits": [{"per_minute": 20000}]}]``
 
+        Args:
+            given: the named ones.
+            guests: seats for others.
+
         Raises:
             OptionError: an entry or an option is unknown, lacking or not valid.
         """
-        if not isinstance(given, list | tuple) or not given:
+        if not isinstance(given, list | tuple) or not (given or guests):
             raise OptionError(
                 "users are not valid: they must be a list of at least one, with name and key"
             )
-        return cls([_user(entry, number) for number, entry in enumerate(given, 1)])
+        return cls([_user(entry, number) for number, entry in enumerate(given, 1)], guests)
 
 
 def _digest(key: str) -> bytes:

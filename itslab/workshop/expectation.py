@@ -98,7 +98,7 @@ class Expectation:
                 return
             value = int(number) if number.is_integer() else number
         session, kind, name = self._about
-        self._journal.write(session, kind, name, value)
+        self._journal.write(session, kind, name, value, asked=self.question, between=self.between)
         self._show("written down: go on" if kind == "written" else f"you wrote {value}: go on")
 
     def _show(self, text: str) -> None:

@@ -8,6 +8,7 @@ written later, so a class sees how its mind changed.
 from __future__ import annotations
 
 import json
+import math
 import threading
 import time
 import uuid
@@ -25,6 +26,8 @@ Kind = Literal["expected", "came", "tried", "chosen", "written"]
 """What was expected, and what came; a try at an exercise; a choice; a text."""
 MOST = 20_000
 """Characters of an entry that are kept."""
+WORDS = 50
+"""Of which one may be chosen, at most."""
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,8 @@ class Entry:
         time: seconds since 1970.
         by: the participant's name; empty if none was given.
         of: names the journal: two participants may have one name.
+        asked: the question, as it was asked; empty of tries.
+        between: the least and the greatest number, or the words, of which one was to be chosen.
     """
 
     session: int
@@ -50,6 +55,8 @@ class Entry:
     time: float = 0.0
     by: str = ""
     of: str = ""
+    asked: str = ""
+    between: Any = None
 
 
 class Journal:
@@ -65,13 +72,21 @@ class Journal:
         self.by = by
         self._lock = threading.Lock()
         self.entries = list(read(self.path)) if self.path.is_file() else []
-        self.of = self.entries[-1].of if self.entries else uuid.uuid4().hex[:12]
+        self.of = self.entries[0].of if self.entries else uuid.uuid4().hex[:12]
 
     def write(
-        self, session: int, kind: Kind, name: str, value: Any, right: bool | None = None
+        self,
+        session: int,
+        kind: Kind,
+        name: str,
+        value: Any,
+        right: bool | None = None,
+        asked: str = "",
+        between: Any = None,
     ) -> Entry:
         """Append an entry, and return it; where the folder cannot be written, it is kept here."""
-        entry = Entry(session, kind, name, value, right, time.time(), self.by, self.of)
+        told = (value, right, time.time(), self.by, self.of, asked, between)
+        entry = Entry(session, kind, name, *told)
         line = json.dumps(asdict(entry), ensure_ascii=True, default=str)
         with self._lock:
             self.entries.append(entry)
@@ -115,18 +130,32 @@ def parsed(line: bytes | str) -> Entry | None:
     """Return the entry that a line holds; None if it holds none."""
     try:
         entry = Entry(**json.loads(line))
-    except (ValueError, TypeError, RecursionError):
+        return entry if _fits(entry) else None
+    except (ValueError, TypeError, OverflowError, RecursionError):  # of what only looks like one
         return None
-    texts = (entry.name, entry.by, entry.of)
-    fits = (
+
+
+def _fits(entry: Entry) -> bool:
+    texts = (entry.name, entry.by, entry.of, entry.asked)
+    return (
         type(entry.session) is int
         and entry.kind in get_args(Kind)
-        and all(isinstance(text, str) for text in texts)
+        and all(isinstance(text, str) and len(text) <= MOST for text in texts)
         and isinstance(entry.time, int | float)
-        and entry.right in (None, True, False)
-        and len(str(entry.value)) <= MOST
+        and math.isfinite(entry.time)
+        and (entry.right is None or isinstance(entry.right, bool))
+        and _plain(entry.value)
+        and (entry.between is None or _choices(entry.between))
     )
-    return entry if fits else None
+
+
+def _plain(value: Any) -> bool:
+    """Whether a value is a text or a number of a length that is kept."""
+    return isinstance(value, str | int | float) and len(str(value)) <= MOST
+
+
+def _choices(between: Any) -> bool:
+    return isinstance(between, list | tuple) and len(between) <= WORDS and all(map(_plain, between))
 
 
 def written(entries: Sequence[Entry]) -> bytes:
