@@ -92,13 +92,16 @@ def find(name: str | Path, folder: Path) -> Path:
     raise ItslabError(f"{several}: name one of {close}, or the path of another")
 
 
-def copy(source: Path, folder: Path, kinds: Iterable[str] = ("*.ipynb",)) -> int:
+def copy(
+    source: Path, folder: Path, kinds: Iterable[str] = ("*.ipynb",), *, blank: bool = False
+) -> int:
     """Copy notebooks into a folder, but for those that are there; return how many were copied.
 
     Args:
         source: the folder where they are.
         folder: made if it is not there.
         kinds: patterns of the files' names.
+        blank: leave out what the cells of notebooks show.
 
     Raises:
         ItslabError: the folder cannot be written.
@@ -108,12 +111,23 @@ def copy(source: Path, folder: Path, kinds: Iterable[str] = ("*.ipynb",)) -> int
     with _writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
         for one in new:
-            shutil.copyfile(one, folder / one.name)
+            (folder / one.name).write_bytes(_blank(one) if blank else one.read_bytes())
     return len(new)
 
 
+def _blank(path: Path) -> bytes:
+    """What a file holds, of a notebook without outputs."""
+    if path.suffix != ".ipynb":
+        return path.read_bytes()
+    notebook = json.loads(path.read_bytes())
+    for cell in notebook["cells"]:
+        if cell["cell_type"] == "code":
+            cell |= {"outputs": [], "execution_count": None}
+    return json.dumps(notebook, indent=1, ensure_ascii=False).encode() + b"\n"
+
+
 def reset(source: Path, folder: Path) -> Path | None:
-    """Put notebooks aside that are no longer as they came, and copy them anew.
+    """Put notebooks aside that are no longer as they came, and copy them anew, without outputs.
 
     Args:
         source: the folder where they are as they came.
@@ -127,7 +141,7 @@ def reset(source: Path, folder: Path) -> Path | None:
     """
     mine = [folder / one.name for one in sorted(source.glob("*.ipynb"))]
     changed = [
-        one for one in mine if one.exists() and one.read_bytes() != (source / one.name).read_bytes()
+        one for one in mine if one.exists() and one.read_bytes() != _blank(source / one.name)
     ]
     kept = None
     if changed:
@@ -135,7 +149,7 @@ def reset(source: Path, folder: Path) -> Path | None:
         with _writing(folder):
             for one in changed:
                 shutil.move(one, kept / one.name)
-    copy(source, folder, [one.name for one in changed])
+    copy(source, folder, [one.name for one in changed], blank=True)
     return kept
 
 

@@ -47,7 +47,7 @@ def workshop(
         said = f"what was written is in {kept}" if kept else "they are as they came"
         typer.echo(f"the notebooks in {folder} are restored; {said}. Journal and questions stay")
         return
-    notebooks.copy(source, folder, kinds)
+    notebooks.copy(source, folder, kinds, blank=True)
     typer.echo(f"your copies are in {folder}: what was there stays as it is")
     open_lab(folder / name)
 

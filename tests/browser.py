@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import nbformat
 import pytest
 
-from itslab import share
+from itslab import notebooks, share
 from itslab.doctor import CHROMIUM
 
 if TYPE_CHECKING:
@@ -66,8 +66,10 @@ class Lab:
     @contextlib.contextmanager
     def opened(self, name: str, **parameters: object) -> Iterator[Page]:
         """A committed notebook, after all of its cells have run without any error."""
-        book = self.folder / f"{name}.ipynb"  # a copy: JupyterLab saves what it opens
-        notebook = nbformat.read(share.shared(f"notebooks/{name}.ipynb"), as_version=4)
+        source = share.shared(f"notebooks/{name}.ipynb")
+        book = self.folder / source.name  # a copy: JupyterLab saves what it opens
+        notebook = nbformat.read(source, as_version=4)
+        notebooks.copy(source.parent, self.folder, ["*.jsonl"])
         [declared] = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
         declared.source += "".join(f"\n{key} = {value!r}" for key, value in parameters.items())
         nbformat.write(notebook, book)

@@ -160,7 +160,7 @@ def test_notebooks_are_listed_and_found_by_short_names(tmp_path: Path) -> None:
 def test_copies_of_the_notebooks_keep_what_was_written_in_them(tmp_path: Path) -> None:
     folder, source = tmp_path / "mine", share.root() / "notebooks"
     count = notebooks.copy(source, folder)
-    assert count == len(notebooks.listed(source)) == len(notebooks.listed(folder))
+    assert count == len([*source.glob("*.ipynb")]) == len(notebooks.listed(folder))
     (folder / "00_start_here.ipynb").write_text("mine")
     (folder / "04_mcts.ipynb").unlink()
     assert notebooks.copy(source, folder) == 1

@@ -134,7 +134,7 @@ def plain(answer: str) -> str:
 # -- pieces of HTML --------------------------------------------------------------------------------
 
 _BOX = (
-    f"font: 14px/1.45 {FONT}; white-space: pre-wrap; word-break: normal; "
+    f"font: 14px/1.45 {FONT}; white-space: pre-wrap; word-break: normal; background: none; "
     "overflow-wrap: anywhere; max-width: 46rem; padding: 0.3rem 0.9rem; border-left: 4px solid"
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from html import escape
 from typing import Any
 
@@ -11,7 +12,7 @@ from itslab.viz import pieces, style, theme
 from itslab.viz.style import BLUE, GRID, INK, ORANGE
 from itslab.workshop.journal import Journal
 
-UNSEEN = "Nothing was written down: next time, expect before you look."
+UNSEEN = "write down what you expect, and run this again"
 
 
 class Expectation:
@@ -39,6 +40,7 @@ class Expectation:
         kind: Any = "expected",
     ) -> None:
         import ipywidgets as widgets
+        from traitlets import TraitError
 
         self._journal, self._about = journal, (session, kind, name)
         self.question = question
@@ -65,12 +67,15 @@ class Expectation:
         self.said = widgets.HTML()
         self.button.on_click(lambda _: self.write())
         ask = widgets.HTML(theme.SHEET + style.view(f"<b>{escape(question)}</b>"))
-        row = widgets.Box([self.entry, self.button], layout={"flex_flow": "row wrap"})
+        look = {"flex_flow": "row wrap", "align_items": "center"}
+        row = widgets.Box([self.entry, self.button], layout=look)
         self.widget = widgets.VBox([ask, row, self.said])
         self.widget.add_class("its-panel")
-        if before := self.written:
-            self._show(f"you wrote {before!s}")
-            self.entry.value = before if isinstance(before, str) else _number(before)
+        before = self.written
+        if before is not None:
+            self._show(f"you wrote {_said(before)}")
+            with suppress(TraitError):  # a word that was to be chosen before, and is no longer
+                self.entry.value = _said(before)
 
     @property
     def written(self) -> Any:
@@ -112,7 +117,7 @@ class Expectation:
 
 
 class Came:
-    """What was expected beside what came.
+    """What was expected beside what came; folded while nothing was expected.
 
     Args:
         question: that was asked, or what it is about.
@@ -126,16 +131,17 @@ class Came:
         self._between = between
 
     def __repr__(self) -> str:
-        expected = UNSEEN if self.expected is None else f"You expected {_said(self.expected)}."
-        return f"{self.question} {_said(self.came)}. {expected}"
+        if self.expected is None:
+            return f"{self.question} {UNSEEN.capitalize()}. ({_said(self.came)})"
+        return f"{self.question} {_said(self.came)}. You expected {_said(self.expected)}."
 
     def _repr_html_(self) -> str:
-        said = UNSEEN if self.expected is None else f"You expected {_said(self.expected)}."
-        return pieces.view(
-            f"<div>{escape(self.question)}</div>",
-            f'<div><b style="font-size: 17px">{escape(_said(self.came))}</b> {escape(said)}</div>',
-            self._picture(),
-        )
+        came = f'<b style="font-size: 17px">{escape(_said(self.came))}</b>'
+        asked = f"<div>{escape(self.question)}</div>"
+        if self.expected is None:
+            return pieces.view(asked, pieces.details(f"{UNSEEN}, or look all the same", came))
+        said = escape(f"You expected {_said(self.expected)}.")
+        return pieces.view(asked, f"<div>{came} {said}</div>", self._picture())
 
     def _picture(self) -> str:
         """Where both lie between the least and the greatest."""
