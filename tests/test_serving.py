@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
@@ -667,6 +667,48 @@ def test_a_fault_is_told_apart_from_the_log(served, monkeypatch, caplog):
     answer = httpx.post(f"{served.url}/chat/completions", json={"model": "small", "messages": ASK})
     assert (answer.status_code, "see its log" in answer.text) == (500, True)
     assert [one.name for one in caplog.records if one.exc_info] == ["itslab.faults"]
+
+
+class Failing(ScriptedModel):
+    """Begins to speak, and fails."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self.error, self.may = error, threading.Event()
+
+    def generate(self, requests, on_text=None, on_sample=None, cancel=None):
+        on_text(0, 0, "so")
+        self.may.wait(60)
+        raise self.error
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (its.ItslabError("the model is gone"), 503, "the model is gone"),
+        (RuntimeError("SECRET"), 500, "an error of the server"),
+        (SystemExit(), 500, "an error of the server"),
+    ],
+)
+def test_a_model_that_fails_in_the_middle_is_an_error_to_its_client(stream, error, status, said):
+    desk = Desk(Menu({"m": (model := Failing(error))}))
+    body = {"model": "m", "messages": ASK, "stream": stream}
+    with (
+        Server(desk, port=0) as server,
+        httpx.stream("POST", f"{server.url}/chat/completions", json=body, timeout=60)
+        if stream
+        else nullcontext() as streamed,
+    ):
+        model.may.set()
+        url = f"{server.url}/chat/completions"
+        answer = streamed or httpx.post(url, json=body, timeout=60)
+        text = answer.read().decode()
+        assert said in text
+        assert "SECRET" not in text
+        assert answer.status_code == (200 if stream else status)
+        assert httpx.get(f"{server.url}/models").status_code == 200
+        assert desk.load == (0, 0)
 
 
 def test_tiers_must_fit_together(llm):

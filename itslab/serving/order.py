@@ -170,7 +170,8 @@ class Order:
     def node(self, index: int) -> Node | None:
         """Return where an answer stands; None if there is none."""
         handle = self.handles[index]
-        node = leading(handle.run) if handle.running else handle.result().node
+        whole = not handle.running and handle.error is None
+        node = handle.result().node if whole else leading(handle.run)
         node = node or leading(handle.run)
         begun = (one for one in reversed(list(handle.run.drawn)) if one.text)
         return next(begun, None) if node is None else node  # part of an answer is better than none
@@ -193,13 +194,10 @@ class Order:
     @property
     def error(self) -> Exception | None:
         """What went wrong, if that left an answer out."""
-        for handle in self.handles:
-            if not handle.running:
-                try:
-                    handle.result()
-                except Exception as error:
-                    return error
-        return None
+        error = next((one.error for one in self.handles if one.error is not None), None)
+        if error is None or isinstance(error, Exception):
+            return error
+        return RuntimeError(repr(error))  # one that would end the server, were it raised there
 
     @property
     def costs(self) -> dict[str, Cost]:
