@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
@@ -34,6 +34,7 @@ from itslab.serving.lobby import Admission
 from itslab.serving.narration import Narrator
 from itslab.serving.server import Server
 from itslab.serving.tiers import Menu, Plain, Tier, adjusted, looked
+from itslab.study.prices import Price
 from itslab.testing import ScriptedModel
 
 ASK = [{"role": "user", "content": "What is 17 + 25?"}]
@@ -42,7 +43,7 @@ FEW = Sampling(max_tokens=24)
 TIERS = {
     "fast": Tier(its.SelfConsistency(1, sampling=FEW), priority=1),
     "balanced": Tier(looked(3), cheaper="fast"),
-    "deep": Tier(looked(64), deadline=2.0),
+    "deep": Tier(looked(64), deadline=2.0, price=Price(output=2.0)),
 }
 
 
@@ -72,7 +73,11 @@ def test_models_tiers_and_strategies_are_listed(client):
     names = [model.id for model in client.models.list()]
     assert names[:4] == ["small", "small@fast", "small@balanced", "small@deep"]
     assert {"small@best-of-n", "small@mcts", "small@beam-search"} <= set(names)
-    assert client.models.retrieve("small@deep").itslab["deadline"] == 2.0
+    deep, plain = (client.models.retrieve(name).itslab for name in ("small@deep", "small"))
+    assert deep["deadline"] == 2.0
+    assert deep["price"] == {**asdict(Price()), "output": 2.0}
+    assert plain["price"] is None
+    assert min(deep["predicted_tokens"], plain["predicted_tokens"]) > 0
 
 
 def test_the_model_as_it_is_answers_and_is_billed_as_the_engine_counts(llm, client):
@@ -541,6 +546,24 @@ def test_a_desk_answers_without_a_network():
     desk.close()
     with pytest.raises(its.ItslabError, match="shutting down"):
         desk.ask(wire.Body("m", (Message("user", "2 + 2?"),)))
+
+
+def test_an_answer_has_the_price_of_the_tier_that_gave_it():
+    tiers = {
+        "fast": Tier(its.SelfConsistency(1), price=Price(output=1.0)),
+        "deep": Tier(its.SelfConsistency(3), price=Price(output=2.0), cheaper="fast"),
+    }
+    entries = []
+    desk = Desk(
+        Menu({"m": ScriptedModel(replies=lambda request, i: "so 4")}, tiers),
+        settled=lambda order: entries.append(order.entry),
+    )
+    for name in ("m@deep", "m@fast", "m"):
+        order = desk.ask(wire.Body(name, (Message("user", "2 + 2?"),)))
+        assert order.over.wait(5)
+        assert entries[-1]["dollars"] == order.account["dollars"]
+    assert [entry["dollars"] for entry in entries] == [pytest.approx(12e-6), 2e-6, None]
+    desk.close()
 
 
 def test_a_desk_that_is_full_refuses_and_lets_go():

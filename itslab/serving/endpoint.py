@@ -257,6 +257,8 @@ class Endpoint:
             "strategy": settings(tier.strategy),
             "budget": asdict(tier.budget),
             "deadline": tier.deadline,
+            "price": tier.price and asdict(tier.price),
+            "predicted_tokens": round(self.desk.predict(offer)),
             "tier": offer.label in self.desk.menu.tiers,
         }
         return {

@@ -219,6 +219,7 @@ class Order:
         runs = [handle.run for handle in self.handles]
         ended = self.ended_by or next((run.stopped_by for run in runs if run.stopped_by), None)
         until = time.monotonic() if self.ended is None else self.ended
+        price = self.offer.tier.price
         nodes = [self.node(i) if self.error is None else None for i in range(len(runs))]
         return {
             "tier": self.visit.tier or self.offer.label or None,
@@ -228,6 +229,7 @@ class Order:
             "ended_by": ended,
             "settled": self.over.is_set(),
             "costs": wire.bill(self.costs),
+            "dollars": price and price.dollars(self.cost),
             "predicted_tokens": self.visit.predicted,
             "waited_seconds": round((self.started or until) - self.arrived, 3),
             "seconds": round(until - self.arrived, 3),
