@@ -63,6 +63,11 @@ class RunHandle:
         return not self._outcome.done()
 
     @property
+    def error(self) -> BaseException | None:
+        """What its end was, if that was no result; None while it is at work."""
+        return self._outcome.exception() if self._outcome.done() else None
+
+    @property
     def paused(self) -> bool:
         """Whether it waits to be let on."""
         return self.run.gate.waiting

@@ -12,10 +12,11 @@ import sys
 import textwrap
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
-from dataclasses import replace
+from contextlib import nullcontext, suppress
+from dataclasses import asdict, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import httpx
@@ -34,15 +35,20 @@ from itslab.serving.lobby import Admission
 from itslab.serving.narration import Narrator
 from itslab.serving.server import Server
 from itslab.serving.tiers import Menu, Plain, Tier, adjusted, looked
+from itslab.study.prices import Price
 from itslab.testing import ScriptedModel
 
 ASK = [{"role": "user", "content": "What is 17 + 25?"}]
 TELL = [{"role": "user", "content": "Tell a very long story of a journey over the sea."}]
 FEW = Sampling(max_tokens=24)
+MANY = 1_000
+"""Samples, more than any machine draws while a test looks on."""
+LONG = 60.0
+"""Seconds in which any machine does what a test waits for."""
 TIERS = {
     "fast": Tier(its.SelfConsistency(1, sampling=FEW), priority=1),
     "balanced": Tier(looked(3), cheaper="fast"),
-    "deep": Tier(looked(64), deadline=2.0),
+    "deep": Tier(looked(MANY), deadline=4.0, price=Price(output=2.0)),
 }
 
 
@@ -53,9 +59,18 @@ def served(llm) -> Iterator[Server]:
         yield server
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def client(served) -> openai.OpenAI:
+    until(lambda: served.desk.load == (0, 0))  # for who draws alone draws the same again
     return openai.OpenAI(base_url=served.url, api_key="none", max_retries=0)
+
+
+def until(there) -> None:
+    """Wait for something."""
+    end = time.monotonic() + LONG
+    while not there():
+        assert time.monotonic() < end
+        time.sleep(0.01)
 
 
 def settled(llm, work):
@@ -72,7 +87,11 @@ def test_models_tiers_and_strategies_are_listed(client):
     names = [model.id for model in client.models.list()]
     assert names[:4] == ["small", "small@fast", "small@balanced", "small@deep"]
     assert {"small@best-of-n", "small@mcts", "small@beam-search"} <= set(names)
-    assert client.models.retrieve("small@deep").itslab["deadline"] == 2.0
+    deep, plain = (client.models.retrieve(name).itslab for name in ("small@deep", "small"))
+    assert deep["deadline"] == 4.0
+    assert deep["price"] == {**asdict(Price()), "output": 2.0}
+    assert plain["price"] is None
+    assert min(deep["predicted_tokens"], plain["predicted_tokens"]) > 0
 
 
 def test_the_model_as_it_is_answers_and_is_billed_as_the_engine_counts(llm, client):
@@ -82,17 +101,17 @@ def test_the_model_as_it_is_answers_and_is_billed_as_the_engine_counts(llm, clie
             model="small", messages=TELL, max_tokens=12, n=2, seed=0
         ),
     )
-    assert [choice.finish_reason for choice in answer.choices] == ["length", "length"]
+    assert {choice.finish_reason for choice in answer.choices} <= {"length", "stop"}
     assert answer.choices[0].message.content != answer.choices[1].message.content
     used, cost = answer.usage, answer.itslab["costs"]["smollm2-135m"]
-    assert used.completion_tokens == drawn == 24
+    assert 0 < used.completion_tokens == drawn <= 24
     assert used.prompt_tokens == cost["prefilled"] + cost["reused"]
     assert cost["prefilled"] + cost["decoded"] - cost["calls"] == evaluated
     assert used.completion_tokens_details.reasoning_tokens == 0
 
 
 def test_a_stream_says_the_same_as_a_whole_answer(client):
-    options = {"model": "small", "messages": TELL, "max_tokens": 12, "temperature": 0}
+    options = {"model": "small", "messages": TELL, "max_tokens": 64, "temperature": 0}
     client.chat.completions.create(**options)  # from here on the prompt is known, and sums alike
     whole = client.chat.completions.create(**options)
     with client.chat.completions.create(
@@ -101,9 +120,10 @@ def test_a_stream_says_the_same_as_a_whole_answer(client):
         chunks = [*stream]
     text = "".join(c.choices[0].delta.content or "" for c in chunks if c.choices)
     assert text == whole.choices[0].message.content
-    assert sum(bool(c.choices and c.choices[0].delta.content) for c in chunks) > 2
+    assert sum(bool(c.choices and c.choices[0].delta.content) for c in chunks) > 1
     assert chunks[-1].usage.completion_tokens == whole.usage.completion_tokens
-    assert [c.choices[0].finish_reason for c in chunks if c.choices][-1] == "length"
+    ends = [c.choices[0].finish_reason for c in chunks if c.choices]
+    assert ends[-1] == whole.choices[0].finish_reason
 
 
 def test_stop_strings_and_seeds_hold(client):
@@ -166,37 +186,29 @@ def test_a_strategy_stands_in_the_name_or_in_the_body(client):
 
 
 def test_a_deadline_ends_with_the_best_so_far(client):
-    for options in ({"model": "small@deep"}, {"model": "small@best-of-64", "deadline": 1.5}):
+    for model, more in (("small@deep", {}), (f"small@best-of-{MANY}", {"deadline": 4})):
         began = time.monotonic()
-        answer = client.chat.completions.create(
-            messages=ASK,
-            model=options["model"],
-            extra_body={"deadline": options.get("deadline", 2)},
-        )
-        took = time.monotonic() - began
-        assert 0.5 < took < options.get("deadline", 2) + 0.1
+        answer = client.chat.completions.create(messages=ASK, model=model, extra_body=more)
+        assert 2 < time.monotonic() - began < LONG
+        assert answer.itslab["seconds"] < LONG
         assert answer.itslab["ended_by"] == "deadline"
         assert answer.itslab["costs"]["smollm2-135m"]["decoded"] > 0
 
 
 def test_who_hangs_up_is_worked_for_no_longer(llm, served):
-    before = len(served.desk.lobby.running)
-    body = {"model": "small@self-consistency-64", "messages": ASK, "stream": True}
+    until(lambda: served.desk.load == (0, 0))
+    body = {"model": f"small@self-consistency-{MANY}", "messages": ASK, "stream": True}
     with httpx.stream("POST", f"{served.url}/chat/completions", json=body) as answer:
         lines = answer.iter_lines()  # if it were forgotten, the answer would be closed
         next(lines)
-        time.sleep(0.5)
-        assert len(served.desk.lobby.running) == before + 1
-    gone = time.monotonic()
-    while len(served.desk.lobby.running) > before:
-        assert time.monotonic() < gone + 3
-        time.sleep(0.01)
+        assert served.desk.load == (0, 1)
+    until(lambda: served.desk.load == (0, 0))
     drawn = llm.stats.drawn
     time.sleep(0.5)
     assert llm.stats.drawn == drawn
 
 
-MANY = {"choices": ["a"] * 99}
+TEXTS = {"choices": ["a"] * 99}
 DEEP_TREE = {"use": "TreeOfThoughts", "order": "depth", "expand": 1, "depth": 10**10}
 
 
@@ -241,11 +253,8 @@ def test_who_hangs_up_does_not_hold_up_others(served):
             time.sleep(0.1)
         for one in gone:
             one.result()
-    assert slowest < 1.5
-    until = time.monotonic() + 10
-    while served.desk.load != (0, 0):
-        assert time.monotonic() < until
-        time.sleep(0.05)
+    assert slowest < 5
+    until(lambda: served.desk.load == (0, 0))
 
 
 def test_answers_differ_unless_a_seed_is_given(client):
@@ -263,7 +272,7 @@ def test_a_server_of_openais_kind_may_stand_behind_it(served):
     behind = its.Remote("small", served.url, server="openai", logprobs=False)
     desk = Desk(Menu({"m": behind}, TIERS))
     order = desk.ask(wire.Body("m", (Message("user", "Count."),), max_tokens=4))
-    assert order.over.wait(20)
+    assert order.over.wait(LONG)
     assert order.error is None
     assert order.choice(0).content
     desk.close()
@@ -303,7 +312,7 @@ def test_a_server_of_openais_kind_may_stand_behind_it(served):
         ({"model": "small", "stop": [f"{i}" for i in range(17)]}, 400, "at most 16 texts"),
         ({"model": "small", "stop": "a" * 257}, 400, "256 characters"),
         (
-            {"model": "small", "strategy": {"use": "SelfConsistency", "sampling": MANY}},
+            {"model": "small", "strategy": {"use": "SelfConsistency", "sampling": TEXTS}},
             400,
             "texts",
         ),
@@ -381,10 +390,11 @@ def test_our_own_remote_asks_it(llm, served):
     voted = its.solve("What is 17 + 25?", its.SelfConsistency(3, sampling=FEW), remote)
     assert voted.cost.calls == 3
     tier = its.Remote("small@balanced", served.url)
-    [[answer]] = tier.generate([Request((Message("user", "What is 17 + 25?"),), (), FEW)])
+    asked = Request((Message("user", "What is 17 + 25?"),), (), FEW)
+    [[answer]], drawn, _ = settled(llm, lambda: tier.generate([asked]))
     assert answer.text
     assert "<think>" not in answer.text
-    assert answer.cost.decoded > 24  # all that it took
+    assert answer.cost.decoded == drawn  # all that it took
 
 
 # -- who may ask, and how much ---------------------------------------------------------------------
@@ -392,11 +402,10 @@ def test_our_own_remote_asks_it(llm, served):
 
 @pytest.fixture
 def guarded(llm) -> Iterator[Server]:
-    """A server for two users, one of them with little to spend, that serves two at once."""
-    few = (Limit(per_minute=600, burst=30),)
+    """A server for two users, one of them with little to spend."""
+    few = (Limit(per_minute=6, burst=25),)
     users = Users([User("ann", "key-a"), User("bob", "key-b", limits=few)])
-    admission = Admission(at_once=2, queue=2, full="degrade")
-    with Server(Desk(Menu({"small": llm}, TIERS), admission, users), port=0) as server:
+    with Server(Desk(Menu({"small": llm}, TIERS), users=users), port=0) as server:
         yield server
 
 
@@ -412,28 +421,29 @@ def test_who_has_spent_its_compute_is_told_when_to_come_back(guarded):
     bob.chat.completions.create(model="small", messages=ASK, max_tokens=25)
     with pytest.raises(openai.RateLimitError) as refused:
         bob.chat.completions.create(model="small", messages=ASK, max_tokens=25)
-    assert 0 < int(refused.value.response.headers["retry-after"]) <= 3
-    assert "600 tokens a minute" in refused.value.message
+    assert 0 < int(refused.value.response.headers["retry-after"]) <= 250
+    assert "6 tokens a minute" in refused.value.message
     ann = openai.OpenAI(base_url=guarded.url, api_key="key-a", max_retries=0)
     ann.chat.completions.create(model="small", messages=ASK, max_tokens=25)
 
 
-def test_a_full_house_degrades_and_then_sheds(guarded):
-    body = {"model": "small@balanced", "messages": ASK, "max_tokens": 30}
-    headers = {"Authorization": "Bearer key-a"}
-    url = f"{guarded.url}/chat/completions"
-    with ThreadPoolExecutor(8) as pool:
-        answers = [
-            *pool.map(lambda _: httpx.post(url, json=body, headers=headers, timeout=60), range(8))
-        ]
+def test_a_full_house_degrades_and_then_sheds():
+    may = threading.Event()
+    model = ScriptedModel(replies=lambda request, i: may.wait(LONG) and "4")
+    desk = Desk(Menu({"m": model}, TIERS), Admission(at_once=2, queue=2, full="degrade"))
+    body = {"model": "m@balanced", "messages": ASK}
+    with Server(desk, port=0) as server, ThreadPoolExecutor(8) as pool:
+        url = f"{server.url}/chat/completions"
+        asked = [pool.submit(httpx.post, url, json=body, timeout=LONG) for _ in range(8)]
+        until(lambda: sum(one.done() for one in asked) == 4)
+        may.set()
+        answers = [one.result() for one in asked]
     told = [one.json()["itslab"] for one in answers if one.status_code == 200]
     refused = [one for one in answers if one.status_code == 429]
-    assert len(told) + len(refused) == 8
-    assert refused
+    assert (len(told), len(refused)) == (4, 4)
     assert all(int(one.headers["retry-after"]) >= 1 for one in refused)
-    tiers = [(one["tier"], one["degraded_from"]) for one in told]
-    assert ("balanced", None) in tiers
-    assert ("fast", "balanced") in tiers
+    tiers = Counter((one["tier"], one["degraded_from"]) for one in told)
+    assert tiers == {("balanced", None): 3, ("fast", "balanced"): 1}
 
 
 def test_metrics_and_log_count_what_the_engine_did(llm, guarded, caplog):
@@ -442,6 +452,7 @@ def test_metrics_and_log_count_what_the_engine_did(llm, guarded, caplog):
         _, drawn, _ = settled(
             llm, lambda: ann.chat.completions.create(model="small@fast", messages=ASK)
         )
+        until(lambda: caplog.messages)  # the last that is done for a request
     page = httpx.get(guarded.url.replace("/v1", "/metrics")).text
     [line] = [one for one in page.splitlines() if 'kind="decoded"' in one and "_total" in one]
     assert float(line.split()[-1]) == drawn
@@ -535,7 +546,7 @@ def test_a_desk_answers_without_a_network():
     tiers = {"vote": Tier(its.SelfConsistency(3), cheaper="")}
     desk = Desk(Menu({"m": model}, tiers))
     order = desk.ask(wire.Body("m@vote", (Message("user", "2 + 2?"),)))
-    assert order.over.wait(5)
+    assert order.over.wait(LONG)
     assert order.choice(0) == wire.Choice("so 4")
     assert order.news(0)[0].startswith("so 4\n1. 4\n2. 5 (so far 4 ×1, 5 ×1)\n3. 4 (so far 4 ×2")
     assert order.account["answers"] == ["4"]
@@ -544,8 +555,27 @@ def test_a_desk_answers_without_a_network():
         desk.ask(wire.Body("m", (Message("user", "2 + 2?"),)))
 
 
+def test_an_answer_has_the_price_of_the_tier_that_gave_it():
+    tiers = {
+        "fast": Tier(its.SelfConsistency(1), price=Price(output=1.0)),
+        "deep": Tier(its.SelfConsistency(3), price=Price(output=2.0), cheaper="fast"),
+    }
+    entries = []
+    desk = Desk(
+        Menu({"m": ScriptedModel(replies=lambda request, i: "so 4")}, tiers),
+        settled=lambda order: entries.append(order.entry),
+    )
+    for name in ("m@deep", "m@fast", "m"):
+        order = desk.ask(wire.Body(name, (Message("user", "2 + 2?"),)))
+        assert order.over.wait(LONG)
+        assert entries[-1]["dollars"] == order.account["dollars"]
+    assert [entry["dollars"] for entry in entries] == [pytest.approx(12e-6), 2e-6, None]
+    desk.close()
+
+
 def test_a_desk_that_is_full_refuses_and_lets_go():
-    model = ScriptedModel(replies=lambda request, i: time.sleep(0.3) or "4")
+    may = threading.Event()
+    model = ScriptedModel(replies=lambda request, i: may.wait(LONG) and "4")
     desk = Desk(Menu({"m": model}), Admission(at_once=1, queue=1))
     body = wire.Body("m", (Message("user", "2 + 2?"),))
     first, second = desk.ask(body), desk.ask(body)
@@ -553,12 +583,14 @@ def test_a_desk_that_is_full_refuses_and_lets_go():
         desk.ask(body)
     desk.cancel(second)
     assert (second.over.is_set(), second.ended_by) == (True, "disconnect")
-    assert first.over.wait(5)
+    may.set()
+    assert first.over.wait(LONG)
     assert desk.load == (0, 0)
 
 
 def test_a_degraded_request_has_the_time_of_the_tier_it_asked_for():
-    model = ScriptedModel(replies=lambda request, i: time.sleep(0.2) or "4")
+    may = threading.Event()
+    model = ScriptedModel(replies=lambda request, i: may.wait(LONG) and "4")
     tiers = {
         "fast": Tier(its.SelfConsistency(1), deadline=0.1),
         "deep": Tier(its.SelfConsistency(2), deadline=60.0, cheaper="fast"),
@@ -567,8 +599,10 @@ def test_a_degraded_request_has_the_time_of_the_tier_it_asked_for():
     body = wire.Body("m@deep", (Message("user", "2 + 2?"),))
     orders = [desk.ask(body) for _ in range(3)]
     assert [order.visit.degraded_from for order in orders] == [None, None, "deep"]
+    time.sleep(0.2)  # longer than it would have had
+    may.set()
     last = orders[-1]
-    assert last.over.wait(5)
+    assert last.over.wait(LONG)
     assert last.deadline == last.visit.deadline == pytest.approx(last.arrived + 60)
     assert (last.account["tier"], last.account["answers"]) == ("fast", ["4"])
     desk.close()
@@ -590,9 +624,9 @@ def test_the_log_holds_nothing_that_was_said():
     )
     said = (Message("user", "SECRET?"),)
     order = desk.ask(wire.Body("m", said, begun="SECRET is", stop=("SECRET",)))
-    assert order.over.wait(5)
+    assert order.over.wait(LONG)
     spec = {"use": "Direct", "instruction": "SECRET"}
-    assert desk.ask(wire.Body("m", said, strategy=spec)).over.wait(5)
+    assert desk.ask(wire.Body("m", said, strategy=spec)).over.wait(LONG)
     assert len(entries) == 2
     assert "SECRET" not in json.dumps(entries)
     desk.close()
@@ -602,8 +636,8 @@ def test_what_is_learned_has_few_names_whatever_is_asked():
     desk = Desk(Menu({"m": ScriptedModel(replies=lambda request, i: "4")}, TIERS))
     for i in range(5):
         spec = {"use": "Direct", "instruction": f"as {i}"}
-        assert desk.ask(wire.Body("m", (Message("user", "?"),), strategy=spec)).over.wait(5)
-    assert desk.ask(wire.Body("m@fast", (Message("user", "?"),))).over.wait(5)
+        assert desk.ask(wire.Body("m", (Message("user", "?"),), strategy=spec)).over.wait(LONG)
+    assert desk.ask(wire.Body("m@fast", (Message("user", "?"),))).over.wait(LONG)
     assert set(desk.forecasts["m"].tiers) == {"Direct", "fast"}
     desk.close()
 
@@ -628,27 +662,23 @@ def test_how_long_it_takes_is_said_within_the_deadline():
 def test_all_tokens_can_be_asked_for(top_k):
     asked = {"model": "m", "messages": ASK, "top_k": top_k}
     desk = Desk(Menu({"m": (model := ScriptedModel(replies=["4"]))}))
-    assert desk.ask(wire.read(json.dumps(asked).encode())).over.wait(5)
+    assert desk.ask(wire.read(json.dumps(asked).encode())).over.wait(LONG)
     assert model.asked[0].sampling.top_k == 0
     desk.close()
 
 
 def test_deadlines_are_kept_beside_one_that_is_far_away():
-    until = threading.Event()
-    model = ScriptedModel(replies=lambda request, i: until.wait(60) and "4")
+    may = threading.Event()
+    model = ScriptedModel(replies=lambda request, i: may.wait(LONG) and "4")
     far = Tier(Plain(), deadline=1e300)
     desk = Desk(Menu({"m": model}, {"far": far}), Admission(patience=1e300))
     asked = (Message("user", "2 + 2?"),)
     slow = desk.ask(wire.Body("m@far", asked))
     near = desk.ask(wire.Body("m", asked, deadline=0.5))
-    assert near.over.wait(0) is False
-    ended = time.monotonic() + 30
-    while not near.answered:
-        assert time.monotonic() < ended
-        time.sleep(0.01)
+    until(lambda: near.answered)
     assert not slow.answered
-    until.set()
-    assert slow.over.wait(30)
+    may.set()
+    assert slow.over.wait(LONG)
     desk.close()
 
 
@@ -668,6 +698,48 @@ def test_a_fault_is_told_apart_from_the_log(served, monkeypatch, caplog):
     answer = httpx.post(f"{served.url}/chat/completions", json={"model": "small", "messages": ASK})
     assert (answer.status_code, "see its log" in answer.text) == (500, True)
     assert [one.name for one in caplog.records if one.exc_info] == ["itslab.faults"]
+
+
+class Failing(ScriptedModel):
+    """Begins to speak, and fails."""
+
+    def __init__(self, error: BaseException) -> None:
+        super().__init__()
+        self.error, self.may = error, threading.Event()
+
+    def generate(self, requests, on_text=None, on_sample=None, cancel=None):
+        on_text(0, 0, "so")
+        self.may.wait(60)
+        raise self.error
+
+
+@pytest.mark.parametrize("stream", [False, True])
+@pytest.mark.parametrize(
+    ("error", "status", "said"),
+    [
+        (its.ItslabError("the model is gone"), 503, "the model is gone"),
+        (RuntimeError("SECRET"), 500, "an error of the server"),
+        (SystemExit(), 500, "an error of the server"),
+    ],
+)
+def test_a_model_that_fails_in_the_middle_is_an_error_to_its_client(stream, error, status, said):
+    desk = Desk(Menu({"m": (model := Failing(error))}))
+    body = {"model": "m", "messages": ASK, "stream": stream}
+    with (
+        Server(desk, port=0) as server,
+        httpx.stream("POST", f"{server.url}/chat/completions", json=body, timeout=60)
+        if stream
+        else nullcontext() as streamed,
+    ):
+        model.may.set()
+        url = f"{server.url}/chat/completions"
+        answer = streamed or httpx.post(url, json=body, timeout=60)
+        text = answer.read().decode()
+        assert said in text
+        assert "SECRET" not in text
+        assert answer.status_code == (200 if stream else status)
+        assert httpx.get(f"{server.url}/models").status_code == 200
+        assert desk.load == (0, 0)
 
 
 def test_tiers_must_fit_together(llm):
@@ -722,15 +794,22 @@ def test_a_server_is_started_loaded_and_ended_by_commands(small_model, tmp_path)
     assert {entry["tier"] for entry in entries} == {"quick"}
 
 
+def drawn(page: str) -> float:
+    """Tokens that the engine has drawn, as metrics tell it."""
+    lines = (line for line in page.splitlines() if 'what="drawn"' in line)
+    return sum(float(line.split()[-1]) for line in lines)
+
+
 def test_a_server_that_is_ended_answers_at_once(small_model):
     itslab = [sys.executable, "-m", "itslab", "serve", small_model.name, "--port", "0"]
     server = subprocess.Popen([*itslab, "--context", "512"], stderr=subprocess.PIPE, text=True)
     assert server.stderr is not None
     url = next(line.split()[-1] for line in server.stderr if "serving at" in line)
-    body = {"model": f"{small_model.name}@self-consistency-64", "messages": ASK}
+    body = {"model": f"{small_model.name}@self-consistency-{MANY}", "messages": ASK}
+    page = url.replace("/v1", "/metrics")
     with ThreadPoolExecutor(1) as pool:
-        asked = pool.submit(httpx.post, f"{url}/chat/completions", json=body, timeout=60)
-        time.sleep(2)
+        asked = pool.submit(httpx.post, f"{url}/chat/completions", json=body, timeout=LONG)
+        until(lambda: drawn(httpx.get(page).text) > 100)
         server.send_signal(signal.SIGTERM)
         answer = asked.result()
     server.wait(30)

@@ -7,14 +7,17 @@
         budget: {tokens: 8000}
         deadline: 120
         cheaper: fast
+        price: {input: 0.1, cached: 0.01, output: 0.4}
     users:
       - {name: ann, key: change-me, weight: 2, limits: [{per_minute: 20000}]}
     limits: [{unit: tokens, per_minute: 5000}]
     admission: {at_once: 16, queue: 64, full: degrade}
 
-``limits`` are those of users who have none of their own. ``guests: 30`` gives so many others a seat
-each, by the name that they send as their key. What is left out is as it is by default,
-but that of one user among several at most ``SHARE`` requests wait: one cannot fill the queue.
+A ``price`` is in US dollars for a million tokens, or ``hourly``, of compute: it is listed, and what
+an answer came to by it stands beside it and in the log. ``limits`` are those of users who have none
+of their own; ``guests: 30`` gives so many others a seat each, by the name that they send as their
+key. What is left out is as it is by default, but that of one user among several at most ``SHARE``
+requests wait: one cannot fill the queue.
 """
 
 from __future__ import annotations

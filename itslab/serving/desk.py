@@ -12,12 +12,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
-from itslab.core import ItslabError, require
+from itslab.core import ItslabError, Message, require
 from itslab.handle import RunHandle
 from itslab.options import settings
 from itslab.serving import wire
 from itslab.serving.bounds import purchases
-from itslab.serving.forecast import Forecast
+from itslab.serving.forecast import Expected, Forecast
 from itslab.serving.limits import Limit, Limits, User, Users
 from itslab.serving.lobby import Admission, Lobby, Refusal, Visit
 from itslab.serving.order import Order
@@ -151,6 +151,11 @@ class Desk:
             raise Refused(refusal)
         return order
 
+    def predict(self, offer: Offer) -> float:
+        """Return how many tokens an answer is thought to decode, to a question of no words."""
+        with self._changed:
+            return self._forecast(offer, [Message("user", "")]).tokens
+
     def cancel(self, order: Order, why: str = "disconnect") -> None:
         """Give up a request, since its user is gone. What was drawn by then is paid."""
         with self._changed:
@@ -194,12 +199,13 @@ class Desk:
     def _expect(self, order: Order) -> None:
         """Say what a request is thought to cost; the lock is held."""
         offer, body = order.offer, order.body
-        expected = self.forecasts[offer.model].expect(
-            self._kind(offer), [*body.messages], offer.tier.strategy, offer.tier.budget
-        )
-        order.expected = expected
+        order.expected = expected = self._forecast(offer, body.messages)
         order.visit.predicted = expected.tokens * body.n
         order.visit.flops = expected.flops * body.n
+
+    def _forecast(self, offer: Offer, messages: Sequence[Message]) -> Expected:
+        tier, forecast = offer.tier, self.forecasts[offer.model]
+        return forecast.expect(self._kind(offer), [*messages], tier.strategy, tier.budget)
 
     def _expect_again(self, visit: Visit) -> tuple[float, float]:
         """What a request is thought to cost in the tier that the lobby has just put it into."""

@@ -125,9 +125,7 @@ class Endpoint:
             except ClientDisconnect:  # before all of its body was here
                 return Response(status_code=GONE)
             except Exception as reason:
-                if not isinstance(reason, ItslabError):
-                    FAULTS.exception("a request failed")
-                status, body, headers = wire.error(reason)
+                status, body, headers = _told(reason)
                 return JSONResponse(body, status, headers)
 
         return respond
@@ -213,16 +211,14 @@ class Endpoint:
                         yield piece(i, content=text)
                 if not done:
                     await asyncio.sleep(CALM if told else PROMPT)
-            try:
-                _check(order)
-            except ItslabError as reason:
-                yield _data(wire.error(reason)[1])
-                return
+            _check(order)
             for i in range(order.body.n):
                 yield _data(wire.chunk(name, model, created, i, {}, order.choice(i).finish))
             used = wire.usage(order.cost, order.own) if order.body.usage else None
             yield _data(wire.last(name, model, created, used, order.account))
             yield {"data": "[DONE]"}
+        except Exception as reason:
+            yield _data(_told(reason)[1])
         finally:
             if not order.answered:
                 self.desk.cancel(order)
@@ -261,6 +257,8 @@ class Endpoint:
             "strategy": settings(tier.strategy),
             "budget": asdict(tier.budget),
             "deadline": tier.deadline,
+            "price": tier.price and asdict(tier.price),
+            "predicted_tokens": round(self.desk.predict(offer)),
             "tier": offer.label in self.desk.menu.tiers,
         }
         return {
@@ -305,6 +303,13 @@ def _dashed(name: str) -> str:
 
 def _data(piece: dict[str, Any]) -> dict[str, str]:
     return {"data": json.dumps(piece, ensure_ascii=False, separators=(",", ":"))}
+
+
+def _told(reason: Exception) -> tuple[int, dict[str, Any], dict[str, str]]:
+    """An error as it is sent; what nobody raised on purpose is written down, too."""
+    if not isinstance(reason, ItslabError):
+        FAULTS.error("a request failed", exc_info=reason)
+    return wire.error(reason)
 
 
 def _check(order: Order) -> None:

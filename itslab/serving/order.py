@@ -170,7 +170,8 @@ class Order:
     def node(self, index: int) -> Node | None:
         """Return where an answer stands; None if there is none."""
         handle = self.handles[index]
-        node = leading(handle.run) if handle.running else handle.result().node
+        whole = not handle.running and handle.error is None
+        node = handle.result().node if whole else leading(handle.run)
         node = node or leading(handle.run)
         begun = (one for one in reversed(list(handle.run.drawn)) if one.text)
         return next(begun, None) if node is None else node  # part of an answer is better than none
@@ -193,13 +194,10 @@ class Order:
     @property
     def error(self) -> Exception | None:
         """What went wrong, if that left an answer out."""
-        for handle in self.handles:
-            if not handle.running:
-                try:
-                    handle.result()
-                except Exception as error:
-                    return error
-        return None
+        error = next((one.error for one in self.handles if one.error is not None), None)
+        if error is None or isinstance(error, Exception):
+            return error
+        return RuntimeError(repr(error))  # one that would end the server, were it raised there
 
     @property
     def costs(self) -> dict[str, Cost]:
@@ -221,6 +219,7 @@ class Order:
         runs = [handle.run for handle in self.handles]
         ended = self.ended_by or next((run.stopped_by for run in runs if run.stopped_by), None)
         until = time.monotonic() if self.ended is None else self.ended
+        price = self.offer.tier.price
         nodes = [self.node(i) if self.error is None else None for i in range(len(runs))]
         return {
             "tier": self.visit.tier or self.offer.label or None,
@@ -230,6 +229,7 @@ class Order:
             "ended_by": ended,
             "settled": self.over.is_set(),
             "costs": wire.bill(self.costs),
+            "dollars": price and price.dollars(self.cost),
             "predicted_tokens": self.visit.predicted,
             "waited_seconds": round((self.started or until) - self.arrived, 3),
             "seconds": round(until - self.arrived, 3),

@@ -19,6 +19,7 @@ from itslab.run import Run, Strategy
 from itslab.serving.bounds import Purchase, purchases
 from itslab.strategies import Route, Router, SelfConsistency
 from itslab.study.plan import Named, OwnVerifier
+from itslab.study.prices import Price
 from itslab.study.reading import strategy as described
 from itslab.verifiers import Agreement
 
@@ -72,6 +73,7 @@ class Tier(Options):
         priority: requests of a higher one are worked on first.
         cheaper: the tier to which a request is degraded where there is no room; "" for none.
         model: that answers; "" is the one that the request names.
+        price: what it asks for what an answer took, in US dollars; None says nothing of money.
     """
 
     strategy: Strategy
@@ -80,6 +82,7 @@ class Tier(Options):
     priority: int = 0
     cheaper: str = ""
     model: str = ""
+    price: Price | None = None
 
 
 def looked(n: int, sampling: Sampling = Sampling()) -> Router:

@@ -3,8 +3,8 @@
 https://platform.openai.com/docs/api-reference/chat. Beyond it a body may hold ``strategy`` (a name,
 or a specification as studies write it), ``deadline`` (seconds), ``top_k`` (0 or -1 keeps all
 tokens), ``min_p`` and ``continue_final_message``, and an answer holds ``itslab``: what it cost by
-model, what ended it. Reasoning stands in ``reasoning_content``, where DeepSeek's and vLLM's clients
-look for it.
+model and in dollars, what ended it. Reasoning stands in ``reasoning_content``, where DeepSeek's and
+vLLM's clients look for it.
 """
 
 from __future__ import annotations
