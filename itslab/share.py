@@ -58,6 +58,15 @@ def shared(name: str) -> Path:
     return path
 
 
+def key(name: str) -> str:
+    """Return what is sent as the key of a guest of a server, such as that of a class.
+
+    Args:
+        name: the guest's; all without one are the same guest.
+    """
+    return quote(name) or "none"
+
+
 @dataclass(frozen=True)
 class Recording:
     """Where a notebook gets its samples, its runs and the outcomes of its tests.
@@ -87,9 +96,7 @@ class Recording:
         return self.mode.startswith(("http://", "https://"))
 
     def _load(self, model: str) -> Backend:
-        return (
-            _asked(model, self.mode, quote(self.name) or "none") if self._there else _loaded(model)
-        )
+        return _asked(model, self.mode, key(self.name)) if self._there else _loaded(model)
 
     def backend(self, model: str, bank: str, *, keep: bool = True) -> Backend:
         """Return a model, or the recorded samples of one.

@@ -85,12 +85,14 @@ def parse(given: Mapping[str, Any]) -> Config:
     for name in given:
         require(name in known, "the service", name, f"made of {', '.join(known)}")
     guests = given.get("guests") or 0
-    told_apart = "users" in given or bool(guests)  # left empty, it would let everybody ask
+    users = Users([], guests) if guests else None
+    if "users" in given:  # left empty, it would let everybody ask
+        users = Users.read(given["users"] or [], guests)
     tiers, limits = given.get("tiers") or {}, given.get("limits") or []
     _mapping("tiers", tiers)
     admission = given.get("admission") or {}
     _mapping("admission", admission)
-    usual = {"per_user": SHARE} if told_apart else {}
+    usual = {"per_user": SHARE} if users else {}
     if not isinstance(limits, list):
         raise OptionError(f"limits is a {type(limits).__name__}, and must be a list of limits")
     made = {str(name): _at(f"tiers.{name}", Tier, one) for name, one in tiers.items()} or TIERS
@@ -100,7 +102,7 @@ def parse(given: Mapping[str, Any]) -> Config:
     Lobby(cheaper={name: tier.cheaper for name, tier in made.items() if tier.cheaper})  # no cycle
     return Config(
         tiers=made,
-        users=Users.read(given.get("users", []), guests) if told_apart else None,
+        users=users,
         limits=tuple(_at(f"limits.{i}", Limit, one) for i, one in enumerate(limits)),
         admission=_at("admission", Admission, usual | admission),
     )

@@ -13,7 +13,7 @@ import json
 import logging
 import re
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import asdict
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -23,7 +23,7 @@ from itslab.core import ItslabError, OptionError
 from itslab.options import settings
 from itslab.serving import wire
 from itslab.serving.desk import ANYONE, Desk, Refused, ServerClosed, check_size
-from itslab.serving.limits import User
+from itslab.serving.limits import LETTERS, User
 from itslab.serving.metrics import Metrics
 from itslab.serving.order import Order
 
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from starlette.applications import Starlette
     from starlette.requests import Request
     from starlette.responses import Response
+    from starlette.routing import Route
 
 SILENCE = 30.0
 """Seconds that a client may leave what it is sent unread."""
@@ -46,6 +47,8 @@ KNOWN = "POST /v1/chat/completions, GET /v1/models, /health and /metrics are"
 LOG = logging.getLogger("itslab.serving")
 FAULTS = logging.getLogger("itslab.faults")
 """What went wrong, apart from the log of requests, of which each line is JSON."""
+More = Callable[["Endpoint"], Sequence["Route"]]
+"""Routes that are served beside those of an endpoint."""
 
 
 class NothingYet(ItslabError):
@@ -70,11 +73,12 @@ class BadKey(ItslabError):
     code = "invalid_api_key"
 
 
-def application(desk: Desk) -> Starlette:
+def application(desk: Desk, more: More = lambda endpoint: ()) -> Starlette:
     """Return the ASGI application of a desk; it closes the desk when it is shut down.
 
     Args:
         desk: as it is; its ``settled`` is taken for metrics and the log.
+        more: returns routes beside its own, of the same endpoint.
     """
     from starlette.applications import Starlette
     from starlette.routing import Route
@@ -86,6 +90,7 @@ def application(desk: Desk) -> Starlette:
         Route("/v1/models/{name:path}", endpoint.guarded(endpoint.model)),
         Route("/health", endpoint.health),
         Route("/metrics", endpoint.measured),
+        *more(endpoint),
     ]
     handlers: Any = dict.fromkeys((404, 405), endpoint.unknown)
     return Starlette(routes=routes, lifespan=endpoint.lifespan, exception_handlers=handlers)
@@ -145,7 +150,9 @@ class Endpoint:
         scheme, _, key = request.headers.get("authorization", "").partition(" ")
         user = users.find(key.strip()) if scheme.lower() == "bearer" else None
         if user is None:
-            raise BadKey("the key is missing or wrong: send it as Authorization: Bearer KEY")
+            said = "the key is missing or wrong: send it as Authorization: Bearer KEY"
+            guest = f"; a guest's is a name of up to {LETTERS} letters that is no user's"
+            raise BadKey(said + (guest if users.seats else ""))
         return user
 
     async def chat(self, request: Request, user: User) -> Response:
@@ -154,7 +161,7 @@ class Endpoint:
         from sse_starlette import EventSourceResponse
         from starlette.responses import JSONResponse, Response
 
-        body = wire.read(await _raw(request))
+        body = wire.read(await raw(request))
         order = await asyncio.to_thread(self.desk.ask, body, user)  # others go on meanwhile
         headers = {"X-Request-Id": order.name}
         if not body.stream:
@@ -330,14 +337,18 @@ async def _until(there: Callable[[], bool], seconds: float) -> None:
         await asyncio.sleep(PROMPT)
 
 
-async def _raw(request: Request) -> bytes:
-    """The body, refused as soon as it is too long."""
+async def raw(request: Request, most: int = wire.MOST) -> bytes:
+    """Return the body of a request, of so many bytes at most.
+
+    Raises:
+        BadBody: it is longer; that is said as soon as it is known.
+    """
     told = request.headers.get("content-length", "")
-    if told.isdigit() and int(told) > wire.MOST:
-        raise wire.BadBody(f"the body has {int(told):,} bytes, and may have {wire.MOST:,}", 413)
-    raw = bytearray()
+    if told.isdigit() and int(told) > most:
+        raise wire.BadBody(f"the body has {int(told):,} bytes, and may have {most:,}", 413)
+    body = bytearray()
     async for piece in request.stream():
-        raw += piece
-        if len(raw) > wire.MOST:
-            raise wire.BadBody(f"the body may have {wire.MOST:,} bytes", 413)
-    return bytes(raw)
+        body += piece
+        if len(body) > most:
+            raise wire.BadBody(f"the body may have {most:,} bytes", 413)
+    return bytes(body)

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from itslab.core import ItslabError
 from itslab.serving.desk import Desk
-from itslab.serving.endpoint import application
+from itslab.serving.endpoint import More, application
 
 HOST, PORT = "127.0.0.1", 8000
 QUEUED = 2048
@@ -29,12 +29,19 @@ class Server:
         desk: that answers; it is closed with the server.
         host: the address on which it listens; only this machine reaches ``127.0.0.1``.
         port: 0 takes any that is free.
+        more: routes beside those of the endpoint.
 
     Raises:
         ItslabError: the port is taken, or the packages of a server are not installed.
     """
 
-    def __init__(self, desk: Desk, host: str = HOST, port: int = PORT) -> None:
+    def __init__(
+        self,
+        desk: Desk,
+        host: str = HOST,
+        port: int = PORT,
+        more: More = lambda endpoint: (),
+    ) -> None:
         try:
             import uvicorn
 
@@ -56,7 +63,7 @@ class Server:
                 super().handle_exit(sig, frame)
 
         config = uvicorn.Config(
-            application(desk),
+            application(desk, more),
             http=Connection,
             ws="none",
             log_level="warning",

@@ -129,13 +129,13 @@ class Menu(Options):
         models: by name; the first answers where a tier names none.
         tiers: by name.
         budget: the most that any request may cost, whatever its tier says.
-        deadline: seconds, of requests that no tier gives one.
+        deadline: seconds, of requests that no tier gives one; None: whenever the answer is there.
     """
 
     models: Mapping[str, Backend]
     tiers: Mapping[str, Tier] = field(default_factory=lambda: TIERS)
     budget: Budget = Budget(tokens=32_768)
-    deadline: Positive = 300.0
+    deadline: Positive | None = 300.0
 
     def __post_init__(self) -> None:
         check(self)

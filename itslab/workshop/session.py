@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import importlib
+import json
 from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
 from pathlib import Path
 from typing import Any
 
 from itslab.core import require
+from itslab.printable import printable
+from itslab.share import key
+from itslab.viz import pieces, style
+from itslab.viz.style import BLUE, GREEN, ORANGE
 from itslab.workshop.exercise import Checked, Exercise
 from itslab.workshop.expectation import Came, Expectation
-from itslab.workshop.journal import Journal
+from itslab.workshop.journal import Journal, read, written
 
 SESSIONS = (1, 2, 3)
+SECONDS = 20
+"""That a class's server has to take a journal."""
+MOST_TOLD = 10_000
+"""Bytes of its answer that are read."""
 
 
 class Session:
@@ -107,3 +118,75 @@ class Session:
         if checked.right is not None:
             self.journal.write(self.number, "tried", name, checked.said, checked.right)
         return checked
+
+    # -- the class
+
+    def hand_in(self, address: str = "") -> HandedIn:
+        """Send the journal to the class's server; where that is not there, say where it lies.
+
+        It may be handed in again, whenever there is more of it.
+
+        Args:
+            address: of the server, as the notebook's mode has it: ``http://…/v1``. Any other mode
+                has no server: then the journal is brought by hand.
+        """
+        path = self.journal.path
+        entries = list(read(path)) if path.is_file() else self.journal.entries
+        if not entries:
+            return HandedIn(None, "nothing is written down yet")
+        by_hand = f"bring {path.resolve()} by hand" if path.is_file() else "nothing was kept"
+        if not address.startswith(("http://", "https://")):
+            return HandedIn(None, f"no server is known here: {by_hand}")
+        try:
+            answer = _posted(address, written(entries), key(self.journal.by))
+        except OSError as error:
+            return HandedIn(False, f"{address} does not answer ({error}): {by_hand}")
+        if (count := answer.get("entries")) is None:
+            why = answer.get("error") or "it is no class's server"
+            return HandedIn(False, f"{address} did not take it: {why}: {by_hand}")
+        shown = f"participant {answer.get('sign')}"
+        return HandedIn(True, f"{count} entries; on the class's page you are {shown}")
+
+
+@dataclass(frozen=True)
+class HandedIn:
+    """What became of a journal that was handed in.
+
+    Args:
+        there: whether the server has it; None where none was asked.
+        said: the same in words.
+    """
+
+    there: bool | None
+    said: str
+
+    def __repr__(self) -> str:
+        return f"handed in: {self.said}" if self.there else f"not handed in: {self.said}"
+
+    def _repr_html_(self) -> str:
+        colour = {True: GREEN, False: ORANGE, None: BLUE}[self.there]
+        return pieces.view(style.box(escape(repr(self)), colour))
+
+
+def _posted(address: str, journal: bytes, name: str) -> dict[str, Any]:
+    """Send a journal to a class's server, and return what it says, ``error`` if it refuses it.
+
+    Raises:
+        OSError: it cannot be reached.
+    """
+    import httpx
+
+    url = f"{address.rstrip('/').removesuffix('/v1')}/class/journal"
+    headers = {"Authorization": f"Bearer {name}"}
+    try:
+        answer = httpx.post(url, content=journal, headers=headers, timeout=SECONDS)
+        told = json.loads(answer.content[:MOST_TOLD])
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
+        raise OSError(printable(str(error)) or type(error).__name__) from error
+    except (ValueError, RecursionError):
+        return {}
+    if not isinstance(told, dict):
+        return {}
+    if isinstance(told.get("error"), dict):
+        return {"error": printable(str(told["error"].get("message", "")))[:300]}
+    return told if answer.status_code == httpx.codes.OK else {}

@@ -1,0 +1,295 @@
+"""One model for a whole class, whose laptops ask it, and what they hand in.
+
+Who comes has a seat by its name (``limits.Users``), and those who wait share the machine evenly:
+requests start in the order of what their users had (``lobby``), and their sequences join the batch
+by the same rule (``backends.scheduler``). Both put priorities and deadlines before fairness, so a
+class has neither.
+
+    POST /class/journal   a journal, as JSON lines, with the name as the key
+    GET  /class           the page of what was handed in, without names
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import os
+import re
+import secrets
+import socket
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import psutil
+
+from itslab.backends import load
+from itslab.core import Backend, ItslabError, require
+from itslab.options import Count, checked
+from itslab.serving import wire
+from itslab.serving.desk import ANYONE, Desk
+from itslab.serving.endpoint import Endpoint, raw
+from itslab.serving.limits import User, Users
+from itslab.serving.lobby import Admission
+from itslab.serving.order import Order
+from itslab.serving.server import Server
+from itslab.serving.tiers import Menu
+from itslab.workshop import page
+from itslab.workshop.gathered import MOST_BYTES, gather, sign, sound
+from itslab.workshop.journal import Entry, written
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+    from starlette.routing import Route
+
+SEATS, PORT = 30, 8000
+EVERYWHERE = "0.0.0.0"
+"""The host of a server that listens on all of a machine's addresses."""
+BATCH, CONTEXT = 32, 2048
+"""Sequences at once, and tokens of each: about one for each participant, so that a sample is drawn
+about as fast as its participant's share of the machine lets it."""
+WAITING = 64
+"""Requests of one participant that may wait: a notebook has 16 on their way."""
+JOURNALS = 4
+"""That are kept for each seat."""
+PREFIX_CACHE = 128 * 2**20
+_OF = re.compile(r"[0-9a-f]{12}")
+_VIRTUAL = ("docker", "br-", "veth", "virbr", "vmnet", "vboxnet", "tun", "utun", "wg")
+"""How interfaces begin by which no other machine comes."""
+
+
+class NotKept(ItslabError):
+    """A journal is not kept, for there are too many."""
+
+    status = 403
+    code = "too_many_journals"
+
+
+class FairDesk(Desk):
+    """A desk at which nobody is served before others for being in a hurry."""
+
+    def ask(self, body: wire.Body, user: User = ANYONE) -> Order:
+        """Take a request; see ``Desk.ask``.
+
+        Raises:
+            OptionError: it has a deadline.
+        """
+        only = "left out: in a class all wait the same"
+        require(body.deadline is None, "deadline", body.deadline, only)
+        return super().ask(body, user)
+
+
+class Classroom:
+    """A model and what is handed in, on a port; as a context it serves in a thread of its own.
+
+        with Classroom(llm, "journals") as room:
+            print(room.told)
+
+    Args:
+        model: that all ask.
+        folder: of the journals that are handed in; it is made if it is not there.
+        seats: for participants, by their names.
+        host: on which it listens; ``EVERYWHERE`` is all addresses of this machine.
+        port: 0 takes any that is free.
+        at_once: requests under way at a time; the sequences that the model's batch has places for.
+        names: whether the page that ``GET /class`` gives calls participants by their names, to
+            anyone on the network.
+
+    Raises:
+        ItslabError: the port is taken, the folder cannot be made, or the packages of a server are
+            not installed.
+    """
+
+    @checked
+    def __init__(
+        self,
+        model: Any,
+        folder: str | Path,
+        *,
+        seats: Count = SEATS,
+        host: str = EVERYWHERE,
+        port: int = PORT,
+        at_once: Count = BATCH,
+        names: bool = False,
+    ) -> None:
+        self.folder, self.seats = Path(folder), seats
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise ItslabError(f"{self.folder} cannot be made: {error.strerror}") from error
+        self.model: Backend = model
+        menu = Menu({model.name: model}, {}, deadline=None)
+        admission = Admission(at_once, queue=seats * WAITING, per_user=WAITING, order="arrival")
+        desk = FairDesk(menu, admission, Users([], guests=seats))
+        self.server = Server(desk, host, port, self._routes)
+        self._names, self._page, self._of = names, "", object()
+        self._keeping, self._drawing = threading.Lock(), asyncio.Lock()
+
+    @property
+    def addresses(self) -> list[str]:
+        """What participants may give as ``mode``, the likeliest first."""
+        everywhere = self.server.host in (EVERYWHERE, "::")
+        hosts = (network() or ["127.0.0.1"]) if everywhere else [self.server.host]
+        return [f"http://{_bracketed(host)}:{self.server.port}/v1" for host in hosts]
+
+    @property
+    def told(self) -> str:
+        """What to type where, in lines."""
+        addresses = self.addresses
+        first, *others = [f'    mode = "{address}"' for address in addresses]
+        other = ["  or, where that does not answer:", *others] if others else []
+        shown = addresses[0].removesuffix("/v1")
+        return "\n".join(
+            [
+                f"{getattr(self.model, 'name', 'a model')} for {self.seats} participants;"
+                " in the notebooks' first cell:",
+                first,
+                *other,
+                f"what is handed in: {self.folder}, and as a page: {shown}/class",
+            ]
+        )
+
+    def run(self) -> None:
+        """Serve until Ctrl-C or SIGTERM."""
+        self.server.run()
+
+    def __enter__(self) -> Self:
+        self.server.__enter__()
+        return self
+
+    def __exit__(self, *reason: Any) -> None:
+        self.server.__exit__(*reason)
+
+    # -- what is handed in
+
+    def _routes(self, endpoint: Endpoint) -> Sequence[Route]:
+        from starlette.routing import Route
+
+        return [
+            Route("/class/journal", endpoint.guarded(self._handed_in), methods=["POST"]),
+            Route("/class", self._shown),
+        ]
+
+    async def _handed_in(self, request: Request, user: User) -> Response:
+        """Keep a journal; an earlier one of the same participant gives way."""
+        from starlette.responses import JSONResponse
+
+        lines = [line for line in (await raw(request, MOST_BYTES)).splitlines() if line.strip()]
+        told = await asyncio.to_thread(self._kept, lines)
+        return JSONResponse(told)
+
+    def _kept(self, lines: Sequence[bytes]) -> dict[str, Any]:
+        entries, damaged = sound(lines)
+        if not entries:
+            raise wire.BadBody(
+                "that is no journal: JSON lines, as a session's notebook writes them"
+            )
+        of = entries[0].of
+        require(
+            bool(_OF.fullmatch(of)), "of", of[:40], "12 digits of 0-9a-f, as a journal has them"
+        )
+        path = self.folder / f"{of}.jsonl"
+        with self._keeping:
+            most = JOURNALS * self.seats
+            if not path.exists() and sum(1 for _ in self.folder.glob("*.jsonl")) >= most:
+                raise NotKept(f"{most} journals are kept, and no more: bring yours by hand")
+            _write(path, entries)
+        return {"entries": len(entries), "left_out": damaged, "sign": sign(of)}
+
+    async def _shown(self, request: Request) -> Response:
+        """The page of what was handed in so far; others than its readers do not wait for it."""
+        from starlette.responses import HTMLResponse, PlainTextResponse
+
+        try:
+            async with self._drawing:
+                shown = await asyncio.to_thread(self._drawn)
+        except ItslabError as error:
+            return PlainTextResponse(str(error), 503)
+        return HTMLResponse(shown, headers={"Cache-Control": "no-cache"})
+
+    def _drawn(self) -> str:
+        """The page, drawn anew if the folder has changed."""
+        now = sorted((str(path), _changed(path)) for path in self.folder.rglob("*.jsonl"))
+        if self._of != now:
+            self._page, self._of = page.drawn(gather(self.folder, self._names)), now
+        return self._page
+
+
+def _changed(path: Path) -> int:
+    """When a file was changed, in nanoseconds; 0 if it is gone meanwhile."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+def _write(path: Path, entries: Sequence[Entry]) -> None:
+    """Write a journal as a whole: who reads meanwhile finds the earlier one."""
+    of = entries[0].of
+    fresh = path.with_name(f".{secrets.token_hex(8)}.part")
+    try:
+        fresh.write_bytes(written([replace(entry, of=of) for entry in entries]))
+        os.replace(fresh, path)
+    except OSError as error:
+        fresh.unlink(missing_ok=True)
+        raise ItslabError(f"{path} cannot be written: {error.strerror}") from error
+
+
+def network() -> list[str]:
+    """Return the IPv4 addresses at which others may reach this machine, cables and WLAN first."""
+    up = {name for name, one in psutil.net_if_stats().items() if one.isup}
+    found = [
+        (name.lower().startswith(_VIRTUAL), address.address)
+        for name, addresses in psutil.net_if_addrs().items()
+        for address in addresses
+        if address.family == socket.AF_INET and name in up
+    ]
+    usable = [
+        (virtual, address)
+        for virtual, address in found
+        if not (ipaddress.ip_address(address).is_loopback or address.startswith("169.254."))
+    ]
+    return [address for _, address in sorted(usable, key=lambda one: one[0])]
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def serve(
+    model: str,
+    folder: str | Path,
+    *,
+    seats: int = SEATS,
+    host: str = EVERYWHERE,
+    port: int = PORT,
+    batch_size: int = BATCH,
+    context: int = CONTEXT,
+    names: bool = False,
+    say: Callable[[str], object] = print,
+) -> None:
+    """Serve a model to a class until Ctrl-C or SIGTERM.
+
+    Args:
+        model: as of ``itslab.load``.
+        folder: of the journals that are handed in.
+        seats: for participants.
+        host: on which it listens.
+        port: 0 takes any that is free.
+        batch_size: sequences at once, of all participants together.
+        context: tokens of a sequence.
+        names: whether anyone on the network may read who handed in what.
+        say: is told what to type in the notebooks.
+
+    Raises:
+        ItslabError: the model, the port or the folder cannot be had.
+    """
+    llm = load(model, batch_size=batch_size, context=context, prefix_cache=PREFIX_CACHE)
+    room = Classroom(
+        llm, folder, seats=seats, host=host, port=port, at_once=batch_size, names=names
+    )
+    say(room.told)
+    room.run()

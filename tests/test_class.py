@@ -1,0 +1,433 @@
+"""A class: one model for all, seats by name, what is handed in, and the page of it."""
+
+from __future__ import annotations
+
+import json
+import socket
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import httpx
+import pytest
+from browser import browser_page, needs_browser
+
+import itslab as its
+from itslab.bench.classroom import ClassReport as Report
+from itslab.bench.classroom import Participants, ask, ten_questions
+from itslab.core import BackendError, ItslabError, Sampling
+from itslab.serving.desk import Desk
+from itslab.serving.server import Server
+from itslab.serving.tiers import Menu
+from itslab.share import Recording, key
+from itslab.testing import ScriptedModel
+from itslab.workshop import Session, page
+from itslab.workshop.classroom import JOURNALS, Classroom, network
+from itslab.workshop.gathered import MOST_BYTES, answers, gather, sign, tries
+from itslab.workshop.journal import Entry, Journal, written
+
+FEW = Sampling(max_tokens=8)
+QUESTION = "How many of 40?"
+EVIL = "</script></pre><img src=x onerror=alert(1)><script>alert(2)</script>"
+
+
+@pytest.fixture
+def room(llm, tmp_path) -> Iterator[Classroom]:
+    """A class of three with the small model."""
+    with Classroom(llm, tmp_path / "class", seats=3, host="127.0.0.1", port=0, at_once=8) as room:
+        yield room
+
+
+def address(room: Classroom) -> str:
+    [there] = room.addresses
+    return there
+
+
+def entry(kind: str, name: str, value: object, of: int = 1, **more: object) -> Entry:
+    told = {"session": 1, "kind": kind, "name": name, "value": value, "of": id_(of)}
+    return Entry(**told, **more)
+
+
+def id_(number: int) -> str:
+    return f"{number:012x}"
+
+
+def put(folder: Path, *entries: Entry, name: str = "") -> None:
+    path = folder / (name or f"{entries[0].of}.jsonl")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(written(entries))
+
+
+def post(room: Classroom, body: bytes, name: str = "ann") -> httpx.Response:
+    url = address(room).replace("/v1", "/class/journal")
+    return httpx.post(url, content=body, headers={"Authorization": f"Bearer {key(name)}"})
+
+
+# -- one model for all -----------------------------------------------------------------------------
+
+
+def test_a_notebook_asks_the_classs_model_by_its_address_alone(room, llm):
+    assert f'mode = "{address(room)}"' in room.told
+    model = Recording(address(room), "Zoë").backend(llm.name, "any")
+    result = its.solve("What is 17 + 25?", its.SelfConsistency(3, sampling=FEW), model)
+    assert result.cost.calls == 3
+    assert "1 of 3 seats taken" in repr(room.server.desk.users)
+    with pytest.raises(BackendError, match="does not serve"):
+        Recording(address(room), "Zoë").backend("qwen2.5-coder-0.5b", "any")
+
+
+def test_two_guests_with_one_name_are_one_and_who_finds_no_seat_is_told_so(room, llm):
+    asked = [Recording(address(room), name) for name in ("ann", "bo", "ann", "")]
+    models = [one.backend(llm.name, "any") for one in asked]
+    vote = its.SelfConsistency(2, sampling=FEW)
+    with ThreadPoolExecutor(4) as pool:
+        solved = [*pool.map(lambda model: its.solve("Hi", vote, model), models)]
+    assert [one.cost.calls for one in solved] == [2] * 4
+    with pytest.raises(BackendError, match=r"all 3 seats are taken, and '.*' has none: come with"):
+        its.Remote(llm.name, address(room), key("eve"))
+    with pytest.raises(BackendError, match="up to 64 letters that is no user's"):
+        its.Remote(llm.name, address(room), key("x" * 65))
+    assert its.solve("Hi", vote, models[0]).cost.calls == 2
+
+
+def test_nobody_comes_before_others_for_being_in_a_hurry(room, llm):
+    body = {"model": llm.name, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 4}
+    url, headers = f"{address(room)}/chat/completions", {"Authorization": "Bearer ann"}
+    hurried = httpx.post(url, json={**body, "deadline": 5}, headers=headers)
+    assert hurried.status_code == 400
+    assert "in a class all wait the same" in hurried.json()["error"]["message"]
+    tier = httpx.post(url, json={**body, "model": f"{llm.name}@fast"}, headers=headers)
+    assert tier.status_code == 400
+    assert httpx.post(url, json=body, headers=headers).status_code == 200
+    assert httpx.get(f"{address(room)}/models", headers=headers).status_code == 200
+
+
+@pytest.mark.slow
+def test_while_all_are_asking_each_has_its_share_and_the_greedy_one_no_more(llm, tmp_path):
+    """Counted in tokens, not in seconds: this machine may have other things to do."""
+    asked = Participants(ten_questions()[:4], count=4, votes=4, greedy=6, max_tokens=24)
+    with Classroom(llm, tmp_path, seats=4, host="127.0.0.1", port=0, at_once=4) as room:
+        report = Report("", asked.count, ask(address(room), llm.name, asked))
+    assert not [work.failed for work in report.works if work.failed]
+    *others, greedy = report.served().values()
+    assert sum(others) > 500
+    most = max(others) + 6 * asked.max_tokens  # what is under way when the first one is done
+    assert greedy <= most
+    assert min(others) >= max(others) / 2
+    assert "greedy" in str(report)
+
+
+# -- what is handed in -----------------------------------------------------------------------------
+
+
+def test_a_journal_is_handed_in_again_and_again_and_its_page_names_nobody(room, tmp_path):
+    session = Session(1, "Zoë <b>", tmp_path)
+    assert session.hand_in(address(room)).there is None
+    expected = session.expect("greedy", QUESTION, (0, 40))
+    expected.entry.value = "12"
+    expected.write()
+    told = session.hand_in(address(room))
+    assert (told.there, told.said.split(";")[0]) == (True, "1 entries")
+    session.came("greedy", 9)
+    session.check("vote", lambda answers: answers[0])
+    told = session.hand_in(f"{address(room)}/")
+    sign_ = sign(session.journal.of)
+    said = f"3 entries; on the class's page you are participant {sign_}"
+    assert repr(told) == f"handed in: {said}"
+    [kept] = room.folder.glob("*.jsonl")
+    assert kept.name == f"{session.journal.of}.jsonl"
+    [ours] = gather(room.folder).participants
+    assert (ours.name, [one.value for one in ours.entries[:2]]) == ("Zoë <b>", [12, 9])
+    shown = httpx.get(address(room).replace("/v1", "/class"))
+    assert shown.headers["content-type"].startswith("text/html")
+    assert sign(session.journal.of) in shown.text
+    assert "Zoë" not in shown.text
+    assert session.journal.of not in shown.text
+    assert QUESTION in shown.text
+
+
+def test_without_a_server_it_is_said_where_the_journal_lies(tmp_path, llm):
+    session = Session(1, "ann", tmp_path)
+    session.check("vote", lambda answers: answers[0])
+    by_hand = f"bring {session.journal.path.resolve()} by hand"
+    assert repr(session.hand_in()) == f"not handed in: no server is known here: {by_hand}"
+    assert session.hand_in("replay").there is None
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        gone = session.hand_in(f"http://127.0.0.1:{free.getsockname()[1]}/v1")
+    assert gone.there is False
+    assert by_hand in gone.said
+    for wrong in ("http://", "http://[", "http://a b/v1", "https://127.0.0.1:1/v1"):
+        assert by_hand in session.hand_in(wrong).said
+    with Server(Desk(Menu({"m": llm})), port=0) as server:
+        other = session.hand_in(server.url)
+    assert by_hand in other.said
+    assert "<pre" in other._repr_html_()
+
+
+def test_who_has_no_seat_brings_it_by_hand(room, tmp_path):
+    for name in ("a", "b", "c"):
+        assert post(room, written([entry("tried", "vote", "no", of=ord(name))]), name).is_success
+    session = Session(1, "eve", tmp_path)
+    session.check("vote", lambda answers: answers[0])
+    told = session.hand_in(address(room))
+    assert "all 3 seats are taken" in told.said
+    assert "by hand" in told.said
+
+
+@pytest.mark.parametrize(
+    "of",
+    [
+        "../../evil",
+        "..",
+        "",
+        "con",
+        "a" * 12 + "/x",
+        "A" * 12,
+        "é" * 12,
+        "0" * 13,
+        "0" * 12 + "\n",
+        "\ud800",
+    ],
+    ids=range(10),
+)
+def test_a_journal_that_names_a_path_is_not_kept(room, of):
+    line = json.dumps({"session": 1, "kind": "tried", "name": "a", "value": "b", "of": of})
+    answer = post(room, line.encode())
+    assert answer.status_code == 400
+    assert not list(room.folder.parent.rglob("*evil*"))
+    assert not list(room.folder.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("body", "status"),
+    [
+        (b"", 400),
+        (b"\xff\xfe\x00", 400),
+        (b"[" * 100_000, 400),
+        (b'{"session": 1e400}', 400),
+        (b'{"session": 9, "kind": "tried", "name": "a", "value": "b", "of": "000000000001"}', 400),
+        (b"x" * (MOST_BYTES + 1), 413),
+    ],
+    ids=range(6),
+)
+def test_what_is_no_journal_is_refused(room, body, status):
+    assert post(room, body).status_code == status
+    assert not list(room.folder.iterdir())
+
+
+def test_a_journal_needs_a_name_and_there_are_so_many(room):
+    line = written([entry("tried", "vote", "no")])
+    url = address(room).replace("/v1", "/class/journal")
+    assert httpx.post(url, content=line).status_code == 401
+    assert httpx.get(url).status_code == 405
+    statuses = [
+        post(room, written([entry("tried", "vote", "no", of=n)])).status_code
+        for n in range(JOURNALS * 3 + 2)
+    ]
+    assert statuses == [200] * JOURNALS * 3 + [403] * 2
+    assert post(room, line).status_code == 200  # which is there already
+    assert len(list(room.folder.iterdir())) == JOURNALS * 3
+
+
+def test_damaged_lines_are_left_out_and_what_follows_is_kept(room):
+    whole = written([entry("tried", "vote", "no"), entry("tried", "vote", "no", of=2)])
+    answer = post(room, whole + b'{"session": 1, "kind"')
+    assert answer.json() == {"entries": 2, "left_out": 1, "sign": sign(id_(1))}
+    [kept] = room.folder.iterdir()
+    assert kept.read_bytes().count(id_(1).encode()) == 2  # two kernels had one journal
+
+
+def test_the_machines_addresses_are_told_one_on_each_line(llm, tmp_path):
+    assert "127.0.0.1" not in network()
+    with Classroom(llm, tmp_path, port=0) as room:
+        assert len(room.addresses) == max(len(network()), 1)
+        for there in room.addresses:
+            assert f'    mode = "{there}"' in room.told.splitlines()
+    (tmp_path / "file").touch()
+    with pytest.raises(ItslabError, match="cannot be made"):
+        Classroom(llm, tmp_path / "file" / "class")
+
+
+# -- the page --------------------------------------------------------------------------------------
+
+
+def test_a_folder_is_read_whatever_the_files_are_called_and_each_entry_once(tmp_path):
+    early = [
+        entry("expected", "greedy", 10, time=1.0, by="ann"),
+        entry("came", "greedy", 9, time=2.0),
+    ]
+    late = [*early, entry("expected", "greedy", 9, time=3.0, by="Ann K")]
+    put(tmp_path, *early, name="usb/journal.jsonl")
+    put(tmp_path, *late)
+    put(tmp_path, entry("expected", "greedy", 20, of=2, by="Ann K", time=4.0))
+    put(tmp_path, entry("expected", "greedy", 30, of=3, time=5.0), name="x/y/journal (1).jsonl")
+    (tmp_path / "questions.jsonl").write_text('{"question": "?"}\n')
+    (tmp_path / "empty.jsonl").touch()
+    (tmp_path / "large.jsonl").write_bytes(b"\n" * (MOST_BYTES + 1))
+    with (tmp_path / f"{id_(2)}.jsonl").open("ab") as file:
+        file.write(b"\x00\xff\n")
+    found = gather(tmp_path)
+    assert [one.name for one in found.participants] == [
+        "Ann K",
+        "Ann K (2)",
+        f"participant {sign(id_(3))}",
+    ]
+    assert [len(one.entries) for one in found.participants] == [3, 1, 1]
+    assert found.left_out == (
+        f"{id_(2)}.jsonl: 1 damaged line",
+        "large.jsonl: larger than 2,000,000 bytes",
+        "questions.jsonl: no journal",
+    )
+    said = answers(found, 1, "expected", "greedy")
+    assert [*said.given.values()] == [10, 20, 30]
+    assert said.came == {"Ann K": 9}
+    hidden = gather(tmp_path, names=False)
+    assert {one.name for one in hidden.participants} == {
+        f"participant {sign(id_(n))}" for n in (1, 2, 3)
+    }
+    with pytest.raises(ItslabError, match="no folder"):
+        gather(tmp_path / "nowhere")
+
+
+def test_what_cannot_have_been_answered_is_left_out(tmp_path):
+    told = {"asked": QUESTION, "between": [0, 40]}
+    values = [12, 40, 0, 41, -1, 1e300, float("nan"), True, "many"]
+    for number, value in enumerate(values):
+        put(tmp_path, entry("expected", "greedy", value, of=number, **told))
+    put(tmp_path, entry("expected", "greedy", 7, of=50, asked="another", between=[0, 10**6]))
+    said = answers(gather(tmp_path), 1, "expected", "greedy")
+    assert (said.asked, said.between, said.numbers) == (QUESTION, (0, 40), True)
+    assert sorted(said.given.values()) == [0, 7, 12, 40]
+    assert said.others == 6
+    assert "n = 4, 6 other answers left out" in str(page.dots(said).layout.title)
+
+
+def test_tries_are_counted_until_the_first_right_one(tmp_path):
+    wrong, right = {"value": "count", "right": False}, {"value": "right.", "right": True}
+    for of, course in enumerate(
+        ([right], [wrong, wrong, right, wrong], [wrong] * 5, [wrong] * 4 + [right])
+    ):
+        put(
+            tmp_path,
+            *(entry("tried", "vote", of=of, time=float(i), **one) for i, one in enumerate(course)),
+        )
+    found = gather(tmp_path)
+    fared = tries(found, 1, "vote")
+    assert sorted(fared.right.values()) == [1, 3, 5]
+    assert [*fared.wrong.values()] == [5]
+    assert {hint: len(who) for hint, who in fared.hints.items()} == {"count": 3}
+    figure = page.steps([fared], 4)
+    assert [bar.x[0] for bar in figure.data] == [1, 1, 1, 1]
+    assert figure.layout.yaxis.ticktext == ("vote  (n = 4)",)
+    assert "3 of 4" in page.drawn(found)
+
+
+def test_dots_and_bars_show_everyone_and_what_came(tmp_path):
+    words = ["votes", "a judge"]
+    for of, (number, came, word) in enumerate(
+        [(10, 8, "votes"), (10, 9, "votes"), (30, 9, "a judge")]
+    ):
+        told = {"of": of, "by": "abc"[of]}
+        put(
+            tmp_path,
+            entry("expected", "greedy", number, asked=QUESTION, between=[0, 40], **told),
+            entry("came", "greedy", came, **told),
+            entry("expected", "which", word, asked="Which?", between=[*words, "neither"], **told),
+            entry("came", "which", "a judge", **told),
+            entry("chosen", "next", word, **told),
+            entry("written", "why", f"since {word}", asked="Why?", **told),
+        )
+    found = gather(tmp_path)
+    figure = page.dots(answers(found, 1, "expected", "greedy"))
+    expected, came = figure.data
+    assert sorted(zip(expected.x, expected.y, strict=True)) == [(10, 0.5), (10, 1.5), (30, 0.5)]
+    assert sorted(came.x) == [8, 9, 9]
+    assert max(came.y) < 0
+    assert figure.layout.annotations[0].text == "came: 9 (median)"
+    which = page.bars(answers(found, 1, "expected", "which"))
+    assert which.data[0].x == (2, 1, 0)
+    assert which.layout.yaxis.ticktext == ("votes", "a judge  ✓ came (3)", "neither")
+    assert page.bars(answers(found, 1, "chosen", "next")).data[0].x == (2, 1)
+    shown = page.drawn(found)
+    for text in ("Why? (n = 3)", "since a judge", "Session 1", "3 journals, 18 entries"):
+        assert text in shown
+    assert "Session 2" not in shown
+
+
+def hostile(folder: Path) -> None:
+    """Journals in which everything that a participant may write is meant to break the page."""
+    for of in range(3):
+        told = {
+            "of": of,
+            "by": EVIL,
+            "asked": f"{EVIL} <a href='javascript:alert(3)'>x</a>",
+            "time": -1e300,
+        }
+        put(
+            folder,
+            entry("expected", EVIL, 1, **told),
+            entry("expected", "words", EVIL, **told),
+            entry("chosen", EVIL, EVIL, **told, between=[EVIL, "\ud800\x00\x1b[31m"]),
+            entry("tried", EVIL, EVIL, right=False, **told),
+            entry("written", EVIL, EVIL + "\ud800\u202e" + "x" * 9_000, **told),
+            entry("came", EVIL, -1e14, **told),
+            *(entry("chosen", f"{EVIL} {n}", "a", **told) for n in range(60)),
+            replace(entry("written", "c", "d", **told), session=10**30),
+        )
+    (folder / f"{EVIL.replace('/', '∕')[:60]}.jsonl").write_text("no")
+
+
+def test_what_participants_wrote_is_never_a_part_of_the_page(tmp_path):
+    hostile(tmp_path)
+    path = page.collect(tmp_path)
+    assert path == tmp_path / "class.html"
+    text = path.read_text(encoding="utf-8")
+    body = text[text.index("<h1>") :]
+    assert "<img" not in body
+    assert "alert(2)</script>" not in body
+    assert "onerror=alert(1)&gt;" in body
+    assert "about which fewer wrote are not shown" in body
+    assert "1 damaged line" in body
+    (tmp_path / "b" / "class.html").mkdir(parents=True)
+    with pytest.raises(ItslabError, match="cannot be written"):
+        page.collect(tmp_path / "b")
+
+
+@needs_browser
+def test_a_browser_shows_it_and_runs_nothing_that_was_written(tmp_path):
+    hostile(tmp_path)
+    put(tmp_path, entry("expected", "a", 3, of=9), entry("tried", "vote", "no", of=9, right=False))
+    path = page.collect(tmp_path)
+    said: list[str] = []
+    with browser_page() as shown:
+        shown.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
+        shown.on("pageerror", lambda error: said.append(str(error)))
+        shown.on(
+            "request", lambda asked: said.append(asked.url) if "http" in asked.url[:4] else None
+        )
+        shown.goto(path.as_uri())
+        shown.wait_for_function("document.querySelectorAll('.js-plotly-plot .main-svg').length > 3")
+        assert shown.locator("img, a[href^=javascript], script[src]").count() == 0
+        assert not said
+
+
+def test_a_folder_without_journals_makes_a_page_that_says_so(tmp_path):
+    assert "0 journals, 0 entries" in page.collect(tmp_path).read_text(encoding="utf-8")
+
+
+def test_two_notebooks_that_begin_at_once_write_one_journal(tmp_path):
+    first, second = Journal(tmp_path, "ann"), Journal(tmp_path, "ann")
+    assert first.of != second.of
+    first.write(1, "tried", "vote", "no", False)
+    second.write(2, "tried", "vote", "no", False)
+    assert Journal(tmp_path).of == first.of
+    [one] = gather(tmp_path).participants
+    assert (one.name, len(one.entries)) == ("ann", 2)
+
+
+def test_a_model_that_is_not_ours_may_be_served_to_a_class(tmp_path):
+    model = ScriptedModel(["42"])
+    with Classroom(model, tmp_path, seats=1, host="127.0.0.1", port=0) as room:
+        assert its.Remote(model.name, address(room), key("ann")).server == "itslab"
