@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from itslab.core import require
+from itslab.core import ItslabError, require
 
 
 def serve(
@@ -72,7 +72,7 @@ def serve(
 def _recorded(name: str) -> Any:
     """A forecast by the samples of word problems that were recorded of a model; None without."""
     from itslab import tasks
-    from itslab.core import ItslabError, Sampling
+    from itslab.core import Sampling
     from itslab.serving.forecast import Forecast
     from itslab.share import Recording
     from itslab.strategies import SelfConsistency
@@ -91,7 +91,10 @@ def _recorded(name: str) -> Any:
 
 def _log(path: Path | None) -> None:
     """Write the log of requests to a file, or to standard output."""
-    handler = logging.FileHandler(path) if path else logging.StreamHandler(sys.stdout)
+    try:
+        handler = logging.FileHandler(path) if path else logging.StreamHandler(sys.stdout)
+    except OSError as error:
+        raise ItslabError(f"the log {path} cannot be written: {error.strerror}") from error
     handler.setFormatter(logging.Formatter("%(message)s"))
     logger = logging.getLogger("itslab.serving")
     logger.addHandler(handler)

@@ -25,14 +25,14 @@ import pytest
 
 import itslab as its
 import itslab.serving
-from itslab import answers
+from itslab import answers, serve
 from itslab.core import Completion, Cost, Message, OptionError, Piece, Request, Sampling
 from itslab.run import Run
 from itslab.serving import config, load, wire
 from itslab.serving.desk import Desk, Refused, check_size
 from itslab.serving.limits import Limit, User, Users
 from itslab.serving.lobby import Admission
-from itslab.serving.narration import Narrator
+from itslab.serving.narration import LINES, Narrator
 from itslab.serving.server import Server
 from itslab.serving.tiers import Menu, Plain, Tier, adjusted, looked
 from itslab.study.prices import Price
@@ -308,6 +308,7 @@ def test_a_server_of_openais_kind_may_stand_behind_it(served):
         ({"model": None}, 400, "no model"),
         ({"model": "m" * 9000}, 404, "mmm is not served"),
         ({"model": "small", "deadline": -1}, 400, "past already"),
+        ({"model": "small", "deadline": 1e-300}, 400, "its deadline passed"),
         ({"model": "small", "top_k": -2}, 400, "top_k=-2"),
         ({"model": "small", "stop": [f"{i}" for i in range(17)]}, 400, "at most 16 texts"),
         ({"model": "small", "stop": "a" * 257}, 400, "256 characters"),
@@ -632,6 +633,11 @@ def test_the_log_holds_nothing_that_was_said():
     desk.close()
 
 
+def test_a_log_that_cannot_be_written_is_named(tmp_path):
+    with pytest.raises(its.ItslabError, match="cannot be written: Is a directory"):
+        serve._log(tmp_path)
+
+
 def test_what_is_learned_has_few_names_whatever_is_asked():
     desk = Desk(Menu({"m": ScriptedModel(replies=lambda request, i: "4")}, TIERS))
     for i in range(5):
@@ -740,6 +746,20 @@ def test_a_model_that_fails_in_the_middle_is_an_error_to_its_client(stream, erro
         assert answer.status_code == (200 if stream else status)
         assert httpx.get(f"{server.url}/models").status_code == 200
         assert desk.load == (0, 0)
+
+
+def test_thousands_of_samples_are_told_in_some_hundred_lines():
+    read = []
+    run = Run(ScriptedModel(), lambda text: read.append(text) or text)
+    told = Narrator(run, samples=10_000)
+    asked = run.tree.add(None, "user", "?")
+    for i in range(5_000):
+        node = run.tree.add(asked, "assistant", f"so {i}", "open")
+        run.drawn.append(node)
+        run.tree.finish(node, Completion(node.text, cost=Cost(decoded=1)))
+    assert len(told.news().splitlines()) <= LINES + 1
+    assert len(read) <= LINES
+    assert told.news() == ""
 
 
 def test_tiers_must_fit_together(llm):

@@ -51,6 +51,8 @@ class Refused(ItslabError):
     def __init__(self, refusal: Refusal) -> None:
         super().__init__(refusal.reason)
         self.retry_after = refusal.retry_after
+        if not refusal.retry_after:  # its deadline was past when it came: to come back is no help
+            self.status, self.code = 400, "deadline_exceeded"
 
 
 def check_size(offer: Offer, n: int) -> None:

@@ -170,7 +170,8 @@ class Endpoint:
                 if await request.is_disconnected():
                     self.desk.cancel(order)
                     return Response(status_code=GONE)
-            return JSONResponse(self._whole(order), headers=headers)
+            whole = await asyncio.to_thread(self._whole, order)  # thousands of samples take a while
+            return JSONResponse(whole, headers=headers)
         await _until(lambda: order.answered or order.spoke, FIRST)
         if order.answered:
             _check(order)
@@ -210,7 +211,7 @@ class Endpoint:
                     order.stop("shutdown")
                 done = order.answered
                 for i in range(order.body.n):
-                    thought, text = order.news(i)
+                    thought, text = await asyncio.to_thread(order.news, i)
                     told = told or bool(thought or text)
                     if thought:
                         yield piece(i, reasoning_content=thought)
@@ -220,9 +221,12 @@ class Endpoint:
                     await asyncio.sleep(CALM if told else PROMPT)
             _check(order)
             for i in range(order.body.n):
-                yield _data(wire.chunk(name, model, created, i, {}, order.choice(i).finish))
-            used = wire.usage(order.cost, order.own) if order.body.usage else None
-            yield _data(wire.last(name, model, created, used, order.account))
+                last = await asyncio.to_thread(order.choice, i)
+                yield _data(wire.chunk(name, model, created, i, {}, last.finish))
+            own = await asyncio.to_thread(lambda: order.own) if order.body.usage else 0
+            used = wire.usage(order.cost, own) if order.body.usage else None
+            account = await asyncio.to_thread(lambda: order.account)
+            yield _data(wire.last(name, model, created, used, account))
             yield {"data": "[DONE]"}
         except Exception as reason:
             yield _data(_told(reason)[1])

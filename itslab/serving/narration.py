@@ -57,15 +57,19 @@ class Narrator:
         self._votes: Counter[str] = Counter()
         self._shown: dict[str, str] = {}  # form -> the first answer of it
         self._samples = self._lines = 0
+        self._drawing = 0  # characters of samples under way
 
     def news(self) -> str:
         """Return what is to be told since it was last asked; "" if nothing is."""
         events = self._run.tree.events
         came = events[self._read : len(events)]
         self._read += len(came)
+        if came and self._lines < LINES:  # once for all that came: thousands may be drawn at once
+            self._drawing = sum(len(n.text) for n in list(self._run.drawn) if n.status == "open")
         for event in came:
-            line = self._line(event)
-            if line and self._lines < LINES:
+            if self._lines == LINES:
+                break
+            if line := self._line(event):
                 self._lines += 1
                 self._later.append(line)
         return self._told()
@@ -119,7 +123,7 @@ class Narrator:
         its other samples are thought to be as long as those that are finished.
         """
         run, passed = self._run, self._run.tree.events[-1].time
-        drawing = sum(len(n.text) for n in list(run.drawn) if n.status == "open") / CHARACTERS
+        drawing = self._drawing / CHARACTERS
         total = min(self._most * run.cost.decoded / self._samples, self._tokens)
         done = (run.cost.decoded + drawing) / total if total > 0 else 1.0
         if self._samples >= self._most - 1 or not 0 < done < 1:
