@@ -16,7 +16,7 @@ from typer.core import TyperGroup
 
 from itslab.core import BackendError, Budget, ItslabError, OptionError, Result, require
 from itslab.printable import printable
-from itslab.serve import bench_serve, load, serve
+from itslab.serve import bench_class, bench_serve, load, serve
 
 
 class _Commands(TyperGroup):
@@ -398,6 +398,7 @@ class _Told:
 app.command()(serve)
 app.command()(load)
 app.command()(bench_serve)
+app.command()(bench_class)
 
 
 # -- models ----------------------------------------------------------------------------------------
