@@ -15,7 +15,7 @@ from typer.core import TyperGroup
 
 from itslab.core import BackendError, Budget, ItslabError, OptionError, Result, require
 from itslab.printable import printable
-from itslab.serve import bench_serve, load, serve
+from itslab.serve import bench_class, bench_serve, load, serve
 from itslab.teach import open_lab, workshop
 
 
@@ -394,6 +394,7 @@ app.command()(serve)
 app.command()(workshop)
 app.command()(load)
 app.command()(bench_serve)
+app.command()(bench_class)
 
 
 # -- models ----------------------------------------------------------------------------------------

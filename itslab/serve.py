@@ -1,4 +1,4 @@
-"""``itslab serve``, ``itslab load`` and ``itslab bench-serve``: a service as commands."""
+"""``itslab serve``, ``load``, ``bench-serve`` and ``bench-class``: a service as commands."""
 
 from __future__ import annotations
 
@@ -185,6 +185,29 @@ def bench_serve(
         say=lambda line: typer.echo(line, err=True),
     )
     typer.echo(report.table())
+
+
+def bench_class(
+    model: Annotated[str, typer.Argument(help="See `itslab models`.")] = "smollm2-135m",
+    participants: Annotated[int, typer.Option(min=2, help="The last is greedy.")] = 25,
+    seconds: Annotated[
+        float, typer.Option(min=1, help="After which nobody begins another question.")
+    ] = 300.0,
+    max_tokens: Annotated[int, typer.Option(min=1, help="Of a sample.")] = 96,
+    batch_size: Annotated[
+        int | None, typer.Option(min=1, help="Sequences at once; default: a class's.")
+    ] = None,
+) -> None:
+    """Let a class ask one model at once; does anybody wait longer than a fair share takes?"""
+    from itslab.bench.classroom import Participants, measure_class, ten_questions
+
+    asked = Participants(
+        ten_questions(), count=participants, seconds=seconds, max_tokens=max_tokens
+    )
+    report = measure_class(
+        model, asked, batch_size=batch_size, say=lambda line: typer.echo(line, err=True)
+    )
+    typer.echo(str(report))
 
 
 def _number(option: str, text: str, given: str) -> float:

@@ -64,7 +64,7 @@ def key(name: str) -> str:
     Args:
         name: the guest's; all without one are the same guest.
     """
-    return quote(name) or "none"
+    return quote(name, errors="replace") or "none"
 
 
 @dataclass(frozen=True)

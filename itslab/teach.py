@@ -15,41 +15,173 @@ from itslab.core import require
 SESSIONS = ("1", "2", "3", "teacher")
 KINDS = ("session_*.ipynb", "*.jsonl")
 """Of files that participants get."""
+JOURNALS = "journals"
+"""The folder of what is handed in, among the copies."""
+
+AT_START, BEFORE, CLASS = "A session", "Before it", "The class"
 
 
 def workshop(
     session: Annotated[
         str, typer.Argument(help="1, 2 or 3; or teacher: plan, timing and answers.")
     ] = "1",
-    folder: Annotated[Path, typer.Option(help="Where your copies of the notebooks are.")] = Path(
-        "itslab-workshop"
-    ),
-    check: Annotated[
-        bool, typer.Option("--check", help="Say whether this machine is ready for a session.")
-    ] = False,
+    folder: Annotated[
+        Path,
+        typer.Option(help="Of your copies of the notebooks.", rich_help_panel=AT_START),
+    ] = Path("itslab-workshop"),
     reset: Annotated[
         bool,
         typer.Option(
-            "--reset", help="Restore the notebooks; what was written into them is put aside."
+            "--reset",
+            help="Restore the notebooks; those that were changed are put aside.",
+            rich_help_panel=AT_START,
         ),
     ] = False,
+    check: Annotated[
+        bool,
+        typer.Option(
+            "--check",
+            help="Say whether this machine is ready, and run the notebooks.",
+            rich_help_panel=BEFORE,
+        ),
+    ] = False,
+    bundle: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Make a folder from which all is installed without a network.",
+            rich_help_panel=BEFORE,
+        ),
+    ] = None,
+    platform: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Of the bundle, such as windows-x86_64. Repeatable. [default: this machine's]",
+            rich_help_panel=BEFORE,
+        ),
+    ] = None,
+    python: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Of the bundle, such as 3.12. Repeatable. [default: this one's]",
+            rich_help_panel=BEFORE,
+        ),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(help="That comes in the bundle, to draw with.", rich_help_panel=BEFORE),
+    ] = None,
+    serve: Annotated[
+        str | None,
+        typer.Option(
+            metavar="MODEL",
+            help="Serve a model to the class; journals are handed in to FOLDER/journals.",
+            rich_help_panel=CLASS,
+        ),
+    ] = None,
+    host: Annotated[
+        str,
+        typer.Option(help="127.0.0.1 keeps the class's server here.", rich_help_panel=CLASS),
+    ] = "0.0.0.0",
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="0 takes a free one.", rich_help_panel=CLASS)
+    ] = 8000,
+    seats: Annotated[
+        int, typer.Option(min=1, help="Participants, by their names.", rich_help_panel=CLASS)
+    ] = 30,
+    collect: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Write the page of the journals in a folder.",
+            rich_help_panel=CLASS,
+        ),
+    ] = None,
+    names: Annotated[
+        bool | None,
+        typer.Option(
+            help="Whether pages call participants by their names. "
+            "[default: collected ones do, served ones do not]",
+            show_default=False,
+            rich_help_panel=CLASS,
+        ),
+    ] = None,
 ) -> None:
-    """Begin a session of the workshop in JupyterLab, in replay: no model is needed."""
-    from itslab import notebooks
+    """Begin a session of the workshop in JupyterLab, in replay: no model is needed.
+
+    With one of --reset, --check, --bundle, --serve and --collect it does that instead.
+    """
     from itslab.share import root
 
+    asked = {
+        "--reset": reset,
+        "--check": check,
+        "--bundle": bundle is not None,
+        "--serve": serve is not None,
+        "--collect": collect is not None,
+    }
+    chosen = [name for name, wanted in asked.items() if wanted]
+    require(len(chosen) < 2, "options", " ".join(chosen), "one of these at a time")
     require(session in SESSIONS, "session", session, f"one of {', '.join(SESSIONS)}")
+    stray = {"--platform": platform, "--python": python, "--model": model}
+    for option, given in stray.items():
+        require(bundle is not None or given is None, option, given, "given with --bundle only")
     source = root() / "notebooks" / "workshop"
+    if bundle is not None:
+        from itslab.workshop.bundle import bundle as make
+
+        make(bundle, platform or (), model, python or (), say=typer.echo)
+    elif serve is not None:
+        from itslab.workshop.classroom import serve as to_class
+
+        to_class(
+            serve,
+            folder / JOURNALS,
+            seats=seats,
+            host=host,
+            port=port,
+            names=bool(names),
+            say=typer.echo,
+        )
+    elif collect is not None:
+        from itslab.workshop.page import collect as page_of
+
+        typer.echo(f"the class's page: {page_of(collect, names is not False)}")
+    elif check:
+        _check(source)
+    elif reset:
+        _reset(source, folder)
+    else:
+        _begin(source, folder, session)
+
+
+def _begin(source: Path, folder: Path, session: str) -> None:
+    from itslab import notebooks
+
     name = "teacher.ipynb" if session == "teacher" else f"session_{session}.ipynb"
     kinds = (name,) if session == "teacher" else KINDS
-    if reset:
-        kept = notebooks.reset(source, folder)
-        said = f"what was written is in {kept}" if kept else "they are as they came"
-        typer.echo(f"the notebooks in {folder} are restored; {said}. Journal and questions stay")
-        return
     notebooks.copy(source, folder, kinds, blank=True)
     typer.echo(f"your copies are in {folder}: what was there stays as it is")
     open_lab(folder / name)
+
+
+def _reset(source: Path, folder: Path) -> None:
+    from itslab import notebooks
+
+    kept = notebooks.reset(source, folder)
+    said = f"what was changed is in {kept}" if kept else "they were as they came"
+    typer.echo(f"the notebooks in {folder} are restored; {said}. Journal and questions stay")
+
+
+def _check(source: Path) -> None:
+    from itslab.workshop import ready
+
+    chosen = sorted(source.glob("session_*.ipynb"))
+    found = ready.check(chosen, say=lambda line: typer.echo(line, err=True))
+    typer.echo(ready.text(found))
+    if any(finding.state == "lacking" for finding in found):
+        raise typer.Exit(1)
+    typer.echo("ready")
 
 
 def open_lab(notebook: Path) -> None:

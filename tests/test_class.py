@@ -276,7 +276,7 @@ def test_a_folder_is_read_whatever_the_files_are_called_and_each_entry_once(tmp_
     ]
     assert [len(one.entries) for one in found.participants] == [3, 1, 1]
     assert found.left_out == (
-        f"{id_(2)}.jsonl: 1 damaged line",
+        f"{id_(2)}.jsonl: 1 line, damaged or too many",
         "large.jsonl: larger than 2,000,000 bytes",
         "questions.jsonl: no journal",
     )
@@ -389,7 +389,7 @@ def test_what_participants_wrote_is_never_a_part_of_the_page(tmp_path):
     assert "alert(2)</script>" not in body
     assert "onerror=alert(1)&gt;" in body
     assert "about which fewer wrote are not shown" in body
-    assert "1 damaged line" in body
+    assert "1 line, damaged or too many" in body
     (tmp_path / "b" / "class.html").mkdir(parents=True)
     with pytest.raises(ItslabError, match="cannot be written"):
         page.collect(tmp_path / "b")
@@ -428,6 +428,6 @@ def test_two_notebooks_that_begin_at_once_write_one_journal(tmp_path):
 
 
 def test_a_model_that_is_not_ours_may_be_served_to_a_class(tmp_path):
-    model = ScriptedModel(["42"])
+    model = ScriptedModel(replies=["42"])
     with Classroom(model, tmp_path, seats=1, host="127.0.0.1", port=0) as room:
         assert its.Remote(model.name, address(room), key("ann")).server == "itslab"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -305,9 +306,25 @@ def test_a_folder_or_a_session_that_there_is_not_is_said_in_a_line(tmp_path):
     for arguments, said in (
         (("4",), "session='4' is not valid: session must be one of 1, 2, 3, teacher"),
         (("--folder", "/proc/none"), "cannot be copied to /proc/none"),
+        (("--reset", "--check"), "options='--reset --check' is not valid"),
+        (("--platform", "windows-x86_64"), "given with --bundle only"),
+        (("--bundle", str(tmp_path / "b"), "--platform", "beos"), "one of linux-x86_64"),
+        (("--collect", str(tmp_path / "none")), "none"),
+        (("--serve", "no-such-model", "--folder", str(tmp_path)), "no-such-model"),
     ):
         code, _, err = workshop(*arguments)
         assert code == 1
         assert said in err
         assert err.count("\n") == 1
     assert workshop("--reset", "--folder", str(tmp_path / "none"))[0] == 0
+
+
+def test_the_page_of_a_class_is_written_where_its_journals_are(tmp_path):
+    Session(1, "ann", tmp_path).check("vote", lambda answers: answers[0])
+    code, out, _ = workshop("--collect", str(tmp_path))
+    assert code == 0
+    page = next(tmp_path.glob("*.html"))
+    assert str(page) in out
+    assert "ann" in page.read_text()
+    assert workshop("--collect", str(tmp_path), "--no-names")[0] == 0
+    assert "ann" not in re.sub(r"<script.*?</script>", "", page.read_text(), flags=re.DOTALL)

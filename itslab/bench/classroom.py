@@ -46,8 +46,8 @@ class Participants:
     count: int = 25
     votes: int = 8
     greedy: int = 8
-    max_tokens: int = 256
-    seconds: float = 480.0
+    max_tokens: int = 96
+    seconds: float = 300.0
 
 
 @dataclass

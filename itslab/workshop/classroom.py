@@ -18,6 +18,7 @@ import re
 import secrets
 import socket
 import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -55,6 +56,8 @@ WAITING = 64
 """Requests of one participant that may wait: a notebook has 16 on their way."""
 JOURNALS = 4
 """That are kept for each seat."""
+RARELY = 4
+"""Times as long as the page took to draw, after which it is drawn anew: the model has the rest."""
 PREFIX_CACHE = 128 * 2**20
 _OF = re.compile(r"[0-9a-f]{12}")
 _VIRTUAL = ("docker", "br-", "veth", "virbr", "vmnet", "vboxnet", "tun", "utun", "wg")
@@ -125,7 +128,7 @@ class Classroom:
         admission = Admission(at_once, queue=seats * WAITING, per_user=WAITING, order="arrival")
         desk = FairDesk(menu, admission, Users([], guests=seats))
         self.server = Server(desk, host, port, self._routes)
-        self._names, self._page, self._of = names, "", object()
+        self._names, self._page, self._of, self._again = names, "", object(), 0.0
         self._keeping, self._drawing = threading.Lock(), asyncio.Lock()
 
     @property
@@ -211,10 +214,13 @@ class Classroom:
         return HTMLResponse(shown, headers={"Cache-Control": "no-cache"})
 
     def _drawn(self) -> str:
-        """The page, drawn anew if the folder has changed."""
+        """The page, drawn anew if the folder has changed, but not all the time."""
         now = sorted((str(path), _changed(path)) for path in self.folder.rglob("*.jsonl"))
-        if self._of != now:
+        began = time.monotonic()
+        if self._of != now and began >= self._again:
             self._page, self._of = page.drawn(gather(self.folder, self._names)), now
+            ended = time.monotonic()
+            self._again = ended + RARELY * (ended - began)
         return self._page
 
 

@@ -11,6 +11,7 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -22,8 +23,8 @@ from itslab.workshop.session import SESSIONS
 
 MOST_BYTES = 2_000_000
 """Of a journal; a participant writes a hundredth of that in a day."""
-MOST_ENTRIES = 5_000
-"""Of a journal."""
+MOST_ENTRIES = 2_000
+"""Of a journal that are read."""
 QUESTIONS = 40
 """Of a session, of one kind."""
 LETTERS = 40
@@ -44,8 +45,14 @@ class Participant:
 
     def about(self, session: int, kind: Kind, name: str) -> list[Entry]:
         """The entries about something, the first one first."""
-        asked = (session, kind, name)
-        return [one for one in self.entries if (one.session, one.kind, one.name) == asked]
+        return self._by.get((session, kind, name), [])
+
+    @cached_property
+    def _by(self) -> dict[tuple[int, Kind, str], list[Entry]]:
+        found: dict[tuple[int, Kind, str], list[Entry]] = defaultdict(list)
+        for one in self.entries:
+            found[one.session, one.kind, one.name].append(one)
+        return dict(found)
 
 
 @dataclass(frozen=True)
@@ -110,7 +117,7 @@ def gather(folder: str | Path, names: bool = True) -> Gathered:
             left_out.append(f"{shown}: {why}")
             continue
         if damaged:
-            left_out.append(f"{shown}: {damaged:,} damaged line{'s' * (damaged > 1)}")
+            left_out.append(f"{shown}: {damaged:,} line{'s' * (damaged > 1)}, damaged or too many")
         if entries:
             journal = journals.setdefault(entries[0].of or f"file {shown}", {})
             journal.update((repr(one), one) for one in entries)

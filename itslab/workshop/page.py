@@ -31,7 +31,7 @@ WORDS = 12
 """Bars of one question; what few chose is one bar."""
 HINTS = 3
 """Of an exercise that are shown."""
-LONG = 30
+LONG = 24
 """Letters of a word or an exercise beside its bar."""
 _STEPS = (
     ("right at once", GREEN, ""),
@@ -100,7 +100,8 @@ def _expected(said: Answers) -> go.Figure:
 
 
 def _handed_in(class_: Gathered) -> str:
-    exercises = {session: class_.names(session, "tried")[0] for session in class_.sessions}
+    tried = {session: class_.names(session, "tried")[0] for session in class_.sessions}
+    exercises = {session: names for session, names in tried.items() if names}
     heads = ["", "entries", "the last", *(f"session {n}: right" for n in exercises)]
     rows = []
     for one in class_.participants:
@@ -150,14 +151,14 @@ def dots(said: Answers) -> go.Figure:
         )
     figure.update_layout(
         template=TEMPLATE,
-        height=160 + min(13 * (above + below), 260),
+        height=160 + min(13 * (max(above, 4) + below), 260),
         showlegend=vary,
         legend=BELOW,
         margin={"b": 88 if vary else 44, "l": 30},
     )
-    edge = 2 * width
+    edge = (most - least) / 25 or 1.0
     figure.update_xaxes(range=[least - edge, most + edge])
-    figure.update_yaxes(visible=False, range=[-below - 1.5 if below else 0, max(above, 4) + 1])
+    figure.update_yaxes(visible=False, range=[-below - 1.5 if below else -0.2, max(above, 4) + 1])
     middle = statistics.median(said.given.values())
     return headed(
         figure, _title(said), f"{_n(said)}; half expected {_number(middle)} or less", room=26
@@ -224,15 +225,17 @@ def bars(said: Answers) -> go.Figure:
             hovertemplate="%{hovertext}: %{x}<extra></extra>",
         )
     )
-    return _rows(figure, labels, _title(said), _n(said))
+    longest = max(votes for _, votes in shown)
+    return _rows(figure, labels, longest, _title(said), _n(said))
 
 
-def _rows(figure: go.Figure, labels: Sequence[str], title: str, below: str) -> go.Figure:
-    """Bars one below the other, under their title."""
+def _rows(figure: go.Figure, labels: Sequence[str], most: int, title: str, below: str) -> go.Figure:
+    """Bars one below the other, the longest of so many, under their title."""
     figure.update_layout(
-        template=TEMPLATE, height=110 + 32 * len(labels), bargap=0.3, showlegend=False, margin_b=40
+        template=TEMPLATE, height=130 + 32 * len(labels), bargap=0.3, showlegend=False, margin_b=40
     )
-    figure.update_xaxes(tickformat="d", rangemode="tozero", nticks=6, title=None)
+    step = math.ceil(max(most, 1) / 6)
+    figure.update_xaxes(tickformat="d", rangemode="tozero", dtick=step)
     ticks = {"tickvals": [*range(len(labels))], "ticktext": labels, "ticks": ""}
     figure.update_yaxes(**ticks, autorange="reversed", showgrid=False)
     return headed(figure, title, below)
@@ -287,11 +290,12 @@ def steps(fared: Sequence[Tries], count: int) -> go.Figure:
         )
     labels = [f"{_word(one.name)}  (n = {len(one.right) + len(one.wrong)})" for one in fared]
     title = "Exercises: who had them right, after how many tries"
-    drawn = _rows(figure, labels, title, f"n: who tried, of {count}")
+    longest = max(len(one.right) + len(one.wrong) for one in fared)
+    drawn = _rows(figure, labels, longest, title, f"n: who tried, of {count}")
     drawn.update_layout(
         barmode="stack", showlegend=True, legend=BELOW | {"traceorder": "normal"}, margin_b=88
     )
-    drawn.layout.height += 48
+    drawn.layout.height += 60
     return drawn
 
 

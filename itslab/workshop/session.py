@@ -144,8 +144,9 @@ class Session:
         if (count := answer.get("entries")) is None:
             why = answer.get("error") or "it is no class's server"
             return HandedIn(False, f"{address} did not take it: {why}: {by_hand}")
+        out = f", {answer['left_out']} left out" if answer.get("left_out") else ""
         shown = f"participant {answer.get('sign')}"
-        return HandedIn(True, f"{count} entries; on the class's page you are {shown}")
+        return HandedIn(True, f"{count} entries{out}; on the class's page you are {shown}")
 
 
 @dataclass(frozen=True)
