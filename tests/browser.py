@@ -64,17 +64,17 @@ class Lab:
                 page.evaluate("window.jupyterapp.serviceManager.sessions.shutdownAll()")
 
     @contextlib.contextmanager
-    def opened(self, name: str, **parameters: object) -> Iterator[Page]:
+    def opened(self, book: str, **parameters: object) -> Iterator[Page]:
         """A committed notebook, after all of its cells have run without any error."""
-        source = share.shared(f"notebooks/{name}.ipynb")
-        book = self.folder / source.name  # a copy: JupyterLab saves what it opens
+        source = share.shared(f"notebooks/{book}.ipynb")
+        copy = self.folder / source.name  # a copy: JupyterLab saves what it opens
         notebook = nbformat.read(source, as_version=4)
         notebooks.copy(source.parent, self.folder, ["*.jsonl"])
         [declared] = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
         declared.source += "".join(f"\n{key} = {value!r}" for key, value in parameters.items())
-        nbformat.write(notebook, book)
+        nbformat.write(notebook, copy)
         with page_of(self.browser, height=30_000) as page:
-            page.goto(f"{self.url}/lab/tree/{book.name}?reset")
+            page.goto(f"{self.url}/lab/tree/{copy.name}?reset")
             page.wait_for_selector(".jp-Notebook")
             page.evaluate(RUN_ALL)  # returns when the last cell has run
             page.get_by_text(": not written yet").last.wait_for()

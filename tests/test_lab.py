@@ -9,6 +9,7 @@ import pytest
 from browser import Lab, jupyterlab_in_browser, needs_browser, set_theme
 
 from itslab import models
+from itslab.workshop.journal import read
 
 
 @pytest.fixture(scope="module")
@@ -228,3 +229,25 @@ def test_notebook_08_runs_in_jupyterlab_and_its_panels_follow(lab: Lab) -> None:
             ".some(({textContent}) => textContent.includes('Unstable'))",
             arg=before,
         )
+
+
+@needs_browser
+def test_a_session_of_the_workshop_is_worked_through_in_jupyterlab(lab: Lab) -> None:
+    with lab.opened("workshop/session_1", name="ann") as page:
+        page.wait_for_function("document.querySelectorAll('.js-plotly-plot').length == 2")
+        assert page.get_by_text("or look all the same").count() > 3  # nothing is given away
+        asked = page.locator(".its-panel", has_text="does one chain get right?")
+        asked.get_by_placeholder("0 to 100").fill("40")
+        asked.get_by_role("button", name="write it down").click()
+        asked.get_by_text("you wrote 40: go on").wait_for()
+        cell = page.locator(".jp-CodeCell", has_text='session.came("one chain"')
+        cell.locator(".cm-content").click()
+        page.keyboard.press("Control+Enter")
+        cell.get_by_text("You expected 40.").wait_for()
+        votes = page.locator(".its-panel", has=page.get_by_role("button", name="Run"))
+        votes.locator(".noUi-handle").first.press("ArrowLeft")
+        votes.get_by_role("button", name="Run").click()
+        votes.get_by_text(re.compile("^done: ")).wait_for()
+        assert "8 samples" in votes.locator("svg").text_content()
+    [expected, came] = read(lab.folder / "journal.jsonl")
+    assert (expected.by, expected.value, came.value) == ("ann", 40, 21)
