@@ -46,7 +46,7 @@ def test_the_written_study_is_one() -> None:
 
 
 def test_its_table_of_notebooks_has_the_minutes_that_they_say_themselves() -> None:
-    row = r"\| \[`\d\d`\]\(notebooks/(\w+)\.ipynb\) \| .+? \| (\S+) \| (\S+) \|"
+    row = r"\| \[`\w+`\]\(notebooks/(?:workshop/)?(\w+)\.ipynb\) \| .+? \| (\S+) \| (\S+) \|"
     table = {name: took for name, *took in re.findall(row, README.read_text())}
     listed = notebooks.listed(README.parent / "notebooks")
     assert table == {one.name: [one.minutes["replay"], one.minutes["live"]] for one in listed}
