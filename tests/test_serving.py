@@ -28,8 +28,9 @@ import itslab.serving
 from itslab import answers, serve
 from itslab.core import Completion, Cost, Message, OptionError, Piece, Request, Sampling
 from itslab.run import Run
-from itslab.serving import config, load, wire
-from itslab.serving.desk import Desk, Refused, check_size
+from itslab.serving import config, endpoint, load, wire
+from itslab.serving.desk import Desk, Refused, ServerClosed, check_size
+from itslab.serving.endpoint import NothingYet
 from itslab.serving.limits import Limit, User, Users
 from itslab.serving.lobby import Admission
 from itslab.serving.narration import LINES, Narrator
@@ -586,6 +587,23 @@ def test_a_desk_that_is_full_refuses_and_lets_go():
     may.set()
     assert first.over.wait(LONG)
     assert desk.load == (0, 0)
+
+
+@pytest.mark.parametrize(
+    ("why", "error", "said"),
+    [("shutdown", ServerClosed, "shutting down"), ("deadline", NothingYet, "by the deadline")],
+)
+def test_who_is_ended_before_the_first_word_is_told_why(why, error, said):
+    may = threading.Event()
+    model = ScriptedModel(replies=lambda request, i: "" if may.wait(LONG) else "4")
+    desk = Desk(Menu({"m": model}))
+    order = desk.ask(wire.Body("m", (Message("user", "2 + 2?"),)))
+    desk.cancel(order, why)
+    may.set()
+    assert order.over.wait(LONG)
+    with pytest.raises(error, match=said):
+        endpoint._check(order)
+    desk.close()
 
 
 def test_a_degraded_request_has_the_time_of_the_tier_it_asked_for():
