@@ -26,6 +26,7 @@ import pytest
 import itslab as its
 import itslab.serving
 from itslab import answers, serve
+from itslab.backends.scheduler import current
 from itslab.core import Completion, Cost, Message, OptionError, Piece, Request, Sampling
 from itslab.run import Run
 from itslab.serving import config, endpoint, load, wire
@@ -604,6 +605,19 @@ def test_who_is_ended_before_the_first_word_is_told_why(why, error, said):
     with pytest.raises(error, match=said):
         endpoint._check(order)
     desk.close()
+
+
+def test_who_names_an_early_deadline_takes_nothing_from_other_users():
+    asked = []
+    model = ScriptedModel(replies=lambda request, i: asked.append(current()) or "4")
+    ann = User("ann", "key-a", weight=2)
+    for users in (Users([ann]), None):
+        desk = Desk(Menu({"m": model}), users=users)
+        order = desk.ask(wire.Body("m", (Message("user", "2 + 2?"),), deadline=30.0), ann)
+        assert order.over.wait(LONG)
+        desk.close()
+    assert [one.caller for one in asked] == ["ann", "ann"]
+    assert [one.deadline < math.inf for one in asked] == [False, True]
 
 
 def test_a_degraded_request_has_the_time_of_the_tier_it_asked_for():
