@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import httpx
 import pytest
@@ -114,3 +115,28 @@ def test_who_reads_nothing_is_hung_up_on(server: Server, model: Waiting) -> None
         client.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % len(body) + body)
         client.recv(1)  # the answer is there
         assert gone(server)
+
+
+def test_those_for_whom_there_is_no_room_are_hung_up_on(server: Server, monkeypatch) -> None:
+    monkeypatch.setattr(connection, "room", lambda: 3)
+    monkeypatch.setattr(connection, "ARRIVAL", 3600.0)
+    with ExitStack() as stack:
+        clients = [stack.enter_context(connected(server)) for _ in range(9)]
+        closed: set[socket.socket] = set()
+        until = time.monotonic() + 60
+        while len(closed) < 6 and time.monotonic() < until:
+            closed |= {client for client in clients if hung_up(client)}
+        assert (len(closed), left(server)) == (6, 3)
+    assert gone(server)
+    assert httpx.get(server.url.replace("/v1", "/health")).status_code == 200
+
+
+def hung_up(client: socket.socket) -> bool:
+    """Whether the server has closed a connection."""
+    client.settimeout(0.02)
+    try:
+        return client.recv(1) == b""
+    except TimeoutError:
+        return False
+    except OSError:
+        return True

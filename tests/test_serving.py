@@ -26,10 +26,12 @@ import pytest
 import itslab as its
 import itslab.serving
 from itslab import answers, serve
+from itslab.backends.scheduler import current
 from itslab.core import Completion, Cost, Message, OptionError, Piece, Request, Sampling
 from itslab.run import Run
-from itslab.serving import config, load, wire
-from itslab.serving.desk import Desk, Refused, check_size
+from itslab.serving import config, endpoint, load, wire
+from itslab.serving.desk import Desk, Refused, ServerClosed, check_size
+from itslab.serving.endpoint import NothingYet
 from itslab.serving.limits import Limit, User, Users
 from itslab.serving.lobby import Admission
 from itslab.serving.narration import LINES, Narrator
@@ -589,6 +591,36 @@ def test_a_desk_that_is_full_refuses_and_lets_go():
     assert desk.load == (0, 0)
 
 
+@pytest.mark.parametrize(
+    ("why", "error", "said"),
+    [("shutdown", ServerClosed, "shutting down"), ("deadline", NothingYet, "by the deadline")],
+)
+def test_who_is_ended_before_the_first_word_is_told_why(why, error, said):
+    may = threading.Event()
+    model = ScriptedModel(replies=lambda request, i: "" if may.wait(LONG) else "4")
+    desk = Desk(Menu({"m": model}))
+    order = desk.ask(wire.Body("m", (Message("user", "2 + 2?"),)))
+    desk.cancel(order, why)
+    may.set()
+    assert order.over.wait(LONG)
+    with pytest.raises(error, match=said):
+        endpoint._check(order)
+    desk.close()
+
+
+def test_who_names_an_early_deadline_takes_nothing_from_other_users():
+    asked = []
+    model = ScriptedModel(replies=lambda request, i: asked.append(current()) or "4")
+    ann = User("ann", "key-a", weight=2)
+    for users in (Users([ann]), None):
+        desk = Desk(Menu({"m": model}), users=users)
+        order = desk.ask(wire.Body("m", (Message("user", "2 + 2?"),), deadline=30.0), ann)
+        assert order.over.wait(LONG)
+        desk.close()
+    assert [one.caller for one in asked] == ["ann", "ann"]
+    assert [one.deadline < math.inf for one in asked] == [False, True]
+
+
 def test_a_degraded_request_has_the_time_of_the_tier_it_asked_for():
     may = threading.Event()
     model = ScriptedModel(replies=lambda request, i: may.wait(LONG) and "4")
@@ -753,7 +785,7 @@ def test_thousands_of_samples_are_told_in_some_hundred_lines():
     run = Run(ScriptedModel(), lambda text: read.append(text) or text)
     told = Narrator(run, samples=10_000)
     asked = run.tree.add(None, "user", "?")
-    for i in range(5_000):
+    for i in range(1_000):
         node = run.tree.add(asked, "assistant", f"so {i}", "open")
         run.drawn.append(node)
         run.tree.finish(node, Completion(node.text, cost=Cost(decoded=1)))

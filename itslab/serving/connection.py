@@ -7,6 +7,7 @@ socket for ever (slowloris, Hansen 2009), and a server has no more than so many.
 from __future__ import annotations
 
 import asyncio
+import resource
 from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -14,6 +15,12 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 ARRIVAL = 30.0
 """Seconds that a request may take to arrive, and an answer may stay unread; up to twice as many, as
 a connection is looked at so often, and closed where two looks see the same."""
+
+
+def room() -> int:
+    """Return how many connections may be open: half of the files that this process may open."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 2**16 if files == resource.RLIM_INFINITY else files // 2
 
 
 class Connection(H11Protocol):
@@ -24,6 +31,8 @@ class Connection(H11Protocol):
         super().connection_made(transport)
         self._pauses = 0
         self._look(None)
+        if len(self.connections) > room():  # asyncio would complain of each, again and again
+            transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Look after it no longer."""

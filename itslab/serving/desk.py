@@ -239,7 +239,7 @@ class Desk:
         """Let those begin who may; the lock is held."""
         for visit in self.lobby.ready(now):
             order = self._orders[id(visit)]
-            order.begin(self.menu.models[order.offer.model], now)
+            order.begin(self.menu.models[order.offer.model], now, self.users is not None)
             for handle in order.handles:
                 handle.when_done(partial(self._ended, order))
         self._changed.notify_all()

@@ -329,7 +329,7 @@ def _check(order: Order) -> None:
         raise Refused(order.refusal)
     if order.error is not None:
         raise order.error
-    if not order.handles:
+    if not order.handles or (order.ended_by == "shutdown" and not order.spoke):
         raise ServerClosed("the server is shutting down: ask again when it is back")
     if order.ended_by == "deadline" and not order.spoke:
         raise NothingYet("nothing had been drawn by the deadline: ask with a later one")

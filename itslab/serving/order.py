@@ -105,10 +105,18 @@ class Order:
         """When what is there is the answer, so that it has been sent by the deadline."""
         return self.deadline - min(LAST, (self.deadline - self.arrived) / 8)
 
-    def begin(self, model: Backend, now: float) -> None:
-        """Let its runs begin on a model; each draws other samples."""
+    def begin(self, model: Backend, now: float, apart: bool) -> None:
+        """Let its runs begin on a model; each draws other samples.
+
+        Args:
+            model: that is asked.
+            now: seconds of ``time.monotonic``.
+            apart: whether users are told apart. Then it is their shares that decide whose samples
+                are drawn, and not deadlines, of which anyone could name an early one.
+        """
         tier, body, visit = self.offer.tier, self.body, self.visit
-        service = Service(self.user.name, self.user.weight, visit.priority, self.deadline)
+        soon = math.inf if apart else self.deadline
+        service = Service(self.user.name, self.user.weight, visit.priority, soon)
         self.started = now
         for i in range(body.n):
             handle = start(

@@ -15,6 +15,8 @@ from itslab.serving.endpoint import More, application
 HOST, PORT = "127.0.0.1", 8000
 QUEUED = 2048
 """Connections that may wait to be accepted."""
+ACCEPTED = 32
+"""Connections that are accepted before others are looked after."""
 GRACE = 5
 """Seconds that open streams have to end when the server is shut down."""
 
@@ -53,7 +55,7 @@ class Server:
         self.desk = desk
         self._socket = _bound(host, port)
         self.host, self.port = self._socket.getsockname()[:2]
-        ended = self._ended
+        ended, listening = self._ended, self._socket
 
         class Ended(uvicorn.Server):
             """Lets requests say their best at once when it is told to end."""
@@ -62,10 +64,15 @@ class Server:
                 ended()
                 super().handle_exit(sig, frame)
 
+            async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+                await super().startup(sockets)
+                listening.listen(QUEUED)  # asyncio takes one number for both
+
         config = uvicorn.Config(
             application(desk, more),
             http=Connection,
             ws="none",
+            backlog=ACCEPTED,
             log_level="warning",
             access_log=False,
             timeout_graceful_shutdown=GRACE,
