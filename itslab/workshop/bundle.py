@@ -351,7 +351,7 @@ itslab, to be installed without a network
   Windows:       open install.bat        then  .venv\\Scripts\\itslab workshop
 
 Copy this folder to the machine first (it is {megabytes(_size(folder))}): what is installed goes
-beside these files, into the folder .venv, and takes about 1.5 GB there. To be rid of it, remove the
+beside these files, into the folder .venv, and takes 1.2 GB there. To be rid of it, remove the
 folder.
 
 Complete for

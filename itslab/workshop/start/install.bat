@@ -16,8 +16,10 @@ for %%W in (wheels\pip-*.whl) do set "PIP=%%W\pip"
 
 echo Installing with %PYTHON%, which takes a few minutes ...
 %PYTHON% -m venv --clear --without-pip .venv || goto failed
-set "INSTALL=.venv\Scripts\python %PIP% --isolated install --quiet --no-index --find-links wheels"
+set "INSTALL=.venv\Scripts\python %PIP% --isolated install -q --no-compile --no-index --find-links wheels"
 %INSTALL% pip itslab || goto failed
+rem On all cores; pip takes one. What cannot be compiled is not needed.
+.venv\Scripts\python -m compileall -q -j 0 .venv\Lib >nul
 
 if exist models (
   %INSTALL% itslab[llama] || echo llama.cpp is not in this folder for this system: see README.txt.

@@ -25,9 +25,10 @@ echo "Installing with $python, which takes a minute or two ..."
 "$python" -m venv --clear --without-pip .venv
 for pip in wheels/pip-*.whl; do :; done
 install() {
-  .venv/bin/python "$pip/pip" --isolated install --quiet --no-index --find-links wheels "$@"
+  .venv/bin/python "$pip/pip" --isolated install -q --no-compile --no-index --find-links wheels "$@"
 }
 install pip itslab
+.venv/bin/python -m compileall -q -j 0 .venv/lib >/dev/null || true  # on all cores; pip takes one
 
 if [ -d models ]; then
   install 'itslab[llama]' || echo "llama.cpp is not in this folder for this system: see README.txt."
