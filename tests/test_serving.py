@@ -35,6 +35,7 @@ from itslab.serving.endpoint import NothingYet
 from itslab.serving.limits import Limit, User, Users
 from itslab.serving.lobby import Admission
 from itslab.serving.narration import LINES, Narrator
+from itslab.serving.order import Order
 from itslab.serving.server import Server
 from itslab.serving.tiers import Menu, Plain, Tier, adjusted, looked
 from itslab.study.prices import Price
@@ -574,6 +575,21 @@ def test_an_answer_has_the_price_of_the_tier_that_gave_it():
         assert entries[-1]["dollars"] == order.account["dollars"]
     assert [entry["dollars"] for entry in entries] == [pytest.approx(12e-6), 2e-6, None]
     desk.close()
+
+
+def test_a_request_may_be_looked_at_while_it_begins():
+    class Watched(list):
+        def append(self, handle):
+            super().append(handle)
+            said.append(order.news(len(self) - 1))
+
+    menu, said = Menu({"m": ScriptedModel(replies=["4", "5"])}), []
+    body = wire.Body("m", (Message("user", "2 + 2?"),), n=2)
+    order = Order(menu.offer("m"), body, User("ann", "k"), time.monotonic())
+    order.handles = Watched()
+    order.begin(menu.models["m"], time.monotonic())
+    assert len(said) == 2
+    assert {handle.result().node.text for handle in order.handles} == {"4", "5"}
 
 
 def test_a_desk_that_is_full_refuses_and_lets_go():

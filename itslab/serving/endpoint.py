@@ -37,6 +37,8 @@ SILENCE = 30.0
 """Seconds that a client may leave what it is sent unread."""
 PROMPT, CALM = 0.02, 0.05
 """Seconds between two looks at a request: until something of it is there, and after."""
+QUEUED = 0.25
+"""The same while it waits for its turn, as hundreds may."""
 FIRST = 0.25
 """Seconds that a stream waits for its first words, so that an error can still be a status."""
 GRACE = 3.0
@@ -166,7 +168,7 @@ class Endpoint:
         headers = {"X-Request-Id": order.name}
         if not body.stream:
             while not order.answered:
-                await asyncio.sleep(PROMPT)
+                await asyncio.sleep(PROMPT if order.handles else QUEUED)
                 if await request.is_disconnected():
                     self.desk.cancel(order)
                     return Response(status_code=GONE)
@@ -218,7 +220,7 @@ class Endpoint:
                     if text:
                         yield piece(i, content=text)
                 if not done:
-                    await asyncio.sleep(CALM if told else PROMPT)
+                    await asyncio.sleep(CALM if told else PROMPT if order.handles else QUEUED)
             _check(order)
             for i in range(order.body.n):
                 last = await asyncio.to_thread(order.choice, i)

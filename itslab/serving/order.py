@@ -126,13 +126,13 @@ class Order:
                 budget=tier.budget,
                 seed=self.seed + i,
             )
-            self.handles.append(handle)
             bought = purchases(tier.strategy, tier.budget)
             samples = sum(one.samples for one in bought if one.tokens > 1)
             expected = math.nan if self.expected is None else self.expected.tokens
             until = self.deadline - now
             self._narrators.append(Narrator(handle.run, samples, expected, until))
             self._written.append(0)
+            self.handles.append(handle)  # last: other threads look at what there is of it
 
     def stop(self, why: str) -> None:
         """End its runs; their best answers so far stand."""
