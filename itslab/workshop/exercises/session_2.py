@@ -392,7 +392,7 @@ SELECTED = Exercise(
             _sibling, "the walk goes another way from the root: compare its two children first"
         ),
     ),
-    said="Not where the best leaf is: its parent was visited often, and the other one hardly.",
+    said="P1 is worth most so far, but Q was visited less than P, and Q1 is worth a try.",
     hints=(
         "Begin at the root: uct of P and of Q, with the root's 16 visits. Go to the higher one.",
         "There again, with the visits of that node as parent_visits.",
@@ -484,7 +484,7 @@ KEPT = Exercise(
             "one too high: places count from 0",
         ),
     ),
-    said="Lines end, and the best version is kept rather than the last: no revision does harm.",
+    said="A line that goes round ends, and the best version by the check is kept, not the last.",
     hints=(
         "Where does the line end? At the first i with answers[i] in answers[:i], if there is one.",
         "Of the places before that, max(range(end), key=lambda i: scores[i]).",
