@@ -8,8 +8,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import workshop_attempts
+import workshop_attempts_2
 from typer.testing import CliRunner
-from workshop_attempts import GIVEN, RIGHT, WRONG
 
 from itslab import notebooks, share
 from itslab.cli import app
@@ -18,7 +19,10 @@ from itslab.workshop import Session
 from itslab.workshop.exercise import Exercise, Mistake, same
 from itslab.workshop.journal import NAME, Journal, parsed, read
 
-ALL = [(n, name) for n in (1,) for name in Session(n, folder=Path("/nowhere")).exercises]
+RIGHT = workshop_attempts.RIGHT | workshop_attempts_2.RIGHT
+WRONG = workshop_attempts.WRONG | workshop_attempts_2.WRONG
+GIVEN = workshop_attempts.GIVEN | workshop_attempts_2.GIVEN
+ALL = [(n, name) for n in (1, 2) for name in Session(n, folder=Path("/nowhere")).exercises]
 
 
 def exercise(key: tuple[int, str]) -> Exercise:
