@@ -229,13 +229,24 @@ def test_all_that_is_listed_can_be_had(served):
 
 
 def test_what_the_model_has_said_by_the_deadline_is_its_answer(client):
-    answer = client.chat.completions.create(
-        model="small", messages=TELL, n=8, extra_body={"deadline": 1.5}, temperature=1.5
-    )
-    # A story may end of itself before; eight hardly do.
-    cut = [one.message.content for one in answer.choices if one.finish_reason == "length"]
-    assert max(map(len, cut), default=0) > 20
-    assert answer.itslab["ended_by"] == "deadline"
+    def told_by(deadline):
+        """What was cut then: a story may end of itself before, but eight hardly do."""
+        try:
+            answer = client.chat.completions.create(
+                model="small",
+                messages=TELL,
+                n=8,
+                extra_body={"deadline": deadline},
+                temperature=1.5,
+            )
+        except openai.InternalServerError as error:  # a busy machine had nothing yet
+            assert error.status_code == 504
+            return ""
+        cut = [one.message.content for one in answer.choices if one.finish_reason == "length"]
+        assert answer.itslab["ended_by"] == ("deadline" if cut else None)
+        return max(cut, key=len, default="")
+
+    assert any(len(told_by(deadline)) > 20 for deadline in (1.5, 4, 12, 36))
 
 
 def test_who_hangs_up_does_not_hold_up_others(served):
@@ -587,7 +598,7 @@ def test_a_request_may_be_looked_at_while_it_begins():
     body = wire.Body("m", (Message("user", "2 + 2?"),), n=2)
     order = Order(menu.offer("m"), body, User("ann", "k"), time.monotonic())
     order.handles = Watched()
-    order.begin(menu.models["m"], time.monotonic())
+    order.begin(menu.models["m"], time.monotonic(), apart=False)
     assert len(said) == 2
     assert {handle.result().node.text for handle in order.handles} == {"4", "5"}
 
