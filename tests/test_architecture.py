@@ -52,7 +52,7 @@ MAY_IMPORT = {
     },
 }
 ANYTHING = {"bench", "cli", "conductor", "doctor", "ipython", "notebooks", "page"}
-ANYTHING |= {"quickstart", "report", "serve", "share", "__init__", "__main__"}
+ANYTHING |= {"quickstart", "report", "serve", "share", "workshop", "__init__", "__main__"}
 
 
 def modules() -> list[Path]:

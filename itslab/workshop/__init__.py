@@ -1,0 +1,1 @@
+"""The workshop: sessions, and what is handed out for them."""
