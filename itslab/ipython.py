@@ -6,11 +6,13 @@ has to know of notebooks, and importing the package stays free.
 
 from __future__ import annotations
 
+import json
 import sys
 import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from itslab import attended, background
@@ -48,6 +50,9 @@ def register() -> None:
     bundles.for_type_by_name("itslab.handle", "RunHandle", _followed)
     for (module, name), function in DISPLAYED.items():
         formatter.for_type_by_name(module, name, _shown_by(function))
+    if find_spec("nbformat") is None:  # plotly insists on it, to write what IPython can write
+        figures = shell.display_formatter.ipython_display_formatter
+        figures.for_type_by_name("plotly.graph_objs._figure", "Figure", _drawn)
     attended.watch = Watched
 
 
@@ -61,6 +66,14 @@ def _shown_by(function: str) -> Callable[[Any], str]:
             return displays.unshown(thing, error)
 
     return show
+
+
+def _drawn(figure: Any) -> None:
+    from IPython.display import display
+
+    from itslab.viz.panels import PLOTLY
+
+    display({PLOTLY: json.loads(figure.to_json())}, raw=True)  # type: ignore[no-untyped-call]
 
 
 def _followed(handle: RunHandle) -> Any:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import lzma
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -210,14 +209,14 @@ class Recording:
             ItslabError: a bank is missing, or lacks runs that are to be replayed.
         """
         if self.mode == "replay":
-            outcome = conduct(study, shared(f"data/{bank}.sqlite.xz"), mode="replay")
+            outcome = conduct(study, _recorded(bank), mode="replay")
             if outcome.lacking:
                 raise ItslabError(
                     f"data/{bank}.sqlite.xz lacks {outcome.lacking:,} of the {study.runs:,} runs "
                     f"of the study {study.name!r}: {RECORDED}"
                 )
             return outcome
-        others = [Bank(shared(f"data/{name}.sqlite.xz")) for name in samples]
+        others = [Bank(_recorded(name)) for name in samples]
         with tempfile.TemporaryDirectory() as folder:
             kept = self.mode == "record"
             store = _working(f"{bank}.sqlite") if kept else Path(folder, "study.sqlite")
@@ -239,7 +238,7 @@ class Recording:
     def _bank(self, name: str) -> Bank:
         if self.mode == "record":
             return Bank(_working(f"{name}.sqlite"))
-        return Bank(shared(f"data/{name}.sqlite.xz"))
+        return Bank(_recorded(name))
 
 
 def _remembered(bank: Bank) -> sandbox.Examine:
@@ -277,6 +276,13 @@ def _printed(bank: Bank) -> Interpreter:
     return execute
 
 
+def _recorded(name: str) -> Path:
+    """The file of a bank: packed, or unpacked in a site for browsers, whose Python may lack xz."""
+    plain = root() / "data" / f"{name}.sqlite"
+    packed = plain.with_name(f"{plain.name}.xz")
+    return plain if plain.is_file() and not packed.exists() else shared(f"data/{packed.name}")
+
+
 # A notebook that draws from several banks has one model in memory.
 _loaded = lru_cache(load)
 _asked = lru_cache(Remote)
@@ -287,5 +293,7 @@ def _working(name: str) -> Path:
     path = root() / "data" / name
     packed = path.with_name(f"{name}.xz")
     if packed.exists() and not path.exists():
+        import lzma
+
         path.write_bytes(lzma.decompress(packed.read_bytes()))
     return path

@@ -16,7 +16,6 @@ from __future__ import annotations
 import atexit
 import hashlib
 import json
-import lzma
 import math
 import os
 import shutil
@@ -265,6 +264,8 @@ class Bank:
 
     def pack(self, path: str | Path) -> Path:
         """Write everything into one compressed file (``….xz``); packed again, the same bytes."""
+        import lzma  # Python in a browser may lack it
+
         target = Path(path)
         require(target.suffix == ".xz", "path", str(path), "a file name that ends in .xz")
         with self._using(), tempfile.TemporaryDirectory(dir=target.parent) as folder:
@@ -479,7 +480,7 @@ class Bank:
         with self._lock:
             try:
                 yield
-            except (sqlite3.Error, lzma.LZMAError, EOFError, OSError) as error:
+            except (sqlite3.Error, EOFError, OSError) as error:
                 raise BackendError(
                     f"the sample bank {self.path} cannot be used: {error}"
                 ) from error
@@ -573,13 +574,22 @@ def _unpacked(path: Path) -> Path:
     if not target.exists():
         with tempfile.TemporaryDirectory(dir=target.parent) as folder:
             plain = Path(folder, "bank.sqlite")
-            with lzma.open(path) as source, plain.open("wb") as unpacked:
-                head = source.read(len(MAGIC))
-                if head != MAGIC:  # nothing large is unpacked in vain
-                    raise sqlite3.DatabaseError("it holds no sample bank")
-                unpacked.write(head)
-                shutil.copyfileobj(source, unpacked, 2**20)
+            _unpack(path, plain)
             with closing(_connect(plain, "immutable=1")) as db:
                 db.execute("SELECT schema FROM bank").fetchone()
             os.replace(plain, target)
     return target
+
+
+def _unpack(path: Path, plain: Path) -> None:
+    import lzma  # Python in a browser may lack it
+
+    try:
+        with lzma.open(path) as source, plain.open("wb") as unpacked:
+            head = source.read(len(MAGIC))
+            if head != MAGIC:  # nothing large is unpacked in vain
+                raise sqlite3.DatabaseError("it holds no sample bank")
+            unpacked.write(head)
+            shutil.copyfileobj(source, unpacked, 2**20)
+    except lzma.LZMAError as error:
+        raise sqlite3.DatabaseError(str(error)) from error

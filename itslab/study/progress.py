@@ -8,6 +8,7 @@ from collections import Counter, deque
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, NoReturn
 
+from itslab import background
 from itslab.core import Cost, Result
 
 if TYPE_CHECKING:
@@ -93,6 +94,8 @@ class Progress:
 def _bar(label: str, total: int, shown: bool) -> tqdm[NoReturn]:
     from tqdm import tqdm
 
+    if not background.threads():
+        tqdm.monitor_interval = 0  # else it warns that its own cannot be started
     unicode = "utf" in (getattr(sys.stdout, "encoding", None) or "").lower()
     return tqdm(
         total=total,

@@ -17,6 +17,10 @@ PREFIX = "reasoning_gym/"
 _STRIDE = 1_000_000
 """reasoning-gym draws problem i of seed s from s + i, so that neighbouring seeds share problems."""
 
+OPTIONAL = ("cellpylib", "pycosat")
+"""Packages that games of life and zebra puzzles alone are made with: one brings matplotlib, the
+other is compiled."""
+
 Few = Annotated[int, Bounds(1, _STRIDE // 4)]
 
 _UNSOUND = frozenset({2, 3, 4, 27, 28, 36, 40, 46, 49, 52, 66, 73, 75, 81, 82, 94, 99})
@@ -101,21 +105,21 @@ def dataset(name: str, n: Few, seed: Whole, **options: Any) -> Any:
     return gym.create_dataset(name, size=2 * n + 100, seed=seed * _STRIDE, **options)
 
 
-class _NoPycosat(ModuleType):
-    """Stands for pycosat where it cannot be had, since a browser has no C compiler."""
+class _Lacking(ModuleType):
+    """Stands for a package of reasoning-gym that is not installed, as in a browser."""
 
     def __getattr__(self, name: str) -> Any:
-        raise TaskError("zebra puzzles take the solver pycosat: pip install pycosat")
+        package = self.__name__
+        raise TaskError(f"this data set takes the package {package}: pip install {package}")
 
 
 def _gym() -> Any:
-    """reasoning-gym, which imports all its generators; without pycosat, all but one can be used."""
-    lacking = "pycosat" not in sys.modules and find_spec("pycosat") is None
-    if lacking:
-        sys.modules["pycosat"] = _NoPycosat("pycosat")
+    """reasoning-gym, which imports all that any of its generators may need."""
+    lacking = [name for name in OPTIONAL if name not in sys.modules and not find_spec(name)]
+    sys.modules.update({name: _Lacking(name) for name in lacking})
     try:
         import reasoning_gym  # takes two seconds
     finally:
-        if lacking:
-            del sys.modules["pycosat"]
+        for name in lacking:
+            del sys.modules[name]
     return reasoning_gym
