@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from fake_vllm import FakeVLLM
+from hypothesis import HealthCheck, settings
 
 from itslab import models
 
@@ -22,6 +23,10 @@ if TYPE_CHECKING:
     from itslab.backends.llama import Llama
 
 pytest.register_assert_rewrite("contract_backend")
+
+# A property is no other one on a machine that is busy.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 # Started in the background of a shell, the tests would be deaf to the interrupts that some of them
 # send, and so would the processes that they start.
