@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 from fake_vllm import FakeVLLM
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from itslab import models
 
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 
 pytest.register_assert_rewrite("contract_backend")
 
-# A machine that has other work to do is no fault of an example.
-settings.register_profile("itslab", deadline=None)
-settings.load_profile("itslab")
+# A property is no other one on a machine that is busy.
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 
 # Started in the background of a shell, the tests would be deaf to the interrupts that some of them
 # send, and so would the processes that they start.
