@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -91,16 +93,27 @@ def test_two_guests_with_one_name_are_one_and_who_finds_no_seat_is_told_so(room,
     assert its.solve("Hi", vote, models[0]).cost.calls == 2
 
 
-def test_nobody_comes_before_others_for_being_in_a_hurry(room, llm):
+def test_a_class_has_no_tiers_of_which_one_comes_before_another(room, llm):
     body = {"model": llm.name, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 4}
     url, headers = f"{address(room)}/chat/completions", {"Authorization": "Bearer ann"}
-    hurried = httpx.post(url, json={**body, "deadline": 5}, headers=headers)
-    assert hurried.status_code == 400
-    assert "in a class all wait the same" in hurried.json()["error"]["message"]
     tier = httpx.post(url, json={**body, "model": f"{llm.name}@fast"}, headers=headers)
     assert tier.status_code == 400
-    assert httpx.post(url, json=body, headers=headers).status_code == 200
-    assert httpx.get(f"{address(room)}/models", headers=headers).status_code == 200
+    for more in ({}, {"deadline": 60}, {"n": 2}):
+        assert httpx.post(url, json=body | more, headers=headers, timeout=60).status_code == 200
+    listed = httpx.get(f"{address(room)}/models", headers=headers, timeout=60)
+    assert listed.json()["data"][0]["itslab"]["deadline"] is None
+
+
+def test_a_process_may_open_the_files_that_a_class_needs():
+    code = (
+        "import resource; from itslab.workshop.classroom import FILES, _may_open;"
+        "kind = resource.RLIMIT_NOFILE; _, hard = resource.getrlimit(kind);"
+        "resource.setrlimit(kind, (256, hard)); _may_open(30 * FILES);"
+        "print(*resource.getrlimit(kind), hard)"
+    )
+    told = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    soft, _, hard = map(int, told.stdout.split())
+    assert soft == (1920 if hard < 0 else min(hard, 1920))
 
 
 @pytest.mark.slow

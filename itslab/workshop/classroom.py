@@ -2,8 +2,8 @@
 
 Who comes has a seat by its name (``limits.Users``), and those who wait share the machine evenly:
 requests start in the order of what their users had (``lobby``), and their sequences join the batch
-by the same rule (``backends.scheduler``). Both put priorities and deadlines before fairness, so a
-class has neither.
+by the same rule (``backends.scheduler``). Both put priorities before fairness, so a class has no
+tiers.
 
     POST /class/journal   a journal, as JSON lines, with the name as the key
     GET  /class           the page of what was handed in, without names
@@ -30,11 +30,10 @@ from itslab.backends import load
 from itslab.core import Backend, ItslabError, require
 from itslab.options import Count, checked
 from itslab.serving import wire
-from itslab.serving.desk import ANYONE, Desk
+from itslab.serving.desk import Desk
 from itslab.serving.endpoint import Endpoint, raw
 from itslab.serving.limits import User, Users
 from itslab.serving.lobby import Admission
-from itslab.serving.order import Order
 from itslab.serving.server import Server
 from itslab.serving.tiers import Menu
 from itslab.workshop import page
@@ -56,6 +55,9 @@ WAITING = 64
 """Requests of one participant that may wait: a notebook has 16 on their way."""
 JOURNALS = 4
 """That are kept for each seat."""
+FILES = 64
+"""That the process may open for each seat: half of them are for connections, and a notebook has 16
+at once."""
 RARELY = 4
 """Times as long as the page took to draw, after which it is drawn anew: the model has the rest."""
 PREFIX_CACHE = 128 * 2**20
@@ -69,20 +71,6 @@ class NotKept(ItslabError):
 
     status = 403
     code = "too_many_journals"
-
-
-class FairDesk(Desk):
-    """A desk at which nobody is served before others for being in a hurry."""
-
-    def ask(self, body: wire.Body, user: User = ANYONE) -> Order:
-        """Take a request; see ``Desk.ask``.
-
-        Raises:
-            OptionError: it has a deadline.
-        """
-        only = "left out: in a class all wait the same"
-        require(body.deadline is None, "deadline", body.deadline, only)
-        return super().ask(body, user)
 
 
 class Classroom:
@@ -126,7 +114,7 @@ class Classroom:
         self.model: Backend = model
         menu = Menu({model.name: model}, {}, deadline=None)
         admission = Admission(at_once, queue=seats * WAITING, per_user=WAITING, order="arrival")
-        desk = FairDesk(menu, admission, Users([], guests=seats))
+        desk = Desk(menu, admission, Users([], guests=seats))
         self.server = Server(desk, host, port, self._routes)
         self._names, self._page, self._of, self._again = names, "", object(), 0.0
         self._keeping, self._drawing = threading.Lock(), asyncio.Lock()
@@ -265,6 +253,19 @@ def _bracketed(host: str) -> str:
     return f"[{host}]" if ":" in host else host
 
 
+def _may_open(files: int) -> None:
+    """Let this process open so many files, as far as the system lets it raise its own limit."""
+    try:
+        import resource
+    except ImportError:  # Windows, where connections are no files
+        return
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    unlimited = resource.RLIM_INFINITY
+    wanted = files if hard == unlimited else min(files, hard)
+    if soft != unlimited and soft < wanted:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+
+
 def serve(
     model: str,
     folder: str | Path,
@@ -293,6 +294,7 @@ def serve(
     Raises:
         ItslabError: the model, the port or the folder cannot be had.
     """
+    _may_open(FILES * seats)
     llm = load(model, batch_size=batch_size, context=context, prefix_cache=PREFIX_CACHE)
     room = Classroom(
         llm, folder, seats=seats, host=host, port=port, at_once=batch_size, names=names
