@@ -71,6 +71,22 @@ def workshop(
         str | None,
         typer.Option(help="That comes in the bundle, to draw with.", rich_help_panel=BEFORE),
     ] = None,
+    site: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Make a web site on which the sessions replay in a browser alone.",
+            rich_help_panel=BEFORE,
+        ),
+    ] = None,
+    runtime: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Of the site: a Pyodide release, or a folder that holds one.",
+            rich_help_panel=BEFORE,
+        ),
+    ] = None,
     serve: Annotated[
         str | None,
         typer.Option(
@@ -109,7 +125,7 @@ def workshop(
 ) -> None:
     """Begin a session of the workshop in JupyterLab, in replay: no model is needed.
 
-    With one of --reset, --check, --bundle, --serve and --collect it does that instead.
+    With one of --reset, --check, --bundle, --site, --serve and --collect it does that instead.
     """
     from itslab.share import root
 
@@ -117,6 +133,7 @@ def workshop(
         "--reset": reset,
         "--check": check,
         "--bundle": bundle is not None,
+        "--site": site is not None,
         "--serve": serve is not None,
         "--collect": collect is not None,
     }
@@ -126,11 +143,17 @@ def workshop(
     stray = {"--platform": platform, "--python": python, "--model": model}
     for option, given in stray.items():
         require(bundle is not None or given is None, option, given, "given with --bundle only")
+    require(site is not None or runtime is None, "--runtime", runtime, "given with --site only")
     source = root() / "notebooks" / "workshop"
     if bundle is not None:
         from itslab.workshop.bundle import bundle as make
 
         make(bundle, platform or (), model, python or (), say=typer.echo)
+    elif site is not None:
+        from itslab.workshop import site as sites
+
+        page = sites.build(site, sorted(source.glob("session_*.ipynb")), runtime or sites.RUNTIME)
+        typer.echo(f"{page}: any server of files will do, such as python -m http.server -d {site}")
     elif serve is not None:
         from itslab.workshop.classroom import serve as to_class
 

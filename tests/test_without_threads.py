@@ -84,13 +84,20 @@ def test_a_notebook_is_replayed_to_its_end_and_its_panel_runs() -> None:
     assert shown.splitlines()[-1] == "done 4 chains 1 thread"
 
 
-def run(program: str, cells: list[str]) -> str:
+@pytest.mark.parametrize("name", ["session_1", "session_2", "session_3"])
+def test_the_workshop_is_replayed_to_its_end(name: str) -> None:
+    source = shared(f"notebooks/workshop/{name}.ipynb")
+    cells = [c for c in json.loads(source.read_text())["cells"] if c["cell_type"] == "code"]
+    run(BROWSER + CELLS, ["".join(cell["source"]) for cell in cells], source.parent)
+
+
+def run(program: str, cells: list[str], folder: Path = Path(__file__).parent) -> str:
     done = subprocess.run(
         [sys.executable, "-c", program],
         input=json.dumps(cells),
         capture_output=True,
         text=True,
-        cwd=Path(__file__).parent,
+        cwd=folder,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -58,10 +58,6 @@ def compare_models(bank: Bank, study: Study) -> None:
 
 def about(study: Study, bank: Bank, load: Load | None, mode: str) -> dict[str, Any]:
     """All that it takes to repeat a study, but for the problems of tasks."""
-    import psutil
-
-    from itslab.doctor import processor
-
     named = {name: model.digest for name, model in identities(study, bank, load, mode).items()}
     return {
         "study": study.name,
@@ -84,13 +80,23 @@ def about(study: Study, bank: Bank, load: Load | None, mode: str) -> dict[str, A
             for source in bank.sources
             if source.digest in named.values()
         ],
-        "machine": {
-            "system": platform.platform(),
-            "processor": processor(),
-            "cores": psutil.cpu_count(logical=False),
-            "memory": psutil.virtual_memory().total,
-            "load": [round(load, 2) for load in psutil.getloadavg()],
-        },
+        "machine": {"system": platform.platform(), **_machine()},
         "versions": {name: version(name) for name in ("itslab", "numpy", "pandas", "math-verify")}
         | {"python": platform.python_version()},
+    }
+
+
+def _machine() -> dict[str, Any]:
+    """What may change how fast something is drawn, and how."""
+    try:
+        import psutil
+    except ImportError:  # in a browser, where nothing is drawn
+        return {}
+    from itslab.doctor import processor
+
+    return {
+        "processor": processor(),
+        "cores": psutil.cpu_count(logical=False),
+        "memory": psutil.virtual_memory().total,
+        "load": [round(load, 2) for load in psutil.getloadavg()],
     }

@@ -28,6 +28,7 @@ from packaging.utils import canonicalize_name
 
 import itslab
 from itslab.core import ItslabError, require
+from itslab.notebooks import copy
 from itslab.share import root
 from itslab.tasks import generated
 
@@ -205,9 +206,9 @@ def _wheel(
 
 def _jupyterlite(folder: Path, notebooks: Sequence[Path], lite: Path) -> None:
     contents = lite / "contents"
-    contents.mkdir()
     for path in notebooks:
-        notebook = nbformat.read(path, as_version=4)
+        copy(path.parent, contents, [path.name, "*.jsonl"], blank=True)
+        notebook = nbformat.read(contents / path.name, as_version=4)
         notebook.metadata.kernelspec = {"name": "python", "display_name": "Python (Pyodide)"}
         (contents / path.name).write_text(
             json.dumps(notebook)
