@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
-from workshop_attempts import GIVEN, RIGHT, WRONG
 
 from itslab import notebooks, share
 from itslab.cli import app
@@ -17,7 +17,13 @@ from itslab.workshop import Session
 from itslab.workshop.exercise import Exercise, Mistake, same
 from itslab.workshop.journal import NAME, Journal, parsed, read
 
-ALL = [(n, name) for n in (1,) for name in Session(n, folder=Path("/nowhere")).exercises]
+ATTEMPTS = [import_module(p.stem) for p in Path(__file__).parent.glob("workshop_attempts*.py")]
+RIGHT, WRONG, GIVEN = (
+    {key: value for one in ATTEMPTS for key, value in getattr(one, name).items()}
+    for name in ("RIGHT", "WRONG", "GIVEN")
+)
+NUMBERS = sorted({number for number, _ in RIGHT})
+ALL = [(n, name) for n in NUMBERS for name in Session(n, folder=Path("/nowhere")).exercises]
 
 
 def exercise(key: tuple[int, str]) -> Exercise:
