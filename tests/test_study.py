@@ -483,6 +483,16 @@ def test_what_several_models_were_paid_is_billed_to_each(tmp_path: Path) -> None
     assert outcome.results("sums", "small", price=prices["small"])["cascade", 1].dollars is None
 
 
+def test_a_run_that_asked_another_model_alone_is_billed_at_its_price(tmp_path: Path) -> None:
+    large = its.Stage(its.Direct(sampling=SHORT), Named("large"))
+    study = votes(strategies={"larger": its.Cascade((large,))})
+    outcome = conduct(study, tmp_path / "s.sqlite", load=loads, progress=False)
+    prices = {"small": Price(output=1.0), "large": Price(output=10.0)}
+    larger = outcome.results("sums", "small", price=prices)["larger", 1]
+    assert larger.dollars == pytest.approx([4 * 10.0 / 1e6] * 6)
+    assert outcome.results("sums", "small", price=prices["small"])["larger", 1].dollars is None
+
+
 def test_what_a_study_lacks_as_a_whole_is_said_too(tmp_path: Path) -> None:
     store = tmp_path / "s.sqlite"
     chain = {"chain": votes().strategies["chain"]}

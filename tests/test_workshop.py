@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import re
+from importlib import import_module
 from pathlib import Path
 
 import numpy as np
 import pytest
-import workshop_attempts
-import workshop_attempts_2
 from typer.testing import CliRunner
 
 from itslab import notebooks, share
@@ -19,10 +18,12 @@ from itslab.workshop import Session
 from itslab.workshop.exercise import Exercise, Mistake, same
 from itslab.workshop.journal import NAME, Journal, parsed, read
 
-RIGHT = workshop_attempts.RIGHT | workshop_attempts_2.RIGHT
-WRONG = workshop_attempts.WRONG | workshop_attempts_2.WRONG
-GIVEN = workshop_attempts.GIVEN | workshop_attempts_2.GIVEN
-ALL = [(n, name) for n in (1, 2) for name in Session(n, folder=Path("/nowhere")).exercises]
+ATTEMPTS = [import_module(f"workshop_attempts_{number}") for number in (1, 2, 3)]
+RIGHT, WRONG, GIVEN = (
+    {key: value for each in ATTEMPTS for key, value in getattr(each, name).items()}
+    for name in ("RIGHT", "WRONG", "GIVEN")
+)
+ALL = [(n, name) for n in (1, 2, 3) for name in Session(n, folder=Path("/nowhere")).exercises]
 
 
 def exercise(key: tuple[int, str]) -> Exercise:

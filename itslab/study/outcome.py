@@ -45,7 +45,7 @@ class Outcome:
             ``stopped_by``, ``unfinished``, ``drawn``, ``prefilled``, ``reused`` (``found`` of them
             by other runs), ``decoded``, ``calls``, ``seconds``, ``flops``, ``elapsed``,
             ``unscored`` (how many verdicts are missing), ``costs`` (by model, as JSON, where a run
-            asked several: tokens evaluated, reused and decoded, calls, seconds); and ``rule``, by
+            asked others: tokens evaluated, reused and decoded, calls, seconds); and ``rule``, by
             which it chose among independent samples.
         samples: one row for each independent sample of them: the same names, ``sample`` (its
             number), ``key`` (its answer, canonical), ``correct``, ``score``, and what it cost with
@@ -256,7 +256,8 @@ def tables(study: Study, made: Iterable[Row], about: Mapping[str, Any]) -> Outco
     ):
         place = [*_place(cell), problem.id]
         cluster = str(problem.meta.get("template", problem.id))
-        costs = json.dumps(data["costs"]) if len(data["costs"]) > 1 else ""
+        others = {*data["costs"]} & ({*study.asked} - {cell.model})
+        costs = json.dumps(data["costs"]) if len(data["costs"]) > 1 or others else ""
         paid = {**data, "unscored": sum(data["unscored"].values()), "costs": costs}
         runs.append([*place, cluster, rules[cell.method], *(paid[name] for name in _PAID)])
         samples += (

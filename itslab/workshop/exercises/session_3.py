@@ -1,0 +1,403 @@
+"""Exercises of the third session: spend wisely, and serve."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from statistics import median
+
+from itslab.workshop.exercise import Exercise, Mistake
+
+# -- when a vote is decided
+
+
+def decided(votes, left):
+    leader, second, *_ = [*sorted(votes, reverse=True), 0, 0]
+    return leader >= second + left
+
+
+def _ordered(votes: Sequence[int]) -> list[int]:
+    return [*sorted(votes, reverse=True), 0, 0]
+
+
+DECIDED = Exercise(
+    "decided",
+    right=decided,
+    inputs=(
+        ([3, 1], 2),
+        ([3, 1], 3),
+        ([1, 6], 4),
+        ([4], 4),
+        ([2], 3),
+        ([2, 5, 2], 3),
+        ([2, 2], 0),
+        ([6, 4, 3], 1),
+        ([], 4),
+        ([], 0),
+    ),
+    mistakes=(
+        Mistake(
+            lambda votes, left: _ordered(votes)[0] > _ordered(votes)[1] + left,
+            "a tie goes to the leader: the second has to come above it to win",
+        ),
+        Mistake(
+            lambda votes, left: _ordered(votes)[0] > _ordered(votes)[1],
+            "that asks who leads now: all that are left may go to the second",
+        ),
+        Mistake(
+            lambda votes, left: _ordered(votes)[0] >= left,
+            "that looks at the leader only: what are left come on top of the second's votes",
+        ),
+        Mistake(
+            lambda votes, left: _ordered(votes)[0] * 2 > sum(votes) + left,
+            "more than half of all is enough, but more than is needed: the votes that are not the "
+            "leader's may be divided",
+        ),
+        Mistake(
+            lambda votes, left: votes[0] >= votes[1] + left,
+            "votes come in any order, and there may be only one: sort them, and take 0 for what "
+            "is not there",
+        ),
+        Mistake(
+            lambda votes, left: sorted(votes)[-1] >= sorted(votes)[-2] + left,
+            "there may be fewer than two: a new answer begins with 0 votes",
+        ),
+        Mistake(
+            lambda votes, left: len(votes) < 2 or _ordered(votes)[0] >= _ordered(votes)[1] + left,
+            "where only one answer was given, another one may still come, with 0 votes so far",
+        ),
+        Mistake(
+            lambda votes, left: _ordered(votes)[0] >= sum(_ordered(votes)[1:]) + left,
+            "that adds up all others: only one of them can win, the second",
+        ),
+        Mistake(lambda votes, left: left == 0, "that waits for all of them"),
+        Mistake(
+            lambda votes, left: _ordered(votes)[0] < _ordered(votes)[1] + left,
+            "that is the opposite: it says when the leader can still be caught up with",
+        ),
+    ),
+    said="No vote is changed by it. its.AdaptiveConsistency takes such a rule: DecidedStop().",
+    hints=(
+        "Whom must the leader fear? The second, and a new answer that begins with 0 votes.",
+        "At worst all that are left go to the second. A tie is the leader's.",
+    ),
+)
+
+
+# -- what a cascade costs
+
+
+def per_solved(small, large, accepted, solved):
+    return (small + (1 - accepted) * large) / solved
+
+
+PER_SOLVED = Exercise(
+    "per_solved",
+    right=per_solved,
+    inputs=((100, 400, 0.75, 0.8), (100, 400, 0.0, 0.5), (90, 300, 1.0, 0.6), (200, 1000, 0.4, 1)),
+    mistakes=(
+        Mistake(
+            lambda s, b, a, solved: s + (1 - a) * b,
+            "that is the cost of a problem: what is asked for is that of a solved one",
+        ),
+        Mistake(
+            lambda s, b, a, solved: (s + (1 - a) * b) * solved,
+            "divide by the share that is solved: the fewer are solved, the dearer is each",
+        ),
+        Mistake(
+            lambda s, b, a, solved: (a * s + (1 - a) * b) / solved,
+            "the small model is paid for every problem, for those that go on as well",
+        ),
+        Mistake(
+            lambda s, b, a, solved: (s + b) / solved,
+            "the larger model is not asked where the small one's answer was accepted",
+        ),
+        Mistake(
+            lambda s, b, a, solved: (s + a * b) / solved,
+            "that sends the accepted ones to the larger model: it gets the others",
+        ),
+        Mistake(
+            lambda s, b, a, solved: (s + (1 - a) * b) / a if a else None,
+            "accepted is not solved: divide by what is solved in the end, by either model",
+        ),
+        Mistake(
+            lambda s, b, a, solved: ((1 - a) * s + a * b) / solved,
+            "the shares are swapped, and the small model is paid for every problem",
+        ),
+    ),
+    said="A look must be cheap, or accepted often.",
+    hints=(
+        "Of a hundred problems, how many pay for the small model, and how many for the larger?",
+        "The sum, for each problem; then divided by the share that is solved in the end.",
+    ),
+)
+
+
+# -- a queue
+
+
+def wait(work):
+    ends, now = [], 0
+    for seconds in sorted(work):
+        now += seconds
+        ends.append(now)
+    return sum(ends) / len(ends)
+
+
+def _mean_end(work: Sequence[float]) -> float:
+    return sum(sum(work[: i + 1]) for i in range(len(work))) / len(work)
+
+
+WAIT = Exercise(
+    "wait",
+    right=wait,
+    inputs=(([40, 6, 14],), ([5, 5],), ([7],), ([1, 2, 9, 3],), ([30, 20, 10],)),
+    mistakes=(
+        Mistake(_mean_end, "that is the order in which they came: another one waits less"),
+        Mistake(
+            lambda work: _mean_end(sorted(work, reverse=True)),
+            "that is the longest first, which is the worst order",
+        ),
+        Mistake(
+            lambda work: _mean_end(sorted(work)) - sum(work) / len(work),
+            "that ends when work begins: whoever asked waits for the answer, so add the work",
+        ),
+        Mistake(
+            lambda work: sum(work) / len(work),
+            "that is the mean work: everybody also waits for those who go before",
+        ),
+        Mistake(lambda work: sum(work), "that is when the last one is done, and not the mean"),
+        Mistake(
+            lambda work: _mean_end(sorted(work)) * len(work),
+            "that is the sum of all waits: divide by how many they are",
+        ),
+        Mistake(
+            lambda work: [sum(sorted(work)[: i + 1]) for i in range(len(work))],
+            "those are the seconds of each: return their mean",
+        ),
+    ),
+    said="Shortest first waits least; but who knows beforehand what a question will take?",
+    hints=(
+        "Whom does a long question delay, if it goes first? All others.",
+        "Go through sorted(work), add up the time so far, and note when each one ends.",
+    ),
+)
+
+
+# -- an answer at any time
+
+
+def anytime(samples, deadline):
+    votes = [answer for second, answer in samples if second <= deadline and answer is not None]
+    return max(votes, key=votes.count, default=None)
+
+
+Timed = Sequence[tuple[float, str | None]]
+
+
+def _in_time(samples: Timed, deadline: float) -> list[str]:
+    return [answer for second, answer in samples if second <= deadline and answer is not None]
+
+
+ANYTIME = Exercise(
+    "anytime",
+    right=anytime,
+    inputs=(
+        ([(1, "a"), (2, "b"), (3, "b"), (4, "b")], 2.5),
+        ([(1, "a"), (2, "b"), (3, "b")], 3),
+        ([(1, None), (2, "b"), (3, None), (4, "c")], 9),
+        ([(5, "a")], 4),
+        ([(1, "z"), (2, "y"), (3, "y"), (4, "z"), (6, "x")], 5),
+        ([(1, "c"), (2, "a"), (3, "a"), (4, "b")], 4.5),
+        ([], 1),
+    ),
+    mistakes=(
+        Mistake(
+            lambda samples, deadline: anytime(samples, float("inf")),
+            "that waits for all samples: only what is finished at the deadline counts",
+        ),
+        Mistake(
+            lambda samples, deadline: anytime([s for s in samples if s[0] < deadline], deadline),
+            "what is finished at the deadline itself is still in time",
+        ),
+        Mistake(
+            lambda samples, deadline: next(iter(_in_time(samples, deadline)), None),
+            "that is the first answer, as the fast tier gives it: let those that are there vote",
+        ),
+        Mistake(
+            lambda samples, deadline: next(iter(_in_time(samples, deadline)[::-1]), None),
+            "that is the latest answer: let those that are there vote",
+        ),
+        Mistake(
+            lambda samples, deadline: max(
+                told := [a for s, a in samples if s <= deadline], key=told.count, default=None
+            ),
+            "None has won: a sample that says nothing has no vote",
+        ),
+        Mistake(
+            lambda samples, deadline: max(
+                told := _in_time(samples, deadline)[::-1], key=told.count, default=None
+            ),
+            "of equally many, take the one that was there first",
+        ),
+        Mistake(
+            lambda samples, deadline: max(
+                told := _in_time(samples, deadline), key=lambda one: told.count(one)
+            ),
+            "where nothing is finished there is no answer: return None",
+        ),
+        Mistake(
+            lambda samples, deadline: Counter(_in_time(samples, deadline)).most_common(1)[0][0],
+            "where nothing is finished there is no answer: return None",
+        ),
+        Mistake(
+            lambda samples, deadline: max(_in_time(samples, deadline), default=None),
+            "that is the largest answer as a text: take the one that most samples gave",
+        ),
+    ),
+    said="So a deadline costs accuracy, and never an answer that was there.",
+    hints=(
+        "Take the samples that are finished by then, and of these the answers that are not None.",
+        "That they vote you have written in session 1: max(votes, key=votes.count, default=None).",
+    ),
+)
+
+
+# -- a price
+
+
+def fee(costs, margin):
+    return sum(costs) / len(costs) / (1 - margin)
+
+
+FEE = Exercise(
+    "fee",
+    right=fee,
+    inputs=(([1, 1, 4], 0.3), ([0.2, 0.7, 0.3, 0.2], 0.5), ([2], 0), ([3, 0, 0, 0, 9], 0.2)),
+    mistakes=(
+        Mistake(
+            lambda costs, margin: sum(costs) / len(costs) * (1 + margin),
+            "that puts 30 % on the cost, which is less than 30 % of what is taken in: the margin "
+            "is a share of the price",
+        ),
+        Mistake(
+            lambda costs, margin: sum(costs) / len(costs),
+            "that earns nothing: it pays just the cost",
+        ),
+        Mistake(
+            lambda costs, margin: sum(costs) / (1 - margin),
+            "that is what all requests bring together: a price is for one",
+        ),
+        Mistake(
+            lambda costs, margin: median(costs) / (1 - margin),
+            "the median forgets the few that are dear: all costs have to come in",
+        ),
+        Mistake(
+            lambda costs, margin: max(costs) / (1 - margin),
+            "that is safe for the dearest request, and keeps far more of the others",
+        ),
+        Mistake(
+            lambda costs, margin: sum(costs) / len(costs) * (1 - margin),
+            "that is below the cost: divide by what is left, 1 - margin",
+        ),
+        Mistake(
+            lambda costs, margin: sum(costs) / len(costs) / margin if margin else None,
+            "of each dollar the cost is the part that is not the margin: 1 - margin",
+        ),
+        Mistake(
+            lambda costs, margin: sum(costs) / len(costs) + margin,
+            "the margin is a share of the price, and no amount of money",
+        ),
+    ),
+    said="Who asks cheap questions then pays for who asks dear ones.",
+    hints=(
+        "What must all requests bring together, so that the costs are the rest of it?",
+        "price × (1 − margin) = mean cost.",
+    ),
+)
+
+
+# -- the cheapest that will do
+
+Row = tuple[str, float, float]
+
+
+def cheapest(table, tolerance):
+    most = max(solved for way, solved, cost in table)
+    good = [row for row in table if row[1] >= most - tolerance]
+    return min(good, key=lambda row: row[2])[0]
+
+
+def _good(table: Sequence[Row], enough: Callable[[float, float], bool]) -> list[Row]:
+    most = max(solved for _, solved, _ in table)
+    return [row for row in table if enough(row[1], most)]
+
+
+CHEAPEST = Exercise(
+    "cheapest",
+    right=cheapest,
+    inputs=(
+        ([("one", 4, 100), ("votes", 8, 900), ("larger", 7, 300), ("both", 8, 700)], 0),
+        ([("one", 4, 100), ("votes", 8, 900), ("larger", 7, 300), ("both", 8, 700)], 1),
+        ([("one", 4, 100), ("votes", 8, 900), ("larger", 7, 300), ("both", 8, 700)], 4),
+        ([("b", 9, 50), ("a", 1, 10), ("d", 8, 20), ("c", 9, 40)], 0),
+        ([("b", 9, 50), ("a", 7, 45), ("c", 5, 1)], 3),
+    ),
+    mistakes=(
+        Mistake(
+            lambda table, tolerance: max(table, key=lambda row: row[1])[0],
+            "that is the first that solves most, whatever it costs",
+        ),
+        Mistake(
+            lambda table, tolerance: min(table, key=lambda row: row[2])[0],
+            "that is the cheapest of all, whatever it solves",
+        ),
+        Mistake(
+            lambda table, tolerance: max(table, key=lambda row: row[1] / row[2])[0],
+            "that solves most for the money, and may leave out what the best one solves",
+        ),
+        Mistake(
+            lambda table, tolerance: _good(table, lambda s, most: s >= most - tolerance)[0][0],
+            "that is the first of those that will do: take the cheapest of them",
+        ),
+        Mistake(
+            lambda table, tolerance: min(
+                _good(table, lambda s, most: s == most), key=lambda row: row[2]
+            )[0],
+            "that leaves out the tolerance: so many fewer will do",
+        ),
+        Mistake(
+            lambda table, tolerance: min(
+                _good(table, lambda s, most: s == most or s > most - tolerance),
+                key=lambda row: row[2],
+            )[0],
+            "as many fewer as the tolerance says will do as well: >= and not >",
+        ),
+        Mistake(
+            lambda table, tolerance: min(
+                _good(table, lambda s, most: s >= most - tolerance), key=lambda row: row[1]
+            )[0],
+            "that solves fewest of those that will do: take the one that costs least",
+        ),
+        Mistake(
+            lambda table, tolerance: min(
+                _good(table, lambda s, most: s >= most - tolerance), key=lambda row: row[2]
+            ),
+            "that is the whole row: return the name of the way",
+        ),
+        Mistake(
+            lambda table, tolerance: min(
+                _good(table, lambda s, most: s >= most - tolerance), key=lambda row: row[2]
+            )[2],
+            "that is what it costs: return the name of the way",
+        ),
+    ),
+    said="On ten questions one more or less is luck: choose with that in mind.",
+    hints=(
+        "First the most that any way solves.",
+        "Then the rows that solve at least that, less the tolerance; of these the one that costs "
+        "least.",
+    ),
+)
+
+EXERCISES = (DECIDED, PER_SOLVED, WAIT, ANYTIME, FEE, CHEAPEST)
