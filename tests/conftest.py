@@ -38,6 +38,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 LONGEST = (
     "test_lab.py",
     "test_notebooks.py",
+    "test_workshop_bundle.py",
     "test_sandbox.py",
     "02_best_of_n.ipynb",
     "test_tree.py",
