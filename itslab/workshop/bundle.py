@@ -343,7 +343,7 @@ def _readme(folder: Path, counts: Mapping[tuple[str, str], int], model: str | No
     untried = ", ".join(_unique(name for name, _ in counts if name != here()))
     about = f"{_drawing(folder, model)}\n"
     if untried:
-        about += f"It was made on {here()}; installing on {untried} was not tried.\n"
+        about += f"It was made on {here()}; nobody tried to install it on\n{untried}.\n"
     return f"""\
 itslab, to be installed without a network
 

@@ -19,7 +19,7 @@ echo Installing with %PYTHON%, which takes a few minutes ...
 set "INSTALL=.venv\Scripts\python %PIP% --isolated install -q --no-compile --no-index --find-links wheels"
 %INSTALL% pip itslab || goto failed
 rem On all cores; pip takes one. What cannot be compiled is not needed.
-.venv\Scripts\python -m compileall -q -j 0 .venv\Lib >nul
+.venv\Scripts\python -m compileall -q -j 0 .venv\Lib >nul 2>nul
 
 if exist models (
   %INSTALL% itslab[llama] || echo llama.cpp is not in this folder for this system: see README.txt.

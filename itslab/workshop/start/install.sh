@@ -28,7 +28,8 @@ install() {
   .venv/bin/python "$pip/pip" --isolated install -q --no-compile --no-index --find-links wheels "$@"
 }
 install pip itslab
-.venv/bin/python -m compileall -q -j 0 .venv/lib >/dev/null || true  # on all cores; pip takes one
+# On all cores; pip takes one. What cannot be compiled is not needed.
+.venv/bin/python -m compileall -q -j 0 .venv/lib >/dev/null 2>&1 || true
 
 if [ -d models ]; then
   install 'itslab[llama]' || echo "llama.cpp is not in this folder for this system: see README.txt."
