@@ -5,7 +5,6 @@ from __future__ import annotations
 import ensurepip
 import hashlib
 import os
-import resource
 import subprocess
 import sys
 import zipfile
@@ -155,12 +154,6 @@ def offline(folder: Path, *command: str | Path, home: Path) -> str:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
-
-
-def computed() -> float:
-    """Seconds of processors that ended commands took."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
 
 
 @pytest.mark.slow
