@@ -251,3 +251,39 @@ def test_a_session_of_the_workshop_is_worked_through_in_jupyterlab(lab: Lab) -> 
         assert "8 samples" in votes.locator("svg").text_content()
     [expected, came] = read(lab.folder / "journal.jsonl")
     assert (expected.by, expected.value, came.value) == ("ann", 40, 21)
+
+
+@needs_browser
+def test_session_2_runs_in_jupyterlab_and_searches_stories(lab: Lab) -> None:
+    with lab.opened("workshop/session_2") as page:
+        tree = page.locator(".its-tree").first
+        tree.locator("[data-node='1'] circle").click()
+        tree.locator(".reader mark", has_text=re.compile(r"\S")).first.wait_for()
+        panel = page.locator(".its-panel", has=page.get_by_role("button", name="Run", exact=True))
+        panel.locator("select").first.select_option(index=3)  # another story
+        panel.get_by_role("button", name="Run", exact=True).click()
+        ended = re.compile("^(done|budget spent).*nodes")
+        panel.last.locator(".state").get_by_text(ended).wait_for()
+
+
+@needs_browser
+def test_session_3_runs_in_jupyterlab_and_its_service_follows(lab: Lab) -> None:
+    with lab.opened("workshop/session_3") as page:
+        replay = page.locator(".its-panel", has=page.get_by_text("answered after")).first
+        replay.locator(".noUi-handle").last.press("Home")  # the question was just asked
+        replay.get_by_text("no answer yet").first.wait_for()
+        simulator = page.locator(".its-panel", has_text="requests/min")
+        simulator.get_by_text("load 0.", exact=False).first.wait_for()
+        simulator.locator(".noUi-handle").first.press("End")  # the most requests a minute
+        simulator.locator(".gtitle", has_text="Unstable").first.wait_for()
+    assert "mine:" in (lab.folder / "mine.yaml").read_text()
+
+
+@needs_browser
+def test_notebook_03_runs_in_jupyterlab_and_its_tree_is_read(lab: Lab) -> None:
+    with lab.opened("03_tree_search", n_puzzles=3) as page:
+        panel = page.locator(".its-panel").first
+        panel.locator("[data-node='1'] circle").click()
+        panel.locator(".reader mark", has_text=re.compile(r"\S")).first.wait_for()
+        panel.get_by_role("button", name="Run", exact=True).click()
+        panel.get_by_text("run 2", exact=True).wait_for()
