@@ -55,6 +55,17 @@ def test_nothing_that_a_model_says_is_markup():
     assert "<b>" not in shown
 
 
+def test_what_leads_at_the_end_is_the_answer_of_a_cascade_and_no_vote():
+    small = ScriptedModel(replies=["so 4", "so 5"], name="small", digest="s")
+    large = ScriptedModel(replies=["so 6.0"], name="large", digest="l")
+    agreed = its.Stage(its.SelfConsistency(2), accept=its.Agreement())
+    cascade = its.Cascade((agreed, its.Stage(its.ChainOfThought(), large)))
+    result = its.solve("?", cascade, small)
+    assert (result.answer, recorded("both", result).samples[-1].leads) == ("6.0", "6.0")
+    assert [sample.leads for sample in recorded("both", result).samples] == ["4", "4", "6.0"]
+    assert recorded("both", result).end == recorded("both", result).samples[-1].time
+
+
 def test_a_course_is_read_from_a_run():
     model = ScriptedModel(replies=["so 4", "nothing", "so 5", "so 5"])
     result = its.solve("?", its.SelfConsistency(4), model)

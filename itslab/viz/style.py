@@ -135,6 +135,7 @@ def plain(answer: str) -> str:
 
 _BOX = (
     f"font: 14px/1.45 {FONT}; white-space: pre-wrap; word-break: normal; background: none; "
+    "color: inherit; "
     "overflow-wrap: anywhere; max-width: 46rem; padding: 0.3rem 0.9rem; border-left: 4px solid"
 )
 

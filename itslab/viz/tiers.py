@@ -100,9 +100,18 @@ def course(
 
 
 def recorded(tier: str, result: Result, deadline: float | None = None, **reads: Any) -> Course:
-    """Return how a recorded run answered; its end is that of its last sample."""
+    """Return how a recorded run answered; its end is that of its last sample.
+
+    What leads then is the run's answer, which is no vote where a last stage has the say.
+    """
     made = course(tier, result.tree, deadline=deadline, **reads)
-    return made._replace(end=made.samples[-1].time if made.samples else 0.0)
+    if not made.samples:
+        return made._replace(end=0.0)
+    *before, last = made.samples
+    given, key = result.answer, reads.get("key", answers.canonical)
+    written = (one.answer for one in made.samples if one.answer and given)
+    last = last._replace(leads=next((w for w in written if key(w) == key(given)), given))
+    return made._replace(samples=[*before, last], end=last.time)
 
 
 def _of(order: Order) -> Course:
