@@ -7,7 +7,6 @@ socket for ever (slowloris, Hansen 2009), and a server has no more than so many.
 from __future__ import annotations
 
 import asyncio
-import resource
 from typing import Any
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
@@ -16,11 +15,18 @@ ARRIVAL = 30.0
 """Seconds that a request may take to arrive, and an answer may stay unread; up to twice as many, as
 a connection is looked at so often, and closed where two looks see the same."""
 
+MOST = 2**16
+"""Connections that may be open where no limit on files says less."""
+
 
 def room() -> int:
     """Return how many connections may be open: half of the files that this process may open."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return MOST
     files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return 2**16 if files == resource.RLIM_INFINITY else files // 2
+    return MOST if files == resource.RLIM_INFINITY else files // 2
 
 
 class Connection(H11Protocol):
