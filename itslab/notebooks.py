@@ -81,7 +81,7 @@ def find(name: str | Path, folder: Path) -> Path:
         return path
     known = _known(folder)
     asked = path.stem if path.suffix == ".ipynb" else str(name)
-    meant = [one for one in known if asked in (one.stem, one.stem.partition("_")[2])]
+    meant = [one for one in known if asked and asked in (one.stem, one.stem.partition("_")[2])]
     meant = meant or [one for one in known if asked and one.stem.startswith(asked)]
     if len(meant) == 1:
         return meant[0]

@@ -213,7 +213,7 @@ class Recording:
             if outcome.lacking:
                 raise ItslabError(
                     f"data/{bank}.sqlite.xz lacks {outcome.lacking:,} of the {study.runs:,} runs "
-                    f"of the study {study.name!r}: {RECORDED}"
+                    f"of the study {study.name!r}{_first_lacking(study, outcome)}: {RECORDED}"
                 )
             return outcome
         others = [Bank(_recorded(name)) for name in samples]
@@ -281,6 +281,16 @@ def _recorded(name: str) -> Path:
     plain = root() / "data" / f"{name}.sqlite"
     packed = plain.with_name(f"{plain.name}.xz")
     return plain if plain.is_file() and not packed.exists() else shared(f"data/{packed.name}")
+
+
+def _first_lacking(study: Study, outcome: Outcome) -> str:
+    """Which problem has the fewest runs, where others have more: it may be one's own."""
+    runs = outcome.runs.problem.value_counts()
+    counts = {
+        problem.id: int(runs.get(problem.id, 0)) for t in study.tasks.values() for problem in t
+    }
+    first = min(counts, key=lambda name: counts[name])
+    return f", first of all those of {first}" if counts[first] < max(counts.values()) else ""
 
 
 # A notebook that draws from several banks has one model in memory.

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from itslab.core import require
+from itslab.core import ItslabError, require
 
 SESSIONS = ("1", "2", "3", "teacher")
 KINDS = ("session_*.ipynb", "*.jsonl")
@@ -191,6 +191,11 @@ def _begin(source: Path, folder: Path, session: str) -> None:
 def _reset(source: Path, folder: Path) -> None:
     from itslab import notebooks
 
+    there = [one for one in source.glob("*.ipynb") if (folder / one.name).exists()]
+    if not there:
+        raise ItslabError(
+            f"{folder} holds no notebooks of the workshop: name another with --folder"
+        )
     kept = notebooks.reset(source, folder)
     said = f"what was changed is in {kept}" if kept else "they were as they came"
     typer.echo(f"the notebooks in {folder} are restored; {said}. Journal and questions stay")

@@ -9,6 +9,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from nbclient import NotebookClient
+from nbformat.v4 import new_code_cell, new_notebook
 from typer.testing import CliRunner
 
 from itslab import notebooks, share
@@ -100,7 +102,7 @@ def test_what_was_not_written_is_neither_right_nor_wrong():
         (lambda n: "2", "gives '2'"),
         (lambda n: True, "gives True"),
         (lambda n: float("nan"), "gives nan"),
-        (lambda n: np.array([2, 2]), "array"),
+        (lambda n: np.array([2, 2]), "gives [2, 2]"),
         (7, "a function is asked for"),
         (None, "a function is asked for"),
         (int, "for 1 it should give 2"),
@@ -311,6 +313,7 @@ def test_a_folder_or_a_session_that_there_is_not_is_said_in_a_line(tmp_path):
     for arguments, said in (
         (("4",), "session='4' is not valid: session must be one of 1, 2, 3, teacher"),
         (("--folder", "/proc/none"), "cannot be copied to /proc/none"),
+        (("--reset", "--folder", str(tmp_path / "none")), "holds no notebooks of the workshop"),
         (("--reset", "--check"), "options='--reset --check' is not valid"),
         (("--platform", "windows-x86_64"), "given with --bundle only"),
         (("--bundle", str(tmp_path / "b"), "--platform", "beos"), "one of linux-x86_64"),
@@ -321,7 +324,6 @@ def test_a_folder_or_a_session_that_there_is_not_is_said_in_a_line(tmp_path):
         assert code == 1
         assert said in err
         assert err.count("\n") == 1
-    assert workshop("--reset", "--folder", str(tmp_path / "none"))[0] == 0
 
 
 def test_the_page_of_a_class_is_written_where_its_journals_are(tmp_path):
@@ -333,3 +335,22 @@ def test_the_page_of_a_class_is_written_where_its_journals_are(tmp_path):
     assert "ann" in page.read_text()
     assert workshop("--collect", str(tmp_path), "--no-names")[0] == 0
     assert "ann" not in re.sub(r"<script.*?</script>", "", page.read_text(), flags=re.DOTALL)
+
+
+BEGIN = "from itslab.workshop import Session\nsession = Session(1)"
+FIRST = "def vote(answers):\n    return answers[0]"
+CHECK = "session.check('vote', vote)"
+
+
+@pytest.mark.slow
+def test_a_cell_that_did_not_run_is_not_taken_for_what_stood_there_before(tmp_path):
+    broken = FIRST.replace("answers[0]", "answers[0")
+    cells = [BEGIN, FIRST, CHECK, broken, CHECK, FIRST.replace("0", "1"), CHECK]
+    notebook = new_notebook(cells=[new_code_cell(cell) for cell in cells])
+    resources = {"metadata": {"path": str(tmp_path)}}
+    NotebookClient(
+        notebook, allow_errors=True, kernel_name="python3", resources=resources
+    ).execute()
+    said = [notebook.cells[i].outputs[-1]["data"]["text/plain"] for i in (2, 4, 6)]
+    assert "did not run" not in said[0] + said[2]
+    assert said[1].startswith("vote: the cell above did not run; of what you wrote before: ")

@@ -74,8 +74,10 @@ class Price(Options):
         if not run.costs:
             cost = Cost(run.prefilled, run.reused, run.decoded, run.calls, run.seconds)
             return [(self, cost + alone)]
-        asked = json.loads(run.costs).items()
-        return [(self, alone), *((others.get(model), Cost(*paid)) for model, paid in asked)]
+        asked = [(others.get(model), Cost(*paid)) for model, paid in json.loads(run.costs).items()]
+        # What other runs had evaluated: of several models, it is taken to be the run's own.
+        owner = asked[0][0] if len(asked) == 1 else self
+        return [(owner, alone), *asked]
 
 
 def _sum(of: Callable[[Price, Cost], float], bill: Iterable[tuple[Price | None, Cost]]) -> float:

@@ -130,13 +130,15 @@ class Classroom:
     def told(self) -> str:
         """What to type where, in lines."""
         addresses = self.addresses
+        name = getattr(self.model, "name", "")
         first, *others = [f'    mode = "{address}"' for address in addresses]
         other = ["  or, where that does not answer:", *others] if others else []
         shown = addresses[0].removesuffix("/v1")
         return "\n".join(
             [
-                f"{getattr(self.model, 'name', 'a model')} for {self.seats} participants;"
-                " in the notebooks' first cell:",
+                f"{name or 'a model'} for {self.seats} participants; in the first cell of the"
+                " notebooks (and in session 3 larger = ''):",
+                *([f'    model = "{name}"'] if name else []),
                 first,
                 *other,
                 f"what is handed in: {self.folder}, and as a page: {shown}/class",

@@ -196,6 +196,7 @@ def _plain(text: str) -> str:
 
 def _shown(value: Any) -> str:
     try:
+        value = value.tolist() if hasattr(value, "tolist") else value  # of numpy: 1.5, no type
         text = " ".join(repr(value).split())
     except Exception:  # of a participant's own class
         text = f"a {type(value).__name__}"

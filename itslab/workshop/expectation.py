@@ -63,7 +63,9 @@ class Expectation:
                 layout={"width": "9rem"},
             )
         self.between = between
-        self.button = widgets.Button(description="write it down", layout={"width": "auto"})
+        self.button = widgets.Button(
+            description="write it down", button_style="primary", layout={"width": "auto"}
+        )
         self.said = widgets.HTML()
         self.button.on_click(lambda _: self.write())
         ask = widgets.HTML(theme.SHEET + style.view(f"<b>{escape(question)}</b>"))

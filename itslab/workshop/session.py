@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import importlib
+import inspect
 import json
+import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
+from types import FunctionType
 from typing import Any
 
 from itslab.core import require
@@ -115,6 +118,9 @@ class Session:
         """
         require(name in self.exercises, "name", name, f"one of {', '.join(self.exercises)}")
         checked = self.exercises[name].check(attempt, *given)
+        if _stale(attempt):
+            said = f"the cell above did not run; of what you wrote before: {checked.said}"
+            checked = replace(checked, right=None, said=said)
         if checked.right is not None:
             self.journal.write(self.number, "tried", name, checked.said, checked.right)
         return checked
@@ -147,6 +153,20 @@ class Session:
         out = f", {answer['left_out']} left out" if answer.get("left_out") else ""
         shown = f"participant {answer.get('sign')}"
         return HandedIn(True, f"{count} entries{out}; on the class's page you are {shown}")
+
+
+def _stale(attempt: Any) -> bool:
+    """Whether a notebook's last cell that defines a function is not the one that defined this."""
+    ipython = sys.modules.get("IPython")
+    shell = ipython.get_ipython() if ipython else None
+    name = getattr(attempt, "__name__", "")
+    if shell is None or not isinstance(attempt, FunctionType) or not name.isidentifier():
+        return False
+    cells = [cell for cell in shell.user_ns.get("In", ()) if f"def {name}(" in cell]
+    try:
+        return bool(cells) and inspect.getsource(attempt).strip() not in cells[-1]
+    except (OSError, TypeError):  # of a function that was made elsewhere
+        return False
 
 
 @dataclass(frozen=True)
