@@ -193,9 +193,7 @@ def _reset(source: Path, folder: Path) -> None:
 
     there = [one for one in source.glob("*.ipynb") if (folder / one.name).exists()]
     if not there:
-        raise ItslabError(
-            f"{folder} holds no notebooks of the workshop: name another with --folder"
-        )
+        raise ItslabError(f"{folder} has no notebooks of the workshop: name it with --folder")
     kept = notebooks.reset(source, folder)
     said = f"what was changed is in {kept}" if kept else "they were as they came"
     typer.echo(f"the notebooks in {folder} are restored; {said}. Journal and questions stay")

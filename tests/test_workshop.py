@@ -313,7 +313,7 @@ def test_a_folder_or_a_session_that_there_is_not_is_said_in_a_line(tmp_path):
     for arguments, said in (
         (("4",), "session='4' is not valid: session must be one of 1, 2, 3, teacher"),
         (("--folder", "/proc/none"), "cannot be copied to /proc/none"),
-        (("--reset", "--folder", str(tmp_path / "none")), "holds no notebooks of the workshop"),
+        (("--reset", "--folder", str(tmp_path / "none")), "no notebooks of the workshop"),
         (("--reset", "--check"), "options='--reset --check' is not valid"),
         (("--platform", "windows-x86_64"), "given with --bundle only"),
         (("--bundle", str(tmp_path / "b"), "--platform", "beos"), "one of linux-x86_64"),
@@ -348,9 +348,7 @@ def test_a_cell_that_did_not_run_is_not_taken_for_what_stood_there_before(tmp_pa
     cells = [BEGIN, FIRST, CHECK, broken, CHECK, FIRST.replace("0", "1"), CHECK]
     notebook = new_notebook(cells=[new_code_cell(cell) for cell in cells])
     resources = {"metadata": {"path": str(tmp_path)}}
-    NotebookClient(
-        notebook, allow_errors=True, kernel_name="python3", resources=resources
-    ).execute()
+    NotebookClient(notebook, allow_errors=True, resources=resources).execute()
     said = [notebook.cells[i].outputs[-1]["data"]["text/plain"] for i in (2, 4, 6)]
     assert "did not run" not in said[0] + said[2]
     assert said[1].startswith("vote: the cell above did not run; of what you wrote before: ")

@@ -209,7 +209,8 @@ MAJORITY = Exercise(
             "that is the chance that more than half are wrong",
         ),
     ),
-    said="A vote amplifies what a model tends to: above one half it helps, below it hurts.",
+    said="If wrong chains agree, a vote helps above one half and hurts below. Mostly they scatter: "
+    "that is why it helps in the figure above, where one chain in five is right.",
     hints=(
         "Of n chains exactly k are right with the chance comb(n, k) * p**k * (1 - p)**(n - k).",
         "Add that up for all k that are more than half of n.",
