@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import sys
+from decimal import Decimal
+from fractions import Fraction
 from importlib import import_module
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
@@ -83,6 +87,20 @@ DOUBLE = Exercise(
 )
 
 
+class Odd(Exception):
+    """Of which nothing can be known."""
+
+    def fails(self, *_):
+        raise ValueError
+
+    __repr__ = __str__ = __eq__ = __bool__ = __iter__ = __array__ = __float__ = fails
+    __hash__ = None
+
+
+def raises(error):
+    raise error
+
+
 def test_what_was_not_written_is_neither_right_nor_wrong():
     for attempt in (..., lambda n: ...):
         checked = DOUBLE.check(attempt)
@@ -104,6 +122,14 @@ def test_what_was_not_written_is_neither_right_nor_wrong():
         (7, "a function is asked for"),
         (None, "a function is asked for"),
         (int, "for 1 it should give 2"),
+        (lambda n: "2", "a number has no quotes"),
+        (lambda n: sys.exit("enough"), "it raised SystemExit: enough"),
+        (lambda n: (lambda again: again(again))(lambda again: again(again)), "RecursionError"),
+        (lambda n: raises(Odd()), "for 1 it raised Odd"),
+        (lambda n: ValueError(n), "gives ValueError(1)"),
+        (lambda n: Odd(), "gives something of Odd"),
+        (lambda n: 10**5000, "gives something of int"),
+        (lambda n: raises(KeyboardInterrupt()), "interrupted: does every loop in it end?"),
     ],
 )
 def test_what_is_wrong_is_said_in_a_line(attempt, said):
@@ -111,6 +137,24 @@ def test_what_is_wrong_is_said_in_a_line(attempt, said):
     assert checked.right is False
     assert said in checked.said
     assert "\n" not in checked.said
+
+
+def test_what_gives_one_after_the_other_is_told_to_make_a_list():
+    asked = Exercise("both", right=lambda n: [n, n + 1], inputs=((1,), (3,)))
+    for attempt in (lambda n: iter([n, n + 1]), lambda n: (n + i for i in (0, 1))):
+        assert "make a list" in asked.check(attempt).said
+    assert asked.check(lambda n: np.array([n, n + 1])).right
+
+
+def test_a_loop_that_does_not_end_is_interrupted_once():
+    calls = []
+
+    def endless(n):
+        calls.append(n)
+        raise KeyboardInterrupt
+
+    assert "for 1 it was interrupted" in DOUBLE.check(endless).said
+    assert calls == [1]
 
 
 def test_an_attempt_cannot_change_what_the_next_one_is_tried_on():
@@ -154,6 +198,15 @@ def test_a_value_is_checked_by_what_it_follows_from():
         (None, None, True),
         (0, None, False),
         (1j, 1, False),
+        (Decimal("0.1"), 0.1, True),
+        (Fraction(1, 3), 1 / 3, True),
+        (-0.0, 0, True),
+        (float("inf"), 1, False),
+        (np.array(1.0), 1, True),
+        (np.array([[1.0], [2.0]]), [1, 2], False),
+        (pd.Series([1, 2]), [1, 2], True),
+        (pd.DataFrame({"a": [1, 2]}), [1, 2], False),
+        (pd.NA, 1, False),
     ],
 )
 def test_answers_are_the_same_up_to_rounding_case_and_kind_of_sequence(answer, expected, fits):
