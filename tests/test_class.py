@@ -430,6 +430,19 @@ def test_a_folder_without_journals_makes_a_page_that_says_so(tmp_path):
     assert "0 journals, 0 entries" in page.collect(tmp_path).read_text(encoding="utf-8")
 
 
+def test_what_the_disk_refused_is_handed_in_all_the_same(room, tmp_path):
+    session = Session(1, "ann", tmp_path)
+    session.journal.write(1, "expected", "a", 1, between=(0, 40))
+    path = session.journal.path
+    path.rename(tmp_path / "aside")
+    path.mkdir()
+    with pytest.warns(UserWarning, match="cannot be written"):
+        session.journal.write(1, "expected", "a", 2, between=(0, 40))
+    path.rmdir()
+    (tmp_path / "aside").rename(path)
+    assert "2 entries;" in session.hand_in(address(room)).said
+
+
 def test_two_notebooks_that_begin_at_once_write_one_journal(tmp_path):
     first, second = Journal(tmp_path, "ann"), Journal(tmp_path, "ann")
     assert first.of != second.of

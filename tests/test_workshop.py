@@ -232,10 +232,24 @@ def test_what_is_expected_is_kept_and_shown_beside_what_came(tmp_path):
     unseen = session.came("greedy", 8)
     assert "Write down what you expect" in repr(unseen)
     assert "<details>" in unseen._repr_html_()
-    for text, said in (("", "first"), ("many", "no number"), ("41", "from 0 to 40")):
+    refused = {
+        "": "first",
+        "many": "no number",
+        "41": "from 0 to 40",
+        "-1": "from 0 to 40",
+        "nan": "from 0 to 40",
+        "inf": "from 0 to 40",
+        "1e999": "from 0 to 40",
+        "<b>": "&lt;b&gt; is no number",
+        "9" * 9999: "from 0 to 40",
+        "x" * 9999: "no number",
+        "x" * 99_999: "shorten it",
+    }
+    for text, said in refused.items():
         asked.entry.value = text
         asked.write()
         assert said in asked.said.value
+        assert len(asked.said.value) < 400
     assert not (tmp_path / NAME).exists()
     asked.entry.value = "12"
     asked.button.click()
@@ -248,6 +262,50 @@ def test_what_is_expected_is_kept_and_shown_beside_what_came(tmp_path):
     again = Session(1, "ann", tmp_path)
     assert again.expect("greedy", "How many of 40?", (0, 40)).written == 0
     assert again.journal.of == session.journal.of
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("1,000", 1000),
+        ("1 000", 1000),
+        ("1'000", 1000),
+        ("12,5", 12.5),
+        ("0,125", 0.125),
+        ("50 %", 50),
+        ("４२", 42),
+        ("-0", 0),
+        ("1e2", 100),
+    ],
+)
+def test_numbers_are_read_as_people_write_them(tmp_path, text, number):
+    asked = Session(1, folder=tmp_path).expect("a", "How many?", (0, 1000))
+    asked.entry.value = text
+    asked.write()
+    assert asked.written == number
+
+
+def test_a_comma_is_read_as_a_point_where_thousands_are_too_many(tmp_path):
+    asked = Session(1, folder=tmp_path).expect("a", "How many?", (0, 10))
+    asked.entry.value = "1,125"
+    asked.write()
+    assert asked.written == 1.125
+
+
+def test_a_text_that_would_not_be_kept_is_not_said_to_be(tmp_path):
+    note = Session(1, folder=tmp_path).write("open", "What would you try?")
+    note.entry.value = "x" * 20_001
+    note.write()
+    assert "20,001 characters: shorten it to 20,000" in note.said.value
+    note.entry.value = "x" * 20_000
+    note.write()
+    assert [len(e.value) for e in read(tmp_path / NAME)] == [20_000]
+
+
+@pytest.mark.parametrize("name", [7, None, "x" * 201])
+def test_a_name_that_is_none_is_said_to_be(tmp_path, name):
+    with pytest.raises(OptionError, match="a text of at most 200 characters"):
+        Session(1, name, tmp_path)
 
 
 def test_words_are_chosen_and_texts_are_written(tmp_path):
@@ -291,6 +349,26 @@ def test_a_damaged_journal_is_read_as_far_as_it_goes(tmp_path):
     assert set(line) == known | {"asked", "between"}
     old = {name: value for name, value in line.items() if name in known}
     assert parsed(json.dumps(old)).value == 1
+
+
+def test_an_entry_after_a_half_written_one_is_whole(tmp_path):
+    journal = Journal(tmp_path)
+    journal.write(1, "expected", "a", 1)
+    with journal.path.open("a") as file:
+        file.write('{"session": 1, "kind": "exp')
+    journal.write(1, "expected", "a", 2)
+    assert [entry.value for entry in read(journal.path)] == [1, 2]
+
+
+def test_what_could_not_be_written_is_written_with_the_next_entry(tmp_path):
+    (tmp_path / NAME).mkdir()
+    session = Session(1, folder=tmp_path)
+    with pytest.warns(UserWarning, match="Is a directory|Permission denied"):
+        session.journal.write(1, "expected", "a", 1, between=(0, 40))
+    assert "nothing was kept" in repr(session.hand_in())
+    (tmp_path / NAME).rmdir()
+    session.journal.write(1, "expected", "a", 2)
+    assert [entry.value for entry in read(tmp_path / NAME)] == [1, 2]
 
 
 @pytest.mark.parametrize(
