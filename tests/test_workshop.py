@@ -302,9 +302,9 @@ def test_a_text_that_would_not_be_kept_is_not_said_to_be(tmp_path):
     assert [len(e.value) for e in read(tmp_path / NAME)] == [20_000]
 
 
-@pytest.mark.parametrize("name", [7, None, "x" * 201])
+@pytest.mark.parametrize("name", [7, None, "x" * 65])
 def test_a_name_that_is_none_is_said_to_be(tmp_path, name):
-    with pytest.raises(OptionError, match="a text of at most 200 characters"):
+    with pytest.raises(OptionError, match="a text of at most 64 letters"):
         Session(1, name, tmp_path)
 
 
@@ -444,6 +444,8 @@ def test_a_folder_or_a_session_that_there_is_not_is_said_in_a_line(tmp_path):
         (("--folder", "/proc/none"), "cannot be copied to /proc/none"),
         (("--reset", "--check"), "options='--reset --check' is not valid"),
         (("--platform", "windows-x86_64"), "given with --bundle only"),
+        (("--names",), "given with --serve or --collect only"),
+        (("--reset", "--folder", str(Path(__file__))), f"cannot be copied to {__file__}"),
         (("--bundle", str(tmp_path / "b"), "--platform", "beos"), "one of linux-x86_64"),
         (("--collect", str(tmp_path / "none")), "none"),
         (("--serve", "no-such-model", "--folder", str(tmp_path)), "no-such-model"),
@@ -452,7 +454,23 @@ def test_a_folder_or_a_session_that_there_is_not_is_said_in_a_line(tmp_path):
         assert code == 1
         assert said in err
         assert err.count("\n") == 1
-    assert workshop("--reset", "--folder", str(tmp_path / "none"))[0] == 0
+
+
+def test_a_notebook_that_is_gone_is_restored_as_well(tmp_path):
+    assert workshop("--reset", "--folder", str(tmp_path / "new"))[0] == 0
+    (tmp_path / "new" / "session_2.ipynb").unlink()
+    code, out, _ = workshop("--reset", "--folder", str(tmp_path / "new"))
+    assert code == 0
+    assert "missing: 1" in out
+    there = {path.name for path in (tmp_path / "new").iterdir()}
+    assert there == {*(f"session_{n}.ipynb" for n in (1, 2, 3)), "ten_questions.jsonl"}
+
+
+def test_a_folder_in_a_notebooks_place_is_put_aside(tmp_path):
+    (tmp_path / "session_1.ipynb" / "inside").mkdir(parents=True)
+    assert workshop("--reset", "--folder", str(tmp_path))[0] == 0
+    assert (tmp_path / "session_1.ipynb").is_file()
+    assert len([*tmp_path.glob("kept-*/session_1.ipynb/inside")]) == 1
 
 
 def test_the_page_of_a_class_is_written_where_its_journals_are(tmp_path):

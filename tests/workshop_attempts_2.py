@@ -134,6 +134,12 @@ WRONG[2, "holds"] = [
     (lambda words, text: len(set(words) & set(text.lower().split())) / len(words), "comma"),
     (lambda words, text: sum(w in text.split() for w in words) / len(words), "in capitals"),
     (lambda words, text: sum(w in rid(text, ".").split() for w in words) / len(words), "a comma"),
+    (
+        lambda words, text: (
+            sum(f" {w} " in re.sub("[.,]", " ", text.lower() + ".") for w in words) / len(words)
+        ),
+        "first word",
+    ),
     (lambda words, text: sum(w in rid(text, ",").split() for w in words) / len(words), "full stop"),
     (
         lambda words, text: sum(w in text.lower().rstrip(".,").split() for w in words) / len(words),
@@ -261,6 +267,7 @@ WRONG[2, "kept"] = [
     (kept_unchanged, "cycle"),
     (kept_late, "take the first"),
     (kept_to_the_last_repeat, "the first one"),
+    (lambda answers, scores: kept_by_loop(scores, scores), "answers"),
     (lambda answers, scores: answers[kept_by_loop(answers, scores)], "place"),
     (lambda answers, scores: max(scores[: lasting(answers)]), "score of the version"),
     (lambda answers, scores: kept_by_loop(answers, scores) + 1, "one too high"),

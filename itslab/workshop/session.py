@@ -20,8 +20,8 @@ from itslab.workshop.expectation import Came, Expectation
 from itslab.workshop.journal import Journal, read, written
 
 SESSIONS = (1, 2, 3)
-LONGEST = 200
-"""Characters of a participant's name."""
+LONGEST = 64
+"""Letters of a participant's name, as a class's server takes it."""
 SECONDS = 20
 """That a class's server has to take a journal."""
 MOST_TOLD = 10_000
@@ -51,7 +51,7 @@ class Session:
     def __init__(self, number: int, name: str = "", folder: Path | None = None) -> None:
         require(number in SESSIONS, "number", number, f"one of {SESSIONS}")
         fits = isinstance(name, str) and len(name) <= LONGEST
-        require(fits, "name", name, f"a text of at most {LONGEST} characters, or empty")
+        require(fits, "name", name, f"a text of at most {LONGEST} letters, or empty")
         self.number = number
         self.journal = Journal(folder or Path.cwd(), name)
         module = importlib.import_module(f"itslab.workshop.exercises.session_{number}")
