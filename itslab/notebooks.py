@@ -140,17 +140,19 @@ def reset(source: Path, folder: Path) -> Path | None:
         ItslabError: the folder cannot be written.
     """
     mine = [folder / one.name for one in sorted(source.glob("*.ipynb"))]
-    changed = [
-        one for one in mine if one.exists() and one.read_bytes() != _blank(source / one.name)
-    ]
+    changed = [one for one in mine if one.exists() and not _same(one, _blank(source / one.name))]
     kept = None
     if changed:
-        kept = _place(folder, "kept")
+        kept = _place(folder, "kept", "--folder")
         with _writing(folder):
             for one in changed:
                 shutil.move(one, kept / one.name)
     copy(source, folder, [one.name for one in changed], blank=True)
     return kept
+
+
+def _same(path: Path, held: bytes) -> bool:
+    return path.is_file() and path.read_bytes() == held
 
 
 @contextmanager
@@ -329,7 +331,7 @@ def _python() -> Any:
     return Python
 
 
-def _place(folder: Path, stem: str) -> Path:
+def _place(folder: Path, stem: str, option: str = "--runs") -> Path:
     """Make a new folder for a run, numbered if there are several in one second."""
     name = f"{stem}-{time.strftime('%Y%m%d-%H%M%S')}"
     for number in itertools.count(1):
@@ -338,10 +340,10 @@ def _place(folder: Path, stem: str) -> Path:
             place.mkdir(parents=True)
         except FileExistsError:
             if not place.is_dir():
-                raise ItslabError(f"{folder} is not a folder: name another with --runs") from None
+                raise ItslabError(f"{folder} is not a folder: name another with {option}") from None
         except OSError as error:
             raise ItslabError(
-                f"no folder can be made in {folder}: {error.strerror}; name another with --runs"
+                f"no folder can be made in {folder}: {error.strerror}; name another with {option}"
             ) from error
         else:
             return place

@@ -10,7 +10,7 @@ from typing import Annotated
 
 import typer
 
-from itslab.core import ItslabError, require
+from itslab.core import require
 
 SESSIONS = ("1", "2", "3", "teacher")
 KINDS = ("session_*.ipynb", "*.jsonl")
@@ -143,6 +143,8 @@ def workshop(
     stray = {"--platform": platform, "--python": python, "--model": model}
     for option, given in stray.items():
         require(bundle is not None or given is None, option, given, "given with --bundle only")
+    shown = serve is not None or collect is not None
+    require(shown or names is None, "--names", names, "given with --serve or --collect only")
     require(site is not None or runtime is None, "--runtime", runtime, "given with --site only")
     source = root() / "notebooks" / "workshop"
     if bundle is not None:
@@ -191,11 +193,10 @@ def _begin(source: Path, folder: Path, session: str) -> None:
 def _reset(source: Path, folder: Path) -> None:
     from itslab import notebooks
 
-    there = [one for one in source.glob("*.ipynb") if (folder / one.name).exists()]
-    if not there:
-        raise ItslabError(f"{folder} has no notebooks of the workshop: name it with --folder")
     kept = notebooks.reset(source, folder)
+    missing = notebooks.copy(source, folder, KINDS, blank=True)
     said = f"what was changed is in {kept}" if kept else "they were as they came"
+    said += f"; missing: {missing}" if missing else ""
     typer.echo(f"the notebooks in {folder} are restored; {said}. Journal and questions stay")
 
 

@@ -426,8 +426,30 @@ def test_a_browser_shows_it_and_runs_nothing_that_was_written(tmp_path):
         assert not said
 
 
+@pytest.mark.skipif(not Path("/dev/zero").exists(), reason="there is nothing that never ends")
+def test_what_is_no_file_is_left_out(tmp_path):
+    (tmp_path / "a.jsonl").symlink_to("/dev/zero")
+    (tmp_path / "b.jsonl").mkdir()
+    (tmp_path / "c.jsonl").symlink_to(tmp_path / "nothing")
+    told = ("a.jsonl: no file", "b.jsonl: no file", "c.jsonl: no file")
+    assert gather(tmp_path).left_out == told
+
+
 def test_a_folder_without_journals_makes_a_page_that_says_so(tmp_path):
     assert "0 journals, 0 entries" in page.collect(tmp_path).read_text(encoding="utf-8")
+
+
+def test_what_the_disk_refused_is_handed_in_all_the_same(room, tmp_path):
+    session = Session(1, "ann", tmp_path)
+    session.journal.write(1, "expected", "a", 1, between=(0, 40))
+    path = session.journal.path
+    path.rename(tmp_path / "aside")
+    path.mkdir()
+    with pytest.warns(UserWarning, match="cannot be written"):
+        session.journal.write(1, "expected", "a", 2, between=(0, 40))
+    path.rmdir()
+    (tmp_path / "aside").rename(path)
+    assert "2 entries;" in session.hand_in(address(room)).said
 
 
 def test_two_notebooks_that_begin_at_once_write_one_journal(tmp_path):

@@ -120,6 +120,13 @@ def test_gold_answers_follow_the_hashes_and_questions_may_be_called_prompt_or_pr
     ]
 
 
+def test_a_file_that_is_not_utf8_is_told_to_be_saved_as_such(tmp_path):
+    path = tmp_path / "mine.jsonl"
+    path.write_bytes('{"question": "Wie groß?", "answer": 2}'.encode("latin-1"))
+    with pytest.raises(TaskError, match=r"mine.jsonl, line 1: save the file as UTF-8"):
+        tasks.load(path, seed=None)
+
+
 @pytest.mark.parametrize(
     "line",
     [

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import json
 import re
+import sys
+from decimal import Decimal
+from fractions import Fraction
 from importlib import import_module
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_notebook
@@ -85,6 +89,20 @@ DOUBLE = Exercise(
 )
 
 
+class Odd(Exception):
+    """Of which nothing can be known."""
+
+    def fails(self, *_):
+        raise ValueError
+
+    __repr__ = __str__ = __eq__ = __bool__ = __iter__ = __array__ = __float__ = fails
+    __hash__ = None
+
+
+def raises(error):
+    raise error
+
+
 def test_what_was_not_written_is_neither_right_nor_wrong():
     for attempt in (..., lambda n: ...):
         checked = DOUBLE.check(attempt)
@@ -106,6 +124,14 @@ def test_what_was_not_written_is_neither_right_nor_wrong():
         (7, "a function is asked for"),
         (None, "a function is asked for"),
         (int, "for 1 it should give 2"),
+        (lambda n: "2", "a number has no quotes"),
+        (lambda n: sys.exit("enough"), "it raised SystemExit: enough"),
+        (lambda n: (lambda again: again(again))(lambda again: again(again)), "RecursionError"),
+        (lambda n: raises(Odd()), "for 1 it raised Odd"),
+        (lambda n: ValueError(n), "gives ValueError(1)"),
+        (lambda n: Odd(), "gives something of Odd"),
+        (lambda n: 10**5000, "gives something of int"),
+        (lambda n: raises(KeyboardInterrupt()), "interrupted: does every loop in it end?"),
     ],
 )
 def test_what_is_wrong_is_said_in_a_line(attempt, said):
@@ -113,6 +139,24 @@ def test_what_is_wrong_is_said_in_a_line(attempt, said):
     assert checked.right is False
     assert said in checked.said
     assert "\n" not in checked.said
+
+
+def test_what_gives_one_after_the_other_is_told_to_make_a_list():
+    asked = Exercise("both", right=lambda n: [n, n + 1], inputs=((1,), (3,)))
+    for attempt in (lambda n: iter([n, n + 1]), lambda n: (n + i for i in (0, 1))):
+        assert "make a list" in asked.check(attempt).said
+    assert asked.check(lambda n: np.array([n, n + 1])).right
+
+
+def test_a_loop_that_does_not_end_is_interrupted_once():
+    calls = []
+
+    def endless(n):
+        calls.append(n)
+        raise KeyboardInterrupt
+
+    assert "for 1 it was interrupted" in DOUBLE.check(endless).said
+    assert calls == [1]
 
 
 def test_an_attempt_cannot_change_what_the_next_one_is_tried_on():
@@ -156,6 +200,15 @@ def test_a_value_is_checked_by_what_it_follows_from():
         (None, None, True),
         (0, None, False),
         (1j, 1, False),
+        (Decimal("0.1"), 0.1, True),
+        (Fraction(1, 3), 1 / 3, True),
+        (-0.0, 0, True),
+        (float("inf"), 1, False),
+        (np.array(1.0), 1, True),
+        (np.array([[1.0], [2.0]]), [1, 2], False),
+        (pd.Series([1, 2]), [1, 2], True),
+        (pd.DataFrame({"a": [1, 2]}), [1, 2], False),
+        (pd.NA, 1, False),
     ],
 )
 def test_answers_are_the_same_up_to_rounding_case_and_kind_of_sequence(answer, expected, fits):
@@ -181,10 +234,24 @@ def test_what_is_expected_is_kept_and_shown_beside_what_came(tmp_path):
     unseen = session.came("greedy", 8)
     assert "Write down what you expect" in repr(unseen)
     assert "<details>" in unseen._repr_html_()
-    for text, said in (("", "first"), ("many", "no number"), ("41", "from 0 to 40")):
+    refused = {
+        "": "first",
+        "many": "no number",
+        "41": "from 0 to 40",
+        "-1": "from 0 to 40",
+        "nan": "from 0 to 40",
+        "inf": "from 0 to 40",
+        "1e999": "from 0 to 40",
+        "<b>": "&lt;b&gt; is no number",
+        "9" * 9999: "from 0 to 40",
+        "x" * 9999: "no number",
+        "x" * 99_999: "shorten it",
+    }
+    for text, said in refused.items():
         asked.entry.value = text
         asked.write()
         assert said in asked.said.value
+        assert len(asked.said.value) < 400
     assert not (tmp_path / NAME).exists()
     asked.entry.value = "12"
     asked.button.click()
@@ -197,6 +264,50 @@ def test_what_is_expected_is_kept_and_shown_beside_what_came(tmp_path):
     again = Session(1, "ann", tmp_path)
     assert again.expect("greedy", "How many of 40?", (0, 40)).written == 0
     assert again.journal.of == session.journal.of
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("1,000", 1000),
+        ("1 000", 1000),
+        ("1'000", 1000),
+        ("12,5", 12.5),
+        ("0,125", 0.125),
+        ("50 %", 50),
+        ("４२", 42),
+        ("-0", 0),
+        ("1e2", 100),
+    ],
+)
+def test_numbers_are_read_as_people_write_them(tmp_path, text, number):
+    asked = Session(1, folder=tmp_path).expect("a", "How many?", (0, 1000))
+    asked.entry.value = text
+    asked.write()
+    assert asked.written == number
+
+
+def test_a_comma_is_read_as_a_point_where_thousands_are_too_many(tmp_path):
+    asked = Session(1, folder=tmp_path).expect("a", "How many?", (0, 10))
+    asked.entry.value = "1,125"
+    asked.write()
+    assert asked.written == 1.125
+
+
+def test_a_text_that_would_not_be_kept_is_not_said_to_be(tmp_path):
+    note = Session(1, folder=tmp_path).write("open", "What would you try?")
+    note.entry.value = "x" * 20_001
+    note.write()
+    assert "20,001 characters: shorten it to 20,000" in note.said.value
+    note.entry.value = "x" * 20_000
+    note.write()
+    assert [len(e.value) for e in read(tmp_path / NAME)] == [20_000]
+
+
+@pytest.mark.parametrize("name", [7, None, "x" * 65])
+def test_a_name_that_is_none_is_said_to_be(tmp_path, name):
+    with pytest.raises(OptionError, match="a text of at most 64 letters"):
+        Session(1, name, tmp_path)
 
 
 def test_words_are_chosen_and_texts_are_written(tmp_path):
@@ -240,6 +351,26 @@ def test_a_damaged_journal_is_read_as_far_as_it_goes(tmp_path):
     assert set(line) == known | {"asked", "between"}
     old = {name: value for name, value in line.items() if name in known}
     assert parsed(json.dumps(old)).value == 1
+
+
+def test_an_entry_after_a_half_written_one_is_whole(tmp_path):
+    journal = Journal(tmp_path)
+    journal.write(1, "expected", "a", 1)
+    with journal.path.open("a") as file:
+        file.write('{"session": 1, "kind": "exp')
+    journal.write(1, "expected", "a", 2)
+    assert [entry.value for entry in read(journal.path)] == [1, 2]
+
+
+def test_what_could_not_be_written_is_written_with_the_next_entry(tmp_path):
+    (tmp_path / NAME).mkdir()
+    session = Session(1, folder=tmp_path)
+    with pytest.warns(UserWarning, match="Is a directory|Permission denied"):
+        session.journal.write(1, "expected", "a", 1, between=(0, 40))
+    assert "nothing was kept" in repr(session.hand_in())
+    (tmp_path / NAME).rmdir()
+    session.journal.write(1, "expected", "a", 2)
+    assert [entry.value for entry in read(tmp_path / NAME)] == [1, 2]
 
 
 @pytest.mark.parametrize(
@@ -313,9 +444,10 @@ def test_a_folder_or_a_session_that_there_is_not_is_said_in_a_line(tmp_path):
     for arguments, said in (
         (("4",), "session='4' is not valid: session must be one of 1, 2, 3, teacher"),
         (("--folder", "/proc/none"), "cannot be copied to /proc/none"),
-        (("--reset", "--folder", str(tmp_path / "none")), "no notebooks of the workshop"),
         (("--reset", "--check"), "options='--reset --check' is not valid"),
         (("--platform", "windows-x86_64"), "given with --bundle only"),
+        (("--names",), "given with --serve or --collect only"),
+        (("--reset", "--folder", str(Path(__file__))), f"cannot be copied to {__file__}"),
         (("--bundle", str(tmp_path / "b"), "--platform", "beos"), "one of linux-x86_64"),
         (("--collect", str(tmp_path / "none")), "none"),
         (("--serve", "no-such-model", "--folder", str(tmp_path)), "no-such-model"),
@@ -324,6 +456,23 @@ def test_a_folder_or_a_session_that_there_is_not_is_said_in_a_line(tmp_path):
         assert code == 1
         assert said in err
         assert err.count("\n") == 1
+
+
+def test_a_notebook_that_is_gone_is_restored_as_well(tmp_path):
+    assert workshop("--reset", "--folder", str(tmp_path / "new"))[0] == 0
+    (tmp_path / "new" / "session_2.ipynb").unlink()
+    code, out, _ = workshop("--reset", "--folder", str(tmp_path / "new"))
+    assert code == 0
+    assert "missing: 1" in out
+    there = {path.name for path in (tmp_path / "new").iterdir()}
+    assert there == {*(f"session_{n}.ipynb" for n in (1, 2, 3)), "ten_questions.jsonl"}
+
+
+def test_a_folder_in_a_notebooks_place_is_put_aside(tmp_path):
+    (tmp_path / "session_1.ipynb" / "inside").mkdir(parents=True)
+    assert workshop("--reset", "--folder", str(tmp_path))[0] == 0
+    assert (tmp_path / "session_1.ipynb").is_file()
+    assert len([*tmp_path.glob("kept-*/session_1.ipynb/inside")]) == 1
 
 
 def test_the_page_of_a_class_is_written_where_its_journals_are(tmp_path):

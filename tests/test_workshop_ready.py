@@ -90,6 +90,17 @@ def test_everything_is_looked_at_and_notebooks_run_in_replay_with_their_memory(
 
 
 @pytest.mark.slow
+def test_a_notebook_that_writes_beside_itself_leaves_nothing_where_it_came_from(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "ten.jsonl").write_text("{}")
+    write = "open('mine.yaml', 'w').write(open('ten.jsonl').read())"
+    path = notebook(tmp_path, write)
+    assert ready._notebook(path, lambda _: None).state == "OK"
+    assert {one.name for one in tmp_path.iterdir()} == {path.name, "ten.jsonl"}
+
+
+@pytest.mark.slow
 def test_a_notebook_that_fails_is_lacking_and_its_page_is_kept(tmp_path: Path) -> None:
     path = notebook(tmp_path, "1 / 0")
     found = ready._notebook(path, lambda _: None)

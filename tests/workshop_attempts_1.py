@@ -128,7 +128,12 @@ def vote_count(answers):
     return counts.most_common(1)[0][1] if counts else 0
 
 
+def vote_of_a_set(answers):
+    return max({a for a in answers if a is not None}, key=answers.count, default=None)
+
+
 WRONG[1, "vote"] = [
+    (vote_of_a_set, "no order"),
     (vote_first, "first answer"),
     (vote_none_counts, "None has won"),
     (vote_late, "given first"),
@@ -239,7 +244,13 @@ def choose_by_numpy(samples, scores, passes):
     return samples[int(np.argmax(scores))]
 
 
-RIGHT[1, "choose"] = [choose_by_sorting, choose_by_loop, choose_by_numpy]
+RIGHT[1, "choose"] = [
+    choose_by_sorting,
+    choose_by_loop,
+    choose_by_numpy,
+    lambda samples, scores, passes: max(zip(passes, scores, samples, strict=True))[2],
+    lambda samples, scores, passes: sorted(zip(passes, scores, samples, strict=True))[-1][-1],
+]
 
 
 def choose_first(samples, scores, passes):

@@ -120,6 +120,10 @@ def tokens(text):
     return text.lower().replace(".", "").replace(",", "").split()
 
 
+def rid(text, mark):
+    return text.lower().replace(mark, "")
+
+
 WRONG[2, "holds"] = [
     (lambda words, text: np.mean([w in text.lower() for w in words]), "bowl"),
     (lambda words, text: np.mean([w in text for w in words]), "bowl"),
@@ -129,6 +133,18 @@ WRONG[2, "holds"] = [
     ),
     (lambda words, text: len(set(words) & set(text.lower().split())) / len(words), "comma"),
     (lambda words, text: sum(w in text.split() for w in words) / len(words), "in capitals"),
+    (lambda words, text: sum(w in rid(text, ".").split() for w in words) / len(words), "a comma"),
+    (
+        lambda words, text: (
+            sum(f" {w} " in re.sub("[.,]", " ", text.lower() + ".") for w in words) / len(words)
+        ),
+        "first word",
+    ),
+    (lambda words, text: sum(w in rid(text, ",").split() for w in words) / len(words), "full stop"),
+    (
+        lambda words, text: sum(w in text.lower().rstrip(".,").split() for w in words) / len(words),
+        "end of the text",
+    ),
     (lambda words, text: len(set(words) & set(tokens(text))), "divide"),
     (lambda words, text: len(set(words) - set(tokens(text))) / len(words), "missing"),
     (lambda words, text: 1.0 if set(words) <= set(tokens(text)) else 0.0, "until all"),
@@ -234,6 +250,14 @@ def kept_late(answers, scores):
     return best
 
 
+def kept_to_the_last_repeat(answers, scores):
+    end = len(answers)
+    for i, answer in enumerate(answers):
+        if answer in answers[:i]:
+            end = i
+    return scores.index(max(scores[:end]))
+
+
 WRONG[2, "kept"] = [
     (lambda answers, scores: scores.index(max(scores)), "never"),
     (lambda answers, scores: len(scores) - 1, "last one"),
@@ -242,6 +266,8 @@ WRONG[2, "kept"] = [
     (lambda answers, scores: 0, "first one"),
     (kept_unchanged, "cycle"),
     (kept_late, "take the first"),
+    (kept_to_the_last_repeat, "the first one"),
+    (lambda answers, scores: kept_by_loop(scores, scores), "answers"),
     (lambda answers, scores: answers[kept_by_loop(answers, scores)], "place"),
     (lambda answers, scores: max(scores[: lasting(answers)]), "score of the version"),
     (lambda answers, scores: kept_by_loop(answers, scores) + 1, "one too high"),

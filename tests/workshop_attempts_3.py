@@ -53,6 +53,7 @@ RIGHT[3, "decided"] = [
     decided_by_cases,
     decided_by_trying,
     decided_by_every_future,
+    lambda votes, left: bool(votes) and decided_by_cases(votes, left),
     lambda votes, left: bool(np.diff(np.sort([0, 0, *votes]))[-1] >= left),
 ]
 
@@ -109,6 +110,7 @@ RIGHT[3, "per_solved"] = [
     lambda s, b, a, solved: float(np.dot([s, b], [1, 1 - a])) / solved,
 ]
 WRONG[3, "per_solved"] = [
+    (lambda s, b, a, solved: round((s + (1 - a) * b) / solved), "it should give"),
     (lambda s, b, a, solved: s + b - a * b, "that of a solved one"),
     (lambda s, b, a, solved: solved * (s + b * (1 - a)), "divide"),
     (lambda s, b, a, solved: (s * a + b * (1 - a)) / solved, "every problem"),
@@ -223,7 +225,13 @@ def anytime_late_ties(samples, deadline):
     return leads
 
 
+def anytime_of_a_set(samples, deadline):
+    told = [answer for second, answer in samples if second <= deadline and answer is not None]
+    return max(set(told), key=told.count) if told else None
+
+
 WRONG[3, "anytime"] = [
+    (anytime_of_a_set, "no order"),
     (lambda samples, deadline: anytime_by_counter(samples, 1e9), "waits for all"),
     (anytime_strictly, "itself"),
     (anytime_first, "first answer"),

@@ -90,6 +90,10 @@ def _rows(path: Path) -> Iterator[tuple[int, Any]]:
         if line.strip():
             try:
                 yield number, json.loads(line, parse_constant=_no_number)
+            except UnicodeDecodeError as error:
+                raise TaskError(
+                    f"{path}, line {number}: save the file as UTF-8; {_EXPECTED}"
+                ) from error
             except (ValueError, RecursionError) as error:
                 raise TaskError(f"{path}, line {number}: {error}; {_EXPECTED}") from error
 

@@ -21,8 +21,9 @@ import copy
 import inspect
 import math
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from html import escape
 from numbers import Real
 from typing import Any, NamedTuple
@@ -96,7 +97,12 @@ class Exercise:
         if callable(attempt) and not self.inputs:
             return Checked(self, False, "a value is asked for, and this is a function: call it")
         does = attempt if self.inputs else lambda *_: attempt
-        answers = [_done(does, arguments) for arguments in inputs]
+        answers: list[Any] = []
+        for arguments in inputs:
+            answers.append(_done(does, arguments))
+            if _raised(answers[-1], KeyboardInterrupt):  # of the kernel
+                said = f"for {_call(arguments)} it was interrupted: does every loop in it end?"
+                return Checked(self, False, said)
         if ... in map(_plainly, answers):
             return Checked(self, None, "not written yet")
         expected = [self.right(*copy.deepcopy(arguments)) for arguments in inputs]
@@ -107,8 +113,8 @@ class Exercise:
         return Checked(self, False, self._hint(inputs, answers, expected, wrong[0]))
 
     def _fits(self, answer: Any, expected: Any) -> bool:
-        if isinstance(answer, Exception) or isinstance(expected, Exception):
-            return type(answer) is type(expected)
+        if type(answer) is _Raised or type(expected) is _Raised:
+            return type(answer) is type(expected) and type(answer.error) is type(expected.error)
         try:
             fits = self.right_of or (lambda a, e: same(a, e, self.within))
             return bool(fits(answer, expected))
@@ -128,15 +134,19 @@ class Exercise:
                 for answer, arguments in zip(answers, inputs, strict=True)
             ):
                 return mistake.hint
-        answer, called = answers[first], _call(inputs[first])
-        if isinstance(answer, Exception):
-            said = f"{type(answer).__name__}: {' '.join(str(answer).split())}"
-            return f"for {called} it raised {style.short(said, SHOWN)}"
+        answer, right, called = answers[first], expected[first], _call(inputs[first])
+        if type(answer) is _Raised:
+            return f"for {called} it raised {_shown(answer)}"
         if all(one is None for one in answers):
             return "it returns nothing: the last line must begin with return"
+        kind = ""
+        if isinstance(answer, str) and isinstance(right, Real):
+            kind = ", which is a text: a number has no quotes"
+        elif isinstance(answer, Iterator) and isinstance(right, list | tuple):
+            kind = ", which gives one after the other: make a list of it, list(...)"
         if not self.inputs:
-            return f"{_shown(answer)} is not it"
-        return f"for {called} it should give {_shown(expected[first])}, and gives {_shown(answer)}"
+            return f"{_shown(answer)} is not it{kind}"
+        return f"for {called} it should give {_shown(right)}, and gives {_shown(answer)}{kind}"
 
     @property
     def solution(self) -> str:
@@ -144,12 +154,26 @@ class Exercise:
         return textwrap.dedent(inspect.getsource(self.right)).strip()
 
 
+class _Raised:
+    """What a solution raised, which is not what it returned."""
+
+    def __init__(self, error: BaseException) -> None:
+        self.error = error
+
+    def __repr__(self) -> str:
+        return f"{type(self.error).__name__}: {self.error}"
+
+
+def _raised(answer: Any, kind: type[BaseException]) -> bool:
+    return type(answer) is _Raised and isinstance(answer.error, kind)
+
+
 def _done(does: Does, arguments: tuple[Any, ...]) -> Any:
     """What a solution returns, or what it raises: code that is being written raises anything."""
     try:
         return does(*copy.deepcopy(arguments))
-    except Exception as error:
-        return error
+    except (Exception, SystemExit, KeyboardInterrupt) as error:
+        return _Raised(error)
 
 
 def _plainly(answer: Any) -> Any:
@@ -172,7 +196,7 @@ def same(answer: Any, expected: Any, within: float = 1e-6) -> bool:
     if isinstance(expected, str):
         return isinstance(answer, str) and _plain(answer) == _plain(expected)
     if isinstance(expected, Real):
-        return isinstance(answer, Real) and math.isclose(
+        return isinstance(answer, Real | Decimal) and math.isclose(
             answer, expected, rel_tol=within, abs_tol=1e-9
         )
     if isinstance(expected, Mapping):
@@ -199,7 +223,8 @@ def _shown(value: Any) -> str:
         value = value.tolist() if hasattr(value, "tolist") else value  # of numpy: 1.5, no type
         text = " ".join(repr(value).split())
     except Exception:  # of a participant's own class
-        text = f"a {type(value).__name__}"
+        raised = type(value) is _Raised
+        text = type(value.error).__name__ if raised else f"something of {type(value).__name__}"
     return style.short(text, SHOWN)
 
 

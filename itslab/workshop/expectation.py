@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from html import escape
 from typing import Any
@@ -10,8 +11,10 @@ from typing import Any
 from itslab.core import require
 from itslab.viz import pieces, style, theme
 from itslab.viz.style import BLUE, GRID, INK, ORANGE
-from itslab.workshop.journal import Journal
+from itslab.workshop.journal import MOST, Journal
 
+_GROUPED = re.compile(r"[1-9]\d{0,2}([,'\s]\d{3})+")
+"""Thousands, as some write them; others begin a fraction with a comma."""
 UNSEEN = "write down what you expect, and run this again"
 
 
@@ -93,15 +96,16 @@ class Expectation:
         if not value:
             self._show("choose or write something first")
             return
+        if len(value) > MOST:
+            self._show(f"{len(value):,} characters: shorten it to {MOST:,}")
+            return
         if self._ends:
             least, most = self._ends
-            try:
-                number = float(value.removesuffix("%").replace(",", "."))
-            except ValueError:
-                self._show(f"{value} is no number")
-                return
-            if not least <= number <= most:
-                self._show(f"a number from {_number(least)} to {_number(most)}")
+            numbers = [*_numbers(value)]
+            number = next((one for one in numbers if least <= one <= most), None)
+            if number is None:
+                what = "" if numbers else f"{style.short(value, 40)} is no number: write "
+                self._show(f"{what}a number from {_number(least)} to {_number(most)}")
                 return
             value = int(number) if number.is_integer() else number
         session, kind, name = self._about
@@ -170,6 +174,15 @@ class Came:
         return (
             f'<svg width="420" height="40" role="img">{line}{ends}{dots}</svg><div>{legend}</div>'
         )
+
+
+def _numbers(text: str) -> Iterator[float]:
+    """The numbers that may be meant: 1,000 is a thousand, or one if that is too much."""
+    text = text.removesuffix("%").strip()
+    if _GROUPED.fullmatch(text):
+        yield float(re.sub(r"\D", "", text))
+    with suppress(ValueError):
+        yield float(text.replace(",", "."))
 
 
 def _number(value: float) -> str:

@@ -127,6 +127,8 @@ def gather(folder: str | Path, names: bool = True) -> Gathered:
 def _entries(path: Path) -> tuple[list[Entry], int, str]:
     """The entries of a file; how many lines are none; why it is left out as a whole."""
     try:
+        if not path.is_file():  # a folder, a link to nothing, or what never ends
+            return [], 0, "no file"
         if path.stat().st_size > MOST_BYTES:
             return [], 0, f"larger than {MOST_BYTES:,} bytes"
         lines = [line for line in path.read_bytes().splitlines() if line.strip()]

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import threading
 import time
 import uuid
@@ -71,6 +72,7 @@ class Journal:
         self.path = folder / NAME
         self.by = by
         self._lock = threading.Lock()
+        self._waiting: list[str] = []  # lines that could not be written yet
         self.entries = list(read(self.path)) if self.path.is_file() else []
         self.of = self.entries[0].of if self.entries else uuid.uuid4().hex[:12]
 
@@ -84,19 +86,24 @@ class Journal:
         asked: str = "",
         between: Any = None,
     ) -> Entry:
-        """Append an entry, and return it; where the folder cannot be written, it is kept here."""
+        """Append an entry, and return it; where the folder cannot be written, it is kept here.
+
+        It goes there with the next entry, if that can be written.
+        """
         told = (value, right, time.time(), self.by, self.of, asked, between)
         entry = Entry(session, kind, name, *told)
         line = json.dumps(asdict(entry), ensure_ascii=True, default=str)
+        entry = parsed(line) or entry  # as it will be read again
         with self._lock:
             self.entries.append(entry)
+            self._waiting.append(line)
             try:
-                with self.path.open("a", encoding="utf-8") as file:
-                    file.write(line + "\n")
+                _append(self.path, self._waiting)
+                self._waiting = []
             except OSError as error:
                 warnings.warn(
-                    f"{self.path} cannot be written ({error.strerror}): what you write down is "
-                    "lost with this notebook's kernel",
+                    f"{self.path} cannot be written ({error.strerror}): until it can, what you "
+                    "write down is lost with this notebook's kernel",
                     stacklevel=3,
                 )
         return entry
@@ -111,6 +118,14 @@ class Journal:
         return next(about, None)
 
 
+def _append(path: Path, lines: Sequence[str]) -> None:
+    with path.open("ab+") as file:
+        end = file.seek(0, os.SEEK_END)
+        file.seek(max(end - 1, 0))
+        broken = end and file.read() != b"\n"  # as where a disk was full, or a kernel was killed
+        file.write("".join(["\n" * bool(broken), *(f"{line}\n" for line in lines)]).encode())
+
+
 def read(path: Path) -> Iterator[Entry]:
     """Read the entries of a journal; lines that are none, as of a disk that was full, are left out.
 
@@ -120,7 +135,9 @@ def read(path: Path) -> Iterator[Entry]:
     try:
         lines = path.read_bytes().splitlines()
     except OSError as error:
-        raise ItslabError(f"the journal {path} cannot be read: {error.strerror}") from error
+        raise ItslabError(
+            f"the journal {path} cannot be read: {error.strerror}; move it away"
+        ) from error
     for line in lines:
         if entry := parsed(line):
             yield entry

@@ -207,8 +207,10 @@ def _notebook(path: Path, say: Callable[[str], None]) -> Finding:
     runs = Path(tempfile.mkdtemp(prefix="itslab-workshop-"))
     began = time.monotonic()
     try:
+        # A notebook writes beside itself, and where the package is nobody may.
+        notebooks.copy(path.parent, runs, (path.name, "*.jsonl"))
         with _Memory() as memory:
-            notebooks.execute(path, values, runs)
+            notebooks.execute(runs / path.name, values, runs)
     except ItslabError as error:  # the page of it is kept
         fix = f"`itslab run {path}` tries again; the page shows where it stopped"
         return Finding("lacking", path.stem, str(error), fix)

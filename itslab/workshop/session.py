@@ -23,6 +23,8 @@ from itslab.workshop.expectation import Came, Expectation
 from itslab.workshop.journal import Journal, read, written
 
 SESSIONS = (1, 2, 3)
+LONGEST = 64
+"""Letters of a participant's name, as a class's server takes it."""
 SECONDS = 20
 """That a class's server has to take a journal."""
 MOST_TOLD = 10_000
@@ -45,11 +47,14 @@ class Session:
         folder: of the journal; by default that in which the notebook runs.
 
     Raises:
-        OptionError: there is no such session.
+        OptionError: there is no such session, or the name is no text.
+        ItslabError: there is a journal, and it cannot be read.
     """
 
     def __init__(self, number: int, name: str = "", folder: Path | None = None) -> None:
         require(number in SESSIONS, "number", number, f"one of {SESSIONS}")
+        fits = isinstance(name, str) and len(name) <= LONGEST
+        require(fits, "name", name, f"a text of at most {LONGEST} letters, or empty")
         self.number = number
         self.journal = Journal(folder or Path.cwd(), name)
         module = importlib.import_module(f"itslab.workshop.exercises.session_{number}")
@@ -137,7 +142,9 @@ class Session:
                 has no server: then the journal is brought by hand.
         """
         path = self.journal.path
-        entries = list(read(path)) if path.is_file() else self.journal.entries
+        entries = list(read(path)) if path.is_file() else []
+        there = {repr(one) for one in entries}  # of another notebook, too
+        entries += [one for one in self.journal.entries if repr(one) not in there]
         if not entries:
             return HandedIn(None, "nothing is written down yet")
         by_hand = f"bring {path.resolve()} by hand" if path.is_file() else "nothing was kept"
@@ -201,9 +208,10 @@ def _posted(address: str, journal: bytes, name: str) -> dict[str, Any]:
     headers = {"Authorization": f"Bearer {name}"}
     try:
         answer = httpx.post(url, content=journal, headers=headers, timeout=SECONDS)
-        told = json.loads(answer.content[:MOST_TOLD])
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:  # of a host's name
         raise OSError(printable(str(error)) or type(error).__name__) from error
+    try:
+        told = json.loads(answer.content[:MOST_TOLD])
     except (ValueError, RecursionError):
         return {}
     if not isinstance(told, dict):

@@ -154,7 +154,7 @@ def _files(name: str, known: Distribution) -> Iterator[tuple[str, bytes]]:
 
 def _own(notebooks: Sequence[Path]) -> Iterator[tuple[str, bytes]]:
     """Our files, and unpacked the banks that notebooks name: Python in a browser may lack xz."""
-    said = "".join(path.read_text() for path in notebooks)
+    said = "".join(path.read_text(encoding="utf-8") for path in notebooks)
     about = f"itslab-{itslab.__version__}.dist-info"
     named = f"Metadata-Version: 2.1\nName: itslab\nVersion: {itslab.__version__}\n"
     yield f"{about}/METADATA", named.encode()

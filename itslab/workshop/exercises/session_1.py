@@ -115,6 +115,11 @@ def _largest(answers: Answers) -> str | None:
     return max((one for one in answers if one is not None), default=None)
 
 
+def _by_chance(answers: Answers) -> str | None:
+    given = [one for one in answers if one is not None]
+    return max(set(given), key=given.count, default=None)
+
+
 def _absolute(answers: Answers) -> str | None:
     given = [one for one in answers if one is not None]
     return next((one for one in given if given.count(one) * 2 > len(answers)), None)
@@ -130,6 +135,9 @@ VOTE = Exercise(
         (["9", "2", "2", "2", "9"],),
         ([None, None],),
         ([],),
+        (list("518396"),),  # whatever order a set has, it is right about one of these
+        (list("839651"),),
+        (list("965183"),),
     ),
     mistakes=(
         Mistake(_first, "that takes the first answer: count how often each was given"),
@@ -140,6 +148,11 @@ VOTE = Exercise(
         Mistake(
             _last_of_ties,
             "of equally frequent answers take the one that was given first",
+        ),
+        Mistake(
+            _by_chance,
+            "a set has no order, so of equally frequent answers any may win: take the one that was "
+            "given first",
         ),
         Mistake(_rarest, "that is the rarest answer: take the most frequent one"),
         Mistake(
@@ -285,7 +298,7 @@ CHOOSE = Exercise(
         (["a", "b", "c"], [0.1, 0.5, 0.7], [True, False, False]),
         (["a", "b", "c"], [0.3, 0.8, 0.1], [False, False, False]),
         (["a", "b"], [-2.0, -1.0], [True, True]),
-        (["a", "b", "c"], [0.5, 0.2, 0.5], [False, False, False]),
+        (["a", "b", "c"], [-0.5, -0.2, -0.4], [False, False, False]),
     ),
     mistakes=(
         Mistake(

@@ -199,6 +199,8 @@ HOLDS = Exercise(
         (["owl", "rope", "sea", "hat"], "Owl, owl, OWL and hat."),
         (["owl"], ""),
         (["sea", "hat"], "A hat at sea."),
+        (["hat", "owl", "sea"], "A hat. An owl, and the sea"),
+        (["sea", "owl"], "Sea and owl."),
         (["owl", "rope", "sea", "hat", "bell"], "A bell, a bell, a bell and a ROPE"),
     ),
     mistakes=(
@@ -220,6 +222,30 @@ HOLDS = Exercise(
         Mistake(
             lambda words, text: sum(word in text.lower().split() for word in words) / len(words),
             "it misses a word before a comma or a full stop: take these marks away first",
+        ),
+        Mistake(
+            lambda words, text: (
+                sum(w in text.lower().replace(".", " ").split() for w in words) / len(words)
+            ),
+            "it misses a word before a comma: take both marks away first",
+        ),
+        Mistake(
+            lambda words, text: (
+                sum(w in text.lower().replace(",", " ").split() for w in words) / len(words)
+            ),
+            "it misses a word before a full stop: take both marks away first",
+        ),
+        Mistake(
+            lambda words, text: (
+                sum(w in text.lower().strip(".,").split() for w in words) / len(words)
+            ),
+            "that takes marks away at the end of the text only: they stand within it as well",
+        ),
+        Mistake(
+            lambda words, text: (
+                sum(bool(re.search(rf" {word}\b", text.lower())) for word in words) / len(words)
+            ),
+            "it misses the first word of the text, which has no blank before it",
         ),
         Mistake(
             lambda words, text: sum(word in text.split() for word in words) / len(words),
@@ -409,8 +435,13 @@ def kept(answers, scores):
     return max(range(end), key=lambda i: scores[i])  # the first of equal ones
 
 
-def _end(answers: Sequence[str]) -> int:
+def _end(answers: Sequence[object]) -> int:
     return next((i for i, one in enumerate(answers) if one in answers[:i]), len(answers))
+
+
+def _last_repeat(answers: Sequence[str]) -> int:
+    repeats = [i for i, one in enumerate(answers) if one in answers[:i]]
+    return repeats[-1] if repeats else len(answers)
 
 
 def _end_unchanged(answers: Sequence[str]) -> int:
@@ -435,6 +466,8 @@ KEPT = Exercise(
         (["7", "7", "9"], [0.25, 0.25, 1.0]),
         (["1", "2", "3", "4"], [0.0, 0.25, 0.5, 1.0]),
         (["8"], [0.0]),
+        (["4", "4", "5", "4"], [0.25, 0.25, 0.75, 0.25]),
+        (["1", "2", "3"], [0.5, 0.5, 0.75]),
         (["5", "6", "6", "5", "1"], [0.2, 0.4, 0.4, 0.2, 0.9]),
         (["5", "6", "5", "1"], [0.6, 0.4, 0.6, 0.9]),
     ),
@@ -462,6 +495,15 @@ KEPT = Exercise(
             lambda answers, scores: _first_of_best(scores[: _end_unchanged(answers)]),
             "that ends only where an answer comes twice in a row: one that came any time before "
             "ends the line too (a cycle)",
+        ),
+        Mistake(
+            lambda answers, scores: _first_of_best(scores[: _end(scores)]),
+            "that ends where a score comes again: two answers may be equally good, so look at the "
+            "answers",
+        ),
+        Mistake(
+            lambda answers, scores: _first_of_best(scores[: _last_repeat(answers)]),
+            "that ends at the last answer that was there before: the line ends at the first one",
         ),
         Mistake(
             lambda answers, scores: _last_of_best(scores[: _end(answers) + 1]),

@@ -32,8 +32,7 @@ DECIDED = Exercise(
         ([2, 5, 2], 3),
         ([2, 2], 0),
         ([6, 4, 3], 1),
-        ([], 4),
-        ([], 0),
+        ([], 1),
     ),
     mistakes=(
         Mistake(
@@ -94,7 +93,12 @@ def per_solved(small, large, accepted, solved):
 PER_SOLVED = Exercise(
     "per_solved",
     right=per_solved,
-    inputs=((100, 400, 0.75, 0.8), (100, 400, 0.0, 0.5), (90, 300, 1.0, 0.6), (200, 1000, 0.4, 1)),
+    inputs=(
+        (100, 400, 0.75, 0.8),
+        (100, 400, 0.0, 0.5),
+        (90, 300, 1.0, 0.6),
+        (210, 1000, 0.35, 0.9),
+    ),
     mistakes=(
         Mistake(
             lambda s, b, a, solved: s + (1 - a) * b,
@@ -210,6 +214,9 @@ ANYTIME = Exercise(
         ([(1, "z"), (2, "y"), (3, "y"), (4, "z"), (6, "x")], 5),
         ([(1, "c"), (2, "a"), (3, "a"), (4, "b")], 4.5),
         ([], 1),
+        ([*enumerate("518396")], 9),  # whatever order a set has, it is right about one of these
+        ([*enumerate("839651")], 9),
+        ([*enumerate("965183")], 9),
     ),
     mistakes=(
         Mistake(
@@ -239,6 +246,12 @@ ANYTIME = Exercise(
                 told := _in_time(samples, deadline)[::-1], key=told.count, default=None
             ),
             "of equally many, take the one that was there first",
+        ),
+        Mistake(
+            lambda samples, deadline: max(
+                set(told := _in_time(samples, deadline)), key=told.count, default=None
+            ),
+            "a set has no order, so of equally many any may win: take the one that was there first",
         ),
         Mistake(
             lambda samples, deadline: max(
