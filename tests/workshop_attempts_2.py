@@ -78,11 +78,19 @@ def beams_finished_first(beams, steps, width):
     return (done + sorted(steps, reverse=True))[:width]
 
 
+def beams_of_all_best_last(beams, steps, width):
+    everything = beams + steps
+    everything.sort(key=lambda chain: chain[0])
+    return everything[-width:]
+
+
 WRONG[2, "next_beams"] = [
     (lambda beams, steps, width: sorted(steps, reverse=True)[:width], "finished chains are lost"),
     (lambda b, s, width: sorted(b + s, reverse=True)[:width], "gone on from"),
     (beams_ascending, "lowest"),
     (beams_best_last, "best must come first"),
+    (beams_of_all_best_last, "its own steps, and the best must come first"),
+    (lambda beams, steps, width: sorted(steps)[-width:], "are lost: they compete"),
     (lambda b, s, width: sorted([c for c in b if c[2]] + s)[::-1], "cut"),
     (lambda b, s, width: ([c for c in b if c[2]] + s)[:width], "sort before"),
     (lambda b, s, width: [c[1] for c in beams_by_loop(b, s, width)], "texts"),
@@ -124,6 +132,11 @@ def rid(text, mark):
     return text.lower().replace(mark, "")
 
 
+def holds_without_commas(words, text):
+    tokens = text.lower().split()
+    return sum(word in tokens or word + "." in tokens for word in words) / len(words)
+
+
 WRONG[2, "holds"] = [
     (lambda words, text: np.mean([w in text.lower() for w in words]), "bowl"),
     (lambda words, text: np.mean([w in text for w in words]), "bowl"),
@@ -132,6 +145,11 @@ WRONG[2, "holds"] = [
         "misses Owl",
     ),
     (lambda words, text: len(set(words) & set(text.lower().split())) / len(words), "comma"),
+    (holds_without_commas, "before a comma: take"),
+    (
+        lambda words, text: np.mean([w in re.split(r"[ ,]+", text.lower()) for w in words]),
+        "before a full stop: take",
+    ),
     (lambda words, text: sum(w in text.split() for w in words) / len(words), "in capitals"),
     (lambda words, text: sum(w in rid(text, ".").split() for w in words) / len(words), "a comma"),
     (
@@ -189,13 +207,15 @@ WRONG[2, "uct"] = [
 TREE = {"": (0.66, 16), "P": (0.7, 10), "Q": (0.6, 6)}
 TREE |= {"P1": (0.9, 6), "P2": (0.4, 4), "Q1": (0.7, 4), "Q2": (0.4, 2)}
 GIVEN[2, "selected"] = (TREE,)
-RIGHT[2, "selected"] = ["Q1", "q1", " Q1 "]
+RIGHT[2, "selected"] = ["Q1", "q1", " Q1 ", ["Q1"], ("q1",)]
 WRONG[2, "selected"] = [
     ("P1", "highest values"),
     ("Q2", "not the root's"),
     ("Q", "go on"),
     ("P", "higher value"),
     ("P2", "two children"),
+    (["P1"], "highest values"),
+    (["Q", "Q1"], "is not it"),
     ("root", "is not it"),
 ]
 

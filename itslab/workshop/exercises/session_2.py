@@ -57,7 +57,7 @@ SURVIVORS = Exercise(
     mistakes=(
         Mistake(
             lambda scores: _best(scores, _drawn(scores, "ABCD")),
-            "those have the highest scores of all, but a step before one of them was dropped in "
+            "those have the highest scores of the second round, but A was dropped in "
             "the first round: what was dropped is never drawn from",
         ),
         Mistake(
@@ -87,7 +87,7 @@ SURVIVORS = Exercise(
             "the steps before those were dropped in the first round: a high score is good",
         ),
     ),
-    said="The highest score of all was never drawn: the step before it looked bad.",
+    said="A1, the best of the second round, was never drawn: the step before it looked bad.",
     hints=(
         "Cross out the two steps of the first round with the lowest scores, and all after them.",
         "Four steps of the second round are left: the two with the highest scores survive.",
@@ -130,9 +130,19 @@ NEXT_BEAMS = Exercise(
             "finished chains are lost: they compete with the new steps",
         ),
         Mistake(
+            lambda beams, steps, width: _ranked(steps)[:width][::-1],
+            "finished chains are lost: they compete with the new steps; and the best must come "
+            "first",
+        ),
+        Mistake(
             lambda beams, steps, width: _ranked([*beams, *steps])[:width],
             "a chain that was gone on from competes with its own steps: of the beams only the "
             "finished ones do",
+        ),
+        Mistake(
+            lambda beams, steps, width: _ranked([*beams, *steps])[:width][::-1],
+            "a chain that was gone on from competes with its own steps, and the best must come "
+            "first",
         ),
         Mistake(
             lambda beams, steps, width: _ranked(_rivals(beams, steps))[::-1][:width],
@@ -201,6 +211,7 @@ HOLDS = Exercise(
         (["sea", "hat"], "A hat at sea."),
         (["hat", "owl", "sea"], "A hat. An owl, and the sea"),
         (["sea", "owl"], "Sea and owl."),
+        (["rope", "hat"], "A rope, a hat."),
         (["owl", "rope", "sea", "hat", "bell"], "A bell, a bell, a bell and a ROPE"),
     ),
     mistakes=(
@@ -389,14 +400,15 @@ def _sibling(tree: Tree) -> str:
     return min(_below(tree, first), key=lambda name: tree[name][0])
 
 
-def _letters(answer: Any) -> str:
-    return str(answer).strip().upper()
+def _nodes(answer: Any) -> list[str]:
+    """The nodes that an answer names, as a text or in any collection."""
+    return re.findall(r"\b[PQ]\d?\b", str(answer).upper())
 
 
 SELECTED = Exercise(
     "selected",
     right=selected,
-    right_of=lambda answer, expected: _letters(answer) == _letters(expected),
+    right_of=lambda answer, expected: _nodes(answer) == _nodes(expected),
     mistakes=(
         Mistake(
             lambda tree: _walk(tree, lambda _, name: tree[name][0]),
