@@ -17,7 +17,7 @@ from browser import browser_page, needs_browser
 
 import itslab as its
 from itslab.bench.classroom import ClassReport as Report
-from itslab.bench.classroom import Participants, ask, ten_questions
+from itslab.bench.classroom import Participants, Work, ask, ten_questions
 from itslab.core import BackendError, ItslabError, Sampling
 from itslab.serving.desk import Desk
 from itslab.serving.server import Server
@@ -129,6 +129,14 @@ def test_while_all_are_asking_each_has_its_share_and_the_greedy_one_no_more(llm,
     assert greedy <= most
     assert min(others) >= max(others) / 2
     assert "greedy" in str(report)
+
+
+def test_who_found_no_seat_does_not_end_the_measurement():
+    refused = Work(0, 0.0, 0.01, failed=["all 1 seats are taken"])
+    report = Report("", 2, [refused, Work(1, 0.0, 4.0, [(2.0, 50), (4.0, 50)])])
+    assert (report.until, report.speed) == (4.0, 25.0)
+    assert report.worst == 0.5
+    assert "failed: 1, such as all 1 seats are taken" in str(report)
 
 
 # -- what is handed in -----------------------------------------------------------------------------
