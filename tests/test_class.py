@@ -16,10 +16,13 @@ import pytest
 from browser import browser_page, needs_browser
 
 import itslab as its
+from itslab import share
 from itslab.bench.classroom import ClassReport as Report
 from itslab.bench.classroom import Participants, Work, ask, ten_questions
 from itslab.core import BackendError, ItslabError, Sampling
+from itslab.serving import limits
 from itslab.serving.desk import Desk
+from itslab.serving.limits import Users
 from itslab.serving.server import Server
 from itslab.serving.tiers import Menu
 from itslab.share import Recording, key
@@ -89,7 +92,7 @@ def test_two_guests_with_one_name_are_one_and_who_finds_no_seat_is_told_so(room,
     with pytest.raises(BackendError, match=r"all 3 seats are taken, and '.*' has none: come with"):
         its.Remote(llm.name, address(room), key("eve"))
     with pytest.raises(BackendError, match="up to 64 letters that is no user's"):
-        its.Remote(llm.name, address(room), key("x" * 65))
+        its.Remote(llm.name, address(room), "x" * 65)
     assert its.solve("Hi", vote, models[0]).cost.calls == 2
 
 
@@ -445,6 +448,16 @@ def test_what_is_no_file_is_left_out(tmp_path):
 
 def test_a_folder_without_journals_makes_a_page_that_says_so(tmp_path):
     assert "0 journals, 0 entries" in page.collect(tmp_path).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "  ", "ünï", "a\tb\n", "👩\u200d💻", "\ud800", "\u202e", "x" * 99, "%00", "a" * 63 + " b"],
+)
+def test_every_name_has_a_key_that_a_server_takes(name):
+    guest = Users([], guests=1).find(key(name))
+    assert guest is not None
+    assert limits.LETTERS == share.LETTERS
 
 
 def test_what_the_disk_refused_is_handed_in_all_the_same(room, tmp_path):
