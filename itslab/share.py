@@ -25,6 +25,8 @@ from itslab.study.plan import Study
 
 SECONDS = 3.0
 """Of a test, by default: outcomes within them are kept without saying so."""
+LETTERS = 64
+"""Of a guest's name, as a server takes it."""
 MODES = ("replay", "live", "record")
 RECORDED = (
     "Only what the notebooks ask with their own parameters (seed=0, difficulty=1.0), or with fewer "
@@ -61,9 +63,11 @@ def key(name: str) -> str:
     """Return what is sent as the key of a guest of a server, such as that of a class.
 
     Args:
-        name: the guest's; all without one are the same guest.
+        name: the guest's; all without one are the same guest. Signs that are not seen are left
+            out, and what is longer than a server takes.
     """
-    return quote(name, errors="replace") or "none"
+    seen = "".join(sign if sign.isprintable() else " " for sign in name)
+    return quote(" ".join(seen.split())[:LETTERS].strip()) or "none"
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,13 @@ import pytest
 from browser import browser_page, needs_browser
 
 import itslab as its
+from itslab import share
 from itslab.bench.classroom import ClassReport as Report
-from itslab.bench.classroom import Participants, ask, ten_questions
+from itslab.bench.classroom import Participants, Work, ask, ten_questions
 from itslab.core import BackendError, ItslabError, Sampling
+from itslab.serving import limits
 from itslab.serving.desk import Desk
+from itslab.serving.limits import Users
 from itslab.serving.server import Server
 from itslab.serving.tiers import Menu
 from itslab.share import Recording, key
@@ -89,7 +92,7 @@ def test_two_guests_with_one_name_are_one_and_who_finds_no_seat_is_told_so(room,
     with pytest.raises(BackendError, match=r"all 3 seats are taken, and '.*' has none: come with"):
         its.Remote(llm.name, address(room), key("eve"))
     with pytest.raises(BackendError, match="up to 64 letters that is no user's"):
-        its.Remote(llm.name, address(room), key("x" * 65))
+        its.Remote(llm.name, address(room), "x" * 65)
     assert its.solve("Hi", vote, models[0]).cost.calls == 2
 
 
@@ -129,6 +132,14 @@ def test_while_all_are_asking_each_has_its_share_and_the_greedy_one_no_more(llm,
     assert greedy <= most
     assert min(others) >= max(others) / 2
     assert "greedy" in str(report)
+
+
+def test_who_found_no_seat_does_not_end_the_measurement():
+    refused = Work(0, 0.0, 0.01, failed=["all 1 seats are taken"])
+    report = Report("", 2, [refused, Work(1, 0.0, 4.0, [(2.0, 50), (4.0, 50)])])
+    assert (report.until, report.speed) == (4.0, 25.0)
+    assert report.worst == 0.5
+    assert "failed: 1, such as all 1 seats are taken" in str(report)
 
 
 # -- what is handed in -----------------------------------------------------------------------------
@@ -437,6 +448,16 @@ def test_what_is_no_file_is_left_out(tmp_path):
 
 def test_a_folder_without_journals_makes_a_page_that_says_so(tmp_path):
     assert "0 journals, 0 entries" in page.collect(tmp_path).read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["", "  ", "ünï", "a\tb\n", "👩\u200d💻", "\ud800", "\u202e", "x" * 99, "%00", "a" * 63 + " b"],
+)
+def test_every_name_has_a_key_that_a_server_takes(name):
+    guest = Users([], guests=1).find(key(name))
+    assert guest is not None
+    assert limits.LETTERS == share.LETTERS
 
 
 def test_what_the_disk_refused_is_handed_in_all_the_same(room, tmp_path):

@@ -294,6 +294,20 @@ def test_a_comma_is_read_as_a_point_where_thousands_are_too_many(tmp_path):
     assert asked.written == 1.125
 
 
+@pytest.mark.parametrize("written", ["abc", "NaN", "1e300", "-5", "Infinity", "9" * 400])
+@pytest.mark.parametrize("came", [7, float("nan"), 1e300, -1, 41])
+def test_odd_numbers_are_shown_and_their_dots_lie_on_the_line(tmp_path, written, came):
+    line = {"session": 1, "kind": "expected", "name": "a", "of": "0" * 12, "between": [0, 40]}
+    value = json.dumps(written) if written == "abc" else written
+    (tmp_path / NAME).write_text(f'{json.dumps(line)[:-1]}, "value": {value}}}\n')
+    session = Session(1, folder=tmp_path)
+    session.expect("a", "How many?", (0, 40))
+    shown = session.came("a", came)
+    assert "How many?" in repr(shown)
+    places = [float(x) for x in re.findall(r'cx="([^"]+)"', shown._repr_html_())]
+    assert all(10 <= x <= 410 for x in places)
+
+
 def test_a_text_that_would_not_be_kept_is_not_said_to_be(tmp_path):
     note = Session(1, folder=tmp_path).write("open", "What would you try?")
     note.entry.value = "x" * 20_001

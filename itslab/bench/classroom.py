@@ -95,10 +95,14 @@ class ClassReport:
 
     @property
     def until(self) -> float:
-        """Until when all were asking, in seconds: the first one's last end."""
+        """Until when all were asking, in seconds: the first one's last end.
+
+        Whoever had nothing, as where all seats were taken, was not asking.
+        """
         last: dict[int, float] = {}
         for work in self.works:
-            last[work.user] = max(last.get(work.user, 0.0), work.end)
+            if work.tokens:
+                last[work.user] = max(last.get(work.user, 0.0), work.end)
         return min(last.values())
 
     @property

@@ -150,14 +150,13 @@ class Came:
         return pieces.view(asked, f"<div>{came} {said}</div>", self._picture())
 
     def _picture(self) -> str:
-        """Where both lie between the least and the greatest."""
-        numbers = isinstance(self.came, int | float) and isinstance(self.expected, int | float)
-        if not (numbers and self._between):
+        """Where both lie between the least and the greatest; what is beyond lies at the end."""
+        if not (_drawable(self.came) and _drawable(self.expected) and self._between):
             return ""
         least, most = self._between
 
         def dot(value: float, colour: str, y: int) -> str:
-            x = 10 + 400 * (value - least) / ((most - least) or 1)
+            x = 10 + 400 * (min(max(value, least), most) - least) / ((most - least) or 1)
             return f'<circle cx="{x:.1f}" cy="{y}" r="5" fill="{colour}"/>'
 
         ends = (
@@ -190,4 +189,9 @@ def _number(value: float) -> str:
 
 
 def _said(value: Any) -> str:
-    return _number(value) if isinstance(value, int | float) else str(value)
+    return _number(value) if _drawable(value) else str(value)
+
+
+def _drawable(value: Any) -> bool:
+    """Whether it is a number that has a place in a picture, which ``nan`` has not."""
+    return isinstance(value, int | float) and abs(value) < 1e15

@@ -15,7 +15,7 @@ from typing import Any
 
 from itslab.core import require
 from itslab.printable import printable
-from itslab.share import key
+from itslab.share import LETTERS, key
 from itslab.viz import pieces, style
 from itslab.viz.style import BLUE, GREEN, ORANGE
 from itslab.workshop.exercise import Checked, Exercise
@@ -23,8 +23,6 @@ from itslab.workshop.expectation import Came, Expectation
 from itslab.workshop.journal import Journal, read, written
 
 SESSIONS = (1, 2, 3)
-LONGEST = 64
-"""Letters of a participant's name, as a class's server takes it."""
 SECONDS = 20
 """That a class's server has to take a journal."""
 MOST_TOLD = 10_000
@@ -53,8 +51,8 @@ class Session:
 
     def __init__(self, number: int, name: str = "", folder: Path | None = None) -> None:
         require(number in SESSIONS, "number", number, f"one of {SESSIONS}")
-        fits = isinstance(name, str) and len(name) <= LONGEST
-        require(fits, "name", name, f"a text of at most {LONGEST} letters, or empty")
+        fits = isinstance(name, str) and len(name) <= LETTERS
+        require(fits, "name", name, f"a text of at most {LETTERS} letters, or empty")
         self.number = number
         self.journal = Journal(folder or Path.cwd(), name)
         module = importlib.import_module(f"itslab.workshop.exercises.session_{number}")
