@@ -6,6 +6,7 @@ import re
 import time
 
 import itslab as its
+from itslab.core import Completion, Cost, Output, Result
 from itslab.serving.desk import Desk
 from itslab.serving.tiers import Menu, Tier, looked
 from itslab.testing import ScriptedModel
@@ -74,6 +75,39 @@ def test_a_course_is_read_from_a_run():
     assert [s.leads for s in made.samples] == ["4", "4", "4", "5"]
     assert made.end == made.samples[-1].time
     assert course("vote", result.tree, waited=3.0).samples[0].time >= 3.0
+
+
+def test_a_program_answers_with_what_it_prints():
+    replies = ["```python\nprint(6 * 7) # 17\n```", "```python\nprint(1 / 0) # 17\n```", "so 9"]
+    model = ScriptedModel(replies=replies)
+    programs = its.ProgramAided(lambda code: Output("42" if "6" in code else "", ""), 2)
+    result = its.solve("?", programs, model)
+    made = recorded("programs", result)
+    assert sorted(s.answer or "none" for s in made.samples) == ["42", "9", "none"]
+    assert "17" not in {s.leads for s in made.samples}
+    assert made.samples[-1].leads == result.answer
+
+
+def paid(n: int, seconds: float) -> Result:
+    cost = Cost(decoded=2, calls=1, seconds=seconds)
+    replies = [Completion(said, cost=cost) for said in ("so 4", "so 5", "so 5", "so 5")]
+    return its.solve("?", its.SelfConsistency(n), ScriptedModel(replies=replies))
+
+
+def test_samples_found_in_a_bank_are_there_after_the_seconds_that_were_paid():
+    made = recorded("vote", paid(4, 10.0))
+    assert [s.time for s in made.samples] == [10.0, 20.0, 30.0, 40.0]
+    assert made.end == 40.0
+    shown = picture([made], 50.0)
+    assert "answered after 40.0 s" in shown
+
+
+def test_what_is_not_finished_at_the_deadline_is_cut():
+    made = recorded("vote", paid(4, 10.0), 25.0)
+    assert (len(made.samples), made.samples[-1].leads, made.end) == (2, "4", 25.0)
+    shown = picture([made], 50.0)
+    assert "cut at the deadline, 25.0 s · 2 samples" in shown
+    assert "no answer</span>" in picture([recorded("vote", paid(1, 10.0), 5.0)], 6.0)
 
 
 def test_time_is_moved_by_hand_and_a_problem_is_chosen():

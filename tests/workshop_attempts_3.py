@@ -117,6 +117,7 @@ WRONG[3, "per_solved"] = [
     (lambda s, b, a, solved: s / solved + b / solved, "not asked"),
     (lambda s, b, a, solved: (s + b * a) / solved, "accepted ones"),
     (lambda s, b, a, solved: (s * (1 - a) + b * a) / solved, "swapped"),
+    (lambda s, b, a, solved: s + b * (1 - a) / solved, "brackets"),
     (lambda s, b, a, solved: (s + b) / 2, "it should give"),
 ]
 
@@ -147,6 +148,11 @@ def wait_until_begun(work):
     return total / len(work)
 
 
+def wait_sorted_in_place(work):
+    work = work.sort()
+    return sum(accumulate(work)) / len(work)
+
+
 WRONG[3, "wait"] = [
     (lambda work: np.mean(np.cumsum(work)), "in which they came"),
     (lambda work: np.mean(np.cumsum(sorted(work)[::-1])), "longest first"),
@@ -155,6 +161,7 @@ WRONG[3, "wait"] = [
     (sum, "last one"),
     (lambda work: sum(accumulate(sorted(work))), "divide"),
     (lambda work: list(accumulate(sorted(work))), "return their mean"),
+    (wait_sorted_in_place, "returns None"),
     (lambda work: max(work), "it should give"),
 ]
 
@@ -226,17 +233,19 @@ def anytime_late_ties(samples, deadline):
 
 
 def anytime_of_a_set(samples, deadline):
-    told = [answer for second, answer in samples if second <= deadline and answer is not None]
-    return max(set(told), key=told.count) if told else None
+    there = [a for t, a in samples if t <= deadline and a is not None]
+    return max(set(there), key=there.count, default=None)
 
 
 WRONG[3, "anytime"] = [
-    (anytime_of_a_set, "no order"),
+    (anytime_of_a_set, "forgets the order"),
     (lambda samples, deadline: anytime_by_counter(samples, 1e9), "waits for all"),
     (anytime_strictly, "itself"),
     (anytime_first, "first answer"),
     (anytime_latest, "latest"),
     (anytime_none_counts, "None has won"),
+    (anytime_late_ties, "there first"),
+    (anytime_of_a_set, "a set forgets"),
     (
         lambda samples, deadline: Counter(
             a for t, a in samples if t <= deadline and a is not None
@@ -270,7 +279,7 @@ WRONG[3, "fee"] = [
     (lambda costs, margin: mean(costs), "earns nothing"),
     (lambda costs, margin: sum(costs) / (1 - margin), "for one"),
     (lambda costs, margin: np.median(costs) / (1 - margin), "median"),
-    (lambda costs, margin: sorted(costs)[-1] / (1 - margin), "dearest"),
+    (lambda costs, margin: sorted(costs)[-1] / (1 - margin), "most expensive"),
     (lambda costs, margin: np.mean(costs) - margin * np.mean(costs), "below the cost"),
     (lambda costs, margin: np.mean(costs) / margin if margin else None, "not the margin"),
     (lambda costs, margin: np.mean(costs) + margin, "no amount"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import math
 import textwrap
 import threading
 import time
@@ -11,7 +12,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from itslab import answers
-from itslab.core import Extractor, Key, Message, Result, Tree, require
+from itslab.code import extract_script
+from itslab.core import Cost, Extractor, Key, Message, Node, Result, Tree, require
 from itslab.serving import wire
 from itslab.serving.desk import Desk
 from itslab.serving.order import Order
@@ -25,6 +27,8 @@ _QUESTION = 160
 """Characters of a question that are shown."""
 _APART = 0.015
 """How far dots in one lane are apart, as a part of the axis."""
+_ALONE = 1.5
+"""Seconds on the clock and of compute differ by this factor at most where a run was alone."""
 _NONE = ""
 """In place of a colour: a hollow dot, of a sample without an answer."""
 
@@ -70,8 +74,11 @@ def course(
     waited: float = 0.0,
     end: float | None = None,
     deadline: float | None = None,
+    computed: bool = False,
 ) -> Course:
     """Return how a run answered, by the events of its tree: answers vote as they come.
+
+    A program answers with what it prints, as soon as that is written into its turn.
 
     Args:
         tier: its name.
@@ -79,39 +86,59 @@ def course(
         extract, key: read and compare answers.
         waited: seconds from the request's arrival until the run began.
         end, deadline: as of ``Course``.
+        computed: whether a sample is there after the seconds of compute that were paid by then, in
+            place of those on the clock.
     """
     votes: Counter[str] = Counter()
     shown: dict[str, str] = {}
-    samples, tokens = [], 0
+    samples: list[Sampled] = []
+    tokens, paid = 0, 0.0
+    printed = {node.parent.id for node in tree if _printed(node) and node.parent}
     for event in list(tree.events):
-        if event.kind != "done":
-            continue
         node = tree.nodes[event.node]
+        cost = event.data.get("cost", Cost())
+        tokens, paid = tokens + cost.decoded * (event.kind == "done"), paid + cost.seconds
+        prints = event.kind == "node" and _printed(node)
+        if not prints and (event.kind != "done" or node.id in printed):
+            continue  # a program answers when it has run
         said = extract(node.turn_text)
-        tokens += node.completion.cost.decoded if node.completion else 0
+        if event.kind == "done" and printed and extract_script(node.turn_text) is not None:
+            said = None  # it did not work: a number in it is no answer
         if said is not None:
             form = key(said)
             shown.setdefault(form, said)
             votes[form] += 1
             said = shown[form]  # what is written in two ways is one answer
         leads = next((shown[form] for form, _ in votes.most_common(1)), None)
-        samples.append(Sampled(waited + event.time, said, leads, tokens))
+        samples.append(Sampled(waited + (paid if computed else event.time), said, leads, tokens))
     return Course(tier, samples, end, deadline)
 
 
-def recorded(tier: str, result: Result, deadline: float | None = None, **reads: Any) -> Course:
-    """Return how a recorded run answered; its end is that of its last sample.
+def _printed(node: Node) -> bool:
+    """Whether a node is what was appended to a finished turn, such as what a program prints."""
+    after = node.parent is not None and node.parent.completion is not None
+    return after and node.role == "assistant" and node.status == "done" and not node.completion
 
-    What leads then is the run's answer, which is no vote where a last stage has the say.
+
+def recorded(tier: str, result: Result, deadline: float | None = None, **reads: Any) -> Course:
+    """Return how a recorded run answered; its end is that of its last sample, or the deadline.
+
+    What leads at its end is the run's answer, which is no vote where a last stage has the say. On
+    the clock are the seconds of a run that was alone; where samples were found in a bank, or many
+    runs shared the machine, those of compute are taken, as if one sample came after another.
     """
-    made = course(tier, result.tree, deadline=deadline, **reads)
+    paid = result.cost.seconds
+    computed = paid > 0 and not paid / _ALONE <= result.elapsed <= paid * _ALONE
+    made = course(tier, result.tree, deadline=deadline, computed=computed, **reads)
     if not made.samples:
         return made._replace(end=0.0)
     *before, last = made.samples
     given, key = result.answer, reads.get("key", answers.canonical)
     written = (one.answer for one in made.samples if one.answer and given)
     last = last._replace(leads=next((w for w in written if key(w) == key(given)), given))
-    return made._replace(samples=[*before, last], end=last.time)
+    limit = math.inf if deadline is None else deadline
+    there = [sample for sample in (*before, last) if sample.time <= limit]
+    return made._replace(samples=there, end=min(last.time, limit))
 
 
 def _of(order: Order) -> Course:
@@ -288,7 +315,7 @@ def _words(
     leads = there[-1].leads if there else None
     done = one.end is not None and now >= one.end
     said = (
-        f'<span style="color: {MUTED}">no answer yet</span>'
+        f'<span style="color: {MUTED}">no answer{"" if done else " yet"}</span>'
         if leads is None
         else _chip(short(leads, 40), hues.get(leads, RARE), "font-weight: bold")
     )
@@ -296,7 +323,9 @@ def _words(
         fits = answers.equal(leads, gold)
         said += f' <b style="color: {GREEN if fits else RED}">{"✓" if fits else "✗"}</b>'
     tokens = there[-1].tokens if there else 0
-    told = [f"answered after {one.end:.1f} s" if done and one.end is not None else "so far"]
+    cut = one.deadline is not None and one.end == one.deadline
+    how = "cut at the deadline," if cut else "answered after"
+    told = [f"{how} {one.end:.1f} s" if done and one.end is not None else "so far"]
     told += [f"{len(there)} sample{'' if len(there) == 1 else 's'}", f"{tokens:,} tokens"]
     told += [] if one.deadline is None else [f"deadline {one.deadline:g} s"]
     return (

@@ -32,7 +32,7 @@ DECIDED = Exercise(
         ([2, 5, 2], 3),
         ([2, 2], 0),
         ([6, 4, 3], 1),
-        ([], 1),
+        ([], 4),
     ),
     mistakes=(
         Mistake(
@@ -75,7 +75,9 @@ DECIDED = Exercise(
             "that is the opposite: it says when the leader can still be caught up with",
         ),
     ),
-    said="No vote is changed by it. its.AdaptiveConsistency takes such a rule: DecidedStop().",
+    said="its.AdaptiveConsistency(DecidedStop()) stops by such a rule. It knows which answer came "
+    "first and gives a tie to that one, so one that came before the leader must not even draw "
+    "level: then no vote is changed.",
     hints=(
         "Whom must the leader fear? The second, and a new answer that begins with 0 votes.",
         "At worst all that are left go to the second. A tie is the leader's.",
@@ -106,7 +108,7 @@ PER_SOLVED = Exercise(
         ),
         Mistake(
             lambda s, b, a, solved: (s + (1 - a) * b) * solved,
-            "divide by the share that is solved: the fewer are solved, the dearer is each",
+            "divide by the share that is solved: the fewer are solved, the more each costs",
         ),
         Mistake(
             lambda s, b, a, solved: (a * s + (1 - a) * b) / solved,
@@ -127,6 +129,10 @@ PER_SOLVED = Exercise(
         Mistake(
             lambda s, b, a, solved: ((1 - a) * s + a * b) / solved,
             "the shares are swapped, and the small model is paid for every problem",
+        ),
+        Mistake(
+            lambda s, b, a, solved: s + (1 - a) * b / solved,
+            "brackets: what the small model costs is divided by the share that is solved as well",
         ),
     ),
     said="A look must be cheap, or accepted often.",
@@ -179,6 +185,11 @@ WAIT = Exercise(
             lambda work: [sum(sorted(work)[: i + 1]) for i in range(len(work))],
             "those are the seconds of each: return their mean",
         ),
+        Mistake(
+            lambda work: len(work.sort()),
+            "that raises a TypeError. If work is None by then: work.sort() sorts the list itself "
+            "and returns None, so write work = sorted(work)",
+        ),
     ),
     said="Shortest first waits least; but who knows beforehand what a question will take?",
     hints=(
@@ -214,9 +225,7 @@ ANYTIME = Exercise(
         ([(1, "z"), (2, "y"), (3, "y"), (4, "z"), (6, "x")], 5),
         ([(1, "c"), (2, "a"), (3, "a"), (4, "b")], 4.5),
         ([], 1),
-        ([*enumerate("518396")], 9),  # whatever order a set has, it is right about one of these
-        ([*enumerate("839651")], 9),
-        ([*enumerate("965183")], 9),
+        *((list(enumerate(said)), 9) for said in ("7310254986", "qjxzkvbwmf", "TREASONLIP")),
     ),
     mistakes=(
         Mistake(
@@ -249,9 +258,17 @@ ANYTIME = Exercise(
         ),
         Mistake(
             lambda samples, deadline: max(
+                [*dict.fromkeys(told := _in_time(samples, deadline))][::-1],
+                key=told.count,
+                default=None,
+            ),
+            "of equally many, take the one that was there first, and not the one that came last",
+        ),
+        Mistake(
+            lambda samples, deadline: max(
                 set(told := _in_time(samples, deadline)), key=told.count, default=None
             ),
-            "a set has no order, so of equally many any may win: take the one that was there first",
+            "a set forgets the order: of equally many, take the one that was there first",
         ),
         Mistake(
             lambda samples, deadline: max(
@@ -303,11 +320,11 @@ FEE = Exercise(
         ),
         Mistake(
             lambda costs, margin: median(costs) / (1 - margin),
-            "the median forgets the few that are dear: all costs have to come in",
+            "the median forgets the few that are expensive: all costs have to come in",
         ),
         Mistake(
             lambda costs, margin: max(costs) / (1 - margin),
-            "that is safe for the dearest request, and keeps far more of the others",
+            "that is safe for the most expensive request, and keeps far more of the others",
         ),
         Mistake(
             lambda costs, margin: sum(costs) / len(costs) * (1 - margin),
@@ -322,7 +339,7 @@ FEE = Exercise(
             "the margin is a share of the price, and no amount of money",
         ),
     ),
-    said="Who asks cheap questions then pays for who asks dear ones.",
+    said="Who asks cheap questions then pays for who asks expensive ones.",
     hints=(
         "What must all requests bring together, so that the costs are the rest of it?",
         "price × (1 − margin) = mean cost.",
