@@ -12,7 +12,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from itslab import answers
-from itslab.code import extract_script
 from itslab.core import Cost, Extractor, Key, Message, Node, Result, Tree, require
 from itslab.serving import wire
 from itslab.serving.desk import Desk
@@ -93,7 +92,8 @@ def course(
     shown: dict[str, str] = {}
     samples: list[Sampled] = []
     tokens, paid = 0, 0.0
-    printed = {node.parent.id for node in tree if _printed(node) and node.parent}
+    ran = [node.parent for node in tree if _printed(node) and node.parent]
+    printed, asked = {node.id for node in ran}, [node.parent for node in ran]
     for event in list(tree.events):
         node = tree.nodes[event.node]
         cost = event.data.get("cost", Cost())
@@ -102,8 +102,8 @@ def course(
         if not prints and (event.kind != "done" or node.id in printed):
             continue  # a program answers when it has run
         said = extract(node.turn_text)
-        if event.kind == "done" and printed and extract_script(node.turn_text) is not None:
-            said = None  # it did not work: a number in it is no answer
+        if not prints and any(node.parent is parent for parent in asked):
+            said = None  # a program that did not work, unlike others: a number in it is no answer
         if said is not None:
             form = key(said)
             shown.setdefault(form, said)
