@@ -39,6 +39,7 @@ MAY_IMPORT = {
     "serving": {"backends", "handle", "run", "spec", "strategies", "study", "verifiers", *BASE},
     "viz": {
         "attended",
+        "code",
         "handle",
         "printable",
         "run",
