@@ -98,6 +98,11 @@ def application(desk: Desk, more: More = lambda endpoint: ()) -> Starlette:
     return Starlette(routes=routes, lifespan=endpoint.lifespan, exception_handlers=handlers)
 
 
+async def _beside(order: Order, work: Callable[..., Any], *given: Any) -> Any:
+    """Do some work in a thread, for there may be thousands of samples; not where there is one."""
+    return work(*given) if order.plain else await asyncio.to_thread(work, *given)
+
+
 class Endpoint:
     """The desk, as the network sees it."""
 
@@ -213,7 +218,7 @@ class Endpoint:
                     order.stop("shutdown")
                 done = order.answered
                 for i in range(order.body.n):
-                    thought, text = await asyncio.to_thread(order.news, i)
+                    thought, text = await _beside(order, order.news, i)
                     told = told or bool(thought or text)
                     if thought:
                         yield piece(i, reasoning_content=thought)
@@ -223,11 +228,11 @@ class Endpoint:
                     await asyncio.sleep(CALM if told else PROMPT if order.handles else QUEUED)
             _check(order)
             for i in range(order.body.n):
-                last = await asyncio.to_thread(order.choice, i)
+                last = await _beside(order, order.choice, i)
                 yield _data(wire.chunk(name, model, created, i, {}, last.finish))
-            own = await asyncio.to_thread(lambda: order.own) if order.body.usage else 0
+            own = await _beside(order, lambda: order.own) if order.body.usage else 0
             used = wire.usage(order.cost, own) if order.body.usage else None
-            account = await asyncio.to_thread(lambda: order.account)
+            account = await _beside(order, lambda: order.account)
             yield _data(wire.last(name, model, created, used, account))
             yield {"data": "[DONE]"}
         except Exception as reason:
