@@ -49,6 +49,43 @@ class Mistake(NamedTuple):
     hint: str
 
 
+def same(answer: Any, expected: Any) -> bool:
+    """Whether two answers are the same: numbers up to rounding, texts up to case and blanks.
+
+    Lists, tuples and arrays are the same if they hold the same in the same order; a truth value is
+    no number.
+    """
+    if hasattr(answer, "tolist"):  # of numpy and pandas
+        answer = answer.tolist()
+    if hasattr(expected, "tolist"):
+        expected = expected.tolist()
+    if isinstance(expected, bool) or isinstance(answer, bool):
+        return answer is expected
+    if isinstance(expected, str):
+        return isinstance(answer, str) and _plain(answer) == _plain(expected)
+    if isinstance(expected, Real):
+        return isinstance(answer, Real | Decimal) and math.isclose(
+            answer, expected, rel_tol=1e-6, abs_tol=1e-9
+        )
+    if isinstance(expected, Mapping):
+        return (
+            isinstance(answer, Mapping)
+            and set(answer) == set(expected)
+            and all(same(answer[key], expected[key]) for key in expected)
+        )
+    if isinstance(expected, list | tuple):
+        return (
+            isinstance(answer, list | tuple)
+            and len(answer) == len(expected)
+            and all(same(a, e) for a, e in zip(answer, expected, strict=True))
+        )
+    return bool(answer == expected)
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.casefold().split())
+
+
 @dataclass(frozen=True)
 class Exercise:
     """A question whose answer is a function, or a value.
@@ -61,7 +98,6 @@ class Exercise:
         mistakes: what people do wrong.
         said: what the right answer is told, after "right".
         hints: one after the other, for those who do not know how to begin.
-        within: relative difference of numbers that counts as none.
         right_of: whether an answer is right, given that and the right one; by default ``same``.
     """
 
@@ -71,8 +107,7 @@ class Exercise:
     mistakes: tuple[Mistake, ...] = ()
     said: str = ""
     hints: tuple[str, ...] = ()
-    within: float = 1e-6
-    right_of: Callable[[Any, Any], bool] | None = field(default=None, repr=False)
+    right_of: Callable[[Any, Any], bool] = field(default=same, repr=False)
 
     def check(self, attempt: Any, *given: Any) -> Checked:
         """Say whether an attempt is right, and else what is wrong about it.
@@ -116,8 +151,7 @@ class Exercise:
         if type(answer) is _Raised or type(expected) is _Raised:
             return type(answer) is type(expected) and type(answer.error) is type(expected.error)
         try:
-            fits = self.right_of or (lambda a, e: same(a, e, self.within))
-            return bool(fits(answer, expected))
+            return bool(self.right_of(answer, expected))
         except Exception:  # odd types compare in odd ways
             return False
 
@@ -179,43 +213,6 @@ def _done(does: Does, arguments: tuple[Any, ...]) -> Any:
 def _plainly(answer: Any) -> Any:
     """``...`` or something else: what participants return may compare in odd ways."""
     return ... if answer is ... else None
-
-
-def same(answer: Any, expected: Any, within: float = 1e-6) -> bool:
-    """Whether two answers are the same: numbers up to rounding, texts up to case and blanks.
-
-    Lists, tuples and arrays are the same if they hold the same in the same order; a truth value is
-    no number.
-    """
-    if hasattr(answer, "tolist"):  # of numpy and pandas
-        answer = answer.tolist()
-    if hasattr(expected, "tolist"):
-        expected = expected.tolist()
-    if isinstance(expected, bool) or isinstance(answer, bool):
-        return answer is expected
-    if isinstance(expected, str):
-        return isinstance(answer, str) and _plain(answer) == _plain(expected)
-    if isinstance(expected, Real):
-        return isinstance(answer, Real | Decimal) and math.isclose(
-            answer, expected, rel_tol=within, abs_tol=1e-9
-        )
-    if isinstance(expected, Mapping):
-        return (
-            isinstance(answer, Mapping)
-            and set(answer) == set(expected)
-            and all(same(answer[key], expected[key], within) for key in expected)
-        )
-    if isinstance(expected, list | tuple):
-        return (
-            isinstance(answer, list | tuple)
-            and len(answer) == len(expected)
-            and all(same(a, e, within) for a, e in zip(answer, expected, strict=True))
-        )
-    return bool(answer == expected)
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.casefold().split())
 
 
 def _shown(value: Any) -> str:
