@@ -13,7 +13,7 @@ import typer
 from itslab.core import require
 
 SESSIONS = ("1", "2", "3", "teacher")
-KINDS = ("session_*.ipynb", "*.jsonl")
+KINDS = ("session_*.ipynb", "*.txt")
 """Of files that participants get."""
 JOURNALS = "journals"
 """The folder of what is handed in, among the copies."""

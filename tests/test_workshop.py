@@ -431,16 +431,16 @@ def test_a_session_opens_as_a_copy_of_ones_own(tmp_path, monkeypatch):
     code, out, _ = workshop("1", "--folder", str(folder))
     assert (code, opened[3]) == (0, str(folder / "session_1.ipynb"))
     assert "stays as it is" in out
-    assert (folder / "ten_questions.jsonl").is_file()
+    assert (folder / "ten_questions.txt").is_file()
     assert not (folder / "teacher.ipynb").exists()
 
 
 def test_restored_notebooks_are_as_they_came_and_what_was_written_is_kept(tmp_path):
     source = share.root() / "notebooks" / "workshop"
-    notebooks.copy(source, tmp_path, ("session_*.ipynb", "*.jsonl"), blank=True)
+    notebooks.copy(source, tmp_path, ("session_*.ipynb", "*.txt"), blank=True)
     mine = tmp_path / "session_1.ipynb"
     mine.write_text("what I wrote")
-    (tmp_path / "ten_questions.jsonl").write_text("my own")
+    (tmp_path / "ten_questions.txt").write_text("my own")
     Journal(tmp_path).write(1, "expected", "a", 1)
     code, out, _ = workshop("--reset", "--folder", str(tmp_path))
     assert code == 0
@@ -448,7 +448,7 @@ def test_restored_notebooks_are_as_they_came_and_what_was_written_is_kept(tmp_pa
     [kept] = tmp_path.glob("kept-*/session_1.ipynb")
     assert kept.read_text() == "what I wrote"
     assert str(kept.parent) in out
-    assert (tmp_path / "ten_questions.jsonl").read_text() == "my own"
+    assert (tmp_path / "ten_questions.txt").read_text() == "my own"
     assert (tmp_path / NAME).is_file()
     assert "as they came" in workshop("--reset", "--folder", str(tmp_path))[1]
     assert len([*tmp_path.glob("kept-*")]) == 1
@@ -479,7 +479,7 @@ def test_a_notebook_that_is_gone_is_restored_as_well(tmp_path):
     assert code == 0
     assert "missing: 1" in out
     there = {path.name for path in (tmp_path / "new").iterdir()}
-    assert there == {*(f"session_{n}.ipynb" for n in (1, 2, 3)), "ten_questions.jsonl"}
+    assert there == {*(f"session_{n}.ipynb" for n in (1, 2, 3)), "ten_questions.txt"}
 
 
 def test_a_folder_in_a_notebooks_place_is_put_aside(tmp_path):

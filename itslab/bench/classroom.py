@@ -196,7 +196,7 @@ def ten_questions() -> list[str]:
     """Return the questions that the workshop's participants deploy a service for."""
     from itslab.share import shared
 
-    lines = shared("notebooks/workshop/ten_questions.jsonl").read_text(encoding="utf-8")
+    lines = shared("notebooks/workshop/ten_questions.txt").read_text(encoding="utf-8")
     return [json.loads(line)["question"] for line in lines.splitlines()]
 
 

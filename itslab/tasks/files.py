@@ -1,4 +1,4 @@
-"""Tasks read from files: JSONL, or parquet as on the Hugging Face hub."""
+"""Tasks read from files: JSONL (JSON lines), or parquet as on the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from typing import Any, NoReturn
 from itslab.core import Problem, TaskError, require
 from itslab.tasks.task import Task
 
-SUFFIXES = (".jsonl", ".parquet")
+SUFFIXES = (".jsonl", ".txt", ".parquet")
+"""``.txt`` is JSONL too, under a name that opens in an editor."""
 _QUESTION = ("question", "prompt", "problem")
 _EXPECTED = (
     f"expected an object with one of {', '.join(_QUESTION)} (text) and answer (text, number)"

@@ -207,7 +207,7 @@ def _wheel(
 def _jupyterlite(folder: Path, notebooks: Sequence[Path], lite: Path) -> None:
     contents = lite / "contents"
     for path in notebooks:
-        copy(path.parent, contents, [path.name, "*.jsonl"], blank=True)
+        copy(path.parent, contents, [path.name, "*.txt"], blank=True)
         notebook = nbformat.read(contents / path.name, as_version=4)
         notebook.metadata.kernelspec = {"name": "python", "display_name": "Python (Pyodide)"}
         (contents / path.name).write_text(
