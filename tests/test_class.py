@@ -59,7 +59,7 @@ def id_(number: int) -> str:
 
 
 def put(folder: Path, *entries: Entry, name: str = "") -> None:
-    path = folder / (name or f"{entries[0].of}.jsonl")
+    path = folder / (name or f"{entries[0].of}.txt")
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(written(entries))
 
@@ -159,8 +159,8 @@ def test_a_journal_is_handed_in_again_and_again_and_its_page_names_nobody(room, 
     sign_ = sign(session.journal.of)
     said = f"3 entries; on the class's page you are participant {sign_}"
     assert repr(told) == f"handed in: {said}"
-    [kept] = room.folder.glob("*.jsonl")
-    assert kept.name == f"{session.journal.of}.jsonl"
+    [kept] = room.folder.glob("*.txt")
+    assert kept.name == f"{session.journal.of}.txt"
     [ours] = gather(room.folder).participants
     assert (ours.name, [one.value for one in ours.entries[:2]]) == ("Zoë <b>", [12, 9])
     shown = httpx.get(address(room).replace("/v1", "/class"))
@@ -283,14 +283,14 @@ def test_a_folder_is_read_whatever_the_files_are_called_and_each_entry_once(tmp_
         entry("came", "greedy", 9, time=2.0),
     ]
     late = [*early, entry("expected", "greedy", 9, time=3.0, by="Ann K")]
-    put(tmp_path, *early, name="usb/journal.jsonl")
+    put(tmp_path, *early, name="usb/journal.txt")
     put(tmp_path, *late)
     put(tmp_path, entry("expected", "greedy", 20, of=2, by="Ann K", time=4.0))
-    put(tmp_path, entry("expected", "greedy", 30, of=3, time=5.0), name="x/y/journal (1).jsonl")
-    (tmp_path / "questions.jsonl").write_text('{"question": "?"}\n')
-    (tmp_path / "empty.jsonl").touch()
-    (tmp_path / "large.jsonl").write_bytes(b"\n" * (MOST_BYTES + 1))
-    with (tmp_path / f"{id_(2)}.jsonl").open("ab") as file:
+    put(tmp_path, entry("expected", "greedy", 30, of=3, time=5.0), name="x/y/journal (1).txt")
+    (tmp_path / "questions.txt").write_text('{"question": "?"}\n')
+    (tmp_path / "empty.txt").touch()
+    (tmp_path / "large.txt").write_bytes(b"\n" * (MOST_BYTES + 1))
+    with (tmp_path / f"{id_(2)}.txt").open("ab") as file:
         file.write(b"\x00\xff\n")
     found = gather(tmp_path)
     assert [one.name for one in found.participants] == [
@@ -300,9 +300,9 @@ def test_a_folder_is_read_whatever_the_files_are_called_and_each_entry_once(tmp_
     ]
     assert [len(one.entries) for one in found.participants] == [3, 1, 1]
     assert found.left_out == (
-        f"{id_(2)}.jsonl: 1 line, damaged or too many",
-        "large.jsonl: larger than 2,000,000 bytes",
-        "questions.jsonl: no journal",
+        f"{id_(2)}.txt: 1 line, damaged or too many",
+        "large.txt: larger than 2,000,000 bytes",
+        "questions.txt: no journal",
     )
     said = answers(found, 1, "expected", "greedy")
     assert [*said.given.values()] == [10, 20, 30]
@@ -400,7 +400,7 @@ def hostile(folder: Path) -> None:
             *(entry("chosen", f"{EVIL} {n}", "a", **told) for n in range(60)),
             replace(entry("written", "c", "d", **told), session=10**30),
         )
-    (folder / f"{EVIL.replace('/', '∕')[:60]}.jsonl").write_text("no")
+    (folder / f"{EVIL.replace('/', '∕')[:60]}.txt").write_text("no")
 
 
 def test_what_participants_wrote_is_never_a_part_of_the_page(tmp_path):
@@ -439,10 +439,10 @@ def test_a_browser_shows_it_and_runs_nothing_that_was_written(tmp_path):
 
 @pytest.mark.skipif(not Path("/dev/zero").exists(), reason="there is nothing that never ends")
 def test_what_is_no_file_is_left_out(tmp_path):
-    (tmp_path / "a.jsonl").symlink_to("/dev/zero")
-    (tmp_path / "b.jsonl").mkdir()
-    (tmp_path / "c.jsonl").symlink_to(tmp_path / "nothing")
-    told = ("a.jsonl: no file", "b.jsonl: no file", "c.jsonl: no file")
+    (tmp_path / "a.txt").symlink_to("/dev/zero")
+    (tmp_path / "b.txt").mkdir()
+    (tmp_path / "c.txt").symlink_to(tmp_path / "nothing")
+    told = ("a.txt: no file", "b.txt: no file", "c.txt: no file")
     assert gather(tmp_path).left_out == told
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
+import operated
 import pytest
 from browser import Lab, jupyterlab_in_browser, needs_browser, set_theme
 
@@ -234,48 +235,21 @@ def test_notebook_08_runs_in_jupyterlab_and_its_panels_follow(lab: Lab) -> None:
 @needs_browser
 def test_a_session_of_the_workshop_is_worked_through_in_jupyterlab(lab: Lab) -> None:
     with lab.opened("workshop/session_1", name="ann") as page:
-        page.wait_for_function("document.querySelectorAll('.js-plotly-plot').length == 2")
-        assert page.get_by_text("or look all the same").count() > 3  # nothing is given away
-        asked = page.locator(".its-panel", has_text="does one chain get right?")
-        asked.get_by_placeholder("0 to 100").fill("40")
-        asked.get_by_role("button", name="write it down").click()
-        asked.get_by_text("you wrote 40: go on").wait_for()
-        cell = page.locator(".jp-CodeCell", has_text='session.came("one chain"')
-        cell.locator(".cm-content").click()
-        page.keyboard.press("Control+Enter")
-        cell.get_by_text("You expected 40.").wait_for()
-        votes = page.locator(".its-panel", has=page.get_by_role("button", name="Run"))
-        votes.locator(".noUi-handle").first.press("ArrowLeft")
-        votes.get_by_role("button", name="Run").click()
-        votes.get_by_text(re.compile("^done: ")).wait_for()
-        assert "8 samples" in votes.locator("svg").text_content()
-    [expected, came] = read(lab.folder / "journal.jsonl")
+        operated.session_1(page)
+    [expected, came] = read(lab.folder / "journal.txt")
     assert (expected.by, expected.value, came.value) == ("ann", 40, 21)
 
 
 @needs_browser
 def test_session_2_runs_in_jupyterlab_and_searches_stories(lab: Lab) -> None:
     with lab.opened("workshop/session_2") as page:
-        tree = page.locator(".its-tree").first
-        tree.locator("[data-node='1'] circle").click()
-        tree.locator(".reader mark", has_text=re.compile(r"\S")).first.wait_for()
-        panel = page.locator(".its-panel", has=page.get_by_role("button", name="Run", exact=True))
-        panel.locator("[data-node='1'] circle").wait_for()
-        panel.get_by_role("button", name="Run", exact=True).click()
-        panel.get_by_text("run 2", exact=True).wait_for()
+        operated.session_2(page)
 
 
 @needs_browser
 def test_session_3_runs_in_jupyterlab_and_its_service_follows(lab: Lab) -> None:
     with lab.opened("workshop/session_3") as page:
-        replay = page.locator(".its-panel", has_text="balanced").first
-        replay.get_by_text("answered after").first.wait_for()
-        replay.locator(".noUi-handle").last.press("Home")  # the question was just asked
-        replay.get_by_text("no answer yet").first.wait_for()
-        simulator = page.locator(".its-panel", has_text="requests/min")
-        simulator.get_by_text("load 0.", exact=False).first.wait_for()
-        simulator.locator(".noUi-handle").first.press("End")  # the most requests a minute
-        simulator.locator(".gtitle", has_text="Unstable").first.wait_for()
+        operated.session_3(page)
     assert "mine:" in (lab.folder / "mine.yaml").read_text()
 
 

@@ -16,6 +16,8 @@ from typing import Any, Literal
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from ipywidgets import Widget
+from ipywidgets.widgets.widget import _instances
 
 import itslab as its
 import itslab.sandbox
@@ -383,6 +385,16 @@ def test_every_control_of_the_panel_has_a_tip(lab: Lab) -> None:
     every += [lab.asked.source, lab.asked.number, lab.asked.text, lab.asked.gold_text]
     every += [lab.history.again, lab.history.one, lab.history.other]
     assert all(control.tooltip for control in every)
+
+
+def test_no_widget_holds_a_whole_number_that_a_browser_does_not_know() -> None:
+    """Pyodide hands a larger one on as a BigInt, which no JSON can hold: nothing is shown then."""
+    Widget.close_all()
+    its.lab(ScriptedModel(replies=reply), question="What is 6 * 7?")
+    states = [widget.get_state() for widget in [*_instances.values()]]
+    assert len(states) > 100
+    whole = re.findall(r"(?<![\d.\w])\d{16,}(?![\d.])", json.dumps(states, default=str))
+    assert not [number for number in whole if int(number) > 2**53 - 2]
 
 
 def test_where_choices_were_recorded_nothing_else_can_be_moved(

@@ -12,7 +12,7 @@ from itslab.core import Problem, TaskError, require
 from itslab.tasks.task import Task
 
 SUFFIXES = (".jsonl", ".txt", ".parquet")
-"""``.txt`` is JSONL too, under a name that opens in an editor."""
+"""``.txt`` is JSONL too, under a name that opens in an editor, and that JupyterLite can read."""
 _QUESTION = ("question", "prompt", "problem")
 _EXPECTED = (
     f"expected an object with one of {', '.join(_QUESTION)} (text) and answer (text, number)"

@@ -17,6 +17,8 @@ from itslab.viz.style import RED
 LOOK = {"style": {"description_width": "104px"}, "layout": {"width": "330px"}}
 TALL = {"style": {"description_width": "104px"}, "layout": {"width": "670px", "max_width": "98%"}}
 """Of a control, and of one for longer text."""
+MOST = 10**15
+"""Of a whole number: browsers know none of 2^53 or more, and Pyodide not even the last before."""
 
 
 class Field(ABC):
@@ -208,7 +210,7 @@ def number(name: str, value: int, tip: str, choices: Sequence[int] | None = None
         require(whole, "choices['tokens']", choices, "whole numbers ≥ 1")
         first = value if value in choices else choices[0]
         return widgets.SelectionSlider(options=[*choices], value=first, **look_of(name, tip))
-    return widgets.BoundedIntText(value=value, min=0, max=2**53, **look_of(name, tip))
+    return widgets.BoundedIntText(value=value, min=0, max=MOST, **look_of(name, tip))
 
 
 def look_of(name: str, tip: str) -> dict[str, Any]:

@@ -184,10 +184,10 @@ class Classroom:
         require(
             bool(_OF.fullmatch(of)), "of", of[:40], "12 digits of 0-9a-f, as a journal has them"
         )
-        path = self.folder / f"{of}.jsonl"
+        path = self.folder / f"{of}.txt"
         with self._keeping:
             most = JOURNALS * self.seats
-            if not path.exists() and sum(1 for _ in self.folder.glob("*.jsonl")) >= most:
+            if not path.exists() and sum(1 for _ in self.folder.glob("*.txt")) >= most:
                 raise NotKept(f"{most} journals are kept, and no more: bring yours by hand")
             _write(path, entries)
         return {"entries": len(entries), "left_out": damaged, "sign": sign(of)}
@@ -205,7 +205,7 @@ class Classroom:
 
     def _drawn(self) -> str:
         """The page, drawn anew if the folder has changed, but not all the time."""
-        now = sorted((str(path), _changed(path)) for path in self.folder.rglob("*.jsonl"))
+        now = sorted((str(path), _changed(path)) for path in self.folder.rglob("*.txt"))
         began = time.monotonic()
         if self._of != now and began >= self._again:
             self._page, self._of = page.drawn(gather(self.folder, self._names)), now

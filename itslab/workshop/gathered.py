@@ -93,7 +93,7 @@ class Gathered:
 
 
 def gather(folder: str | Path, names: bool = True) -> Gathered:
-    """Read all journals (``*.jsonl``) in a folder and in those within it.
+    """Read all journals (``*.txt``) in a folder and in those within it.
 
     Several files that one journal was handed in as, earlier and later, are one.
 
@@ -110,7 +110,7 @@ def gather(folder: str | Path, names: bool = True) -> Gathered:
         raise ItslabError(f"there is no folder {root}: journals are collected from a folder")
     left_out: list[str] = []
     journals: dict[str, dict[str, Entry]] = {}
-    for path in sorted(root.rglob("*.jsonl")):
+    for path in sorted(root.rglob("*.txt")):
         shown = printable(path.relative_to(root).as_posix())
         entries, damaged, why = _entries(path)
         if why:

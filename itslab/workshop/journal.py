@@ -21,8 +21,9 @@ from typing import Any, Literal, get_args
 
 from itslab.core import ItslabError
 
-NAME = "journal.jsonl"
-"""Of the file, beside the notebooks."""
+NAME = "journal.txt"
+"""Of the file, beside the notebooks. It holds JSON lines, but is not called ``.jsonl``: JupyterLite
+takes such a file for one JSON document, and cannot write it."""
 Kind = Literal["expected", "came", "tried", "chosen", "written"]
 """What was expected, and what came; a try at an exercise; a choice; a text."""
 MOST = 20_000

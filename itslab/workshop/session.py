@@ -37,7 +37,7 @@ class Session:
         session.came("greedy", 9)
         session.check("vote", my_function)
 
-    What is written down goes to ``journal.jsonl`` beside the notebook.
+    What is written down goes to ``journal.txt`` beside the notebook.
 
     Args:
         number: of the session, from 1.
