@@ -210,7 +210,7 @@ def _legend(courses: Sequence[Course], hues: Mapping[str, str]) -> str:
     chips = [_chip(short(answer, 24), colour) for answer, colour in hues.items()]
     chips += [_chip("other answers", RARE)] if given - {*hues, None} else []
     chips += [_chip("no answer", _NONE)] if None in given else []
-    words = "bar: the answer that leads · dot: a finished sample · red: deadline"
+    words = "bar: the answer that leads · dot: a finished sample · red: deadline · dark: now"
     return (
         '<div style="display: flex; flex-wrap: wrap; gap: 2px 16px; font-size: 13px">'
         f'{"".join(chips)}</div><div style="color: {MUTED}; font-size: 12px">{words}</div>'
