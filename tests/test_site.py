@@ -33,7 +33,7 @@ What is taken from it is held against the list that Pyodide publishes on npm."""
 SESSIONS = ("session_1", "session_2", "session_3")
 CELLS = "() => window.jupyterapp.shell.currentWidget.model.toJSON().cells"
 JOURNAL = """async () =>
-    (await window.jupyterapp.serviceManager.contents.get('journal.txt')).content"""
+    (await window.jupyterapp.serviceManager.contents.get('journal.txt', {content: true})).content"""
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +115,9 @@ def test_a_session_runs_in_a_browser_alone_and_prints_what_it_prints_here(
                 assert printed(cells[cell["id"]]) == printed(cell)
         getattr(operated, book)(page)
         assert broken == []
-        if book == "session_1":  # what is written down is kept where the next page finds it
+        if book == "session_1":  # what is written down is there when the page is opened again
+            page.reload()
+            page.wait_for_selector(".jp-Notebook")
             [expected, came] = page.evaluate(JOURNAL).splitlines()
             assert (json.loads(expected)["value"], json.loads(came)["value"]) == (40, 21)
     own = (served, "data:", "blob:")
