@@ -507,11 +507,22 @@ CHECK = "session.check('vote', vote)"
 
 @pytest.mark.slow
 def test_a_cell_that_did_not_run_is_not_taken_for_what_stood_there_before(tmp_path):
-    broken = FIRST.replace("answers[0]", "answers[0")
-    cells = [BEGIN, FIRST, CHECK, broken, CHECK, FIRST.replace("0", "1"), CHECK]
+    ran = {
+        FIRST: True,
+        FIRST.replace("answers[0]", "answers[0"): False,
+        FIRST.replace("0", "1"): True,
+        "# it was def vote(answers): before": True,
+        "class Votes:\n    def vote(self):\n        pass": True,
+        "text = '''\ndef vote(answers):\n'''": True,
+        "def vote (answers:\n    return 1": False,
+        f"%pwd\n{FIRST}": True,
+        "def vote(answers, most=nothing):\n    return 1": False,
+        f"if True:\n    {FIRST.replace('    ', '        ')}": True,
+    }
+    cells = [BEGIN, *(cell for each in ran for cell in (each, CHECK))]
     notebook = new_notebook(cells=[new_code_cell(cell) for cell in cells])
     resources = {"metadata": {"path": str(tmp_path)}}
     NotebookClient(notebook, allow_errors=True, resources=resources).execute()
-    said = [notebook.cells[i].outputs[-1]["data"]["text/plain"] for i in (2, 4, 6)]
-    assert "did not run" not in said[0] + said[2]
-    assert said[1].startswith("vote: the cell above did not run; of what you wrote before: ")
+    said = [cell.outputs[-1]["data"]["text/plain"] for cell in notebook.cells[2::2]]
+    stale = "vote: the cell above did not run; of what you wrote before: "
+    assert [not one.startswith(stale) for one in said] == [*ran.values()]
