@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import re
 import sys
+from asyncio import CancelledError
+from collections import deque
 from decimal import Decimal
 from fractions import Fraction
 from importlib import import_module
@@ -65,7 +67,7 @@ def test_inputs_tell_the_known_mistakes_from_the_solution_and_from_each_other(ke
         attempt = mistake.does if asked.inputs else mistake.does(*given)
         checked = asked.check(attempt, *given)
         if asked.inputs:
-            assert checked.said == mistake.hint
+            assert checked.said.startswith(mistake.hint)
 
 
 @pytest.mark.parametrize("key", ALL, ids=str)
@@ -99,6 +101,14 @@ class Odd(Exception):
     __hash__ = None
 
 
+class Leaves:
+    def __repr__(self):
+        sys.exit()
+
+    __eq__ = __repr__
+    __hash__ = None
+
+
 def raises(error):
     raise error
 
@@ -128,6 +138,12 @@ def test_what_was_not_written_is_neither_right_nor_wrong():
         (lambda n: sys.exit("enough"), "it raised SystemExit: enough"),
         (lambda n: (lambda again: again(again))(lambda again: again(again)), "RecursionError"),
         (lambda n: raises(Odd()), "for 1 it raised Odd"),
+        (lambda n: raises(GeneratorExit()), "for 1 it raised GeneratorExit"),
+        (lambda n: raises(CancelledError()), "for 1 it raised CancelledError"),
+        (lambda n: Leaves(), "gives something of Leaves"),
+        (lambda n: [n].sort()[0], "write x = sorted(x)"),
+        (lambda n: 200 * n, "a hundred times too much"),
+        (lambda n: (n, 2 * n), "what is asked for is in (1, 2)"),
         (lambda n: ValueError(n), "gives ValueError(1)"),
         (lambda n: Odd(), "gives something of Odd"),
         (lambda n: 10**5000, "gives something of int"),
@@ -193,6 +209,7 @@ def test_a_value_is_checked_by_what_it_follows_from():
         (np.bool_(True), True, True),
         ("  Beam  search", "beam search", True),
         ([1, 2], (1, 2), True),
+        (deque([1, 2]), [1, 2], True),
         (np.array([1.0, 2.0]), [1, 2], True),
         ([1, 2], [1, 2, 3], False),
         ({"a": 1}, {"a": 1.0}, True),
@@ -213,6 +230,14 @@ def test_a_value_is_checked_by_what_it_follows_from():
 )
 def test_answers_are_the_same_up_to_rounding_case_and_kind_of_sequence(answer, expected, fits):
     assert same(answer, expected) is fits
+
+
+def test_who_errs_in_a_known_way_and_raises_besides_is_told_both():
+    thrice = Mistake(lambda n: 3 * n, "that is three times")
+    asked = Exercise("double", lambda n: 2 * n, ((1,), (3,), (0,)), (thrice,))
+    said = asked.check(lambda n: 3 * n if n else 1 / n).said
+    assert said == "that is three times (and for 0 it raised ZeroDivisionError: division by zero)"
+    assert asked.check(lambda n: 2 * n if n else 1 / n).said.startswith("for 0 it raised")
 
 
 def test_hints_and_solution_are_folded_and_escaped():
@@ -507,11 +532,22 @@ CHECK = "session.check('vote', vote)"
 
 @pytest.mark.slow
 def test_a_cell_that_did_not_run_is_not_taken_for_what_stood_there_before(tmp_path):
-    broken = FIRST.replace("answers[0]", "answers[0")
-    cells = [BEGIN, FIRST, CHECK, broken, CHECK, FIRST.replace("0", "1"), CHECK]
+    ran = {
+        FIRST: True,
+        FIRST.replace("answers[0]", "answers[0"): False,
+        FIRST.replace("0", "1"): True,
+        "# it was def vote(answers): before": True,
+        "class Votes:\n    def vote(self):\n        pass": True,
+        "text = '''\ndef vote(answers):\n'''": True,
+        "def vote (answers:\n    return 1": False,
+        f"%pwd\n{FIRST}": True,
+        "def vote(answers, most=nothing):\n    return 1": False,
+        f"if True:\n    {FIRST.replace('    ', '        ')}": True,
+    }
+    cells = [BEGIN, *(cell for each in ran for cell in (each, CHECK))]
     notebook = new_notebook(cells=[new_code_cell(cell) for cell in cells])
     resources = {"metadata": {"path": str(tmp_path)}}
     NotebookClient(notebook, allow_errors=True, resources=resources).execute()
-    said = [notebook.cells[i].outputs[-1]["data"]["text/plain"] for i in (2, 4, 6)]
-    assert "did not run" not in said[0] + said[2]
-    assert said[1].startswith("vote: the cell above did not run; of what you wrote before: ")
+    said = [cell.outputs[-1]["data"]["text/plain"] for cell in notebook.cells[2::2]]
+    stale = "vote: the cell above did not run; of what you wrote before: "
+    assert [not one.startswith(stale) for one in said] == [*ran.values()]

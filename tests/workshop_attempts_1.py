@@ -11,8 +11,11 @@ from collections import Counter, defaultdict
 from fractions import Fraction
 from itertools import combinations, product
 from math import comb, prod
+from statistics import mode
 
 import numpy as np
+
+from itslab import answers
 
 RIGHT: dict[tuple[int, str], list] = {}
 WRONG: dict[tuple[int, str], list] = {}
@@ -49,6 +52,11 @@ WRONG[1, "price"] = [
     (lambda p, d, i, o: (p * i + d * o) / 1000, "thousand"),
     (lambda p, d, i, o: p / 1e6 * i, "writes"),
     (lambda p, d, i, o: (p + d) / 1e6 * (i + o), "both prices"),
+    (lambda p, d, i, o: (p + d) * i / 1e6, "input price"),
+    (lambda p, d, i, o: p * i + d * o / 1e6, "brackets"),
+    (lambda p, d, i, o: price_in_steps(p, d, i, o) * 100, "cents"),
+    (lambda p, d, i, o: round(price_in_steps(p, d, i, o), 5), "rounded"),
+    (lambda p, d, i, o: (p * i + d * o) // 1e6, "it should give"),
 ]
 
 # -- session 1: tally
@@ -61,6 +69,7 @@ WRONG[1, "tally"] = [
     (2, "too few"),
     (len(set(SAID) - {None}), "different"),
     (11, "is not it"),
+    (None, "None is not it"),
     ("many", "is not it"),
 ]
 
@@ -132,8 +141,54 @@ def vote_of_a_set(answers):
     return max({a for a in answers if a is not None}, key=answers.count, default=None)
 
 
+def vote_as_it_goes(answers):  # who is the first to have so many
+    counts, best = Counter(), None
+    for answer in answers:
+        if answer is not None:
+            counts[answer] += 1
+            if best is None or counts[answer] > counts[best]:
+                best = answer
+    return best
+
+
+def vote_by_mode(answers):
+    return mode(answer for answer in answers if answer is not None)
+
+
+def vote_with_count(answers):
+    counts = Counter(a for a in answers if a is not None)
+    return counts.most_common(1)[0] if counts else None
+
+
+def vote_of_strangers(answers):  # counts None, and takes it for nobody yet
+    votes = Counter(answers)
+    best = None
+    for answer, count in votes.items():
+        if best is None or count > votes[best]:
+            best = answer
+    return best
+
+
+def vote_paired_off(answers):  # Boyer and Moore's, which needs more than half
+    best, lead = None, 0
+    for answer in answers:
+        if answer is not None:
+            best = best if lead else answer
+            lead += 1 if answer == best else -1
+    return best
+
+
 WRONG[1, "vote"] = [
-    (vote_of_a_set, "no order"),
+    (vote_as_it_goes, "first to have so many"),
+    (vote_by_mode, "return None (and for [None, None] it raised StatisticsError"),
+    (lambda answers: Counter(answers).most_common(1)[0][0], "None has won"),
+    (vote_with_count, "return that alone"),
+    (lambda answers: int(vote_by_sorting(answers) or 0), "a text is asked for"),
+    (lambda answers: vote_by_sorting(sorted(a for a in answers if a)), "sorting"),
+    (vote_paired_off, "it should give"),
+    (vote_of_strangers, "it should give '3', and gives None"),
+    (answers.vote, "it should give '8', and gives 1, which is a number"),
+    (vote_of_a_set, "a set"),
     (vote_first, "first answer"),
     (vote_none_counts, "None has won"),
     (vote_late, "given first"),
@@ -185,6 +240,11 @@ WRONG[1, "majority"] = [
     (lambda p, n: binomial(p, n, [n // 2 + 1]), "exactly"),
     (lambda p, n: binomial(p, n, range(n // 2 + 1, n)), "left out"),
     (lambda p, n: binomial(p, n, range(n // 2, n + 1)), "one higher"),
+    (lambda p, n: binomial(p, n, range(n // 2, n)), "both ends"),
+    (lambda p, n: sum(comb(n, k) * p**k for k in range(n // 2 + 1, n + 1)), "others are wrong"),
+    (lambda p, n: 1.0 if p > 0.5 else 0.0, "very many"),
+    (lambda p, n: round(majority_by_states(p, n), 2), "rounded"),
+    (lambda p, n: 100 * majority_by_states(p, n), "per cent"),
     (lambda p, n: binomial(1 - p, n, range(n // 2 + 1, n + 1)), "wrong"),
     (lambda p, n: sum(p**k * (1 - p) ** (n - k) for k in range(n // 2 + 1, n + 1)), "comb"),
 ]
@@ -219,6 +279,10 @@ WRONG[1, "coverage"] = [
     (lambda right, n, k: min(k * right / n, 1), "add up"),
     (lambda right, n, k: float(Fraction(comb(right, k), comb(n, k))), "all k are right"),
     (lambda right, n, k: 1.0 if right else 0.0, "whatever k"),
+    (lambda right, n, k: k * right / n, "add up"),
+    (lambda right, n, k: right * comb(n - right, k - 1) / comb(n, k), "exactly one"),
+    (lambda right, n, k: 1 - comb(right, k) / comb(n, k), "any one is wrong"),
+    (lambda right, n, k: 1 - comb(n - right, k) // comb(n, k), "divide by /"),
 ]
 
 # -- session 1: choose
@@ -248,8 +312,7 @@ RIGHT[1, "choose"] = [
     choose_by_sorting,
     choose_by_loop,
     choose_by_numpy,
-    lambda samples, scores, passes: max(zip(passes, scores, samples, strict=True))[2],
-    lambda samples, scores, passes: sorted(zip(passes, scores, samples, strict=True))[-1][-1],
+    lambda s, c, p: s[max(range(len(s)), key=lambda i: c[i] + 1e9 * p[i])],
 ]
 
 
@@ -259,10 +322,51 @@ def choose_first(samples, scores, passes):
 
 def choose_or_nothing(samples, scores, passes):
     fine = [(score, s) for s, score, ok in zip(samples, scores, passes, strict=True) if ok]
-    return max(fine)[1] if fine else None
+    return max(fine, key=lambda pair: pair[0])[1] if fine else None
+
+
+def choose_above(start, late=False):
+    def choose(samples, scores, passes):
+        best, top = None, start
+        for sample, score, passed in zip(samples, scores, passes, strict=True):
+            if passed and (score > top or (late and score == top)):
+                best, top = sample, score
+        return samples[scores.index(max(scores))] if best is None else best
+
+    return choose
+
+
+def choose_by_score(samples, scores, passes):
+    good = [score for score, passed in zip(scores, passes, strict=True) if passed]
+    return samples[scores.index(max(good or scores))]
+
+
+def choose_by_dictionary(samples, scores, passes):
+    by_score = dict(zip(scores, samples, strict=True))
+    fine = {score: s for s, score, ok in zip(samples, scores, passes, strict=True) if ok}
+    return max((fine or by_score).items())[1]
 
 
 WRONG[1, "choose"] = [
+    (choose_above(0), "may be negative"),
+    (choose_above(-1), "may be negative"),
+    (choose_above(-10), "may be negative"),
+    (choose_above(-1e9, late=True), "it should give"),
+    (choose_by_score, "may be one that fails"),
+    (choose_by_dictionary, "and that is the last"),
+    (lambda s, c, p: max(zip(p, c, s, strict=True))[2], "texts"),
+    (lambda s, c, p: sorted(zip(p, c, s, strict=True))[-1][-1], "texts"),
+    (lambda s, c, p: s[sorted(range(len(s)), key=lambda i: (p[i], c[i]))[-1]], "the last"),
+    (lambda s, c, p: s[max(range(len(s)), key=lambda i: c[i] + p[i])], "further apart"),
+    (lambda s, c, p: s[max(range(len(s)), key=lambda i: c[i] * p[i])], "negative"),
+    (
+        lambda s, c, p: (
+            s[max(range(len(s)), key=lambda i: c[i] * p[i])] if any(p) else s[c.index(max(c))]
+        ),
+        "times False",
+    ),
+    (lambda s, c, p: s[p.index(True)] if any(p) else s[c.index(max(c))], "first that passes"),
+    (lambda s, c, p: choose_by_loop(s, c, p) if any(p) else s[0], "takes the first"),
     (lambda samples, scores, passes: samples[int(np.argmax(scores))], "scores only"),
     (choose_first, "first that passes"),
     (choose_or_nothing, "none passes"),

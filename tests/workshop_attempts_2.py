@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 import math
 import re
+from collections import deque
 from itertools import count
 
 import numpy as np
@@ -18,7 +19,17 @@ GIVEN: dict[tuple[int, str], tuple] = {}
 SCORES = {"A": 0.6, "B": 0.7, "C": 0.95, "D": 0.4}
 SCORES |= {"A1": 0.9, "A2": 0.2, "B1": 0.6, "B2": 0.65, "C1": 0.5, "C2": 0.55, "D1": 0.5, "D2": 0.1}
 GIVEN[2, "survivors"] = (SCORES,)
-RIGHT[2, "survivors"] = [["B1", "B2"], "b2 and b1", {"B2", "B1"}, ("B1", "B2")]
+RIGHT[2, "survivors"] = [
+    ["B1", "B2"],
+    "b2 and b1",
+    {"B2", "B1"},
+    deque(("B1", "B2")),
+    {"B1": 0.6, "B2": 0.65},
+    np.array(["B1", "B2"]),
+    "B1B2",
+    ["B", "C", "B1", "B2"],
+    [["B", "C"], ["B1", "B2"]],
+]
 WRONG[2, "survivors"] = [
     (["A1", "B2"], "dropped in the first round"),
     (["B2", "C2"], "DVTS"),
@@ -29,6 +40,11 @@ WRONG[2, "survivors"] = [
     (["A1", "D1"], "high score"),
     (["A1", "C1"], "is not it"),
     (2, "is not it"),
+    ("neither B1 nor B2", "is not it"),
+    (["not", "B1", "B2"], "is not it"),
+    (["A", "D", "B1", "B2"], "is not it"),
+    (["B1", "B2", "A1"], "is not it"),
+    (iter(["B1", "B2"]), "make a list"),
 ]
 
 # -- next_beams
@@ -59,6 +75,7 @@ RIGHT[2, "next_beams"] = [
     lambda beams, steps, width: heapq.nlargest(
         width, [b for b in beams if b[-1]] + steps, key=lambda chain: chain[0]
     ),
+    lambda beams, steps, width: deque(beams_by_loop(beams, steps, width)),
 ]
 
 
@@ -96,6 +113,11 @@ WRONG[2, "next_beams"] = [
     (lambda b, s, width: [c[1] for c in beams_by_loop(b, s, width)], "texts"),
     (beams_finished_first, "keep their place"),
     (lambda b, s, w: sorted([c for c in b if not c[2]] + s)[::-1][:w], "wrong half"),
+    (lambda b, s, w: beams_by_loop(b, [c for c in s if not c[2]], w), "finished too"),
+    (lambda b, s, w: beams_by_loop([c for c in b if c[2]][:1], s, w), "several"),
+    (lambda b, s, w: ([c for c in b if c[2]] + s).sort(reverse=True)[:w], "sorts x itself"),
+    (lambda b, s, w: max([c for c in b if c[2]] + s), "it should give"),
+    (lambda b, s, w: filter(None, beams_by_loop(b, s, w)), "make a list"),
 ]
 
 # -- holds
@@ -200,6 +222,11 @@ WRONG[2, "uct"] = [
     (lambda v, n, parent, c: v - c * math.sqrt(math.log(parent) / n), "added"),
     (lambda v, n, parent, c: v + c * math.sqrt(math.log(parent, 10) / n), "base 10"),
     (lambda v, n, parent, c: (v + c) * math.sqrt(math.log(parent) / n), "brackets"),
+    (lambda v, n, parent, c: v + c * math.sqrt(math.log2(parent) / n), "base 2"),
+    (lambda v, n, parent, c: v + c * (2 * math.log(parent) / n) ** 0.5, "no 2"),
+    (lambda v, n, parent, c: v + c * (math.log(n) / n) ** 0.5, "the parent's visits"),
+    (lambda v, n, parent, c: v + c * (math.log(parent) / (n + 1)) ** 0.5, "nothing is added"),
+    (lambda v, n, parent, c: round(uct_in_steps(v, n, parent, c), 2), "rounded"),
 ]
 
 # -- selected
@@ -207,7 +234,19 @@ WRONG[2, "uct"] = [
 TREE = {"": (0.66, 16), "P": (0.7, 10), "Q": (0.6, 6)}
 TREE |= {"P1": (0.9, 6), "P2": (0.4, 4), "Q1": (0.7, 4), "Q2": (0.4, 2)}
 GIVEN[2, "selected"] = (TREE,)
-RIGHT[2, "selected"] = ["Q1", "q1", " Q1 ", ["Q1"], ("q1",)]
+RIGHT[2, "selected"] = [
+    "Q1",
+    " q1 ",
+    ["Q1"],
+    np.str_("Q1"),
+    np.array(["Q1"]),
+    ("Q1", (0.7, 4)),
+    "Q1 (1.29)",
+    ["Q", "Q1"],
+    ("", "Q", "Q1"),
+    "root, Q, then Q1",
+    "Q 1.15 -> Q1 1.29",
+]
 WRONG[2, "selected"] = [
     ("P1", "highest values"),
     ("Q2", "not the root's"),
@@ -215,7 +254,13 @@ WRONG[2, "selected"] = [
     ("P", "higher value"),
     ("P2", "two children"),
     (["P1"], "highest values"),
-    (["Q", "Q1"], "is not it"),
+    (["Q1", "Q"], "is not it"),
+    ("P -> P1", "highest values"),
+    (["P", "Q1"], "is not it"),
+    (["Q1", "Q2"], "is not it"),
+    ("P1 or Q1", "is not it"),
+    ("not Q1", "is not it"),
+    (["not", "Q1"], "is not it"),
     ("root", "is not it"),
 ]
 
@@ -278,7 +323,60 @@ def kept_to_the_last_repeat(answers, scores):
     return scores.index(max(scores[:end]))
 
 
+def kept_while_better(answers, scores):
+    best = 0
+    for i in range(1, lasting(answers)):
+        if scores[i] < scores[i - 1]:
+            break
+        if scores[i] > scores[best]:
+            best = i
+    return best
+
+
+def kept_from_step_to_step(answers, scores):
+    best = 0
+    for i in range(1, lasting(answers)):
+        if scores[i] > scores[i - 1]:
+            best = i
+    return best
+
+
+def kept_near(answers, scores):
+    end = len(answers)
+    for i in range(1, len(answers)):
+        if answers[i] == answers[i - 1] or (i > 1 and answers[i] == answers[i - 2]):
+            end = i
+            break
+    return scores.index(max(scores[:end]))
+
+
+def kept_to_the_first_of_equals(answers, scores):
+    end = len(answers)
+    for i, answer in enumerate(answers):
+        if answer in answers[:i]:
+            end = answers.index(answer) + 1
+            break
+    return scores.index(max(scores[:end]))
+
+
+def kept_leaving_out(answers, scores):
+    best = 0
+    for i in range(1, len(answers)):
+        if answers[i] in answers[:i]:
+            continue
+        if scores[i] > scores[best]:
+            best = i
+    return best
+
+
 WRONG[2, "kept"] = [
+    (kept_while_better, "worse than the one before"),
+    (kept_from_step_to_step, "the best so far"),
+    (kept_near, "last two only"),
+    (kept_to_the_first_of_equals, "not where it came first"),
+    (kept_leaving_out, "goes on after"),
+    (lambda answers, scores: scores.index(max(scores[: len(set(answers))])), "answers differ"),
+    (lambda a, s: (kept_by_loop(a, s), s[kept_by_loop(a, s)]), "return that alone"),
     (lambda answers, scores: scores.index(max(scores)), "never"),
     (lambda answers, scores: len(scores) - 1, "last one"),
     (lambda answers, scores: lasting(answers) - 1, "repeats itself"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from itertools import accumulate, permutations, product
-from statistics import mean
+from statistics import mean, mode
 
 import numpy as np
 
@@ -92,6 +92,13 @@ WRONG[3, "decided"] = [
     (lambda votes, left: not left, "all of them"),
     (lambda votes, left: not decided_by_trying(votes, left), "opposite"),
     (lambda votes, left: True, "it should give False"),
+    (lambda v, left: max(v, default=0) >= max([x for x in v if x < max(v)] or [0]) + left, "draw"),
+    (lambda v, left: len(v) > 0 and np.diff(sorted({0, *v}))[-1] >= left, "draw"),
+    (lambda votes, left: sorted(votes)[-1] > sorted(votes)[-2] + left, "tie goes to the leader"),
+    (lambda votes, left: max(votes, default=0) > left, "leader only"),
+    (lambda votes, left: max(votes, default=0) >= (sum(votes) + left) / 2, "half of all, or"),
+    (lambda votes, left: "yes" if decided_by_cases(votes, left) else "no", "True or False"),
+    (lambda votes, left: int(decided_by_cases(votes, left)), "True or False"),
 ]
 
 # -- per_solved
@@ -110,7 +117,11 @@ RIGHT[3, "per_solved"] = [
     lambda s, b, a, solved: float(np.dot([s, b], [1, 1 - a])) / solved,
 ]
 WRONG[3, "per_solved"] = [
-    (lambda s, b, a, solved: round((s + (1 - a) * b) / solved), "it should give"),
+    (lambda s, b, a, solved: round((s + (1 - a) * b) / solved), "rounded"),
+    (lambda s, b, a, solved: round((s + (1 - a) * b) / solved, 2), "rounded"),
+    (lambda s, b, a, solved: s / solved + (1 - a) * b, "brackets"),
+    (lambda s, b, a, solved: (1 - a) * (s + b) / solved, "every problem"),
+    (lambda s, b, a, solved: (s + (1 - solved) * b) / solved, "not accepted"),
     (lambda s, b, a, solved: s + b - a * b, "that of a solved one"),
     (lambda s, b, a, solved: solved * (s + b * (1 - a)), "divide"),
     (lambda s, b, a, solved: (s * a + b * (1 - a)) / solved, "every problem"),
@@ -161,7 +172,9 @@ WRONG[3, "wait"] = [
     (sum, "last one"),
     (lambda work: sum(accumulate(sorted(work))), "divide"),
     (lambda work: list(accumulate(sorted(work))), "return their mean"),
-    (wait_sorted_in_place, "returns None"),
+    (wait_sorted_in_place, "sorts x itself"),
+    (lambda work: round(wait_by_weights(work)), "rounded"),
+    (lambda work: np.mean(np.cumsum(sorted(set(work)))), "it should give"),
     (lambda work: max(work), "it should give"),
 ]
 
@@ -237,15 +250,56 @@ def anytime_of_a_set(samples, deadline):
     return max(set(there), key=there.count, default=None)
 
 
+def anytime_as_it_goes(samples, deadline):
+    counts, leads = Counter(), None
+    for time, answer in samples:
+        if time <= deadline and answer is not None:
+            counts[answer] += 1
+            if leads is None or counts[answer] > counts[leads]:
+                leads = answer
+    return leads
+
+
+def anytime_until_none(samples, deadline):
+    counts = {}
+    for time, answer in samples:
+        if time > deadline or answer is None:
+            break
+        counts[answer] = counts.get(answer, 0) + 1
+    return max(counts, key=counts.get, default=None)
+
+
+def anytime_added_up(samples, deadline):
+    now, there = 0, []
+    for time, answer in samples:
+        now += time
+        if now <= deadline:
+            there.append((now, answer))
+    return anytime_by_counter(there, deadline)
+
+
 WRONG[3, "anytime"] = [
-    (anytime_of_a_set, "forgets the order"),
+    (anytime_as_it_goes, "first to have so many"),
+    (anytime_of_a_set, "a set"),
+    (anytime_until_none, "and go on"),
+    (anytime_added_up, "do not add"),
+    (lambda samples, deadline: anytime_by_counter(samples, int(deadline)), "fractions"),
+    (lambda samples, deadline: anytime_by_counter(samples, -(-deadline // 1)), "fractions"),
+    (
+        lambda samples, deadline: max(
+            (a for t, a in samples if t <= deadline and a),
+            key=Counter(a for _, a in samples).get,
+            default=None,
+        ),
+        "comes later",
+    ),
+    (lambda samples, deadline: mode(a for t, a in samples if t <= deadline and a), "return None"),
     (lambda samples, deadline: anytime_by_counter(samples, 1e9), "waits for all"),
     (anytime_strictly, "itself"),
     (anytime_first, "first answer"),
-    (anytime_latest, "latest"),
+    (anytime_latest, "last answer"),
     (anytime_none_counts, "None has won"),
-    (anytime_late_ties, "there first"),
-    (anytime_of_a_set, "a set forgets"),
+    (anytime_late_ties, "given first"),
     (
         lambda samples, deadline: Counter(
             a for t, a in samples if t <= deadline and a is not None
@@ -281,8 +335,10 @@ WRONG[3, "fee"] = [
     (lambda costs, margin: np.median(costs) / (1 - margin), "median"),
     (lambda costs, margin: sorted(costs)[-1] / (1 - margin), "most expensive"),
     (lambda costs, margin: np.mean(costs) - margin * np.mean(costs), "below the cost"),
-    (lambda costs, margin: np.mean(costs) / margin if margin else None, "not the margin"),
     (lambda costs, margin: np.mean(costs) + margin, "no amount"),
+    (lambda costs, margin: sum(costs) / len(costs) / margin, "1 - margin"),
+    (lambda costs, margin: round(fee_in_steps(costs, margin), 2), "rounded"),
+    (lambda costs, margin: 100 * fee_in_steps(costs, margin), "in cents"),
 ]
 
 # -- cheapest
@@ -337,6 +393,24 @@ WRONG[3, "cheapest"] = [
     (cheapest_first, "first of those"),
     (lambda table, tolerance: cheapest_by_sorting(table, 0), "leaves out the tolerance"),
     (cheapest_strictly, ">="),
+    (
+        lambda table, tolerance: min(
+            (r for r in table if r[1] > max(r[1] for r in table) - tolerance), key=lambda r: r[2]
+        )[0],
+        ">= and not > (and for",
+    ),
+    (
+        lambda table, tolerance: cheapest_by_sorting(table, tolerance + 0.9),
+        "no 1 less",
+    ),
+    (
+        lambda table, tolerance: max(
+            (r for r in table if r[1] >= max(r[1] for r in table) - tolerance),
+            key=lambda row: row[1] / row[2],
+        )[0],
+        "of those that will do",
+    ),
+    (lambda table, tolerance: [cheapest_by_sorting(table, tolerance)], "return that alone"),
     (
         lambda table, tolerance: next(
             row for row in table if row[0] == cheapest_by_loop(table, tolerance)

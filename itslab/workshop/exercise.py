@@ -2,15 +2,16 @@
 
 A check runs a participant's function, or takes their value, on a few inputs. What differs from the
 right solution is held against plausible wrong ones: the one that errs in the same way on every
-input says what went wrong. Where none does, the first input that fails is shown with what was
-expected. So an exercise is its right solution, some wrong ones, and inputs that tell them apart.
+input says what went wrong. Where none does, it may be what goes wrong in any exercise, such as a
+rounded number; else the first input that fails is shown with what was expected. So an exercise is
+its right solution, some wrong ones, and inputs that tell them apart.
 
     VOTE = Exercise(
         "vote",
         inputs=((["7", "8", "8"],), (["7", None, None],)),
         right=vote,  # a function; its source is the solution that is shown
         mistakes=(Mistake(first, "that takes the first answer: count them all"),),
-        said="Right. That is itslab.answers.vote.",
+        said="A vote is all that self-consistency adds.",
     )
     VOTE.check(mine)
 """
@@ -52,8 +53,8 @@ class Mistake(NamedTuple):
 def same(answer: Any, expected: Any) -> bool:
     """Whether two answers are the same: numbers up to rounding, texts up to case and blanks.
 
-    Lists, tuples and arrays are the same if they hold the same in the same order; a truth value is
-    no number.
+    Lists and other sequences are the same if they hold the same in the same order; a truth value
+    is no number.
     """
     if hasattr(answer, "tolist"):  # of numpy and pandas
         answer = answer.tolist()
@@ -73,13 +74,17 @@ def same(answer: Any, expected: Any) -> bool:
             and set(answer) == set(expected)
             and all(same(answer[key], expected[key]) for key in expected)
         )
-    if isinstance(expected, list | tuple):
+    if _sequence(expected):
         return (
-            isinstance(answer, list | tuple)
+            _sequence(answer)
             and len(answer) == len(expected)
             and all(same(a, e) for a, e in zip(answer, expected, strict=True))
         )
     return bool(answer == expected)
+
+
+def _sequence(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str)
 
 
 def _plain(text: str) -> str:
@@ -135,7 +140,8 @@ class Exercise:
         answers: list[Any] = []
         for arguments in inputs:
             answers.append(_done(does, arguments))
-            if _raised(answers[-1], KeyboardInterrupt):  # of the kernel
+            last = answers[-1]
+            if type(last) is _Raised and isinstance(last.error, KeyboardInterrupt):  # of the kernel
                 said = f"for {_call(arguments)} it was interrupted: does every loop in it end?"
                 return Checked(self, False, said)
         if ... in map(_plainly, answers):
@@ -145,14 +151,14 @@ class Exercise:
         wrong = [i for i, (answer, right) in pairs if not self._fits(answer, right)]
         if not wrong:
             return Checked(self, True, f"right. {self.said}".strip())
-        return Checked(self, False, self._hint(inputs, answers, expected, wrong[0]))
+        return Checked(self, False, self._hint(inputs, answers, expected, wrong))
 
     def _fits(self, answer: Any, expected: Any) -> bool:
         if type(answer) is _Raised or type(expected) is _Raised:
-            return type(answer) is type(expected) and type(answer.error) is type(expected.error)
+            return type(answer) is type(expected)
         try:
             return bool(self.right_of(answer, expected))
-        except Exception:  # odd types compare in odd ways
+        except BaseException:  # odd types compare in odd ways
             return False
 
     def _hint(
@@ -160,27 +166,50 @@ class Exercise:
         inputs: Sequence[tuple[Any, ...]],
         answers: Sequence[Any],
         expected: Sequence[Any],
-        first: int,
+        wrong: Sequence[int],
     ) -> str:
-        for mistake in self.mistakes:
-            if all(
-                self._fits(answer, _done(mistake.does, arguments))
-                for answer, arguments in zip(answers, inputs, strict=True)
-            ):
-                return mistake.hint
-        answer, right, called = answers[first], expected[first], _call(inputs[first])
+        returned = [i for i, one in enumerate(answers) if type(one) is not _Raised]
+        fell = next((i for i, one in enumerate(answers) if type(one) is _Raised), None)
+        raised = "" if fell is None else _fell(inputs[fell], answers[fell])
+        known = [[_done(mistake.does, given) for given in inputs] for mistake in self.mistakes]
+        looks: list[Sequence[int]] = [range(len(inputs))]
+        if 2 * len(returned) >= len(inputs) and set(wrong) & set(returned):
+            looks.append(returned)  # who errs in a known way, and raises besides
+        for places in looks:
+            for mistake, theirs in zip(self.mistakes, known, strict=True):
+                if all(self._fits(answers[i], theirs[i]) for i in places):
+                    return f"{mistake.hint} (and {raised})" if raised else mistake.hint
+        first = wrong[0]
+        answer, right = answers[first], expected[first]
         if type(answer) is _Raised:
-            return f"for {called} it raised {_shown(answer)}"
-        if all(one is None for one in answers):
+            return raised
+        if self.inputs and all(one is None for one in answers):
             return "it returns nothing: the last line must begin with return"
-        kind = ""
-        if isinstance(answer, str) and isinstance(right, Real):
-            kind = ", which is a text: a number has no quotes"
-        elif isinstance(answer, Iterator) and isinstance(right, list | tuple):
-            kind = ", which gives one after the other: make a list of it, list(...)"
+        if kind := self._kind(answers, expected):
+            return kind
+        gives = f"{_shown(answer)}{_odd(answer, right)}"
         if not self.inputs:
-            return f"{_shown(answer)} is not it{kind}"
-        return f"for {called} it should give {_shown(right)}, and gives {_shown(answer)}{kind}"
+            return f"{_shown(answer)} is not it{_odd(answer, right)}"
+        return f"for {_call(inputs[first])} it should give {_shown(right)}, and gives {gives}"
+
+    def _kind(self, answers: Sequence[Any], expected: Sequence[Any]) -> str:
+        """What is wrong with all answers in the same way, whatever was asked; often empty."""
+        pairs = [*zip(answers, expected, strict=True)]
+        if all(_number(a) and _number(e) and bool(a) == bool(e) for a, e in pairs):
+            if all(self._fits(a, 100 * e) for a, e in pairs):
+                return "that is a hundred times too much: is it in per cent, or in cents?"
+            if any(all(self._fits(a, round(e, n)) for a, e in pairs) for n in range(7)):
+                return "that is rounded: return the number as it comes"
+        if (
+            self.inputs
+            and not any(map(_sequence, expected))
+            and all(
+                self._fits(a, e) or (_sequence(a) and any(self._fits(one, e) for one in a))
+                for a, e in pairs
+            )
+        ):
+            return f"what is asked for is in {_shown(answers[0])}: return that alone"
+        return ""
 
     @property
     def solution(self) -> str:
@@ -198,16 +227,36 @@ class _Raised:
         return f"{type(self.error).__name__}: {self.error}"
 
 
-def _raised(answer: Any, kind: type[BaseException]) -> bool:
-    return type(answer) is _Raised and isinstance(answer.error, kind)
-
-
 def _done(does: Does, arguments: tuple[Any, ...]) -> Any:
     """What a solution returns, or what it raises: code that is being written raises anything."""
     try:
         return does(*copy.deepcopy(arguments))
-    except (Exception, SystemExit, KeyboardInterrupt) as error:
+    except BaseException as error:
         return _Raised(error)
+
+
+def _fell(arguments: tuple[Any, ...], raised: _Raised) -> str:
+    said = f"for {_call(arguments)} it raised {_shown(raised)}"
+    if "'NoneType' object is not" in said:
+        said += ". Is that what x.sort() returned? It sorts x itself: write x = sorted(x)"
+    return said
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
+
+
+def _odd(answer: Any, right: Any) -> str:
+    """What is wrong about the type of an answer; often empty."""
+    if isinstance(right, bool):
+        return "" if isinstance(answer, bool) else ": True or False is asked for"
+    if isinstance(answer, str) and isinstance(right, Real):
+        return ", which is a text: a number has no quotes"
+    if isinstance(right, str) and _number(answer):
+        return ", which is a number: a text is asked for"
+    if isinstance(answer, Iterator) and _sequence(right):
+        return ", which gives one after the other: make a list of it, list(...)"
+    return ""
 
 
 def _plainly(answer: Any) -> Any:
@@ -219,7 +268,7 @@ def _shown(value: Any) -> str:
     try:
         value = value.tolist() if hasattr(value, "tolist") else value  # of numpy: 1.5, no type
         text = " ".join(repr(value).split())
-    except Exception:  # of a participant's own class
+    except BaseException:  # of a participant's own class
         raised = type(value) is _Raised
         text = type(value.error).__name__ if raised else f"something of {type(value).__name__}"
     return style.short(text, SHOWN)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
 import inspect
 import json
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -167,11 +169,22 @@ def _stale(attempt: Any) -> bool:
     name = getattr(attempt, "__name__", "")
     if shell is None or not isinstance(attempt, FunctionType) or not name.isidentifier():
         return False
-    cells = [cell for cell in shell.user_ns.get("In", ()) if f"def {name}(" in cell]
     try:
-        return bool(cells) and inspect.getsource(attempt).strip() not in cells[-1]
+        source = inspect.getsource(attempt).strip()
     except (OSError, TypeError):  # of a function that was made elsewhere
         return False
+    for cell in reversed(shell.user_ns.get("In", ())):
+        try:
+            body = ast.parse(cell).body
+        except SyntaxError:  # so it did not run
+            if re.search(rf"^def\s+{name}\s*\(", cell, re.MULTILINE):
+                return True
+            continue
+        if source in cell.replace("\r\n", "\n"):
+            return False
+        if any(isinstance(one, ast.FunctionDef) and one.name == name for one in body):
+            return True  # it raised an error before that
+    return False
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from math import comb
 
 from itslab.workshop.exercise import Exercise, Mistake
@@ -45,6 +44,14 @@ PRICE = Exercise(
             lambda p, d, i, o: (p + d) * (i + o) / 1e6,
             "that pays both prices for every token: each part has a price of its own",
         ),
+        Mistake(
+            lambda p, d, i, o: (p + d) * i / 1e6,
+            "that pays the input price for what is written too: each part has a price of its own",
+        ),
+        Mistake(
+            lambda p, d, i, o: p * i + d * o / 1e6,
+            "brackets: the price of the prompt is for a million tokens as well",
+        ),
     ),
     said="A chain costs many times what a bare answer does, nearly all for what is written.",
     hints=(
@@ -61,26 +68,22 @@ def count_votes(answers, answer):
     return sum(one == answer for one in answers)
 
 
+_NEITHER = "count the chains that say this: not the others, nor how many answers are different"
+
 TALLY = Exercise(
     "tally",
     right=count_votes,
     mistakes=(
         Mistake(lambda answers, answer: len(answers), "that is how many chains there are"),
-        Mistake(
-            lambda answers, answer: len({a for a in answers if a is not None}),
-            "that is how many different answers there are: count how often one was given",
-        ),
+        Mistake(lambda answers, answer: sum(a != answer for a in answers), _NEITHER),
+        Mistake(lambda answers, answer: len({a for a in answers if a is not None}), _NEITHER),
         Mistake(
             lambda answers, answer: sum(a == answer for a in answers) - 1,
-            "one too few: the first chain that says it counts as well",
+            "one too few: count again, in both rows",
         ),
         Mistake(
             lambda answers, answer: sum(a == answer for a in answers) + 1,
-            "one too many: count again",
-        ),
-        Mistake(
-            lambda answers, answer: sum(a != answer for a in answers),
-            "those are the chains that say something else",
+            "one too many: count again, in both rows",
         ),
     ),
     said="That is the whole method: the rest is asking often enough.",
@@ -93,36 +96,71 @@ def vote(answers):
     return max(given, key=given.count, default=None)  # the first of equally frequent ones
 
 
-def _first(answers: Answers) -> str | None:
-    return next((one for one in answers if one is not None), None)
+def _given(answers: Answers) -> list[str]:
+    return [answer for answer in answers if answer is not None]
 
 
-def _with_silent(answers: Answers) -> str | None:
-    return max(answers, key=list(answers).count, default=None)
+def _most(given: list[str], order: Callable[[str], float]) -> str | None:
+    """The most frequent answer; of equally frequent ones that with the highest ``order``."""
+    known = dict.fromkeys(given)
+    most = max(map(given.count, known), default=0)
+    return max((one for one in known if given.count(one) == most), key=order, default=None)
 
 
-def _last_of_ties(answers: Answers) -> str | None:
-    given = [one for one in answers if one is not None]
-    return max(reversed(given), key=given.count, default=None)
+def _outright(answer: str | None, answers: Answers) -> bool:
+    return list(answers).count(answer) * 2 > len(answers)
 
 
-def _rarest(answers: Answers) -> str | None:
-    given = [one for one in answers if one is not None]
-    return min(given, key=given.count, default=None)
+def _last_given(given: list[str]) -> str | None:
+    return _most(given, lambda answer: max(i for i, one in enumerate(given) if one == answer))
 
 
-def _largest(answers: Answers) -> str | None:
-    return max((one for one in answers if one is not None), default=None)
+def _last_new(given: list[str]) -> str | None:
+    return _most(given, given.index)
 
 
-def _by_chance(answers: Answers) -> str | None:
-    given = [one for one in answers if one is not None]
-    return max(set(given), key=given.count, default=None)
+def _first_to_reach(given: list[str]) -> str | None:
+    counts = [given[: i + 1].count(answer) for i, answer in enumerate(given)]
+    return given[counts.index(max(counts))] if given else None
 
 
-def _absolute(answers: Answers) -> str | None:
-    given = [one for one in answers if one is not None]
-    return next((one for one in given if given.count(one) * 2 > len(answers)), None)
+_ABSOLUTE = "the winner needs more votes than any other, not more than half of all"
+
+
+def miscounted(given: Callable[..., list[str]]) -> tuple[Mistake, ...]:
+    """What goes wrong in a vote of the answers that ``given`` takes from an exercise's inputs."""
+    ties = "of equally frequent answers take the one that was given first"
+    lost = f"{ties}: mind >= for >, a set, and sorting"
+    wrong: tuple[tuple[Callable[[list[str]], object], str], ...] = (
+        (lambda told: told[0] if told else None, "that is the first answer: count all of them"),
+        (lambda told: told[-1] if told else None, "that is the last answer: count all of them"),
+        (_last_given, lost),
+        (_last_new, lost),
+        (lambda told: max(set(told), key=told.count, default=None), lost),
+        (lambda told: max(sorted(told), key=told.count, default=None), lost),
+        (lambda told: max(sorted(told)[::-1], key=told.count, default=None), lost),
+        (_first_to_reach, f"{ties}, not the one that was first to have so many"),
+        (
+            lambda told: min(told, key=told.count, default=None),
+            "that is the rarest answer: take the most frequent one",
+        ),
+        (
+            lambda told: max(told, default=None),
+            "that is the largest answer as a text: max needs key=, such as how often it was given",
+        ),
+        (lambda told: next((a for a in told if _outright(a, told)), None), _ABSOLUTE),
+        (
+            lambda told: max(told, key=told.count),
+            "where there is no answer there is no winner: return None",
+        ),
+        (
+            lambda told: max(map(told.count, told), default=0),
+            "that is how often the winner was given: return the winner itself",
+        ),
+    )
+    return tuple(
+        Mistake(lambda *inputs, does=does: does(given(*inputs)), hint) for does, hint in wrong
+    )
 
 
 VOTE = Exercise(
@@ -131,7 +169,9 @@ VOTE = Exercise(
     inputs=(
         (["7", "8", "8"],),
         (["5", "9", "7", "5", "9", "4"],),
+        (["3", "4", "4", "3"],),
         ([None, "3", None, "4", "4", None, None],),
+        (["3", None, None],),
         (["9", "2", "2", "2", "9"],),
         ([None, None],),
         ([],),
@@ -140,39 +180,17 @@ VOTE = Exercise(
         (list("965183"),),
     ),
     mistakes=(
-        Mistake(_first, "that takes the first answer: count how often each was given"),
+        *miscounted(_given),
         Mistake(
-            _with_silent,
+            lambda answers: max(answers, key=list(answers).count, default=None),
             "None has won: a chain that gave no answer has no vote, so leave it out first",
         ),
         Mistake(
-            _last_of_ties,
-            "of equally frequent answers take the one that was given first",
-        ),
-        Mistake(
-            _by_chance,
-            "a set has no order, so of equally frequent answers any may win: take the one that was "
-            "given first",
-        ),
-        Mistake(_rarest, "that is the rarest answer: take the most frequent one"),
-        Mistake(
-            _largest,
-            "that is the largest answer as a text: max needs key=, such as how often it was given",
-        ),
-        Mistake(
-            _absolute,
-            "the winner needs more votes than any other, not more than half of all",
-        ),
-        Mistake(
-            lambda answers: Counter(a for a in answers if a is not None).most_common(1)[0][0],
-            "where no chain gave an answer there is no winner: return None",
-        ),
-        Mistake(
-            lambda answers: max(Counter(a for a in answers if a is not None).values(), default=0),
-            "that is how often the winner was given: return the winner itself",
+            lambda answers: next((a for a in _given(answers) if _outright(a, answers)), None),
+            _ABSOLUTE,
         ),
     ),
-    said="itslab.answers.vote does that, for answers written in different ways as well.",
+    said="itslab.answers.vote does that, also where 18 is written as 18.0, and returns the place.",
     hints=(
         "Leave out the chains that gave no answer: [a for a in answers if a is not None].",
         "collections.Counter counts; most_common(1) gives the first of the most frequent ones.",
@@ -208,12 +226,24 @@ MAJORITY = Exercise(
             "there are comb(n, k) ways in which k of n chains are right: multiply by them",
         ),
         Mistake(
+            lambda p, n: sum(comb(n, k) * p**k for k in range(n // 2 + 1, n + 1)),
+            "if just k chains are right, the others are wrong: multiply by (1 - p) ** (n - k)",
+        ),
+        Mistake(
             lambda p, n: sum(comb(n, k) * p**k * (1 - p) ** (n - k) for k in range(n // 2 + 1, n)),
             "the case that all n are right is left out: range(a, b) ends before b",
         ),
         Mistake(
             lambda p, n: sum(comb(n, k) * p**k * (1 - p) ** (n - k) for k in range(n // 2, n + 1)),
             "n // 2 of n is less than half: begin one higher",
+        ),
+        Mistake(
+            lambda p, n: sum(comb(n, k) * p**k * (1 - p) ** (n - k) for k in range(n // 2, n)),
+            "n // 2 of n is less than half, and range(a, b) ends before b: both ends one higher",
+        ),
+        Mistake(
+            lambda p, n: float(p > 0.5),
+            "that is what very many chains would come to: with n of them luck plays a part",
         ),
         Mistake(
             lambda p, n: sum(
@@ -238,6 +268,8 @@ def coverage(right, n, k):
     return 1 - comb(n - right, k) / comb(n, k)
 
 
+_NO_SUM = "chances do not add up like that: two of the k may be right at once"
+
 COVERAGE = Exercise(
     "coverage",
     right=coverage,
@@ -256,9 +288,15 @@ COVERAGE = Exercise(
             lambda right, n, k: comb(n - right, k) / comb(n, k),
             "that is the chance that all k are wrong: what is asked for is the opposite",
         ),
+        Mistake(lambda right, n, k: k * right / n, _NO_SUM),
+        Mistake(lambda right, n, k: min(1.0, k * right / n), _NO_SUM),
         Mistake(
-            lambda right, n, k: min(1.0, k * right / n),
-            "chances do not add up like that: two of the k may be right at once",
+            lambda right, n, k: right * comb(n - right, k - 1) / comb(n, k),
+            "that is the chance that exactly one is right: there may be more",
+        ),
+        Mistake(
+            lambda right, n, k: 1 - comb(right, k) / comb(n, k),
+            "that is the chance that any one is wrong: count the sets that are wrong throughout",
         ),
         Mistake(
             lambda right, n, k: comb(right, k) / comb(n, k),
@@ -270,7 +308,8 @@ COVERAGE = Exercise(
         ),
         Mistake(
             lambda right, n, k: float(right > 0),
-            "that looks at all n samples, whatever k: take every set of k",
+            "that is 1 as soon as any of the n is right, whatever k: count the sets of k, and "
+            "divide by /",
         ),
     ),
     said="This is pass@k (Chen et al. 2021, arXiv:2107.03374, section 2.1).",
@@ -290,15 +329,34 @@ def choose(samples, scores, passes):
     return samples[max(among, key=lambda i: scores[i])]
 
 
+def _among(passes: Sequence[bool]) -> list[int]:
+    return [i for i, passed in enumerate(passes) if passed] or [*range(len(passes))]
+
+
+def _above(start: float) -> Callable[..., str]:
+    """Begin with a score, and with no sample."""
+
+    def does(samples: Sequence[str], scores: Sequence[float], passes: Sequence[bool]) -> str:
+        fine = [i for i in _among(passes) if passes[i] and scores[i] > start]
+        return str(choose(samples, scores, [i in fine for i in range(len(samples))]))
+
+    return does
+
+
+_START = "scores may be negative: of those that pass take the highest, wherever it lies"
+
 CHOOSE = Exercise(
     "choose",
     right=choose,
     inputs=(
         (["a", "b", "c"], [0.9, 0.5, 0.2], [False, True, True]),
-        (["a", "b", "c"], [0.1, 0.5, 0.7], [True, False, False]),
-        (["a", "b", "c"], [0.3, 0.8, 0.1], [False, False, False]),
-        (["a", "b"], [-2.0, -1.0], [True, True]),
+        (["a", "b", "c"], [0.2, 3.0, 0.5], [True, False, True]),
+        (["a", "a", "b"], [0.3, 0.1, 0.8], [False, False, False]),
+        (["a", "b", "c"], [-0.5, -0.1, -0.3], [False, False, True]),
+        (["a", "b"], [-0.1, -20.0], [False, True]),
         (["a", "b", "c"], [-0.5, -0.2, -0.4], [False, False, False]),
+        (["a", "c", "e", "b", "d"], [0.5, 0.5, 0.5, 0.5, 0.5], [False, True, True, True, True]),
+        (["b", "a", "c"], [-3.0, -3.0, -3.0], [False, False, False]),
     ),
     mistakes=(
         Mistake(
@@ -307,46 +365,82 @@ CHOOSE = Exercise(
             "fails",
         ),
         Mistake(
-            lambda samples, scores, passes: next(
-                (s for s, ok in zip(samples, passes, strict=True) if ok), samples[0]
+            lambda samples, scores, passes: samples[_among(passes)[0]],
+            "that takes the first that passes: of several, take the one with the highest score",
+        ),
+        Mistake(
+            lambda samples, scores, passes: (
+                samples[passes.index(True)] if any(passes) else choose(samples, scores, passes)
             ),
             "that takes the first that passes: of several, take the one with the highest score",
         ),
         Mistake(
-            lambda samples, scores, passes: max(
-                ((score, s) for s, score, ok in zip(samples, scores, passes, strict=True) if ok),
-                default=(0, None),
-            )[1],
+            lambda samples, scores, passes: (
+                choose(samples, scores, passes) if any(passes) else None
+            ),
             "where none passes it gives nothing: then take the highest score of all",
         ),
         Mistake(
-            lambda samples, scores, passes: samples[
-                min(
-                    [i for i, ok in enumerate(passes) if ok] or range(len(samples)),
-                    key=lambda i: scores[i],
-                )
-            ],
+            lambda samples, scores, passes: (
+                choose(samples, scores, passes) if any(passes) else samples[0]
+            ),
+            "where none passes it takes the first: then take the highest score of all",
+        ),
+        Mistake(
+            lambda samples, scores, passes: samples[min(_among(passes), key=lambda i: scores[i])],
             "that takes the lowest score: a high one is good",
         ),
         Mistake(
-            lambda samples, scores, passes: max(
-                [i for i, ok in enumerate(passes) if ok] or range(len(samples)),
-                key=lambda i: scores[i],
-            ),
+            lambda samples, scores, passes: max(_among(passes), key=lambda i: scores[i]),
             "that is the place of the sample: return the sample, samples[i]",
         ),
         Mistake(
-            lambda samples, scores, passes: max(
-                [scores[i] for i, ok in enumerate(passes) if ok] or scores
-            ),
+            lambda samples, scores, passes: max(scores[i] for i in _among(passes)),
             "that is its score: return the sample itself",
         ),
         Mistake(
-            lambda samples, scores, passes: max(
-                (s for s, ok in zip(samples, passes, strict=True) if ok), default=max(samples)
-            ),
+            lambda samples, scores, passes: max(samples[i] for i in _among(passes)),
             "that compares the texts of the samples: compare their scores",
         ),
+        Mistake(
+            lambda samples, scores, passes: samples[
+                scores.index(max(scores[i] for i in _among(passes)))
+            ],
+            "the first sample with that score may be one that fails: keep the place, not the score",
+        ),
+        Mistake(
+            lambda samples, scores, passes: samples[
+                max(_among(passes), key=lambda i: (scores[i], i))
+            ],
+            "of equal scores take the first, and that is the last",
+        ),
+        Mistake(
+            lambda samples, scores, passes: max((scores[i], samples[i]) for i in _among(passes))[1],
+            "of equal scores take the first: max compares the texts there",
+        ),
+        Mistake(
+            lambda samples, scores, passes: samples[
+                max(range(len(samples)), key=lambda i: scores[i] + passes[i])
+            ],
+            "that adds 1 for a pass: scores may lie further apart than that",
+        ),
+        Mistake(
+            lambda samples, scores, passes: samples[
+                max(range(len(samples)), key=lambda i: scores[i] * passes[i])
+            ],
+            "scores may be negative: times False they are 0, and that is more",
+        ),
+        Mistake(
+            lambda samples, scores, passes: samples[
+                max(
+                    range(len(samples)),
+                    key=lambda i: scores[i] * passes[i] if any(passes) else scores[i],
+                )
+            ],
+            "scores may be negative: times False they are 0, and that is more",
+        ),
+        Mistake(_above(0), _START),
+        Mistake(_above(-1), _START),
     ),
     said="A check that can be trusted beats any feeling of the model's about itself.",
     hints=(

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -45,15 +46,39 @@ def _of_the_dropped(scores: dict[str, float]) -> list[str]:
     return _best(scores, _drawn(scores, dropped))
 
 
-def _names(answer: Any) -> list[str]:
-    """The steps that an answer names, as a text or in any collection, in any order."""
-    return sorted(re.findall(r"\b[A-D]\d?\b", str(answer).upper()))
+def _texts(answer: Any) -> list[str]:
+    """All texts in an answer, whatever collections hold them."""
+    answer = answer.tolist() if hasattr(answer, "tolist") else answer  # of numpy and pandas
+    if isinstance(answer, str):
+        return [answer]
+    if isinstance(answer, Mapping):
+        answer = [*answer.items()]
+    return [t for one in answer for t in _texts(one)] if isinstance(answer, Collection) else []
+
+
+def _names(letters: str, answer: Any) -> list[str]:
+    """The steps that an answer names, in its order; none if it says more than that, such as not."""
+    name = rf"(?<![A-Z])([{letters}])(?:[ _]?(\d)(?!\.?\d)|(?![A-Z]))"
+    said = ", ".join(_texts(answer)).upper()
+    known = {"AND", "FIRST", "LEAF", "NODE", "ROOT", "SECOND", "STEP", "STEPS", "THE", "THEN", "TO"}
+    if not known.issuperset(re.findall(r"[^\W\d_]+", re.sub(name, " ", said))):
+        return []
+    return [letter + number for letter, number in re.findall(name, said)]
+
+
+def _survive(answer: Any, expected: Any) -> bool:
+    """Whether an answer names what is expected, or these two after the two of the first round."""
+    said, asked = (sorted(_names("A-D", one)) for one in (answer, expected))
+    first = [name for name in said if len(name) == 1]
+    last = [name for name in said if len(name) == 2]
+    both = len(first) == 2 and {name[0] for name in last} <= set(first)
+    return said == asked or (both and last == asked)
 
 
 SURVIVORS = Exercise(
     "survivors",
     right=survivors,
-    right_of=lambda answer, expected: _names(answer) == _names(expected),
+    right_of=_survive,
     mistakes=(
         Mistake(
             lambda scores: _best(scores, _drawn(scores, "ABCD")),
@@ -119,10 +144,14 @@ NEXT_BEAMS = Exercise(
     right=next_beams,
     inputs=(
         (_BEAMS, _STEPS, 2),
-        ([(-0.5, "so 7", True), (-0.2, "take", False)], [(-0.6, "b", True), (-0.4, "a", False)], 2),
+        (
+            [(-0.5, "is 7", True), (-0.2, "take", False)],
+            [(-0.6, "b", True), (-0.4, "a", False)],
+            2,
+        ),
         ([(0.5, "", False)], [(0.2, "x", False), (0.4, "y", False), (0.1, "z", False)], 2),
-        ([(0.1, "so 1", True), (0.6, "as", False)], [(0.8, "as a", False), (0.7, "as b", True)], 1),
-        ([(0.1, "so 1", True), (0.6, "as", False)], [(0.8, "as a", False)], 4),
+        ([(0.1, "so 1", True), (0.6, "as", False)], [(0.7, "as a", False), (0.8, "as b", True)], 1),
+        ([(0.5, "so 1", True), (0.6, "so 2", True)], [(0.8, "as", False)], 4),
     ),
     mistakes=(
         Mistake(
@@ -133,6 +162,16 @@ NEXT_BEAMS = Exercise(
             lambda beams, steps, width: _ranked(steps)[:width][::-1],
             "finished chains are lost: they compete with the new steps; and the best must come "
             "first",
+        ),
+        Mistake(
+            lambda beams, steps, width: _ranked(
+                _rivals(beams, [step for step in steps if not step[2]])
+            )[:width],
+            "a new step may be finished too: it competes like the others",
+        ),
+        Mistake(
+            lambda beams, steps, width: _ranked([*_rivals(beams, [])[:1], *steps])[:width],
+            "there may be several finished beams: all of them compete",
         ),
         Mistake(
             lambda beams, steps, width: _ranked([*beams, *steps])[:width],
@@ -351,6 +390,22 @@ UCT = Exercise(
             "that is the logarithm of base 10: np.log is the natural one",
         ),
         Mistake(
+            lambda v, n, m, c: v + c * np.sqrt(np.log2(m) / n),
+            "that is the logarithm of base 2: np.log is the natural one",
+        ),
+        Mistake(
+            lambda v, n, m, c: v + c * np.sqrt(2 * np.log(m) / n),
+            "no 2 stands under this root, as in UCB1: here c takes its place",
+        ),
+        Mistake(
+            lambda v, n, m, c: v + c * _bonus(n, n),
+            "the logarithm is that of the parent's visits",
+        ),
+        Mistake(
+            lambda v, n, m, c: v + c * _bonus(m, n + 1),
+            "nothing is added to the visits",
+        ),
+        Mistake(
             lambda v, n, m, c: (v + c) * _bonus(m, n),
             "only c is multiplied by the root: mind the brackets",
         ),
@@ -400,15 +455,17 @@ def _sibling(tree: Tree) -> str:
     return min(_below(tree, first), key=lambda name: tree[name][0])
 
 
-def _nodes(answer: Any) -> list[str]:
-    """The nodes that an answer names, as a text or in any collection."""
-    return re.findall(r"\b[PQ]\d?\b", str(answer).upper())
+def _leads(answer: Any, expected: Any) -> bool:
+    """Whether an answer names the expected node, or the walk that leads there."""
+    said = _names("PQ", answer)
+    goes_on = all(later.startswith(one) for one, later in pairwise(said))
+    return goes_on and said[-1:] == _names("PQ", expected)
 
 
 SELECTED = Exercise(
     "selected",
     right=selected,
-    right_of=lambda answer, expected: _nodes(answer) == _nodes(expected),
+    right_of=_leads,
     mistakes=(
         Mistake(
             lambda tree: _walk(tree, lambda _, name: tree[name][0]),
@@ -461,6 +518,17 @@ def _end_unchanged(answers: Sequence[str]) -> int:
     return next((i for i in pairs if answers[i] == answers[i - 1]), len(answers))
 
 
+def _end_near(answers: Sequence[str]) -> int:
+    return next(
+        (i for i, one in enumerate(answers) if one in answers[max(i - 2, 0) : i]), len(answers)
+    )
+
+
+def _while_better(answers: Sequence[str], scores: Sequence[float], gain: float) -> int:
+    line = range(1, _end(answers))
+    return next((i for i in line if scores[i] < scores[i - 1] + gain), _end(answers))
+
+
 def _last_of_best(scores: Sequence[float]) -> int:
     return max(range(len(scores)), key=lambda i: (scores[i], i))
 
@@ -474,11 +542,14 @@ KEPT = Exercise(
     right=kept,
     inputs=(
         (["12", "15", "18", "15", "20"], [0.25, 0.75, 0.5, 0.75, 1.0]),
+        (["12", "15", "18", "15"], [0.25, 0.5, 0.75, 0.5]),
         (["3", "4", "5"], [0.5, 0.5, 0.25]),
         (["7", "7", "9"], [0.25, 0.25, 1.0]),
-        (["1", "2", "3", "4"], [0.0, 0.25, 0.5, 1.0]),
+        (["1", "2", "3", "4"], [0.25, 0.0, 0.5, 1.0]),
+        (["1", "2", "3"], [0.9, 0.1, 0.5]),
+        (["1", "2", "3", "1", "9"], [0.1, 0.2, 0.3, 0.1, 0.9]),
         (["8"], [0.0]),
-        (["4", "4", "5", "4"], [0.25, 0.25, 0.75, 0.25]),
+        (["4", "4", "5", "6", "4"], [0.25, 0.25, 0.5, 0.75, 0.25]),
         (["1", "2", "3"], [0.5, 0.5, 0.75]),
         (["5", "6", "6", "5", "1"], [0.2, 0.4, 0.4, 0.2, 0.9]),
         (["5", "6", "5", "1"], [0.6, 0.4, 0.6, 0.9]),
@@ -507,6 +578,34 @@ KEPT = Exercise(
             lambda answers, scores: _first_of_best(scores[: _end_unchanged(answers)]),
             "that ends only where an answer comes twice in a row: one that came any time before "
             "ends the line too (a cycle)",
+        ),
+        Mistake(
+            lambda answers, scores: _first_of_best(scores[: _end_near(answers)]),
+            "that looks for the answer among the last two only: it may have come any time before",
+        ),
+        Mistake(
+            lambda answers, scores: _first_of_best(scores[: _while_better(answers, scores, 0)]),
+            "that ends where a version is worse than the one before: the line goes on",
+        ),
+        Mistake(
+            lambda answers, scores: _first_of_best(scores[: _while_better(answers, scores, 1e-9)]),
+            "that ends where a version is no better than the one before: the line goes on",
+        ),
+        Mistake(
+            lambda answers, scores: max(
+                (i for i in range(1, _end(answers)) if scores[i] > scores[i - 1]), default=0
+            ),
+            "that compares with the version before: compare with the best so far",
+        ),
+        Mistake(
+            lambda answers, scores: _first_of_best(scores[: len(set(answers))]),
+            "that is how many answers differ, also after the line ended: find where it ends",
+        ),
+        Mistake(
+            lambda answers, scores: _first_of_best(
+                scores[: answers.index(([*answers, answers[-1]])[_end(answers)]) + 1]
+            ),
+            "the line ends where the answer comes again, and not where it came first",
         ),
         Mistake(
             lambda answers, scores: _first_of_best(scores[: _end(scores)]),

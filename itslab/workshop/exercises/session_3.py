@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from itertools import takewhile
+from math import ceil
 from statistics import median
 
 from itslab.workshop.exercise import Exercise, Mistake
+from itslab.workshop.exercises.session_1 import miscounted
 
 # -- when a vote is decided
 
@@ -16,9 +18,11 @@ def decided(votes, left):
     return leader >= second + left
 
 
-def _ordered(votes: Sequence[int]) -> list[int]:
+def _ordered(votes: Iterable[int]) -> list[int]:
     return [*sorted(votes, reverse=True), 0, 0]
 
+
+_ON_TOP = "that looks at the leader only: what are left come on top of the second's votes"
 
 DECIDED = Exercise(
     "decided",
@@ -26,13 +30,15 @@ DECIDED = Exercise(
     inputs=(
         ([3, 1], 2),
         ([3, 1], 3),
-        ([1, 6], 4),
+        ([1, 6], 6),
         ([4], 4),
         ([2], 3),
-        ([2, 5, 2], 3),
+        ([2, 6, 3], 2),
         ([2, 2], 0),
-        ([6, 4, 3], 1),
-        ([], 4),
+        ([2, 2], 1),
+        ([1, 3, 3], 1),
+        ([6, 4, 3], 3),
+        ([], 1),
     ),
     mistakes=(
         Mistake(
@@ -44,13 +50,15 @@ DECIDED = Exercise(
             "that asks who leads now: all that are left may go to the second",
         ),
         Mistake(
-            lambda votes, left: _ordered(votes)[0] >= left,
-            "that looks at the leader only: what are left come on top of the second's votes",
+            lambda votes, left: _ordered(set(votes))[0] >= _ordered(set(votes))[1] + left,
+            "on a draw the second has as many votes as the leader: a set, or x != leader, loses it",
         ),
+        Mistake(lambda votes, left: _ordered(votes)[0] >= left, _ON_TOP),
+        Mistake(lambda votes, left: _ordered(votes)[0] > left, _ON_TOP),
         Mistake(
             lambda votes, left: _ordered(votes)[0] * 2 > sum(votes) + left,
-            "more than half of all is enough, but more than is needed: the votes that are not the "
-            "leader's may be divided",
+            "half of all is more than is needed: the votes that are not the leader's may be "
+            "divided",
         ),
         Mistake(
             lambda votes, left: votes[0] >= votes[1] + left,
@@ -67,7 +75,8 @@ DECIDED = Exercise(
         ),
         Mistake(
             lambda votes, left: _ordered(votes)[0] >= sum(_ordered(votes)[1:]) + left,
-            "that adds up all others: only one of them can win, the second",
+            "that is half of all, or the leader against all others together: only one of these can "
+            "win, the second",
         ),
         Mistake(lambda votes, left: left == 0, "that waits for all of them"),
         Mistake(
@@ -134,6 +143,18 @@ PER_SOLVED = Exercise(
             lambda s, b, a, solved: s + (1 - a) * b / solved,
             "brackets: what the small model costs is divided by the share that is solved as well",
         ),
+        Mistake(
+            lambda s, b, a, solved: s / solved + (1 - a) * b,
+            "brackets: what the larger model costs is divided by the share that is solved as well",
+        ),
+        Mistake(
+            lambda s, b, a, solved: (1 - a) * (s + b) / solved,
+            "the small model is paid for every problem, for the accepted ones as well",
+        ),
+        Mistake(
+            lambda s, b, a, solved: (s + (1 - solved) * b) / solved,
+            "the larger model gets what was not accepted: who of all is right is known later",
+        ),
     ),
     said="A look must be cheap, or accepted often.",
     hints=(
@@ -185,11 +206,6 @@ WAIT = Exercise(
             lambda work: [sum(sorted(work)[: i + 1]) for i in range(len(work))],
             "those are the seconds of each: return their mean",
         ),
-        Mistake(
-            lambda work: len(work.sort()),
-            "that raises a TypeError. If work is None by then: work.sort() sorts the list itself "
-            "and returns None, so write work = sorted(work)",
-        ),
     ),
     said="Shortest first waits least; but who knows beforehand what a question will take?",
     hints=(
@@ -214,20 +230,25 @@ def _in_time(samples: Timed, deadline: float) -> list[str]:
     return [answer for second, answer in samples if second <= deadline and answer is not None]
 
 
+_AS_IT_IS = "seconds have fractions: compare with the deadline as it is"
+
 ANYTIME = Exercise(
     "anytime",
     right=anytime,
     inputs=(
-        ([(1, "a"), (2, "b"), (3, "b"), (4, "b")], 2.5),
-        ([(1, "a"), (2, "b"), (3, "b")], 3),
-        ([(1, None), (2, "b"), (3, None), (4, "c")], 9),
+        ([(1, "a"), (2.2, "b"), (2.4, "b"), (2.7, "c"), (2.8, "c"), (2.9, "c")], 2.5),
+        ([(1, "a"), (2, "b"), (3, "b"), (4, "a"), (5, "a")], 3),
+        ([(1, "a"), (2, "b"), (3, "b"), (4, "c"), (5, "c"), (6, "c")], 6),
+        ([(1, "b"), (2, None), (3, None), (4, "c")], 9),
+        ([(1, "a"), (2, None), (3, "b"), (4, "b")], 4),
+        ([(1, "b"), (2, "c"), (3, "b"), (4, "a")], 4.5),
         ([(5, "a")], 4),
         ([(1, "z"), (2, "y"), (3, "y"), (4, "z"), (6, "x")], 5),
-        ([(1, "c"), (2, "a"), (3, "a"), (4, "b")], 4.5),
         ([], 1),
         *((list(enumerate(said)), 9) for said in ("7310254986", "qjxzkvbwmf", "TREASONLIP")),
     ),
     mistakes=(
+        *miscounted(_in_time),
         Mistake(
             lambda samples, deadline: anytime(samples, float("inf")),
             "that waits for all samples: only what is finished at the deadline counts",
@@ -236,13 +257,13 @@ ANYTIME = Exercise(
             lambda samples, deadline: anytime([s for s in samples if s[0] < deadline], deadline),
             "what is finished at the deadline itself is still in time",
         ),
+        Mistake(lambda samples, deadline: anytime(samples, int(deadline)), _AS_IT_IS),
+        Mistake(lambda samples, deadline: anytime(samples, ceil(deadline)), _AS_IT_IS),
         Mistake(
-            lambda samples, deadline: next(iter(_in_time(samples, deadline)), None),
-            "that is the first answer, as the fast tier gives it: let those that are there vote",
-        ),
-        Mistake(
-            lambda samples, deadline: next(iter(_in_time(samples, deadline)[::-1]), None),
-            "that is the latest answer: let those that are there vote",
+            lambda samples, deadline: max(
+                _in_time(samples, deadline), key=[a for _, a in samples].count, default=None
+            ),
+            "what comes later has no vote: count among those that are finished",
         ),
         Mistake(
             lambda samples, deadline: max(
@@ -251,38 +272,17 @@ ANYTIME = Exercise(
             "None has won: a sample that says nothing has no vote",
         ),
         Mistake(
-            lambda samples, deadline: max(
-                told := _in_time(samples, deadline)[::-1], key=told.count, default=None
+            lambda samples, deadline: anytime(
+                [*takewhile(lambda sample: sample[1] is not None, samples)], deadline
             ),
-            "of equally many, take the one that was there first",
+            "that ends at the first sample that says nothing: leave it out, and go on",
         ),
         Mistake(
-            lambda samples, deadline: max(
-                [*dict.fromkeys(told := _in_time(samples, deadline))][::-1],
-                key=told.count,
-                default=None,
+            lambda samples, deadline: anytime(
+                [(sum(s for s, _ in samples[: i + 1]), a) for i, (_, a) in enumerate(samples)],
+                deadline,
             ),
-            "of equally many, take the one that was there first, and not the one that came last",
-        ),
-        Mistake(
-            lambda samples, deadline: max(
-                set(told := _in_time(samples, deadline)), key=told.count, default=None
-            ),
-            "a set forgets the order: of equally many, take the one that was there first",
-        ),
-        Mistake(
-            lambda samples, deadline: max(
-                told := _in_time(samples, deadline), key=lambda one: told.count(one)
-            ),
-            "where nothing is finished there is no answer: return None",
-        ),
-        Mistake(
-            lambda samples, deadline: Counter(_in_time(samples, deadline)).most_common(1)[0][0],
-            "where nothing is finished there is no answer: return None",
-        ),
-        Mistake(
-            lambda samples, deadline: max(_in_time(samples, deadline), default=None),
-            "that is the largest answer as a text: take the one that most samples gave",
+            "the seconds count from the beginning: do not add them up",
         ),
     ),
     said="So a deadline costs accuracy, and never an answer that was there.",
@@ -331,7 +331,7 @@ FEE = Exercise(
             "that is below the cost: divide by what is left, 1 - margin",
         ),
         Mistake(
-            lambda costs, margin: sum(costs) / len(costs) / margin if margin else None,
+            lambda costs, margin: sum(costs) / len(costs) / margin,
             "of each dollar the cost is the part that is not the margin: 1 - margin",
         ),
         Mistake(
@@ -371,7 +371,7 @@ CHEAPEST = Exercise(
         ([("one", 4, 100), ("votes", 8, 900), ("larger", 7, 300), ("both", 8, 700)], 1),
         ([("one", 4, 100), ("votes", 8, 900), ("larger", 7, 300), ("both", 8, 700)], 4),
         ([("b", 9, 50), ("a", 1, 10), ("d", 8, 20), ("c", 9, 40)], 0),
-        ([("b", 9, 50), ("a", 7, 45), ("c", 5, 1)], 3),
+        ([("b", 6.2, 50), ("a", 5.8, 48), ("c", 5.5, 1)], 0.5),
     ),
     mistakes=(
         Mistake(
@@ -391,6 +391,12 @@ CHEAPEST = Exercise(
             "that is the first of those that will do: take the cheapest of them",
         ),
         Mistake(
+            lambda table, tolerance: max(
+                _good(table, lambda s, most: s >= most - tolerance), key=lambda row: row[1] / row[2]
+            )[0],
+            "that solves most for the money, of those that will do: take the cheapest of them",
+        ),
+        Mistake(
             lambda table, tolerance: min(
                 _good(table, lambda s, most: s == most), key=lambda row: row[2]
             )[0],
@@ -402,6 +408,12 @@ CHEAPEST = Exercise(
                 key=lambda row: row[2],
             )[0],
             "as many fewer as the tolerance says will do as well: >= and not >",
+        ),
+        Mistake(
+            lambda table, tolerance: min(
+                _good(table, lambda s, most: s > most - tolerance - 1), key=lambda row: row[2]
+            )[0],
+            "parts of questions are solved too: >= most - tolerance, and no 1 less",
         ),
         Mistake(
             lambda table, tolerance: min(
