@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import subprocess
 import sys
@@ -27,10 +28,10 @@ from itslab.serving.server import Server
 from itslab.serving.tiers import Menu
 from itslab.share import Recording, key
 from itslab.testing import ScriptedModel
-from itslab.workshop import Session, page
+from itslab.workshop import Session, journal, page
 from itslab.workshop.classroom import JOURNALS, Classroom, network
-from itslab.workshop.gathered import MOST_BYTES, answers, gather, sign, tries
-from itslab.workshop.journal import Entry, Journal, written
+from itslab.workshop.gathered import MOST_BYTES, answers, gather, tries
+from itslab.workshop.journal import Entry, Journal, sign, written
 
 FEW = Sampling(max_tokens=8)
 QUESTION = "How many of 40?"
@@ -241,6 +242,13 @@ def test_what_is_no_journal_is_refused(room, body, status):
     assert not list(room.folder.iterdir())
 
 
+def test_a_folder_in_which_nothing_can_be_written_is_said(room):
+    room.folder.rmdir()
+    room.folder.touch()
+    answer = post(room, written([entry("tried", "vote", "no")]))
+    assert "cannot be written: Not a directory" in answer.json()["error"]["message"]
+
+
 def test_a_journal_needs_a_name_and_there_are_so_many(room):
     line = written([entry("tried", "vote", "no")])
     url = address(room).replace("/v1", "/class/journal")
@@ -258,9 +266,79 @@ def test_a_journal_needs_a_name_and_there_are_so_many(room):
 def test_damaged_lines_are_left_out_and_what_follows_is_kept(room):
     whole = written([entry("tried", "vote", "no"), entry("tried", "vote", "no", of=2)])
     answer = post(room, whole + b'{"session": 1, "kind"')
-    assert answer.json() == {"entries": 2, "left_out": 1, "sign": sign(id_(1))}
+    assert answer.json() == {"entries": 2, "left_out": 1}
+    assert {kept.name for kept in room.folder.iterdir()} == {f"{id_(n)}.txt" for n in (1, 2)}
+
+
+# -- a folder that is copied, with what somebody wrote in it ---------------------------------------
+
+
+def new_kernel(monkeypatch) -> None:
+    """Nothing is left of what a kernel knew; the files are."""
+    monkeypatch.setattr(journal, "_SETTLED", {})
+
+
+def expects(folder: Path, name: str, value: int, number: int = 1) -> Session:
+    session = Session(number, name, folder)
+    asked = session.expect("greedy", QUESTION, (0, 40))
+    asked.entry.value = str(value)
+    asked.write()
+    return session
+
+
+@pytest.mark.parametrize("names", [("ann", "bob", "cid"), ("", "", ""), ("org", "org", "org")])
+def test_who_writes_in_copies_of_a_folder_is_somebody_each_and_nothing_is_lost(
+    room, tmp_path, monkeypatch, names
+):
+    master = tmp_path / "master"
+    master.mkdir()
+    expects(master, "org" if "org" in names else "", 1)
+    brought = tmp_path / "brought"
+    for value, name in enumerate(names, 10):
+        folder = brought / str(value)
+        shutil.copytree(master, folder)
+        new_kernel(monkeypatch)
+        session = Session(1, name, folder)
+        assert session.expect("greedy", QUESTION, (0, 40)).written is None
+        told = expects(folder, name, value).hand_in(address(room))
+        assert told.said.startswith("1 entries, 1 of others in this folder; on the class's page")
+    for folder in (room.folder, brought):
+        found = gather(folder).participants
+        assert [len(one.entries) for one in found] == [1] * 4
+        said = answers(gather(folder), 1, "expected", "greedy")
+        assert sorted(said.given.values()) == [1, 10, 11, 12]
+
+
+def test_who_begins_anew_or_gives_a_name_later_stays_one_and_another_name_is_another(
+    tmp_path, monkeypatch
+):
+    expects(tmp_path, "", 1)
+    new_kernel(monkeypatch)
+    expects(tmp_path, "ann", 2)  # who had no name
+    new_kernel(monkeypatch)
+    expects(tmp_path, "ann", 3, number=2)
+    expects(tmp_path, "Ann K", 4, number=2)  # in the same kernel
+    new_kernel(monkeypatch)
+    expects(tmp_path, "", 5, number=3)  # who forgot it
+    [ann] = gather(tmp_path).participants
+    assert ann.name == "Ann K"
+    assert [one.value for one in ann.entries] == [1, 2, 3, 4, 5]
+    new_kernel(monkeypatch)
+    expects(tmp_path, "bob", 6)  # at her machine, in the next class
+    assert [one.name for one in gather(tmp_path).participants] == ["Ann K", "bob"]
+
+
+def test_what_a_server_has_stays_whoever_sends_the_rest(room):
+    first, second = entry("tried", "vote", "no", time=1.0), entry("tried", "vote", "no", time=2.0)
+    for sent in ([first], [second], [first], [first, second]):
+        assert post(room, written(sent), "any").status_code == 200
     [kept] = room.folder.iterdir()
-    assert kept.read_bytes().count(id_(1).encode()) == 2  # two kernels had one journal
+    assert [one.time for one in journal.read(kept)] == [1.0, 2.0]
+    texts = [entry("written", "why", f"{n} {'x' * 19_000}") for n in range(150)]
+    assert post(room, written(texts[:80])).status_code == 200
+    assert post(room, written(texts[80:])).status_code == 403  # together they are too much
+    assert kept.stat().st_size <= MOST_BYTES
+    assert gather(room.folder).left_out == ()
 
 
 def test_the_machines_addresses_are_told_one_on_each_line(llm, tmp_path):
@@ -324,8 +402,8 @@ def test_what_cannot_have_been_answered_is_left_out(tmp_path):
     said = answers(gather(tmp_path), 1, "expected", "greedy")
     assert (said.asked, said.between, said.numbers) == (QUESTION, (0, 40), True)
     assert sorted(said.given.values()) == [0, 7, 12, 40]
-    assert said.others == 6
-    assert "n = 4, 6 other answers left out" in str(page.dots(said).layout.title)
+    assert said.others == 3
+    assert "n = 4, 3 other answers left out" in str(page.dots(said).layout.title)
 
 
 def test_tries_are_counted_until_the_first_right_one(tmp_path):
