@@ -7,6 +7,7 @@ import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -15,6 +16,8 @@ from pathlib import Path
 import httpx
 import pytest
 from browser import browser_page, needs_browser
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import itslab as its
 from itslab import share
@@ -404,6 +407,72 @@ def test_what_cannot_have_been_answered_is_left_out(tmp_path):
     assert sorted(said.given.values()) == [0, 7, 12, 40]
     assert said.others == 3
     assert "n = 4, 3 other answers left out" in str(page.dots(said).layout.title)
+
+
+ODD = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.sampled_from(
+        [10**400, 1e15, -1e14, 1e-320, 2**53, "x" * 20_000, "\ud800", "</script>", EVIL]
+    ),
+    st.text(max_size=5),
+)
+BETWEEN = st.one_of(
+    st.none(),
+    st.lists(ODD, max_size=5),
+    st.sampled_from([[0, 40], [40, 0], [0, 0], [0, "x"], ["a", "b"], [0, 10**400], [0, 1e-320]]),
+)
+LINES = st.fixed_dictionaries(
+    {
+        "session": st.sampled_from([1, 1, 1, 2, 0, True]),
+        "kind": st.sampled_from(["expected", "came", "tried", "chosen", "written"]),
+        "name": st.sampled_from(["a", "b", EVIL]),
+        "value": st.one_of(st.integers(0, 40), ODD),
+        "right": st.sampled_from([None, True, False]),
+        "time": st.sampled_from([0, 1.7e9, -1e300, 1e300]),
+        "by": st.sampled_from(["", "ann", EVIL]),
+        "of": st.sampled_from([id_(1), id_(2), ""]),
+        "asked": st.sampled_from(["", QUESTION, EVIL]),
+        "between": BETWEEN,
+    }
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(LINES, min_size=1, max_size=40))
+def test_no_journal_takes_the_page_from_the_others(lines):
+    with tempfile.TemporaryDirectory() as folder:
+        put(Path(folder), entry("expected", "sound", 7, of=9, asked="Sound?", between=[0, 40]))
+        held = "\n".join(json.dumps(line) for line in lines)
+        Path(folder, "odd.txt").write_text(held, encoding="utf-8")
+        shown = page.collect(folder).read_text(encoding="utf-8")
+    assert "Sound?" in shown
+    assert "cannot be drawn" not in shown
+
+
+def test_a_question_that_cannot_be_drawn_is_left_out_and_said(tmp_path, monkeypatch):
+    put(tmp_path, entry("expected", "a", 7, asked="Broken?"), entry("chosen", "b", "x"))
+    monkeypatch.setattr(page, "dots", lambda said: 1 / 0)
+    shown = page.collect(tmp_path).read_text(encoding="utf-8")
+    assert "a is left out, for it cannot be drawn: ZeroDivisionError: division by zero" in shown
+    assert "n = 1" in shown
+
+
+def test_dots_of_whole_numbers_that_were_written_once_each_make_no_comb(tmp_path):
+    for value in range(40, 60):
+        put(tmp_path, entry("expected", "a", value, of=value, asked="?", between=[0, 100]))
+    [dots] = page.dots(answers(gather(tmp_path), 1, "expected", "a")).data
+    assert max(dots.y) == 1.5
+    assert sorted(dots.x) == [n + 0.5 for n in range(40, 60, 2) for _ in "ab"]
+
+
+def test_a_choice_of_the_sessions_is_read_whole(tmp_path):
+    words = ["the vote", "one cannot tell them apart"]
+    put(tmp_path, entry("chosen", "a", words[1], between=words))
+    bars = page.bars(answers(gather(tmp_path), 1, "chosen", "a"))
+    assert bars.layout.yaxis.ticktext == tuple(words)
 
 
 def test_tries_are_counted_until_the_first_right_one(tmp_path):
