@@ -243,6 +243,7 @@ def test_a_journal_that_names_a_path_is_not_kept(room, of):
 def test_what_is_no_journal_is_refused(room, body, status):
     assert post(room, body).status_code == status
     assert not list(room.folder.iterdir())
+    assert "0 of 3 seats taken" in repr(room.server.desk.users)
 
 
 def test_a_folder_in_which_nothing_can_be_written_is_said(room):
