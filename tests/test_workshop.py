@@ -516,6 +516,20 @@ def test_a_count_that_is_none_is_not_believed(tmp_path):
         assert "it is no class's server" in session.hand_in(address).said
 
 
+def test_in_a_notebook_an_error_of_ours_is_the_line_that_asked_and_a_sentence(tmp_path):
+    read = "from itslab.serving import config\nserved = config.read('mine.yaml')"
+    notebook = new_notebook(cells=[new_code_cell(read), new_code_cell("its.load(1)\n1 / 0")])
+    (tmp_path / "mine.yaml").write_text("tiers:\n  mine: {strategy: vote 4}\n")
+    resources = {"metadata": {"path": str(tmp_path)}}
+    NotebookClient(notebook, allow_errors=True, resources=resources).execute()
+    [error] = notebook.cells[0].outputs
+    assert error["traceback"] == [
+        "line 2: served = config.read('mine.yaml')",
+        "OptionError: tiers.mine: unknown strategy 'vote 4': did you mean self-consistency-4?",
+    ]
+    assert len(notebook.cells[1].outputs[0]["traceback"]) > 2  # of others it is as ever
+
+
 # -- the command
 
 
