@@ -144,6 +144,8 @@ def test_who_found_no_seat_does_not_end_the_measurement():
     assert (report.until, report.speed) == (4.0, 25.0)
     assert report.worst == 0.5
     assert "failed: 1, such as all 1 seats are taken" in str(report)
+    assert "nobody who had an answer waited longer than 0.50 ×" in str(report)
+    assert "nobody waited longer than" in str(replace(report, works=report.works[1:]))
 
 
 # -- what is handed in -----------------------------------------------------------------------------
