@@ -225,9 +225,7 @@ def test_a_seat_that_is_not_used_for_long_goes_to_who_comes(monkeypatch) -> None
     assert users.find("ann") is ann  # whom nobody waited for
     time.sleep(0.1)
     assert users.find("bob").name == "bob"
-    with pytest.raises(
-        SeatsTaken, match=r"wait until .* for more \(--seats of a class"
-    ):
+    with pytest.raises(SeatsTaken, match=r"wait until .* for more \(--seats of a class"):
         users.find("eve")
     time.sleep(0.15)
     assert users.find("eve").name == "eve"  # in ann's, who was away for longest

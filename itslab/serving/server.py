@@ -8,7 +8,7 @@ import time
 from types import FrameType
 from typing import Any, Self
 
-from itslab.core import ItslabError
+from itslab.core import ItslabError, extra
 from itslab.serving.desk import Desk
 from itslab.serving.endpoint import More, application
 
@@ -49,9 +49,7 @@ class Server:
 
             from itslab.serving.connection import Connection
         except ImportError as error:
-            raise ItslabError(
-                "a server takes more packages: pip install 'itslab[serve]'"
-            ) from error
+            raise ItslabError(f"a server takes more packages: {extra('serve')}") from error
         self.desk = desk
         self._socket = _bound(host, port)
         self.host, self.port = self._socket.getsockname()[:2]
