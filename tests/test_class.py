@@ -32,7 +32,7 @@ from itslab.serving.tiers import Menu
 from itslab.share import Recording, key
 from itslab.testing import ScriptedModel
 from itslab.workshop import Session, journal, page
-from itslab.workshop.classroom import JOURNALS, Classroom, network
+from itslab.workshop.classroom import JOURNALS, Classroom, network, serve
 from itslab.workshop.gathered import MOST_BYTES, answers, gather, tries
 from itslab.workshop.journal import Entry, Journal, sign, written
 
@@ -98,6 +98,11 @@ def test_two_guests_with_one_name_are_one_and_who_finds_no_seat_is_told_so(room,
     with pytest.raises(BackendError, match="up to 64 letters that is no user's"):
         its.Remote(llm.name, address(room), "x" * 65)
     assert its.solve("Hi", vote, models[0]).cost.calls == 2
+
+
+def test_a_port_that_is_taken_is_said_before_a_model_is_sought(room, tmp_path):
+    with pytest.raises(ItslabError, match="cannot be listened on"):
+        serve("no-such-model", tmp_path, host="127.0.0.1", port=room.server.port)
 
 
 def test_a_class_has_no_tiers_of_which_one_comes_before_another(room, llm):

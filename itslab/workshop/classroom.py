@@ -34,7 +34,7 @@ from itslab.serving.desk import Desk
 from itslab.serving.endpoint import Endpoint, raw
 from itslab.serving.limits import User, Users
 from itslab.serving.lobby import Admission
-from itslab.serving.server import Server
+from itslab.serving.server import Server, bound
 from itslab.serving.tiers import Menu
 from itslab.workshop import page
 from itslab.workshop.gathered import MOST_BYTES, MOST_ENTRIES, gather, sound
@@ -310,6 +310,7 @@ def serve(
     Raises:
         ItslabError: the model, the port or the folder cannot be had.
     """
+    bound(host, port).close()  # before a model is pulled and loaded in vain
     _may_open(FILES * seats)
     llm = load(model, batch_size=batch_size, context=context, prefix_cache=PREFIX_CACHE)
     room = Classroom(
