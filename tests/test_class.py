@@ -330,12 +330,14 @@ def test_who_begins_anew_or_gives_a_name_later_stays_one_and_another_name_is_ano
     expects(tmp_path, "ann", 3, number=2)
     expects(tmp_path, "Ann K", 4, number=2)  # in the same kernel
     new_kernel(monkeypatch)
-    expects(tmp_path, "", 5, number=3)  # who forgot it
+    expects(tmp_path, "Ann K", 5, number=2)
+    new_kernel(monkeypatch)
+    expects(tmp_path, "", 6, number=3)  # who forgot it
     [ann] = gather(tmp_path).participants
     assert ann.name == "Ann K"
-    assert [one.value for one in ann.entries] == [1, 2, 3, 4, 5]
+    assert [one.value for one in ann.entries] == [1, 2, 3, 4, 5, 6]
     new_kernel(monkeypatch)
-    expects(tmp_path, "bob", 6)  # at her machine, in the next class
+    expects(tmp_path, "bob", 7)  # at her machine, in the next class
     assert [one.name for one in gather(tmp_path).participants] == ["Ann K", "bob"]
 
 

@@ -100,16 +100,13 @@ class Journal:
         self.of, self.entries = self._settled()
 
     def _settled(self) -> tuple[str, list[Entry]]:
-        """Who writes, and what she wrote here before: under this name, or either under none."""
+        """Who writes, and what she wrote here before: under this name, or where one has none."""
         there: dict[str, list[Entry]] = {}
         for entry in read(self.path) if self.path.is_file() else ():
             if entry.at == self._at:
                 there.setdefault(entry.of, []).append(entry)
-        fits = [
-            of
-            for of, entries in there.items()
-            if not self.by or {self.by, ""} >= {one.by for one in entries}
-        ]
+        names = {of: {one.by for one in entries} for of, entries in there.items()}
+        fits = [of for of in there if not self.by or self.by in names[of] or names[of] == {""}]
         fits.sort(key=lambda of: there[of][-1].time)
         of = _SETTLED.get(self.path) or (fits[-1] if fits else uuid.uuid4().hex[:12])
         return of, there.get(of, [])
