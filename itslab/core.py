@@ -8,10 +8,13 @@ them as *nodes* of a tree, a verifier attaches *verdicts*, and every token anyon
 from __future__ import annotations
 
 import itertools
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
+from importlib import metadata
+from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol
 
 from itslab.cutoff import Cutoff as Cutoff
@@ -61,6 +64,20 @@ class MissingSample(BackendError, LookupError):
 
 class TaskError(ItslabError, ValueError):
     """A task is unknown or its data cannot be read."""
+
+
+def extra(name: str) -> str:
+    """Return the command that installs an extra beside this package.
+
+    No index has the package: the pip of its own environment takes the one that is installed there;
+    where none is, as with a checkout on Python's path, the checkout is installed.
+    """
+    try:
+        metadata.distribution("itslab")
+        here = "itslab"
+    except metadata.PackageNotFoundError:
+        here = str(Path(__file__).parent.parent)
+    return f'{sys.executable} -m pip install "{here}[{name}]"'
 
 
 # -- what is asked ---------------------------------------------------------------------------------

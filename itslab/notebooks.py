@@ -140,7 +140,8 @@ def reset(source: Path, folder: Path) -> Path | None:
         ItslabError: the folder cannot be written.
     """
     mine = [folder / one.name for one in sorted(source.glob("*.ipynb"))]
-    changed = [one for one in mine if one.exists() and not _same(one, _blank(source / one.name))]
+    there = (one for one in mine if os.path.lexists(one))  # a link to nothing, too
+    changed = [one for one in there if not _same(one, _blank(source / one.name))]
     kept = None
     if changed:
         kept = _place(folder, "kept", "--folder")

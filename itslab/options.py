@@ -21,6 +21,9 @@ import re
 import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
+from itertools import takewhile
+from os.path import dirname
+from traceback import extract_tb
 from typing import (
     Annotated,
     Any,
@@ -33,9 +36,21 @@ from typing import (
     get_type_hints,
 )
 
+_HOME = dirname(__file__)
+
 
 class ItslabError(Exception):
     """Any error the package raises on purpose. The text names the bad value and the fix."""
+
+    def _render_traceback_(self) -> list[str]:
+        """What a notebook shows in place of a traceback: the line that asked for it, and the text.
+
+        IPython asks for it; Python's own tracebacks are as ever.
+        """
+        frames = extract_tb(self.__traceback__)
+        asked = [*takewhile(lambda frame: not frame.filename.startswith(_HOME), frames)]
+        line = [f"line {asked[-1].lineno}: {asked[-1].line}"] if asked else []
+        return [*line, f"{type(self).__name__}: {self}"]
 
 
 class OptionError(ItslabError, ValueError):

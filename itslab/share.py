@@ -29,7 +29,8 @@ LETTERS = 64
 """Of a guest's name, as a server takes it."""
 MODES = ("replay", "live", "record")
 RECORDED = (
-    "Only what the notebooks ask with their own parameters (seed=0, difficulty=1.0), or with fewer "
+    "Only what the notebooks ask with their own parameters (seed=0, difficulty=1.0; model and "
+    "questions as they came, in the file of that name, line by line), or with fewer generated "
     "problems or samples, was recorded; for all else draw with mode=live"
 )
 
@@ -89,7 +90,7 @@ class Recording:
     name: str = ""
 
     def __post_init__(self) -> None:
-        known = self.mode in MODES or self._there
+        known = isinstance(self.mode, str) and (self.mode in MODES or self._there)
         valid = f"one of {', '.join(MODES)}, or the address of a server: http://…/v1"
         require(known, "mode", self.mode, valid)
 

@@ -7,10 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import quote
 
 import typer
 
-from itslab.core import require
+from itslab.core import ItslabError, require
 
 SESSIONS = ("1", "2", "3", "teacher")
 KINDS = ("session_*.ipynb", "*.txt")
@@ -180,19 +181,40 @@ def workshop(
         _begin(source, folder, session)
 
 
+def _check_folders(source: Path, folder: Path) -> None:
+    """Refuse what would put the sessions aside that all others are copies of, or has none.
+
+    Raises:
+        OptionError: both folders are one.
+        ItslabError: a session is not where it comes from.
+    """
+    copies = source.resolve() != folder.resolve()
+    require(copies, "--folder", str(folder), "a folder of copies; this one holds the originals")
+    lacking = [name for one in SESSIONS if not (source / (name := _named(one))).is_file()]
+    if lacking:
+        raise ItslabError(f"{source} lacks {', '.join(lacking)}: restore them, or install anew")
+
+
+def _named(session: str) -> str:
+    return "teacher.ipynb" if session == "teacher" else f"session_{session}.ipynb"
+
+
 def _begin(source: Path, folder: Path, session: str) -> None:
     from itslab import notebooks
 
-    name = "teacher.ipynb" if session == "teacher" else f"session_{session}.ipynb"
+    _check_folders(source, folder)
+    name = _named(session)
     kinds = (name,) if session == "teacher" else KINDS
+    stays = ": what was there stays as it is" if folder.exists() else ""
     notebooks.copy(source, folder, kinds, blank=True)
-    typer.echo(f"your copies are in {folder}: what was there stays as it is")
+    typer.echo(f"your copies are in {folder}{stays}")
     open_lab(folder / name)
 
 
 def _reset(source: Path, folder: Path) -> None:
     from itslab import notebooks
 
+    _check_folders(source, folder)
     kept = notebooks.reset(source, folder)
     missing = notebooks.copy(source, folder, KINDS, blank=True)
     said = f"what was changed is in {kept}" if kept else "they were as they came"
@@ -213,7 +235,10 @@ def _check(source: Path) -> None:
 
 def open_lab(notebook: Path) -> None:
     """Open a notebook in JupyterLab, in this process's place."""
-    command = [sys.executable, "-m", "jupyterlab", str(notebook)]
+    # Not as its argument: the address that it prints, too, should open the notebook.
+    command = [sys.executable, "-m", "jupyterlab"]
+    command.append(f"--ServerApp.root_dir={notebook.parent.resolve()}")
+    command.append(f"--LabApp.default_url=/lab/tree/{quote(notebook.name)}")
     if getattr(os, "geteuid", lambda: 1)() == 0:
         command.append("--allow-root")  # as in a container
     if os.name == "nt":  # where a program that is replaced leaves its console

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 import socket
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -14,6 +16,8 @@ from pathlib import Path
 import httpx
 import pytest
 from browser import browser_page, needs_browser
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 import itslab as its
 from itslab import share
@@ -27,10 +31,10 @@ from itslab.serving.server import Server
 from itslab.serving.tiers import Menu
 from itslab.share import Recording, key
 from itslab.testing import ScriptedModel
-from itslab.workshop import Session, page
-from itslab.workshop.classroom import JOURNALS, Classroom, network
-from itslab.workshop.gathered import MOST_BYTES, answers, gather, sign, tries
-from itslab.workshop.journal import Entry, Journal, written
+from itslab.workshop import Session, journal, page
+from itslab.workshop.classroom import JOURNALS, Classroom, network, serve
+from itslab.workshop.gathered import MOST_BYTES, answers, gather, tries
+from itslab.workshop.journal import Entry, Journal, sign, written
 
 FEW = Sampling(max_tokens=8)
 QUESTION = "How many of 40?"
@@ -96,6 +100,11 @@ def test_two_guests_with_one_name_are_one_and_who_finds_no_seat_is_told_so(room,
     assert its.solve("Hi", vote, models[0]).cost.calls == 2
 
 
+def test_a_port_that_is_taken_is_said_before_a_model_is_sought(room, tmp_path):
+    with pytest.raises(ItslabError, match="cannot be listened on"):
+        serve("no-such-model", tmp_path, host="127.0.0.1", port=room.server.port)
+
+
 def test_a_class_has_no_tiers_of_which_one_comes_before_another(room, llm):
     body = {"model": llm.name, "messages": [{"role": "user", "content": "Hi"}], "max_tokens": 4}
     url, headers = f"{address(room)}/chat/completions", {"Authorization": "Bearer ann"}
@@ -140,6 +149,8 @@ def test_who_found_no_seat_does_not_end_the_measurement():
     assert (report.until, report.speed) == (4.0, 25.0)
     assert report.worst == 0.5
     assert "failed: 1, such as all 1 seats are taken" in str(report)
+    assert "nobody who had an answer waited longer than 0.50 ×" in str(report)
+    assert "nobody waited longer than" in str(replace(report, works=report.works[1:]))
 
 
 # -- what is handed in -----------------------------------------------------------------------------
@@ -239,6 +250,14 @@ def test_a_journal_that_names_a_path_is_not_kept(room, of):
 def test_what_is_no_journal_is_refused(room, body, status):
     assert post(room, body).status_code == status
     assert not list(room.folder.iterdir())
+    assert "0 of 3 seats taken" in repr(room.server.desk.users)
+
+
+def test_a_folder_in_which_nothing_can_be_written_is_said(room):
+    room.folder.rmdir()
+    room.folder.touch()
+    answer = post(room, written([entry("tried", "vote", "no")]))
+    assert "cannot be written: Not a directory" in answer.json()["error"]["message"]
 
 
 def test_a_journal_needs_a_name_and_there_are_so_many(room):
@@ -258,9 +277,81 @@ def test_a_journal_needs_a_name_and_there_are_so_many(room):
 def test_damaged_lines_are_left_out_and_what_follows_is_kept(room):
     whole = written([entry("tried", "vote", "no"), entry("tried", "vote", "no", of=2)])
     answer = post(room, whole + b'{"session": 1, "kind"')
-    assert answer.json() == {"entries": 2, "left_out": 1, "sign": sign(id_(1))}
+    assert answer.json() == {"entries": 2, "left_out": 1}
+    assert {kept.name for kept in room.folder.iterdir()} == {f"{id_(n)}.txt" for n in (1, 2)}
+
+
+# -- a folder that is copied, with what somebody wrote in it ---------------------------------------
+
+
+def new_kernel(monkeypatch) -> None:
+    """Nothing is left of what a kernel knew; the files are."""
+    monkeypatch.setattr(journal, "_SETTLED", {})
+
+
+def expects(folder: Path, name: str, value: int, number: int = 1) -> Session:
+    session = Session(number, name, folder)
+    asked = session.expect("greedy", QUESTION, (0, 40))
+    asked.entry.value = str(value)
+    asked.write()
+    return session
+
+
+@pytest.mark.parametrize("names", [("ann", "bob", "cid"), ("", "", ""), ("org", "org", "org")])
+def test_who_writes_in_copies_of_a_folder_is_somebody_each_and_nothing_is_lost(
+    room, tmp_path, monkeypatch, names
+):
+    master = tmp_path / "master"
+    master.mkdir()
+    expects(master, "org" if "org" in names else "", 1)
+    brought = tmp_path / "brought"
+    for value, name in enumerate(names, 10):
+        folder = brought / str(value)
+        shutil.copytree(master, folder)
+        new_kernel(monkeypatch)
+        session = Session(1, name, folder)
+        assert session.expect("greedy", QUESTION, (0, 40)).written is None
+        told = expects(folder, name, value).hand_in(address(room))
+        assert told.said.startswith("1 entries, 1 of others in this folder; on the class's page")
+    for folder in (room.folder, brought):
+        found = gather(folder).participants
+        assert [len(one.entries) for one in found] == [1] * 4
+        said = answers(gather(folder), 1, "expected", "greedy")
+        assert sorted(said.given.values()) == [1, 10, 11, 12]
+
+
+def test_who_begins_anew_or_gives_a_name_later_stays_one_and_another_name_is_another(
+    tmp_path, monkeypatch
+):
+    expects(tmp_path, "", 1)
+    new_kernel(monkeypatch)
+    expects(tmp_path, "ann", 2)  # who had no name
+    new_kernel(monkeypatch)
+    expects(tmp_path, "ann", 3, number=2)
+    expects(tmp_path, "Ann K", 4, number=2)  # in the same kernel
+    new_kernel(monkeypatch)
+    expects(tmp_path, "Ann K", 5, number=2)
+    new_kernel(monkeypatch)
+    expects(tmp_path, "", 6, number=3)  # who forgot it
+    [ann] = gather(tmp_path).participants
+    assert ann.name == "Ann K"
+    assert [one.value for one in ann.entries] == [1, 2, 3, 4, 5, 6]
+    new_kernel(monkeypatch)
+    expects(tmp_path, "bob", 7)  # at her machine, in the next class
+    assert [one.name for one in gather(tmp_path).participants] == ["Ann K", "bob"]
+
+
+def test_what_a_server_has_stays_whoever_sends_the_rest(room):
+    first, second = entry("tried", "vote", "no", time=1.0), entry("tried", "vote", "no", time=2.0)
+    for sent in ([first], [second], [first], [first, second]):
+        assert post(room, written(sent), "any").status_code == 200
     [kept] = room.folder.iterdir()
-    assert kept.read_bytes().count(id_(1).encode()) == 2  # two kernels had one journal
+    assert [one.time for one in journal.read(kept)] == [1.0, 2.0]
+    texts = [entry("written", "why", f"{n} {'x' * 19_000}") for n in range(150)]
+    assert post(room, written(texts[:80])).status_code == 200
+    assert post(room, written(texts[80:])).status_code == 403  # together they are too much
+    assert kept.stat().st_size <= MOST_BYTES
+    assert gather(room.folder).left_out == ()
 
 
 def test_the_machines_addresses_are_told_one_on_each_line(llm, tmp_path):
@@ -324,8 +415,74 @@ def test_what_cannot_have_been_answered_is_left_out(tmp_path):
     said = answers(gather(tmp_path), 1, "expected", "greedy")
     assert (said.asked, said.between, said.numbers) == (QUESTION, (0, 40), True)
     assert sorted(said.given.values()) == [0, 7, 12, 40]
-    assert said.others == 6
-    assert "n = 4, 6 other answers left out" in str(page.dots(said).layout.title)
+    assert said.others == 3
+    assert "n = 4, 3 other answers left out" in str(page.dots(said).layout.title)
+
+
+ODD = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),
+    st.sampled_from(
+        [10**400, 1e15, -1e14, 1e-320, 2**53, "x" * 20_000, "\ud800", "</script>", EVIL]
+    ),
+    st.text(max_size=5),
+)
+BETWEEN = st.one_of(
+    st.none(),
+    st.lists(ODD, max_size=5),
+    st.sampled_from([[0, 40], [40, 0], [0, 0], [0, "x"], ["a", "b"], [0, 10**400], [0, 1e-320]]),
+)
+LINES = st.fixed_dictionaries(
+    {
+        "session": st.sampled_from([1, 1, 1, 2, 0, True]),
+        "kind": st.sampled_from(["expected", "came", "tried", "chosen", "written"]),
+        "name": st.sampled_from(["a", "b", EVIL]),
+        "value": st.one_of(st.integers(0, 40), ODD),
+        "right": st.sampled_from([None, True, False]),
+        "time": st.sampled_from([0, 1.7e9, -1e300, 1e300]),
+        "by": st.sampled_from(["", "ann", EVIL]),
+        "of": st.sampled_from([id_(1), id_(2), ""]),
+        "asked": st.sampled_from(["", QUESTION, EVIL]),
+        "between": BETWEEN,
+    }
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(LINES, min_size=1, max_size=40))
+def test_no_journal_takes_the_page_from_the_others(lines):
+    with tempfile.TemporaryDirectory() as folder:
+        put(Path(folder), entry("expected", "sound", 7, of=9, asked="Sound?", between=[0, 40]))
+        held = "\n".join(json.dumps(line) for line in lines)
+        Path(folder, "odd.txt").write_text(held, encoding="utf-8")
+        shown = page.collect(folder).read_text(encoding="utf-8")
+    assert "Sound?" in shown
+    assert "cannot be drawn" not in shown
+
+
+def test_a_question_that_cannot_be_drawn_is_left_out_and_said(tmp_path, monkeypatch):
+    put(tmp_path, entry("expected", "a", 7, asked="Broken?"), entry("chosen", "b", "x"))
+    monkeypatch.setattr(page, "dots", lambda said: 1 / 0)
+    shown = page.collect(tmp_path).read_text(encoding="utf-8")
+    assert "a is left out, for it cannot be drawn: ZeroDivisionError: division by zero" in shown
+    assert "n = 1" in shown
+
+
+def test_dots_of_whole_numbers_that_were_written_once_each_make_no_comb(tmp_path):
+    for value in range(40, 60):
+        put(tmp_path, entry("expected", "a", value, of=value, asked="?", between=[0, 100]))
+    [dots] = page.dots(answers(gather(tmp_path), 1, "expected", "a")).data
+    assert max(dots.y) == 1.5
+    assert sorted(dots.x) == [n + 0.5 for n in range(40, 60, 2) for _ in "ab"]
+
+
+def test_a_choice_of_the_sessions_is_read_whole(tmp_path):
+    words = ["the vote", "one cannot tell them apart"]
+    put(tmp_path, entry("chosen", "a", words[1], between=words))
+    bars = page.bars(answers(gather(tmp_path), 1, "chosen", "a"))
+    assert bars.layout.yaxis.ticktext == tuple(words)
 
 
 def test_tries_are_counted_until_the_first_right_one(tmp_path):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import time
 from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 
@@ -213,6 +214,34 @@ def test_a_guest_is_known_by_its_name_and_there_are_so_many_seats() -> None:
         users.find("eve")
     assert users.find("Zo%C3%AB%20K") is zoe
     assert repr(users) == "Users(ann, 2 of 2 seats taken)"
+
+
+def test_a_seat_that_is_not_used_for_long_goes_to_who_comes(monkeypatch) -> None:
+    users = Users([], guests=2)
+    ann = users.find("ann")
+    monkeypatch.setattr("itslab.serving.limits.IDLE", 0.2)
+    time.sleep(0.25)
+    assert users.find("bob").name == "bob"
+    assert users.find("ann") is ann  # whom nobody waited for
+    time.sleep(0.1)
+    assert users.find("bob").name == "bob"
+    with pytest.raises(SeatsTaken, match=r"wait until .* for more \(--seats of a class"):
+        users.find("eve")
+    time.sleep(0.15)
+    assert users.find("eve").name == "eve"  # in ann's, who was away for longest
+    with pytest.raises(SeatsTaken):
+        users.find("ann")
+
+
+def test_who_was_never_answered_has_no_seat() -> None:
+    users = Users([User("ann", SECRET)], guests=1)
+    for well, taken in ((False, 0), (False, 0), (True, 1), (False, 1)):
+        users.answered(users.find("bob"), well)
+        assert f"{taken} of 1 seats taken" in repr(users)
+    with pytest.raises(SeatsTaken):
+        users.find("eve")
+    users.answered(users.find(SECRET), False)
+    assert users.find(SECRET) is not None
 
 
 def test_many_who_come_at_once_take_no_more_seats_than_there_are() -> None:

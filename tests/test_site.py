@@ -135,6 +135,22 @@ def test_a_file_that_is_not_pyodides_is_refused(tmp_path: Path) -> None:
         site.build(tmp_path / "site", [], str(tmp_path))
 
 
+def test_what_can_be_no_site_and_no_release_is_said_at_once(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OptionError, match="an empty folder, or one that is not there yet"):
+        site.build(tmp_path / "file", [], str(tmp_path))
+    for address in ("http://[bad", "http://a b/c"):
+        with pytest.raises(ItslabError, match="cannot be had"):
+            site.build(tmp_path / "site", [], address)
+    for name in site.CORE:
+        (tmp_path / name).touch()
+    for held in ("{", "[]", "{}", '{"packages": []}', '{"packages": {"numpy": {}}}'):
+        (tmp_path / site.LOCK).write_text(held)
+        with pytest.raises(ItslabError, match="is damaged: take another copy"):
+            site.build(tmp_path / "site", [], str(tmp_path))
+    assert not (tmp_path / "site").exists()
+
+
 def test_banks_are_replayed_unpacked_as_well(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

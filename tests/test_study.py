@@ -16,7 +16,7 @@ import pytest
 from studied import SHORT, Built, loads, same, says, scripted, sums, votes
 
 import itslab as its
-from itslab import share
+from itslab import share, tasks
 from itslab.conductor import conduct
 from itslab.conductor.loading import recorded
 from itslab.conductor.parts import Part
@@ -322,6 +322,20 @@ def test_a_key_that_stands_twice_is_refused(tmp_path: Path) -> None:
 def test_a_recording_that_lacks_runs_is_not_replayed_in_part() -> None:
     with pytest.raises(ItslabError, match=r"study.sqlite.xz lacks 12 of the 12 runs.*mode=live"):
         share.Recording("replay").conduct(votes(), "study")
+
+
+def test_where_ones_own_questions_were_not_drawn_it_is_questions_that_are_named(
+    tmp_path: Path,
+) -> None:
+    ours = share.shared("notebooks/workshop/ten_questions.txt").read_text(encoding="utf-8")
+    for name, held in (("mine.txt", ours), ("ten_questions.txt", f"\n{ours}")):
+        (tmp_path / name).write_text(held, encoding="utf-8")
+        asked = tasks.load(tmp_path / name, seed=None)
+        model = "qwen2.5-coder-0.5b"
+        study = its.Study({"own": asked}, (model,), {"chain": its.ChainOfThought()})
+        said = "model and questions as they came, in the file of that name, line by line"
+        with pytest.raises(ItslabError, match=f"{said}.*mode=live"):
+            share.Recording("replay").conduct(study, "own")
 
 
 def test_runs_of_other_banks_are_taken_and_not_copied(tmp_path: Path) -> None:

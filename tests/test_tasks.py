@@ -154,6 +154,29 @@ def test_a_malformed_line_is_named_with_what_was_expected(tmp_path, line):
     assert len(str(error.value)) < 500
 
 
+QUESTION = '{"question": "a?", "answer": "1"}'
+
+
+@pytest.mark.parametrize(
+    ("held", "said"),
+    [
+        (f"[{QUESTION}]", r"line 1: a JSON array is no JSON lines: write each object on a line"),
+        (f"[\n  {QUESTION},\n  {QUESTION}\n]", "line 1: a JSON array is no JSON lines"),
+        (f"{QUESTION},\n{QUESTION}", "line 1: no comma may stand at the line's end"),
+        (QUESTION.replace('"', "”"), "line 1: ” are no quotes of JSON: write straight ones"),
+    ],
+)
+def test_what_is_nearly_json_lines_is_told_apart_from_them(tmp_path, held, said):
+    (tmp_path / "q.txt").write_text(held, encoding="utf-8")
+    with pytest.raises(TaskError, match=said):
+        tasks.load(tmp_path / "q.txt")
+
+
+def test_a_files_name_may_end_in_capitals(tmp_path):
+    (tmp_path / "Q.TXT").write_text(QUESTION)
+    assert [problem.id for problem in tasks.load(tmp_path / "Q.TXT")] == ["Q/1"]
+
+
 def test_an_empty_or_missing_file_and_too_few_problems_are_named(tmp_path, ten):
     (tmp_path / "empty.jsonl").touch()
     with pytest.raises(TaskError, match="holds no problems"):

@@ -1,10 +1,14 @@
 """Where llama.cpp is not installed, everything works but drawing from a local model."""
 
+import shlex
 import subprocess
 import sys
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
+
+from itslab.core import extra
 
 WITHOUT = """
 import sys
@@ -101,7 +105,7 @@ for load in (
 """
     lines = run(program, tmp_path).splitlines()
     assert len(lines) == 3
-    assert all("llama.cpp" in line and "pip install 'itslab[llama]'" in line for line in lines)
+    assert all("llama.cpp" in line and extra("llama") in line for line in lines)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -117,7 +121,7 @@ app()
 """
     shown = run(program, tmp_path)
     assert "53 of 60" in shown
-    assert "pip install 'itslab[llama]'\n  itslab quickstart" in shown
+    assert f"{extra('llama')}\n  itslab quickstart" in shown
     assert "Now here" not in shown
     assert not list(tmp_path.rglob("*.gguf"))
 
@@ -134,5 +138,13 @@ for finding in diagnose():
     [line] = [line for line in lines if " | llama.cpp | " in line]
     assert line.startswith("lacking")
     assert "No module named 'llama_cpp'" in line
-    assert "pip install 'itslab[llama]'" in line
+    assert extra("llama") in line
     assert any(" | models | " in other for other in lines)
+
+
+@pytest.mark.skipif(find_spec("llama_cpp") is None, reason="the extra is not installed")
+def test_the_line_that_installs_an_extra_asks_no_index_for_itslab() -> None:
+    command = [*shlex.split(extra("llama")), "--dry-run", "--no-index", "--no-build-isolation"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "Requirement already satisfied: llama-cpp-python" in done.stdout

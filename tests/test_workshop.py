@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
+import socket
+import subprocess
 import sys
+import threading
+import time
 from asyncio import CancelledError
 from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from decimal import Decimal
 from fractions import Fraction
 from importlib import import_module
+from itertools import chain, repeat
 from pathlib import Path
 
+import httpx
 import numpy as np
 import pandas as pd
 import pytest
@@ -23,6 +33,7 @@ from itslab import notebooks, share
 from itslab.cli import app
 from itslab.core import ItslabError, OptionError
 from itslab.workshop import Session
+from itslab.workshop import session as sessions
 from itslab.workshop.exercise import Exercise, Mistake, same
 from itslab.workshop.journal import NAME, Journal, parsed, read
 
@@ -387,7 +398,7 @@ def test_a_damaged_journal_is_read_as_far_as_it_goes(tmp_path):
     assert Journal(tmp_path).last(1, "expected", "a").value == 2
     line = json.loads(journal.path.read_text().splitlines()[0])
     known = {"session", "kind", "name", "value", "right", "time", "by", "of"}
-    assert set(line) == known | {"asked", "between"}
+    assert set(line) == known | {"asked", "between", "at"}
     old = {name: value for name, value in line.items() if name in known}
     assert parsed(json.dumps(old)).value == 1
 
@@ -441,6 +452,109 @@ def test_a_folder_that_cannot_be_written_loses_nothing_at_once(tmp_path):
     assert journal.last(1, "expected", "a").value == 1
 
 
+def test_who_writes_is_told_by_the_button_that_the_disk_refused_it(tmp_path):
+    session = Session(1, "ann", tmp_path)
+    number, text = session.expect("a", "How many?", (0, 40)), session.write("b", "Why?")
+    (tmp_path / NAME).mkdir()
+    number.entry.value, text.entry.value = "5", "so"
+    for asked in (number, text):
+        with pytest.warns(UserWarning, match="cannot be written"):
+            asked.button.click()
+    for asked, said in ((number, "you wrote 5"), (text, "written down")):
+        assert f"{said}, but {tmp_path / NAME} cannot be written" in asked.said.value
+        assert "go on" not in asked.said.value
+    (tmp_path / NAME).rmdir()
+    number.button.click()
+    assert "you wrote 5: go on" in number.said.value
+    assert len([*read(tmp_path / NAME)]) == 3
+
+
+@pytest.mark.parametrize(
+    "between",
+    [(1,), 5, (0, "x"), "yes", (), (1, 0), (0, 1e400), (0, None), ["a"], ["a", "a"], ["a", ""]],
+)
+def test_of_what_nothing_can_be_chosen_is_refused(tmp_path, between):
+    session = Session(1, folder=tmp_path)
+    with pytest.raises(OptionError, match="between must be two numbers, the lesser first, or 2 to"):
+        session.expect("a", "How many?", between)
+
+
+def test_what_is_no_name_and_no_question_is_refused(tmp_path):
+    for number in (1.0, True, "1", None):
+        with pytest.raises(OptionError, match=r"number must be one of \(1, 2, 3\)"):
+            Session(number, folder=tmp_path)
+    with pytest.raises(OptionError, match="question must be a text"):
+        Session(1, folder=tmp_path).expect("a", None, (0, 1))
+    for mode in (None, 5):
+        with pytest.raises(OptionError, match="mode must be one of replay"):
+            share.Recording(mode)
+
+
+def test_numbers_of_numpy_are_kept_as_numbers(tmp_path):
+    session = Session(1, "ann", tmp_path)
+    asked = session.expect("a", "How many?", (0, np.int64(40)))
+    asked.entry.value = "7"
+    asked.write()
+    session.came("a", float("nan"))
+    kept = [(entry.value, entry.between) for entry in read(tmp_path / NAME)]
+    assert kept == [(7, [0.0, 40.0]), ("nan", None)]
+
+
+@contextmanager
+def answering(*pieces: bytes) -> Iterator[str]:
+    """A server that sends the last piece again and again, ten times a second."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            with suppress(OSError), server.accept()[0] as client:
+                for piece in chain(pieces, repeat(pieces[-1])):
+                    client.sendall(piece)
+                    time.sleep(0.1 if len(piece) < 100 else 0)
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}/v1"
+
+
+def test_a_server_that_never_ends_holds_no_cell(tmp_path, monkeypatch):
+    monkeypatch.setattr(sessions, "SECONDS", 2)
+    session = Session(1, "ann", tmp_path)
+    session.check("vote", lambda answers: answers[0])
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\n"
+    for pieces, said in (
+        ([b"HTTP/1.1 200 OK\r\n", b"X: y\r\n"], "was not whole after 2 s"),
+        ([head + b"Content-Length: 900\r\n\r\n", b"x"], "was not whole after 2 s"),
+        ([head + b"\r\n", b"x" * 65_536], "it is no class's server"),
+    ):
+        began = time.monotonic()
+        with answering(*pieces) as address:
+            told = session.hand_in(address)
+        assert time.monotonic() - began < 5
+        assert (told.there, said in told.said) == (False, True)
+
+
+def test_a_count_that_is_none_is_not_believed(tmp_path):
+    session = Session(1, "ann", tmp_path)
+    session.check("vote", lambda answers: answers[0])
+    held = b'{"entries": "<img src=x>"}'
+    head = f"HTTP/1.1 200 OK\r\nContent-Length: {len(held)}\r\n\r\n".encode()
+    with answering(head + held, b"") as address:
+        assert "it is no class's server" in session.hand_in(address).said
+
+
+def test_in_a_notebook_an_error_of_ours_is_the_line_that_asked_and_a_sentence(tmp_path):
+    read = "from itslab.serving import config\nserved = config.read('mine.yaml')"
+    notebook = new_notebook(cells=[new_code_cell(read), new_code_cell("its.load(1)\n1 / 0")])
+    (tmp_path / "mine.yaml").write_text("tiers:\n  mine: {strategy: vote 4}\n")
+    resources = {"metadata": {"path": str(tmp_path)}}
+    NotebookClient(notebook, allow_errors=True, resources=resources).execute()
+    [error] = notebook.cells[0].outputs
+    assert error["traceback"] == [
+        "line 2: served = config.read('mine.yaml')",
+        "OptionError: tiers.mine: unknown strategy 'vote 4': did you mean self-consistency-4?",
+    ]
+    assert len(notebook.cells[1].outputs[0]["traceback"]) > 2  # of others it is as ever
+
+
 # -- the command
 
 
@@ -454,10 +568,31 @@ def test_a_session_opens_as_a_copy_of_ones_own(tmp_path, monkeypatch):
     monkeypatch.setattr("os.execv", lambda _, command: opened.extend(command))
     folder = tmp_path / "mine"
     code, out, _ = workshop("1", "--folder", str(folder))
-    assert (code, opened[3]) == (0, str(folder / "session_1.ipynb"))
-    assert "stays as it is" in out
+    root, opens = f"--ServerApp.root_dir={folder}", "--LabApp.default_url=/lab/tree/session_1.ipynb"
+    assert (code, opened[3:5]) == (0, [root, opens])
+    assert "stays as it is" not in out
+    assert "stays as it is" in workshop("2", "--folder", str(folder))[1]
     assert (folder / "ten_questions.txt").is_file()
     assert not (folder / "teacher.ipynb").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(60)
+def test_the_address_that_is_printed_opens_the_session(tmp_path):
+    """Where Python finds no browser it is all that one has."""
+    command = [sys.executable, "-m", "itslab", "workshop", "2", "--folder", str(tmp_path / "a b")]
+    nowhere = {**os.environ, "BROWSER": "false", "DISPLAY": ""}
+    lab = subprocess.Popen(command, stderr=subprocess.PIPE, text=True, env=nowhere)
+    try:
+        printed = (line.strip() for line in lab.stderr)
+        address = next(line for line in printed if line.startswith("http://127.0.0.1"))
+        assert "/lab/tree/session_2.ipynb?token=" in address
+        assert httpx.get(address, follow_redirects=True).status_code == 200
+        there = address.replace("/lab/tree/", "/api/contents/")
+        assert httpx.get(there).json()["type"] == "notebook"
+    finally:
+        lab.terminate()
+        lab.wait(20)
 
 
 def test_restored_notebooks_are_as_they_came_and_what_was_written_is_kept(tmp_path):
@@ -505,6 +640,34 @@ def test_a_notebook_that_is_gone_is_restored_as_well(tmp_path):
     assert "missing: 1" in out
     there = {path.name for path in (tmp_path / "new").iterdir()}
     assert there == {*(f"session_{n}.ipynb" for n in (1, 2, 3)), "ten_questions.txt"}
+
+
+def test_the_originals_are_no_copies_and_what_is_lacking_among_them_is_said(tmp_path, monkeypatch):
+    there = share.root() / "notebooks" / "workshop"
+    root = tmp_path / "root"
+    source = root / "notebooks" / "workshop"
+    shutil.copytree(there, source)
+    held = {path.name: path.read_bytes() for path in source.glob("*.ipynb")}
+    monkeypatch.setattr(share, "root", lambda: root)
+    (tmp_path / "link").symlink_to(source)
+    for arguments in (("--reset",), ("1",)):
+        for folder in (source, tmp_path / "link"):
+            code, _, err = workshop(*arguments, "--folder", str(folder))
+            assert (code, "this one holds the originals" in err) == (1, True)
+    assert {path.name: path.read_bytes() for path in source.glob("*.ipynb")} == held
+    (source / "session_1.ipynb").unlink()
+    for arguments in (("--reset",), ("2",)):
+        code, _, err = workshop(*arguments, "--folder", str(tmp_path / "mine"))
+        assert (code, "lacks session_1.ipynb: restore" in err) == (1, True)
+    assert not (tmp_path / "mine").exists()
+
+
+def test_a_link_to_nothing_in_a_notebooks_place_is_put_aside(tmp_path):
+    (tmp_path / "session_1.ipynb").symlink_to("nowhere/session_1.ipynb")
+    assert workshop("--reset", "--folder", str(tmp_path))[0] == 0
+    assert (tmp_path / "session_1.ipynb").is_file()
+    [kept] = tmp_path.glob("kept-*")
+    assert (kept / "session_1.ipynb").is_symlink()
 
 
 def test_a_folder_in_a_notebooks_place_is_put_aside(tmp_path):

@@ -5,9 +5,12 @@ from __future__ import annotations
 import ensurepip
 import hashlib
 import os
+import signal
+import socket
 import subprocess
 import sys
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -35,6 +38,89 @@ def test_what_cannot_be_made_is_refused_before_anything_is_fetched(tmp_path: Pat
         with pytest.raises(OptionError, match=message):
             bundle(tmp_path, **options)
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+
+
+@pytest.fixture
+def small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Path]:
+    """Makes a bundle that holds a file and a folder, in the place of wheels and scripts."""
+
+    def make(scratch: Path, *_: object) -> Path:
+        (scratch / "bundle" / "wheels").mkdir(parents=True)
+        (scratch / "bundle" / "README.txt").write_text("Read me.")
+        return scratch / "bundle"
+
+    monkeypatch.setattr(bundles, "_make", make)
+    return lambda folder: bundle(folder, say=lambda line: None)
+
+
+def test_a_folder_that_is_there_stays_the_same_one(
+    small: Callable[..., Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It may be a stick's root, which cannot be removed, or where the caller is."""
+    (tmp_path / "here").mkdir()
+    monkeypatch.chdir(tmp_path / "here")
+    before = Path().stat().st_ino
+    small(Path())
+    assert sorted(os.listdir()) == ["README.txt", "wheels"]
+    assert Path().stat().st_ino == (tmp_path / "here").stat().st_ino == before
+    small(tmp_path / "new" / "one")
+    assert sorted(os.listdir(tmp_path / "new" / "one")) == ["README.txt", "wheels"]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no SIGTERM")
+def test_who_ends_it_finds_nothing_half_made_and_no_pip(index: Path, tmp_path: Path) -> None:
+    program = """
+import sys
+from pathlib import Path
+from itslab.workshop import bundle as bundles
+
+def make(scratch, *_):
+    (scratch / "part").write_text("half")
+    print("making", flush=True)
+    bundles._pip("install", "--dry-run", "--retries=9", "--index-url", sys.argv[2], "thing")
+
+bundles._make = make
+bundles.bundle(Path(sys.argv[1]))
+"""
+    target = tmp_path / "target"
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # pip waits for its first word
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/simple"
+        command = [sys.executable, "-c", program, str(target), url]
+        online = {k: v for k, v in os.environ.items() if k != "PIP_NO_INDEX"}
+        made = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=online)
+        assert made.stdout is not None
+        assert made.stdout.readline() == "making\n"
+        asked, _ = silent.accept()
+        assert any(target.iterdir())
+        made.terminate()
+        assert made.wait(20) == 128 + signal.SIGTERM
+        with asked:
+            asked.settimeout(20)
+            while asked.recv(4096):  # until pip is gone
+                pass
+    assert [*target.iterdir()] == []
+
+
+@pytest.mark.skipif(os.name == "nt", reason="no limits of processes")
+def test_a_full_disk_is_said(index: Path, tmp_path: Path) -> None:
+    (index / "big-1.0-py3-none-any.whl").write_bytes(wheel(index, "big").read_bytes())
+    with zipfile.ZipFile(index / "big-1.0-py3-none-any.whl", "a") as archive:
+        archive.writestr("big.bin", os.urandom(3_000_000))
+    program = """
+import resource, sys
+from itslab.core import ItslabError
+from itslab.workshop import bundle as bundles
+
+resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
+try:
+    bundles._pip("download", "--no-deps", "--dest", sys.argv[1], "big")
+except ItslabError as error:
+    print(error)
+"""
+    command = [sys.executable, "-c", program, str(tmp_path / "to")]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    assert "File too large" in said
+    assert said.count("\n") == 1
 
 
 # -- wheels ----------------------------------------------------------------------------------------

@@ -25,9 +25,9 @@ from typing import Any, NamedTuple
 
 import psutil
 
-from itslab.core import BackendError, OptionError, require
+from itslab.core import BackendError, OptionError, extra, require
 
-INSTALL = "pip install 'itslab[llama]'"
+INSTALL = extra("llama")
 
 DEVICES = ("auto", "cpu", "cuda", "metal", "vulkan")
 BUILD_FLAGS = {"cuda": "-DGGML_CUDA=on", "metal": "-DGGML_METAL=on", "vulkan": "-DGGML_VULKAN=on"}

@@ -123,7 +123,7 @@ class ClassReport:
 
     @property
     def worst(self) -> float:
-        """The longest that anybody waited for anything, as a multiple of what is fair."""
+        """The longest that anybody waited for what was drawn, as a multiple of what is fair."""
         return max((work.end - work.sent) / self.fair(work) for work in self.works if work.tokens)
 
     def table(self) -> pd.DataFrame:
@@ -152,13 +152,14 @@ class ClassReport:
     def __str__(self) -> str:
         served = [*self.served().values()]
         failed = [why for work in self.works for why in work.failed]
+        nobody = "nobody who had an answer" if failed else "nobody"
         return "\n".join(
             [
                 self.label,
                 self.table().to_string(float_format="%.2f"),
                 f"all were asking for {self.until:.0f} s, {self.speed:.0f} tokens/s together; "
                 f"of that each had {min(served):,} to {max(served):,} tokens",
-                f"nobody waited longer than {self.worst:.2f} × the fair time",
+                f"{nobody} waited longer than {self.worst:.2f} × the fair time",
                 *(f"failed: {len(failed)}, such as {why}" for why in failed[:1]),
             ]
         )

@@ -19,7 +19,7 @@ from itslab.backends import Bank
 from itslab.conductor.folder import clear, collect, folder, open_to_workers
 from itslab.conductor.loading import Load, identities, recorded
 from itslab.conductor.parts import Part
-from itslab.core import ItslabError, require
+from itslab.core import ItslabError, extra, require
 from itslab.study.outcome import Row
 from itslab.study.plan import Cell
 
@@ -47,7 +47,7 @@ def executing(workers: int | None = None, dask: str | None = None) -> Iterator[A
             from distributed import Client
         except ImportError as error:
             raise ItslabError(
-                "a cluster takes Dask: pip install 'itslab[cluster]', on its workers as well"
+                f"a cluster takes Dask: {extra('cluster')}, on its workers as well"
             ) from error
         try:
             client: Any = Client(dask, timeout=20)

@@ -10,7 +10,7 @@ import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
-from itslab.core import ModelError, require
+from itslab.core import ModelError, extra, require
 from itslab.models.catalogue import ModelInfo, home
 from itslab.models.files import making, resolve
 from itslab.models.gguf import read_header
@@ -43,9 +43,7 @@ def quantize(ref: Text | Path | ModelInfo, type: str, progress: bool = True) -> 
     """
     require(type in TYPES, "type", type, f"one of {', '.join(TYPES)}")
     if find_spec("llama_cpp") is None:
-        raise ModelError(
-            "llama.cpp, which quantizes, is not installed: pip install 'itslab[llama]'"
-        )
+        raise ModelError(f"llama.cpp, which quantizes, is not installed: {extra('llama')}")
     source = resolve(ref, progress)
     stem = source.name.removeprefix("hf:").replace("/", "-").removesuffix(".gguf")
     target = home() / "models" / "quantized" / f"{stem}-{type}-{source.digest[:12]}.gguf"

@@ -179,6 +179,8 @@ def complaint(log: str) -> str:
     """Why pip failed, in one line."""
     lines = [line.strip() for line in log.splitlines() if line.strip()]
     errors = [line for line in lines if line.startswith("ERROR:")] or lines
+    if errors[-1:] == ["ERROR: Exception:"]:  # which a traceback follows, as of a full disk
+        errors = lines
     unreachable = " (the index could not be reached)" if "connection broken" in log else ""
     return f"pip: {errors[-1] if errors else 'no word'}{unreachable}"
 

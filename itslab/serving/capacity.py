@@ -422,7 +422,7 @@ def _simpy() -> Any:
         import simpy
     except ImportError as error:
         raise ItslabError(
-            'simulations take the package simpy: pip install "itslab[serve]"'
+            "simulations take the package simpy, which itslab asks for: pip install simpy"
         ) from error
     return simpy
 

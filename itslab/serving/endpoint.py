@@ -131,9 +131,19 @@ class Endpoint:
         from starlette.requests import ClientDisconnect
         from starlette.responses import JSONResponse, Response
 
+        async def seated(request: Request) -> Response:
+            user, well = self._user(request), False
+            try:
+                told = await answer(request, user)
+                well = True
+                return told
+            finally:
+                if self.desk.users is not None:
+                    self.desk.users.answered(user, well)
+
         async def respond(request: Request) -> Response:
             try:
-                return await answer(request, self._user(request))
+                return await seated(request)
             except ClientDisconnect:  # before all of its body was here
                 return Response(status_code=GONE)
             except Exception as reason:

@@ -12,6 +12,7 @@ import hashlib
 import hmac
 import math
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from fractions import Fraction
@@ -197,11 +198,24 @@ LETTERS = 64
 """Of a guest's name."""
 
 
+IDLE = 15 * MINUTE
+"""Seconds without a request after which a guest's seat is given to another who comes."""
+
+
 class SeatsTaken(ItslabError):
     """A guest comes, and all seats are taken."""
 
     status = 403
     code = "seats_taken"
+
+
+@dataclass
+class _Seat:
+    """Of a guest: who, when it asked last, and whether it was ever answered."""
+
+    user: User
+    seen: float
+    kept: bool = False
 
 
 class Users:
@@ -211,7 +225,8 @@ class Users:
         users: of different names and keys.
         guests: seats for those whose key is nobody's, as for a class whose names nobody types in.
             Such a key is its guest's name, percent-encoded: who comes with the same one is the same
-            guest. A seat, once taken, is kept. All weigh the same.
+            guest. A seat is kept, but where another has none it gets that of who has not asked for
+            ``IDLE`` seconds. All weigh the same.
 
     Raises:
         OptionError: two have the same name, or the same key; the text says who.
@@ -220,7 +235,7 @@ class Users:
     @checked
     def __init__(self, users: Sequence[User], guests: Whole = 0) -> None:
         self.seats = guests
-        self._guests: dict[str, User] = {}
+        self._guests: dict[str, _Seat] = {}
         self._seating = threading.Lock()
         self.by_name: Mapping[str, User] = {user.name: user for user in users}
         require(len(self.by_name) == len(users), "users", [u.name for u in users], "all different")
@@ -253,14 +268,39 @@ class Users:
         if not (self.seats and fits):
             return None
         with self._seating:
+            now = time.monotonic()
             if name not in self._guests:
                 if len(self._guests) >= self.seats:
-                    raise SeatsTaken(
-                        f"all {self.seats} seats are taken, and {name!r} has none: come with a "
-                        "name that has one, or ask who runs this server for more (guests)"
-                    )
-                self._guests[name] = User(name, "a guest has none")
-            return self._guests[name]
+                    self._free(name, now)
+                self._guests[name] = _Seat(User(name, "a guest has none"), now)
+            seat = self._guests[name]
+            seat.seen = now
+            return seat.user
+
+    def _free(self, name: str, now: float) -> None:
+        """Free the seat of who was away for longest."""
+        away = min(self._guests, key=lambda one: self._guests[one].seen)
+        if now - self._guests[away].seen < IDLE:
+            raise SeatsTaken(
+                f"all {self.seats} seats are taken, and {name!r} has none: come with a name that "
+                f"has one, wait until one was not used for {IDLE / MINUTE:.0f} minutes, or ask who "
+                "runs this server for more (--seats of a class, guests of a service)"
+            )
+        del self._guests[away]
+
+    def answered(self, user: User, well: bool) -> None:
+        """Take a seat back if all that its guest asked so far was refused.
+
+        Args:
+            user: as ``find`` returned it.
+            well: whether its request was answered.
+        """
+        with self._seating:
+            seat = self._guests.get(user.name)
+            if seat and seat.user is user:
+                seat.kept = seat.kept or well
+                if not seat.kept:
+                    del self._guests[user.name]
 
     def limits(self, default: Sequence[Limit] = ()) -> Limits:
         """Return the buckets of all of them.

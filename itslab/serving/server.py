@@ -8,7 +8,7 @@ import time
 from types import FrameType
 from typing import Any, Self
 
-from itslab.core import ItslabError
+from itslab.core import ItslabError, extra
 from itslab.serving.desk import Desk
 from itslab.serving.endpoint import More, application
 
@@ -49,11 +49,9 @@ class Server:
 
             from itslab.serving.connection import Connection
         except ImportError as error:
-            raise ItslabError(
-                "a server takes more packages: pip install 'itslab[serve]'"
-            ) from error
+            raise ItslabError(f"a server takes more packages: {extra('serve')}") from error
         self.desk = desk
-        self._socket = _bound(host, port)
+        self._socket = bound(host, port)
         self.host, self.port = self._socket.getsockname()[:2]
         ended, listening = self._ended, self._socket
 
@@ -108,7 +106,12 @@ class Server:
             self._thread.join(2 * GRACE)
 
 
-def _bound(host: str, port: int) -> socket.socket:
+def bound(host: str, port: int) -> socket.socket:
+    """Return a socket that listens.
+
+    Raises:
+        ItslabError: it cannot, as where the port is taken.
+    """
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listening = socket.socket(family, socket.SOCK_STREAM)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

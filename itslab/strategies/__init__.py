@@ -135,11 +135,31 @@ def find(name: Text) -> Callable[..., Strategy]:
     made = own.get(name) or plugins.find(GROUP, name) or written.get(_joined(name))
     if made is None:
         known = [key for key, part in own.items() if _runs(part)] + [*plugins.names(GROUP)]
-        close = difflib.get_close_matches(name, known, n=3, cutoff=0.4) or sorted(known)
-        raise OptionError(f"unknown strategy {name!r:.100}: did you mean {' or '.join(close)}?")
+        close = _meant(name) or difflib.get_close_matches(name, known, n=3, cutoff=0.4)
+        likely = " or ".join(close or sorted(known))
+        raise OptionError(f"unknown strategy {name!r:.100}: did you mean {likely}?")
     if not callable(made):
         raise OptionError(f"the strategy {name!r} is {type(made).__name__}, not a class")
     return cast(Callable[..., Strategy], made)
+
+
+_CALLED = {
+    "vote": "self-consistency",
+    "majority": "self-consistency",
+    "chain": "ChainOfThought",
+    "cot": "ChainOfThought",
+    "at once": "Direct",
+    "program": "ProgramAided",
+    "until": "AdaptiveConsistency",
+}
+"""What is found in the names that people, and our own tables, give to strategies."""
+
+
+def _meant(name: str) -> list[str]:
+    """The strategies that a name speaks of, with its size."""
+    size = re.search(r"\d{1,6}$", name)
+    found = [made for said, made in _CALLED.items() if said in name.casefold()]
+    return [f"{made}-{size[0]}" if size and made.islower() else made for made in found[:3]]
 
 
 _SIZED = re.compile(r"(.+)-(\d{1,6})")

@@ -70,7 +70,7 @@ def load(name: Text | Path, n: Count | None = None, seed: Whole | None = 0, **op
         require(not options, "options", options, "left out for a data set of reasoning-gym")
         found = partial(reasoning_gym, name.removeprefix(PREFIX))
         return found(n=n, seed=seed)  # type: ignore[arg-type]  # it refuses None
-    loader = partial(from_file, path=name) if name.endswith(SUFFIXES) else _loader(name)
+    loader = partial(from_file, path=name) if name.casefold().endswith(SUFFIXES) else _loader(name)
     _check_options(name, loader, options)
     task = loader(n, seed, **options)
     if not isinstance(task, Task):

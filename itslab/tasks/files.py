@@ -80,7 +80,7 @@ def _from_hub(repo: str, file: str) -> Path:
 
 def _rows(path: Path) -> Iterator[tuple[int, Any]]:
     """Lines or rows of a file, counted from 1."""
-    if path.suffix == ".parquet":
+    if path.suffix.casefold() == ".parquet":
         yield from enumerate(_parquet(path), start=1)
         return
     try:
@@ -90,13 +90,27 @@ def _rows(path: Path) -> Iterator[tuple[int, Any]]:
     for number, line in enumerate(lines, start=1):
         if line.strip():
             try:
-                yield number, json.loads(line, parse_constant=_no_number)
+                row = json.loads(line, parse_constant=_no_number)
+                if isinstance(row, list):
+                    raise ValueError("an array")
+                yield number, row
             except UnicodeDecodeError as error:
                 raise TaskError(
                     f"{path}, line {number}: save the file as UTF-8; {_EXPECTED}"
                 ) from error
             except (ValueError, RecursionError) as error:
-                raise TaskError(f"{path}, line {number}: {error}; {_EXPECTED}") from error
+                why = _slip(line.decode(errors="replace").strip()) or error
+                raise TaskError(f"{path}, line {number}: {why}; {_EXPECTED}") from error
+
+
+def _slip(line: str) -> str:
+    """What is wrong with a line that is nearly JSON; empty if it is none of the usual slips."""
+    if line.startswith("["):
+        return "a JSON array is no JSON lines: write each object on a line of its own, without [ ]"
+    if line.endswith(","):
+        return "no comma may stand at the line's end: take it away"
+    curly = sorted({*line} & {*"“”„"})
+    return f"{' '.join(curly)} are no quotes of JSON: write straight ones" if curly else ""
 
 
 def _no_number(name: str) -> NoReturn:

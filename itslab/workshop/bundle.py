@@ -13,11 +13,14 @@ import io
 import os
 import platform
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
+import threading
 import zipfile
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
@@ -102,7 +105,7 @@ def bundle(
 ) -> Path:
     """Make a folder from which itslab is installed without a network. Making it takes one.
 
-    It is whole or not there: every platform named is complete.
+    It is whole or empty: every platform named is complete.
 
     Args:
         folder: new, or empty.
@@ -128,18 +131,35 @@ def bundle(
     empty = not target.exists() or (target.is_dir() and not any(target.iterdir()))
     require(empty, "folder", str(folder), "new, or empty")
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=target.parent, prefix=".itslab-") as scratch:
+        target.mkdir(parents=True, exist_ok=True)
+        # Within it, for it may be a stick's root, or where the caller is: it stays the same folder.
+        with _ended(), tempfile.TemporaryDirectory(dir=target, prefix=".itslab-") as scratch:
             made = _make(Path(scratch), chosen, versions, model, say)
-            if target.exists():
-                target.rmdir()
-            os.replace(made, target)
+            for part in [*made.iterdir()]:
+                os.replace(part, target / part.name)
     except OSError as error:
         raise ItslabError(
             f"the bundle cannot be written to {target}: {error.strerror or error}"
         ) from error
     say(f"{megabytes(_size(target))} in {target}; {target / 'README.txt'} says how to use it")
     return target
+
+
+@contextmanager
+def _ended() -> Iterator[None]:
+    """Let SIGTERM end what is under way as Ctrl-C does: nothing half made stays, and no pip."""
+
+    def end(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    usual = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, usual)
 
 
 def _make(
@@ -369,7 +389,7 @@ def _drawing(folder: Path, model: str | None) -> str:
     if model is None:
         return "There is no model in it: the notebooks show what was recorded."
     goes = f"The model {model} goes to the user's cache folder, or where ITSLAB_HOME says."
-    online = "`pip install 'itslab[llama]'` brings it, online"
+    online = "`.venv/bin/python -m pip install 'itslab[llama]'` brings it, online"
     if any((folder / "wheels").glob("llama_cpp_python-*")):
         drawn = f"llama.cpp, which draws, is for {here()} alone, and processors of 2013 or later"
         return f"{goes}\nIn here, {drawn};\nelsewhere {online}."

@@ -20,7 +20,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -34,11 +34,11 @@ from itslab.serving.desk import Desk
 from itslab.serving.endpoint import Endpoint, raw
 from itslab.serving.limits import User, Users
 from itslab.serving.lobby import Admission
-from itslab.serving.server import Server
+from itslab.serving.server import Server, bound
 from itslab.serving.tiers import Menu
 from itslab.workshop import page
-from itslab.workshop.gathered import MOST_BYTES, gather, sign, sound
-from itslab.workshop.journal import Entry, written
+from itslab.workshop.gathered import MOST_BYTES, MOST_ENTRIES, gather, sound
+from itslab.workshop.journal import Entry, read, written
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -54,7 +54,7 @@ about as fast as its participant's share of the machine lets it."""
 WAITING = 64
 """Requests of one participant that may wait: a notebook has 16 on their way."""
 JOURNALS = 4
-"""That are kept for each seat."""
+"""Files of journals that are kept for each seat: a participant's, and what her folder came with."""
 FILES = 64
 """That the process may open for each seat: half of them are for connections, and a notebook has 16
 at once."""
@@ -67,7 +67,7 @@ _VIRTUAL = ("docker", "br-", "veth", "virbr", "vmnet", "vboxnet", "tun", "utun",
 
 
 class NotKept(ItslabError):
-    """A journal is not kept, for there are too many."""
+    """A journal is not kept, for there are too many, or too much stands in it."""
 
     status = 403
     code = "too_many_journals"
@@ -167,7 +167,7 @@ class Classroom:
         ]
 
     async def _handed_in(self, request: Request, user: User) -> Response:
-        """Keep a journal; an earlier one of the same participant gives way."""
+        """Keep what a journal holds, beside what was handed in before."""
         from starlette.responses import JSONResponse
 
         lines = [line for line in (await raw(request, MOST_BYTES)).splitlines() if line.strip()]
@@ -180,17 +180,31 @@ class Classroom:
             raise wire.BadBody(
                 "that is no journal: JSON lines, as a session's notebook writes them"
             )
-        of = entries[0].of
-        require(
-            bool(_OF.fullmatch(of)), "of", of[:40], "12 digits of 0-9a-f, as a journal has them"
-        )
-        path = self.folder / f"{of}.txt"
+        by: dict[str, list[Entry]] = {}
+        for entry in entries:
+            of = entry.of
+            require(
+                bool(_OF.fullmatch(of)), "of", of[:40], "12 digits of 0-9a-f, as a journal has them"
+            )
+            by.setdefault(of, []).append(entry)
         with self._keeping:
-            most = JOURNALS * self.seats
-            if not path.exists() and sum(1 for _ in self.folder.glob("*.txt")) >= most:
-                raise NotKept(f"{most} journals are kept, and no more: bring yours by hand")
-            _write(path, entries)
-        return {"entries": len(entries), "left_out": damaged, "sign": sign(of)}
+            for of, theirs in by.items():
+                self._keep(self.folder / f"{of}.txt", theirs)
+        return {"entries": len(entries), "left_out": damaged}
+
+    def _keep(self, path: Path, entries: Sequence[Entry]) -> None:
+        """Keep what one participant wrote; what is there already stays, whoever sends the rest."""
+        earlier, most = {}, JOURNALS * self.seats
+        if path.exists():
+            earlier = {repr(entry): entry for entry in read(path)}
+        elif sum(1 for _ in self.folder.glob("*.txt")) >= most:
+            raise NotKept(f"{most} journals are kept, and no more: bring yours by hand")
+        whole = [*(earlier | {repr(entry): entry for entry in entries}).values()]
+        if len(whole) > MOST_ENTRIES or len(written(whole)) > MOST_BYTES:
+            said = f"{MOST_ENTRIES:,} entries of {MOST_BYTES:,} bytes together are kept of each"
+            raise NotKept(f"{said}, and no more: bring yours by hand")
+        if len(whole) > len(earlier):
+            _write(path, written(whole))
 
     async def _shown(self, request: Request) -> Response:
         """The page of what was handed in so far; others than its readers do not wait for it."""
@@ -222,15 +236,15 @@ def _changed(path: Path) -> int:
         return 0
 
 
-def _write(path: Path, entries: Sequence[Entry]) -> None:
+def _write(path: Path, held: bytes) -> None:
     """Write a journal as a whole: who reads meanwhile finds the earlier one."""
-    of = entries[0].of
     fresh = path.with_name(f".{secrets.token_hex(8)}.part")
     try:
-        fresh.write_bytes(written([replace(entry, of=of) for entry in entries]))
+        fresh.write_bytes(held)
         os.replace(fresh, path)
     except OSError as error:
-        fresh.unlink(missing_ok=True)
+        with suppress(OSError):  # of a folder in which nothing can be changed
+            fresh.unlink(missing_ok=True)
         raise ItslabError(f"{path} cannot be written: {error.strerror}") from error
 
 
@@ -296,6 +310,7 @@ def serve(
     Raises:
         ItslabError: the model, the port or the folder cannot be had.
     """
+    bound(host, port).close()  # before a model is pulled and loaded in vain
     _may_open(FILES * seats)
     llm = load(model, batch_size=batch_size, context=context, prefix_cache=PREFIX_CACHE)
     room = Classroom(

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from html import escape
 from typing import Any
 
-from itslab.core import require
+from itslab.core import OptionError, require
 from itslab.viz import pieces, style, theme
 from itslab.viz.style import BLUE, GRID, INK, ORANGE
-from itslab.workshop.journal import MOST, Journal
+from itslab.workshop.journal import MOST, WORDS, Journal, number
 
 _GROUPED = re.compile(r"[1-9]\d{0,2}([,'\s]\d{3})+")
 """Thousands, as some write them; others begin a fraction with a comma."""
@@ -31,6 +31,9 @@ class Expectation:
         between: the least and the greatest number, or the words of which one is chosen; None asks
             for a text.
         kind: of what is written: ``chosen`` has no right answer, ``written`` is a text.
+
+    Raises:
+        OptionError: name or question is no text, or of ``between`` nothing can be chosen.
     """
 
     def __init__(
@@ -45,27 +48,28 @@ class Expectation:
         import ipywidgets as widgets
         from traitlets import TraitError
 
+        for what, text in (("name", name), ("question", question)):
+            require(isinstance(text, str) and len(text) <= MOST, what, text, "a text")
         self._journal, self._about = journal, (session, kind, name)
         self.question = question
         self.entry: widgets.ValueWidget
+        self.between = between if between is None else _asked(between)
         self._ends: tuple[float, float] | None = None
-        if between is None:
+        if self.between is None:
             self.entry = widgets.Textarea(
                 placeholder="in your own words",
                 layout={"width": "min(46rem, 98%)", "height": "6rem"},
             )
-        elif all(isinstance(one, str) for one in between):
-            require(len(between) > 1, "between", between, "at least two words")
+        elif isinstance(self.between[0], str):
             self.entry = widgets.ToggleButtons(
-                options=list(between), value=None, style={"button_width": "auto"}
+                options=self.between, value=None, style={"button_width": "auto"}
             )
         else:
-            least, most = self._ends = (float(between[0]), float(between[1]))
+            least, most = self._ends = self.between
             self.entry = widgets.Text(
                 placeholder=f"{_number(least)} to {_number(most)}",
                 layout={"width": "9rem"},
             )
-        self.between = between
         self.button = widgets.Button(
             description="write it down", button_style="primary", layout={"width": "auto"}
         )
@@ -102,15 +106,17 @@ class Expectation:
         if self._ends:
             least, most = self._ends
             numbers = [*_numbers(value)]
-            number = next((one for one in numbers if least <= one <= most), None)
-            if number is None:
+            meant = next((one for one in numbers if least <= one <= most), None)
+            if meant is None:
                 what = "" if numbers else f"{style.short(value, 40)} is no number: write "
                 self._show(f"{what}a number from {_number(least)} to {_number(most)}")
                 return
-            value = int(number) if number.is_integer() else number
+            value = int(meant) if meant.is_integer() else meant
         session, kind, name = self._about
         self._journal.write(session, kind, name, value, asked=self.question, between=self.between)
-        self._show("written down: go on" if kind == "written" else f"you wrote {value}: go on")
+        said = "written down" if kind == "written" else f"you wrote {value}"
+        lost = self._journal.unkept
+        self._show(f"{said}, but {lost}" if lost else f"{said}: go on")
 
     def _show(self, text: str) -> None:
         self.said.value = style.view(style.note(escape(text)))
@@ -151,7 +157,7 @@ class Came:
 
     def _picture(self) -> str:
         """Where both lie between the least and the greatest; what is beyond lies at the end."""
-        if not (_drawable(self.came) and _drawable(self.expected) and self._between):
+        if not (number(self.came) and number(self.expected) and self._between):
             return ""
         least, most = self._between
 
@@ -175,6 +181,26 @@ class Came:
         )
 
 
+def _asked(between: Any) -> Any:
+    """Two numbers as floats, or words, as a journal keeps them.
+
+    Raises:
+        OptionError: they are neither.
+    """
+    given = [] if isinstance(between, str) or not isinstance(between, Iterable) else [*between]
+    words = all(isinstance(one, str) and 0 < len(one) <= MOST for one in given)
+    if words and 1 < len({*given}) == len(given) <= WORDS:
+        return tuple(given)
+    with suppress(TypeError, ValueError, OverflowError):
+        least, most = map(float, () if words else given)
+        if number(least) and number(most) and least < most:
+            return least, most
+    raise OptionError(
+        f"between={style.short(repr(between), 80)} is not valid: between must be two numbers, the "
+        f"lesser first, or 2 to {WORDS} words that differ"
+    )
+
+
 def _numbers(text: str) -> Iterator[float]:
     """The numbers that may be meant: 1,000 is a thousand, or one if that is too much."""
     text = text.removesuffix("%").strip()
@@ -189,9 +215,4 @@ def _number(value: float) -> str:
 
 
 def _said(value: Any) -> str:
-    return _number(value) if _drawable(value) else str(value)
-
-
-def _drawable(value: Any) -> bool:
-    """Whether it is a number that has a place in a picture, which ``nan`` has not."""
-    return isinstance(value, int | float) and abs(value) < 1e15
+    return _number(value) if number(value) else str(value)

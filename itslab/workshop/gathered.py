@@ -6,8 +6,6 @@ are others' files: what does not read as a journal is left out, and said to be.
 
 from __future__ import annotations
 
-import hashlib
-import math
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -18,7 +16,7 @@ from typing import Any
 
 from itslab.core import ItslabError
 from itslab.printable import printable
-from itslab.workshop.journal import Entry, Kind, parsed
+from itslab.workshop.journal import Entry, Kind, number, parsed, sign
 from itslab.workshop.session import SESSIONS
 
 MOST_BYTES = 2_000_000
@@ -33,7 +31,7 @@ LETTERS = 40
 
 @dataclass(frozen=True)
 class Participant:
-    """Someone's journal.
+    """Someone, and what she wrote.
 
     Args:
         name: as it is shown; those with the same name are numbered.
@@ -95,7 +93,8 @@ class Gathered:
 def gather(folder: str | Path, names: bool = True) -> Gathered:
     """Read all journals (``*.txt``) in a folder and in those within it.
 
-    Several files that one journal was handed in as, earlier and later, are one.
+    What one participant wrote may stand in several files, handed in earlier and later, and one file
+    may hold what several wrote, as a copied folder does.
 
     Args:
         folder: of the journals.
@@ -109,7 +108,7 @@ def gather(folder: str | Path, names: bool = True) -> Gathered:
     if not root.is_dir():
         raise ItslabError(f"there is no folder {root}: journals are collected from a folder")
     left_out: list[str] = []
-    journals: dict[str, dict[str, Entry]] = {}
+    written: dict[str, dict[str, Entry]] = defaultdict(dict)
     for path in sorted(root.rglob("*.txt")):
         shown = printable(path.relative_to(root).as_posix())
         entries, damaged, why = _entries(path)
@@ -118,10 +117,9 @@ def gather(folder: str | Path, names: bool = True) -> Gathered:
             continue
         if damaged:
             left_out.append(f"{shown}: {damaged:,} line{'s' * (damaged > 1)}, damaged or too many")
-        if entries:
-            journal = journals.setdefault(entries[0].of or f"file {shown}", {})
-            journal.update((repr(one), one) for one in entries)
-    return Gathered(tuple(_named(journals, names)), tuple(left_out))
+        for one in entries:
+            written[one.of or f"file {shown}"][repr(one)] = one
+    return Gathered(tuple(_named(written, names)), tuple(left_out))
 
 
 def _entries(path: Path) -> tuple[list[Entry], int, str]:
@@ -145,19 +143,10 @@ def sound(lines: Sequence[bytes]) -> tuple[list[Entry], int]:
     return entries, len(lines) - len(entries)
 
 
-def sign(of: str) -> str:
-    """Return by what a participant is called on a page without names.
-
-    Args:
-        of: names its journal.
-    """
-    return hashlib.sha256(of.encode(errors="surrogatepass")).hexdigest()[:4]
-
-
-def _named(journals: dict[str, dict[str, Entry]], names: bool) -> Iterator[Participant]:
+def _named(written: dict[str, dict[str, Entry]], names: bool) -> Iterator[Participant]:
     called: list[tuple[str, list[Entry]]] = []
-    for of, journal in journals.items():
-        entries = sorted(journal.values(), key=lambda one: one.time)
+    for of, each in written.items():
+        entries = sorted(each.values(), key=lambda one: one.time)
         by = next((one.by for one in reversed(entries) if one.by.strip()), "") if names else ""
         name = " ".join(printable(by).split())[:LETTERS]
         called.append((name or f"participant {sign(of)}", entries))
@@ -195,8 +184,8 @@ class Answers:
     @property
     def numbers(self) -> bool:
         """Whether numbers are asked for."""
-        one = next(iter(self.between or self.given.values()), "")
-        return _number(one)
+        one = [*(self.between or self.given.values())]
+        return bool(one) and all(map(number, one))
 
 
 def answers(class_: Gathered, session: int, kind: Kind, name: str) -> Answers:
@@ -230,18 +219,12 @@ def answers(class_: Gathered, session: int, kind: Kind, name: str) -> Answers:
 
 def _possible(between: tuple[Any, ...], given: list[Any]) -> Any:
     """Whether a value is one of those of which one was to be written down."""
-    if between and all(map(_number, between)):
-        return lambda value: _number(value) and min(between) <= value <= max(between)
+    if between and all(map(number, between)):
+        return lambda value: number(value) and min(between) <= value <= max(between)
     if between:
         return lambda value: value in between
-    numbers = 2 * sum(map(_number, given)) > len(given)
-    return lambda value: _number(value) if numbers else isinstance(value, str)
-
-
-def _number(value: Any) -> bool:
-    """Whether it is a number that can be drawn; a truth value is none."""
-    plain = isinstance(value, int | float) and not isinstance(value, bool)
-    return plain and abs(value) < 1e15 and math.isfinite(value)
+    numbers = 2 * sum(map(number, given)) > len(given)
+    return lambda value: number(value) if numbers else isinstance(value, str)
 
 
 @dataclass(frozen=True)

@@ -3,18 +3,25 @@
 JSON lines, one for each entry, appended at once: a kernel that dies loses nothing, and several
 notebooks may write to one journal. What was written first about something is kept beside what was
 written later, so a class sees how its mind changed.
+
+A folder is copied, with what an organiser wrote in it, and handed on: each entry says whose it is.
+Who goes on under the same name, where she began, stays who she was; who comes with another name, or
+in a copy, is somebody else, whose entries stand in the same file.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import os
+import platform
 import threading
 import time
 import uuid
 import warnings
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -30,6 +37,10 @@ MOST = 20_000
 """Characters of an entry that are kept."""
 WORDS = 50
 """Of which one may be chosen, at most."""
+LARGE = 1e15
+"""Numbers are smaller than that: they are to be drawn."""
+_SETTLED: dict[Path, str] = {}
+"""Whose journals this process wrote: who changes her name in a notebook stays who she is."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +55,10 @@ class Entry:
         right: whether a try was right.
         time: seconds since 1970.
         by: the participant's name; empty if none was given.
-        of: names the journal: two participants may have one name.
+        of: names the participant, for two may have one name.
         asked: the question, as it was asked; empty of tries.
         between: the least and the greatest number, or the words, of which one was to be chosen.
+        at: stands for the machine and the folder.
     """
 
     session: int
@@ -59,23 +71,45 @@ class Entry:
     of: str = ""
     asked: str = ""
     between: Any = None
+    at: str = ""
 
 
 class Journal:
-    """The journal in a folder.
+    """What one participant writes into the journal of a folder.
 
     Args:
         folder: of the notebooks.
         by: the participant's name.
+
+    Attributes:
+        of: names the participant.
+        entries: the participant's own.
+        unkept: why what was written last is not on disk; empty if it is.
+
+    Raises:
+        ItslabError: there is a journal, and it cannot be read.
     """
 
     def __init__(self, folder: Path, by: str = "") -> None:
-        self.path = folder / NAME
-        self.by = by
+        self.path = folder.resolve() / NAME
+        self.by, self.unkept = by, ""
+        where = f"{platform.node().partition('.')[0]} {self.path}"  # the rest is the network's
+        self._at = hashlib.sha256(where.encode(errors="surrogatepass")).hexdigest()[:12]
         self._lock = threading.Lock()
         self._waiting: list[str] = []  # lines that could not be written yet
-        self.entries = list(read(self.path)) if self.path.is_file() else []
-        self.of = self.entries[0].of if self.entries else uuid.uuid4().hex[:12]
+        self.of, self.entries = self._settled()
+
+    def _settled(self) -> tuple[str, list[Entry]]:
+        """Who writes, and what she wrote here before: under this name, or where one has none."""
+        there: dict[str, list[Entry]] = {}
+        for entry in read(self.path) if self.path.is_file() else ():
+            if entry.at == self._at:
+                there.setdefault(entry.of, []).append(entry)
+        names = {of: {one.by for one in entries} for of, entries in there.items()}
+        fits = [of for of in there if not self.by or self.by in names[of] or names[of] == {""}]
+        fits.sort(key=lambda of: there[of][-1].time)
+        of = _SETTLED.get(self.path) or (fits[-1] if fits else uuid.uuid4().hex[:12])
+        return of, there.get(of, [])
 
     def write(
         self,
@@ -91,22 +125,28 @@ class Journal:
 
         It goes there with the next entry, if that can be written.
         """
-        told = (value, right, time.time(), self.by, self.of, asked, between)
-        entry = Entry(session, kind, name, *told)
-        line = json.dumps(asdict(entry), ensure_ascii=True, default=str)
-        entry = parsed(line) or entry  # as it will be read again
+        value = value if _plain(value) else str(value)[:MOST]
         with self._lock:
+            if not self.entries:  # another notebook may have begun meanwhile
+                with suppress(ItslabError):
+                    self.of, self.entries = self._settled()
+            _SETTLED[self.path] = self.of
+            told = (value, right, time.time(), self.by, self.of, asked, between, self._at)
+            entry = Entry(session, kind, name, *told)
+            line = json.dumps(asdict(entry), ensure_ascii=True)
+            entry = parsed(line) or entry  # as it will be read again
             self.entries.append(entry)
             self._waiting.append(line)
+            self.unkept = ""
             try:
                 _append(self.path, self._waiting)
                 self._waiting = []
             except OSError as error:
-                warnings.warn(
+                self.unkept = (
                     f"{self.path} cannot be written ({error.strerror}): until it can, what you "
-                    "write down is lost with this notebook's kernel",
-                    stacklevel=3,
+                    "write down is lost with this notebook's kernel"
                 )
+                warnings.warn(self.unkept, stacklevel=3)
         return entry
 
     def last(self, session: int, kind: Kind, name: str) -> Entry | None:
@@ -168,12 +208,27 @@ def _fits(entry: Entry) -> bool:
 
 
 def _plain(value: Any) -> bool:
-    """Whether a value is a text or a number of a length that is kept."""
-    return isinstance(value, str | int | float) and len(str(value)) <= MOST
+    """Whether a value is a text or a number that is kept."""
+    return len(value) <= MOST if isinstance(value, str) else number(value)
+
+
+def number(value: Any) -> bool:
+    """Whether a value is a number that can be drawn; a truth value is none."""
+    plain = isinstance(value, int | float) and not isinstance(value, bool)
+    return plain and abs(value) < LARGE  # which ``nan`` is not
 
 
 def _choices(between: Any) -> bool:
     return isinstance(between, list | tuple) and len(between) <= WORDS and all(map(_plain, between))
+
+
+def sign(of: str) -> str:
+    """Return by what a participant is called on a page without names.
+
+    Args:
+        of: names the participant; who does not know it cannot make the sign out.
+    """
+    return hashlib.sha256(of.encode(errors="surrogatepass")).hexdigest()[:4]
 
 
 def written(entries: Sequence[Entry]) -> bytes:

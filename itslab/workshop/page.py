@@ -31,8 +31,8 @@ WORDS = 12
 """Bars of one question; what few chose is one bar."""
 HINTS = 3
 """Of an exercise that are shown."""
-LONG = 24
-"""Letters of a word or an exercise beside its bar."""
+LONG = 36
+"""Letters of a word or an exercise beside its bar: more than the sessions' own choices have."""
 _STEPS = (
     ("right at once", GREEN, ""),
     ("at the 2nd or 3rd try", CYAN, "."),
@@ -85,9 +85,12 @@ def _session(class_: Gathered, session: int) -> Iterator[str]:
             yield from _exercises(class_, session)
         for name in names:
             said = answers(class_, session, kind, name)  # type: ignore[arg-type]
-            if said.given:
-                part = draw(said)
+            try:
+                part = draw(said) if said.given else ""
                 yield part if isinstance(part, str) else sheet.figure(part)
+            except Exception as error:  # what one wrote must not take the page from all
+                why = f"{type(error).__name__}: {error}"
+                yield f"<p>{_text(name)} is left out, for it cannot be drawn: {_text(why)}</p>"
     if more:
         yield f"<p>{_counted(more, 'question')} about which fewer wrote are not shown.</p>"
 
@@ -133,13 +136,16 @@ def dots(said: Answers) -> go.Figure:
     ends = [*said.between, *said.given.values(), *said.came.values()]
     least, most = min(ends), max(ends)
     width = (most - least) / BINS or 1.0
+    inside = 0.0  # to the middle of a place
     if all(float(end).is_integer() for end in ends):
         width = math.ceil(width)
+        inside = (width - 1) / 2  # so that each has as many whole numbers
     figure = go.Figure()
-    above = _stacked(figure, said.given, "expected", ORANGE, "circle", (least, width), 1)
+    places = (least + inside, width)
+    above = _stacked(figure, said.given, "expected", ORANGE, "circle", places, 1)
     seen = [*said.came.values()]
     vary = len({*seen}) > 1
-    below = _stacked(figure, said.came, "came", BLUE, "diamond", (least, width), -1) if vary else 0
+    below = _stacked(figure, said.came, "came", BLUE, "diamond", places, -1) if vary else 0
     if seen:
         middle = statistics.median(seen)
         what = f"came: {_number(middle)}{' (median)' if vary else ''}"
@@ -175,13 +181,13 @@ def _stacked(
     way: int,
 ) -> int:
     """Draw values as dots, those in one place upon each other; return how many at most are."""
-    least, width = places
+    first, width = places
     at: Counter[int] = Counter()
     x, y, told = [], [], []
     for who, value in sorted(values.items(), key=lambda one: one[1]):
-        place = round((value - least) / width)
+        place = math.floor((value - first) / width + 0.5)
         at[place] += 1
-        x.append(least + place * width)
+        x.append(first + place * width)
         y.append(way * (at[place] - 0.5 + (way < 0)))
         told.append(f"{_text(who)}: {_number(value)}")
     figure.add_scatter(

@@ -12,9 +12,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from html import escape
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from types import FunctionType
 from typing import Any
 
+from itslab.background import begin
 from itslab.core import require
 from itslab.printable import printable
 from itslab.share import LETTERS, key
@@ -22,7 +24,7 @@ from itslab.viz import pieces, style
 from itslab.viz.style import BLUE, GREEN, ORANGE
 from itslab.workshop.exercise import Checked, Exercise
 from itslab.workshop.expectation import Came, Expectation
-from itslab.workshop.journal import Journal, read, written
+from itslab.workshop.journal import Journal, read, sign, written
 
 SESSIONS = (1, 2, 3)
 SECONDS = 20
@@ -52,7 +54,8 @@ class Session:
     """
 
     def __init__(self, number: int, name: str = "", folder: Path | None = None) -> None:
-        require(number in SESSIONS, "number", number, f"one of {SESSIONS}")
+        there = type(number) is int and number in SESSIONS
+        require(there, "number", number, f"one of {SESSIONS}")
         fits = isinstance(name, str) and len(name) <= LETTERS
         require(fits, "name", name, f"a text of at most {LETTERS} letters, or empty")
         self.number = number
@@ -154,12 +157,16 @@ class Session:
             answer = _posted(address, written(entries), key(self.journal.by))
         except OSError as error:
             return HandedIn(False, f"{address} does not answer ({error}): {by_hand}")
-        if (count := answer.get("entries")) is None:
+        kept = answer.get("entries")
+        if type(kept) is not int:
             why = answer.get("error") or "it is no class's server"
             return HandedIn(False, f"{address} did not take it: {why}: {by_hand}")
-        out = f", {answer['left_out']} left out" if answer.get("left_out") else ""
-        shown = f"participant {answer.get('sign')}"
-        return HandedIn(True, f"{count} entries{out}; on the class's page you are {shown}")
+        others = sum(one.of != self.journal.of for one in entries)
+        said = f"{len(entries) - others} entries"
+        said += f", {others} of others in this folder" if others else ""
+        said += f", {len(entries) - kept} left out" if kept < len(entries) else ""
+        shown = f"participant {sign(self.journal.of)}"
+        return HandedIn(True, f"{said}; on the class's page you are {shown}")
 
 
 def _stale(attempt: Any) -> bool:
@@ -217,16 +224,35 @@ def _posted(address: str, journal: bytes, name: str) -> dict[str, Any]:
 
     url = f"{address.rstrip('/').removesuffix('/v1')}/class/journal"
     headers = {"Authorization": f"Bearer {name}"}
+    answers: SimpleQueue[tuple[int, bytes] | Exception] = SimpleQueue()
+
+    def post() -> None:
+        held = bytearray()
+        try:
+            with client.stream("POST", url, content=journal, headers=headers) as answer:
+                for piece in answer.iter_bytes():  # of which there may be no end
+                    held += piece
+                    if len(held) > MOST_TOLD:
+                        break
+            answers.put((answer.status_code, bytes(held)))
+        except Exception as error:
+            answers.put(error)
+
+    with httpx.Client(timeout=SECONDS) as client:
+        begin(post)  # what has so many seconds to read a byte may take for ever
+        try:
+            answer = answers.get(timeout=SECONDS)
+        except Empty:
+            raise OSError(f"its answer was not whole after {SECONDS} s") from None
+    if isinstance(answer, Exception):  # httpx has its own, and those of what is no address
+        raise OSError(printable(str(answer)) or type(answer).__name__) from answer
+    status, held = answer
     try:
-        answer = httpx.post(url, content=journal, headers=headers, timeout=SECONDS)
-    except (httpx.HTTPError, httpx.InvalidURL, UnicodeError) as error:  # of a host's name
-        raise OSError(printable(str(error)) or type(error).__name__) from error
-    try:
-        told = json.loads(answer.content[:MOST_TOLD])
+        told = json.loads(held[:MOST_TOLD])
     except (ValueError, RecursionError):
         return {}
     if not isinstance(told, dict):
         return {}
     if isinstance(told.get("error"), dict):
         return {"error": printable(str(told["error"].get("message", "")))[:300]}
-    return told if answer.status_code == httpx.codes.OK else {}
+    return told if status == httpx.codes.OK else {}

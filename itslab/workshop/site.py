@@ -18,6 +18,7 @@ import tempfile
 import urllib.request
 import zipfile
 from collections.abc import Iterable, Iterator, Sequence
+from http.client import HTTPException
 from importlib.metadata import Distribution, distribution
 from pathlib import Path
 from typing import Any
@@ -27,7 +28,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 import itslab
-from itslab.core import ItslabError, require
+from itslab.core import ItslabError, extra, require
 from itslab.notebooks import copy
 from itslab.share import root
 from itslab.tasks import generated
@@ -77,15 +78,15 @@ def build(folder: Path, notebooks: Sequence[Path], runtime: str = RUNTIME) -> Pa
         ItslabError: JupyterLite is not installed, or a file of Pyodide cannot be had or is another.
         OptionError: the folder holds something.
     """
-    there = folder.is_dir() and any(folder.iterdir())
-    require(not there, "folder", str(folder), "an empty folder, or one that is not there yet")
+    empty = not folder.exists() or (folder.is_dir() and not any(folder.iterdir()))
+    require(empty, "folder", str(folder), "an empty folder, or one that is not there yet")
     source = runtime if "://" in runtime else Path(runtime).absolute().as_uri()
     with tempfile.TemporaryDirectory() as scratch:
         pyodide = Path(scratch, "static", "pyodide")  # where JupyterLite looks for it
         pyodide.mkdir(parents=True)
         for name in CORE:
             (pyodide / name).write_bytes(_fetch(source, name))
-        lock = json.loads(_fetch(source, LOCK))
+        lock = _lock(source)
         packages = lock["packages"] = _packages(lock["packages"], pyodide)
         packages["itslab"] = _wheel("itslab", itslab.__version__, _own(notebooks), REPLAY, pyodide)
         for entry in packages.values():
@@ -103,13 +104,26 @@ def _fetch(source: str, name: str, sha256: str | None = None) -> bytes:
     try:
         with urllib.request.urlopen(address, timeout=60) as answer:
             held = bytes(answer.read())
-    except OSError as error:
+    except (OSError, ValueError, HTTPException) as error:  # the latter of what is no address
         raise ItslabError(
             f"{address} cannot be had: {error}; Pyodide {PYODIDE} is wanted"
         ) from error
     if sha256 is not None and hashlib.sha256(held).hexdigest() != sha256:
         raise ItslabError(f"{address} is not what {LOCK} says: take another copy of the release")
     return held
+
+
+def _lock(source: str) -> dict[str, Any]:
+    """The release's list of packages."""
+    needed = {"version", "depends", "file_name", "sha256"}
+    try:
+        lock: dict[str, Any] = json.loads(_fetch(source, LOCK))
+        whole = all(needed <= entry.keys() for entry in lock["packages"].values())
+    except (ValueError, KeyError, TypeError, AttributeError):
+        whole = False
+    if not whole:
+        raise ItslabError(f"{source}/{LOCK} is damaged: take another copy of the release")
+    return lock
 
 
 # -- packages --------------------------------------------------------------------------------------
@@ -228,5 +242,5 @@ def _jupyterlite(folder: Path, notebooks: Sequence[Path], lite: Path) -> None:
     command += [f"--output-dir={folder.absolute()}"]
     done = subprocess.run(command, capture_output=True, text=True, cwd=lite)
     if done.returncode:
-        fix = "pip install 'itslab[site]'" if "No module named" in done.stderr else done.stderr
+        fix = extra("site") if "No module named" in done.stderr else done.stderr
         raise ItslabError(f"JupyterLite could not be built: {fix.strip()[-2_000:]}")
