@@ -25,6 +25,8 @@ from itslab.core import ItslabError, require
 from itslab.parameters import read, written
 
 WIDGET = "application/vnd.jupyter.widget-view+json"
+QUESTIONS = "*questions.txt"
+"""The files that notebooks read beside them. (What they write there is nobody else's.)"""
 
 
 class Entry(NamedTuple):

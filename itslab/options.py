@@ -21,8 +21,8 @@ import re
 import types
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import MISSING, dataclass, fields, is_dataclass
-from itertools import takewhile
 from os.path import dirname
+from sysconfig import get_path
 from traceback import extract_tb
 from typing import (
     Annotated,
@@ -36,20 +36,22 @@ from typing import (
     get_type_hints,
 )
 
-_HOME = dirname(__file__)
+_OTHERS = (dirname(__file__), *map(get_path, ("stdlib", "platstdlib", "purelib", "platlib")))
+"""Where files lie that no reader of a traceback wrote."""
 
 
 class ItslabError(Exception):
     """Any error the package raises on purpose. The text names the bad value and the fix."""
 
     def _render_traceback_(self) -> list[str]:
-        """What a notebook shows in place of a traceback: the line that asked for it, and the text.
+        """What a notebook shows in place of a traceback: the reader's own last line, and the text.
 
-        IPython asks for it; Python's own tracebacks are as ever.
+        That may be one within a function of the reader's that we call. IPython asks for it;
+        Python's own tracebacks are as ever.
         """
         frames = extract_tb(self.__traceback__)
-        asked = [*takewhile(lambda frame: not frame.filename.startswith(_HOME), frames)]
-        line = [f"line {asked[-1].lineno}: {asked[-1].line}"] if asked else []
+        own = [one for one in frames if one.line and not one.filename.startswith(_OTHERS)]
+        line = [f"line {own[-1].lineno}: {own[-1].line}"] if own else []
         return [*line, f"{type(self).__name__}: {self}"]
 
 

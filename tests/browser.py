@@ -69,7 +69,7 @@ class Lab:
         source = share.shared(f"notebooks/{book}.ipynb")
         copy = self.folder / source.name  # a copy: JupyterLab saves what it opens
         notebook = nbformat.read(source, as_version=4)
-        notebooks.copy(source.parent, self.folder, ["*.txt"])
+        notebooks.copy(source.parent, self.folder, [notebooks.QUESTIONS])
         [declared] = [c for c in notebook.cells if "parameters" in c.metadata.get("tags", [])]
         declared.source += "".join(f"\n{key} = {value!r}" for key, value in parameters.items())
         nbformat.write(notebook, copy)

@@ -29,7 +29,7 @@ from nbclient import NotebookClient
 from nbformat.v4 import new_code_cell, new_notebook
 from typer.testing import CliRunner
 
-from itslab import notebooks, share
+from itslab import notebooks, share, strategies, teach
 from itslab.cli import app
 from itslab.core import ItslabError, OptionError
 from itslab.workshop import Session
@@ -543,7 +543,16 @@ def test_a_count_that_is_none_is_not_believed(tmp_path):
 
 def test_in_a_notebook_an_error_of_ours_is_the_line_that_asked_and_a_sentence(tmp_path):
     read = "from itslab.serving import config\nserved = config.read('mine.yaml')"
-    notebook = new_notebook(cells=[new_code_cell(read), new_code_cell("its.load(1)\n1 / 0")])
+    within = """
+import itslab as its
+from itslab.testing import ScriptedModel
+
+def mine(run, problem):
+    its.Sampling(max_tokens=0)
+
+its.solve("?", mine, ScriptedModel())"""
+    cells = [new_code_cell(code) for code in (read, "its.load(1)\n1 / 0", within)]
+    notebook = new_notebook(cells=cells)
     (tmp_path / "mine.yaml").write_text("tiers:\n  mine: {strategy: vote 4}\n")
     resources = {"metadata": {"path": str(tmp_path)}}
     NotebookClient(notebook, allow_errors=True, resources=resources).execute()
@@ -553,6 +562,32 @@ def test_in_a_notebook_an_error_of_ours_is_the_line_that_asked_and_a_sentence(tm
         "OptionError: tiers.mine: unknown strategy 'vote 4': did you mean self-consistency-4?",
     ]
     assert len(notebook.cells[1].outputs[0]["traceback"]) > 2  # of others it is as ever
+    [error] = notebook.cells[2].outputs
+    assert error["traceback"][0] == "line 5: its.Sampling(max_tokens=0)"  # in what we called
+
+
+@pytest.mark.parametrize(
+    ("said", "meant"),
+    [
+        ("vote 4", "self-consistency-4?"),
+        ("majority vote", "self-consistency?"),
+        ("maj@16", "self-consistency-16?"),
+        ("vote-0", "self-consistency?"),
+        ("programs", "ProgramAided?"),
+    ],
+)
+def test_what_people_call_a_strategy_is_known(said, meant):
+    with pytest.raises(OptionError, match=re.escape(f"did you mean {meant}")):
+        strategies.find(said)
+
+
+def test_what_somebody_wrote_beside_the_originals_is_nobody_elses(tmp_path):
+    (tmp_path / "originals").mkdir()
+    for name in ("session_1.ipynb", "ten_questions.txt", NAME):
+        (tmp_path / "originals" / name).write_text('{"cells": []}')
+    notebooks.copy(tmp_path / "originals", tmp_path / "copies", teach.KINDS)
+    there = {path.name for path in (tmp_path / "copies").iterdir()}
+    assert there == {"session_1.ipynb", "ten_questions.txt"}
 
 
 # -- the command
@@ -597,7 +632,7 @@ def test_the_address_that_is_printed_opens_the_session(tmp_path):
 
 def test_restored_notebooks_are_as_they_came_and_what_was_written_is_kept(tmp_path):
     source = share.root() / "notebooks" / "workshop"
-    notebooks.copy(source, tmp_path, ("session_*.ipynb", "*.txt"), blank=True)
+    notebooks.copy(source, tmp_path, ("session_*.ipynb", notebooks.QUESTIONS), blank=True)
     mine = tmp_path / "session_1.ipynb"
     mine.write_text("what I wrote")
     (tmp_path / "ten_questions.txt").write_text("my own")

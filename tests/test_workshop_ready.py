@@ -93,11 +93,11 @@ def test_everything_is_looked_at_and_notebooks_run_in_replay_with_their_memory(
 def test_a_notebook_that_writes_beside_itself_leaves_nothing_where_it_came_from(
     tmp_path: Path,
 ) -> None:
-    (tmp_path / "ten.txt").write_text("{}")
-    write = "open('mine.yaml', 'w').write(open('ten.txt').read())"
+    (tmp_path / "ten_questions.txt").write_text("{}")
+    write = "open('mine.yaml', 'w').write(open('ten_questions.txt').read())"
     path = notebook(tmp_path, write)
     assert ready._notebook(path, lambda _: None).state == "OK"
-    assert {one.name for one in tmp_path.iterdir()} == {path.name, "ten.txt"}
+    assert {one.name for one in tmp_path.iterdir()} == {path.name, "ten_questions.txt"}
 
 
 @pytest.mark.slow

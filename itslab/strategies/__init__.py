@@ -145,7 +145,9 @@ def find(name: Text) -> Callable[..., Strategy]:
 
 _CALLED = {
     "vote": "self-consistency",
+    "voting": "self-consistency",
     "majority": "self-consistency",
+    "maj": "self-consistency",
     "chain": "ChainOfThought",
     "cot": "ChainOfThought",
     "at once": "Direct",
@@ -157,9 +159,11 @@ _CALLED = {
 
 def _meant(name: str) -> list[str]:
     """The strategies that a name speaks of, with its size."""
-    size = re.search(r"\d{1,6}$", name)
-    found = [made for said, made in _CALLED.items() if said in name.casefold()]
-    return [f"{made}-{size[0]}" if size and made.islower() else made for made in found[:3]]
+    size = re.search(r"(?<!\d)[1-9]\d{0,5}$", name, re.ASCII)
+    words = name.casefold()
+    said = [made for word, made in _CALLED.items() if re.search(rf"\b{word}s?(?![a-z])", words)]
+    found = [*dict.fromkeys(said)][:3]
+    return [f"{made}-{size[0]}" if size and made.islower() else made for made in found]
 
 
 _SIZED = re.compile(r"(.+)-(\d{1,6})")

@@ -208,7 +208,7 @@ def _notebook(path: Path, say: Callable[[str], None]) -> Finding:
     began = time.monotonic()
     try:
         # A notebook writes beside itself, and where the package is nobody may.
-        notebooks.copy(path.parent, runs, (path.name, "*.txt"))
+        notebooks.copy(path.parent, runs, (path.name, notebooks.QUESTIONS))
         with _Memory() as memory:
             notebooks.execute(runs / path.name, values, runs)
     except ItslabError as error:  # the page of it is kept

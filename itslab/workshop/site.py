@@ -29,7 +29,7 @@ from packaging.utils import canonicalize_name
 
 import itslab
 from itslab.core import ItslabError, extra, require
-from itslab.notebooks import copy
+from itslab.notebooks import QUESTIONS, copy
 from itslab.share import root
 from itslab.tasks import generated
 
@@ -221,7 +221,7 @@ def _wheel(
 def _jupyterlite(folder: Path, notebooks: Sequence[Path], lite: Path) -> None:
     contents = lite / "contents"
     for path in notebooks:
-        copy(path.parent, contents, [path.name, "*.txt"], blank=True)
+        copy(path.parent, contents, [path.name, QUESTIONS], blank=True)
         notebook = nbformat.read(contents / path.name, as_version=4)
         notebook.metadata.kernelspec = {"name": "python", "display_name": "Python (Pyodide)"}
         (contents / path.name).write_text(
