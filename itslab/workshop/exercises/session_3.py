@@ -38,7 +38,6 @@ DECIDED = Exercise(
         ([2, 2], 1),
         ([1, 3, 3], 1),
         ([6, 4, 3], 3),
-        ([], 1),
     ),
     mistakes=(
         Mistake(
@@ -413,7 +412,7 @@ CHEAPEST = Exercise(
             lambda table, tolerance: min(
                 _good(table, lambda s, most: s > most - tolerance - 1), key=lambda row: row[2]
             )[0],
-            "parts of questions are solved too: >= most - tolerance, and no 1 less",
+            "parts of questions are solved too: >= most - tolerance, neither 1 less nor rounded",
         ),
         Mistake(
             lambda table, tolerance: min(
