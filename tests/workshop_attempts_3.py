@@ -411,6 +411,12 @@ WRONG[3, "cheapest"] = [
         "nor rounded",
     ),
     (
+        lambda table, tolerance: cheapest_by_sorting(
+            [(way, int(solved), cost) for way, solved, cost in table], tolerance
+        ),
+        "nor rounded",
+    ),
+    (
         lambda table, tolerance: max(
             (r for r in table if r[1] >= max(r[1] for r in table) - tolerance),
             key=lambda row: row[1] / row[2],

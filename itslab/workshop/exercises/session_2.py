@@ -57,8 +57,8 @@ def _texts(answer: Any) -> list[str]:
 
 
 _DENIES = re.compile(
-    r"\b(NO|NOT|NONE|CANNOT|\w+N['’]T|NEITHER|NOR|NEVER|OR|BUT|EXCEPT|OTHER|WITHOUT|WRONG|DROP\w*"
-    r"|LOSES?|LOST|NEIN|NICHT|KEINE?R?S?|WEDER|ODER|NIE|AUSSER|OHNE|FALSCH)\b"
+    r"\b(NO|NOT|NONE|CANNOT|\w+N['’]T|NEITHER|NOR|NEVER|OR|BUT|EXCEPT|INSTEAD|OTHER|WITHOUT|WRONG|DROP\w*"
+    r"|LOSES?|LOST|NEIN|NICHT|KEINE?R?S?|WEDER|ODER|NIE|AUSSER|STATT|OHNE|FALSCH)\b"
 )
 """Words that turn an answer round, or leave it open."""
 
