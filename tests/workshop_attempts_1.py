@@ -347,7 +347,40 @@ def choose_by_dictionary(samples, scores, passes):
     return max((fine or by_score).items())[1]
 
 
+def choose_by_place(samples, scores, passes):
+    best = None
+    for i in range(len(samples)):
+        if passes[i] and (best is None or scores[i] > scores[best]):
+            best = i
+    return samples[best] if best else samples[scores.index(max(scores))]
+
+
+def choose_over_and_over(samples, scores, passes):
+    best = None
+    for i in range(len(samples)):
+        if (passes[i] or not any(passes)) and (not best or scores[i] > scores[best]):
+            best = i
+    return samples[best]
+
+
+def choose_by_text(samples, scores, passes):
+    fine = [s for s, passed in zip(samples, passes, strict=True) if passed] or samples
+    return max(fine, key=lambda s: scores[samples.index(s)])
+
+
+def choose_by_score_of_text(samples, scores, passes):
+    rows = [*zip(samples, scores, passes, strict=True)]
+    score = {s: c for s, c, ok in rows if ok or not any(passes)}
+    return max(score, key=score.get)
+
+
 WRONG[1, "choose"] = [
+    (choose_by_place, "it should give"),
+    (choose_over_and_over, "it should give"),
+    (choose_by_text, "keep the place, not the text"),
+    (choose_by_score_of_text, "keep the place, not the text"),
+    (lambda s, c, p: s[max(range(len(s)), key=lambda i: c[i] + 10 * p[i])], "further apart"),
+    (lambda s, c, p: s[max(range(len(s)), key=lambda i: c[i] + 100 * p[i])], "further apart"),
     (choose_above(0), "may be negative"),
     (choose_above(-1), "may be negative"),
     (choose_above(-10), "may be negative"),

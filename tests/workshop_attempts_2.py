@@ -29,6 +29,10 @@ RIGHT[2, "survivors"] = [
     "B1B2",
     ["B", "C", "B1", "B2"],
     [["B", "C"], ["B1", "B2"]],
+    "both B1 and B2",
+    "B1 und B2",
+    "B1 B2 survive",
+    "round 2: B1, B2",
 ]
 WRONG[2, "survivors"] = [
     (["A1", "B2"], "dropped in the first round"),
@@ -42,6 +46,10 @@ WRONG[2, "survivors"] = [
     (2, "is not it"),
     ("neither B1 nor B2", "is not it"),
     (["not", "B1", "B2"], "is not it"),
+    ("weder B1 noch B2", "is not it"),
+    ("B1 or B2", "is not it"),
+    ("all but B1 and B2", "is not it"),
+    ("I choose B2 and C2", "DVTS"),
     (["A", "D", "B1", "B2"], "is not it"),
     (["B1", "B2", "A1"], "is not it"),
     (iter(["B1", "B2"]), "make a list"),
@@ -246,6 +254,11 @@ RIGHT[2, "selected"] = [
     ("", "Q", "Q1"),
     "root, Q, then Q1",
     "Q 1.15 -> Q1 1.29",
+    "I choose Q1",
+    "Q1 wins",
+    "node Q1, then stop",
+    "das ist Q1",
+    "Q1 with uct 1.4",
 ]
 WRONG[2, "selected"] = [
     ("P1", "highest values"),
@@ -259,6 +272,8 @@ WRONG[2, "selected"] = [
     (["P", "Q1"], "is not it"),
     (["Q1", "Q2"], "is not it"),
     ("P1 or Q1", "is not it"),
+    ("Q1 or Q2", "is not it"),
+    ("it isn't Q1", "is not it"),
     ("not Q1", "is not it"),
     (["not", "Q1"], "is not it"),
     ("root", "is not it"),

@@ -53,7 +53,7 @@ RIGHT[3, "decided"] = [
     decided_by_cases,
     decided_by_trying,
     decided_by_every_future,
-    lambda votes, left: bool(votes) and decided_by_cases(votes, left),
+    lambda votes, left: sorted([*votes, 0])[-1] >= sorted([*votes, 0])[-2] + left,
     lambda votes, left: bool(np.diff(np.sort([0, 0, *votes]))[-1] >= left),
 ]
 
@@ -401,7 +401,20 @@ WRONG[3, "cheapest"] = [
     ),
     (
         lambda table, tolerance: cheapest_by_sorting(table, tolerance + 0.9),
-        "no 1 less",
+        "neither 1 less",
+    ),
+    (
+        lambda table, tolerance: min(
+            (r for r in table if r[1] >= int(max(r[1] for r in table) - tolerance)),
+            key=lambda r: r[2],
+        )[0],
+        "nor rounded",
+    ),
+    (
+        lambda table, tolerance: cheapest_by_sorting(
+            [(way, int(solved), cost) for way, solved, cost in table], tolerance
+        ),
+        "nor rounded",
     ),
     (
         lambda table, tolerance: max(

@@ -344,6 +344,7 @@ def _above(start: float) -> Callable[..., str]:
 
 
 _START = "scores may be negative: of those that pass take the highest, wherever it lies"
+_TEXT = "the same text may come twice, with another score: keep the place, not the text"
 
 CHOOSE = Exercise(
     "choose",
@@ -353,7 +354,11 @@ CHOOSE = Exercise(
         (["a", "b", "c"], [0.2, 3.0, 0.5], [True, False, True]),
         (["a", "a", "b"], [0.3, 0.1, 0.8], [False, False, False]),
         (["a", "b", "c"], [-0.5, -0.1, -0.3], [False, False, True]),
-        (["a", "b"], [-0.1, -20.0], [False, True]),
+        (["a", "b"], [-0.1, -20000.0], [False, True]),
+        (["a", "b", "c"], [-15.0, -14.0, -12.0], [True, True, False]),
+        (["a", "b", "c"], [0.5, 0.1, 0.9], [True, True, False]),
+        (["a", "a", "b"], [0.9, 0.1, 0.5], [False, True, True]),
+        (["a", "a", "b"], [0.9, 0.1, 0.5], [True, True, True]),
         (["a", "b", "c"], [-0.5, -0.2, -0.4], [False, False, False]),
         (["a", "c", "e", "b", "d"], [0.5, 0.5, 0.5, 0.5, 0.5], [False, True, True, True, True]),
         (["b", "a", "c"], [-3.0, -3.0, -3.0], [False, False, False]),
@@ -423,6 +428,25 @@ CHOOSE = Exercise(
                 max(range(len(samples)), key=lambda i: scores[i] + passes[i])
             ],
             "that adds 1 for a pass: scores may lie further apart than that",
+        ),
+        Mistake(
+            lambda samples, scores, passes: samples[
+                max(range(len(samples)), key=lambda i: scores[i] + 100 * passes[i])
+            ],
+            "scores may lie further apart than any number that is added for a pass, or begun with",
+        ),
+        Mistake(
+            lambda samples, scores, passes: max(
+                (samples[i] for i in _among(passes)), key=lambda x: scores[samples.index(x)]
+            ),
+            _TEXT,
+        ),
+        Mistake(
+            lambda samples, scores, passes: max(
+                (samples[i] for i in _among(passes)),
+                key=dict(zip(samples, scores, strict=True)).__getitem__,
+            ),
+            _TEXT,
         ),
         Mistake(
             lambda samples, scores, passes: samples[

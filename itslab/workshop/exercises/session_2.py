@@ -56,14 +56,20 @@ def _texts(answer: Any) -> list[str]:
     return [t for one in answer for t in _texts(one)] if isinstance(answer, Collection) else []
 
 
+_DENIES = re.compile(
+    r"\b(NO|NOT|NONE|CANNOT|\w+N['’]T|NEITHER|NOR|NEVER|OR|BUT|EXCEPT|INSTEAD|OTHER|WITHOUT|WRONG|DROP\w*"
+    r"|LOSES?|LOST|NEIN|NICHT|KEINE?R?S?|WEDER|ODER|NIE|AUSSER|STATT|OHNE|FALSCH)\b"
+)
+"""Words that turn an answer round, or leave it open."""
+
+
 def _names(letters: str, answer: Any) -> list[str]:
-    """The steps that an answer names, in its order; none if it says more than that, such as not."""
+    """The steps that an answer names, in its order, whatever words stand round them; none if it
+    denies one or leaves it open."""
     name = rf"(?<![A-Z])([{letters}])(?:[ _]?(\d)(?!\.?\d)|(?![A-Z]))"
     said = ", ".join(_texts(answer)).upper()
-    known = {"AND", "FIRST", "LEAF", "NODE", "ROOT", "SECOND", "STEP", "STEPS", "THE", "THEN", "TO"}
-    if not known.issuperset(re.findall(r"[^\W\d_]+", re.sub(name, " ", said))):
-        return []
-    return [letter + number for letter, number in re.findall(name, said)]
+    named = [letter + number for letter, number in re.findall(name, said)]
+    return [] if _DENIES.search(said) else named
 
 
 def _survive(answer: Any, expected: Any) -> bool:

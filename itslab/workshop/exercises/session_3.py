@@ -38,7 +38,6 @@ DECIDED = Exercise(
         ([2, 2], 1),
         ([1, 3, 3], 1),
         ([6, 4, 3], 3),
-        ([], 1),
     ),
     mistakes=(
         Mistake(
@@ -363,6 +362,8 @@ def _good(table: Sequence[Row], enough: Callable[[float, float], bool]) -> list[
     return [row for row in table if enough(row[1], most)]
 
 
+_PARTS = "parts of questions are solved too: >= most - tolerance, neither 1 less nor rounded"
+
 CHEAPEST = Exercise(
     "cheapest",
     right=cheapest,
@@ -371,7 +372,7 @@ CHEAPEST = Exercise(
         ([("one", 4, 100), ("votes", 8, 900), ("larger", 7, 300), ("both", 8, 700)], 1),
         ([("one", 4, 100), ("votes", 8, 900), ("larger", 7, 300), ("both", 8, 700)], 4),
         ([("b", 9, 50), ("a", 1, 10), ("d", 8, 20), ("c", 9, 40)], 0),
-        ([("b", 6.2, 50), ("a", 5.8, 48), ("c", 5.5, 1)], 0.5),
+        ([("b", 6.2, 60), ("d", 5.9, 46.5), ("a", 5.8, 46), ("c", 5.5, 1)], 0.5),
     ),
     mistakes=(
         Mistake(
@@ -413,7 +414,13 @@ CHEAPEST = Exercise(
             lambda table, tolerance: min(
                 _good(table, lambda s, most: s > most - tolerance - 1), key=lambda row: row[2]
             )[0],
-            "parts of questions are solved too: >= most - tolerance, and no 1 less",
+            _PARTS,
+        ),
+        Mistake(
+            lambda table, tolerance: min(
+                _good(table, lambda s, most: s >= most - int(tolerance)), key=lambda row: row[2]
+            )[0],
+            _PARTS,
         ),
         Mistake(
             lambda table, tolerance: min(
