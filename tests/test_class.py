@@ -265,13 +265,47 @@ def test_a_journal_needs_a_name_and_there_are_so_many(room):
     url = address(room).replace("/v1", "/class/journal")
     assert httpx.post(url, content=line).status_code == 401
     assert httpx.get(url).status_code == 405
-    statuses = [
-        post(room, written([entry("tried", "vote", "no", of=n)])).status_code
-        for n in range(JOURNALS * 3 + 2)
-    ]
-    assert statuses == [200] * JOURNALS * 3 + [403] * 2
-    assert post(room, line).status_code == 200  # which is there already
+    for guest in range(3):
+        mine = range(guest * 9, guest * 9 + JOURNALS + 1)
+        sent = [written([entry("tried", "vote", "no", of=n)]) for n in mine]
+        statuses = [post(room, one, f"guest {guest}").status_code for one in sent]
+        assert statuses == [200] * JOURNALS + [403]
+    assert post(room, line, "guest 0").status_code == 200  # which is there already
     assert len(list(room.folder.iterdir())) == JOURNALS * 3
+
+
+def test_one_request_takes_no_room_from_others_and_nothing_is_written_before_all_is_checked(room):
+    many = [entry("tried", "vote", "no", of=n) for n in range(2_000)]
+    told = post(room, written(many), "eve")
+    assert told.json() == {"entries": JOURNALS, "left_out": 2_000 - JOURNALS}
+    assert len(list(room.folder.iterdir())) == JOURNALS
+    full = [entry("written", "why", f"{n} {'x' * 19_000}", of=3_000, by="ann") for n in range(101)]
+    assert post(room, written(full), "ann").is_success
+    theirs = [replace(one, value=f"more {one.value[:9_000]}") for one in full]
+    refused = post(room, written([entry("tried", "vote", "no", of=4_000), *theirs]), "ann")
+    assert refused.status_code == 403  # hers, so what came with it is not written either
+    assert not (room.folder / f"{id_(4_000)}.txt").exists()
+
+
+def test_entries_of_others_that_are_refused_keep_nobody_from_handing_in(room):
+    full = [entry("tried", "vote", f"{n}", of=1, by="org") for n in range(2_000)]
+    assert post(room, written(full), "org").is_success
+    odd = [replace(entry("tried", "vote", "odd"), of=of) for of in ("", "A" * 12)]
+    more = [entry("tried", "vote", "no", of=n) for n in range(10, 20)]
+    mine = entry("tried", "vote", "no", of=2, by="ann ", time=1.0)
+    body = written([entry("tried", "vote", "new", by="org", time=2.0), *odd, *more, mine])
+    told = post(room, body)
+    assert told.json() == {"entries": JOURNALS, "left_out": 13 - (JOURNALS - 1)}
+    [kept] = journal.read(room.folder / f"{id_(2)}.txt")
+    assert kept == mine
+
+
+def test_who_only_asks_for_the_list_of_models_keeps_no_seat(room):
+    for name in ("a", "b", "c", "d", "e"):
+        headers = {"Authorization": f"Bearer {name}"}
+        assert httpx.get(f"{address(room)}/models", headers=headers, timeout=60).is_success
+    line = written([entry("tried", "vote", "no")])
+    assert [post(room, line, name).status_code for name in "fgh"] == [200] * 3
 
 
 def test_damaged_lines_are_left_out_and_what_follows_is_kept(room):
@@ -287,6 +321,10 @@ def test_damaged_lines_are_left_out_and_what_follows_is_kept(room):
 def new_kernel(monkeypatch) -> None:
     """Nothing is left of what a kernel knew; the files are."""
     monkeypatch.setattr(journal, "_SETTLED", {})
+
+
+def caches_in(monkeypatch, folder: Path) -> None:
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda *_, **__: folder)
 
 
 def expects(folder: Path, name: str, value: int, number: int = 1) -> Session:
@@ -339,6 +377,49 @@ def test_who_begins_anew_or_gives_a_name_later_stays_one_and_another_name_is_ano
     new_kernel(monkeypatch)
     expects(tmp_path, "bob", 7)  # at her machine, in the next class
     assert [one.name for one in gather(tmp_path).participants] == ["Ann K", "bob"]
+
+
+def test_machines_with_one_name_and_one_path_are_different_participants(tmp_path, monkeypatch):
+    folder, master = tmp_path / "same", tmp_path / "master"
+    master.mkdir()
+    caches_in(monkeypatch, tmp_path / "organiser")
+    expects(master, "", 1)
+    found = []
+    for name in ("ann", "", "ann", "cid"):
+        new_kernel(monkeypatch)
+        monkeypatch.setattr(journal, "_FRESH", f"{len(found):032}".encode())
+        caches_in(monkeypatch, tmp_path / f"home {name}")
+        shutil.copytree(master, folder)
+        found.append(expects(folder, name, 2).journal.of)
+        shutil.move(folder, tmp_path / f"was {len(found)}")
+    new_kernel(monkeypatch)
+    shutil.copytree(tmp_path / "was 3", folder)
+    caches_in(monkeypatch, tmp_path / "home ann")
+    assert Journal(folder, "ann").of == found[2]  # who goes on, whatever her host is called
+    master_of = next(iter(journal.read(master / journal.NAME))).of
+    assert len({*found, master_of}) == 5
+
+
+def test_where_no_cache_can_be_written_a_participant_is_this_processs(tmp_path, monkeypatch):
+    (tmp_path / "file").touch()
+    caches_in(monkeypatch, tmp_path / "file")
+    expects(tmp_path, "ann", 1)
+    monkeypatch.setattr(journal, "_SETTLED", {})
+    assert len(Journal(tmp_path, "ann").entries) == 1
+    monkeypatch.setattr(journal, "_FRESH", b"of another process")
+    assert not Journal(tmp_path, "ann").entries
+
+
+def test_a_name_is_the_same_with_other_blanks_and_old_entries_are_of_who_has_their_name(
+    tmp_path, monkeypatch
+):
+    old = [entry("tried", "vote", "no", by="ann", time=1.0), entry("tried", "vote", "no", of=2)]
+    put(tmp_path, *old, name=journal.NAME)
+    for name in ("ann ", " ann", "ann"):
+        new_kernel(monkeypatch)
+        assert expects(tmp_path, name, 1).journal.of == id_(1)
+    new_kernel(monkeypatch)
+    assert Journal(tmp_path, "bob").of not in (id_(1), id_(2))
 
 
 def test_what_a_server_has_stays_whoever_sends_the_rest(room):

@@ -218,19 +218,38 @@ def test_a_guest_is_known_by_its_name_and_there_are_so_many_seats() -> None:
 
 def test_a_seat_that_is_not_used_for_long_goes_to_who_comes(monkeypatch) -> None:
     users = Users([], guests=2)
-    ann = users.find("ann")
+
+    def ask(name: str) -> User | None:
+        user = users.find(name)
+        users.answered(user, True)
+        return user
+
+    ann = ask("ann")
     monkeypatch.setattr("itslab.serving.limits.IDLE", 0.2)
     time.sleep(0.25)
-    assert users.find("bob").name == "bob"
-    assert users.find("ann") is ann  # whom nobody waited for
+    assert ask("bob").name == "bob"
+    assert ask("ann") is ann  # whom nobody waited for
     time.sleep(0.1)
-    assert users.find("bob").name == "bob"
+    assert ask("bob").name == "bob"
     with pytest.raises(SeatsTaken, match=r"wait until .* for more \(--seats of a class"):
-        users.find("eve")
+        ask("eve")
     time.sleep(0.15)
-    assert users.find("eve").name == "eve"  # in ann's, who was away for longest
+    assert ask("eve").name == "eve"  # in ann's, who was away for longest
     with pytest.raises(SeatsTaken):
-        users.find("ann")
+        ask("ann")
+
+
+def test_a_seat_is_kept_while_one_of_its_requests_is_under_way(monkeypatch) -> None:
+    users = Users([], guests=1)
+    ann = users.find("ann")
+    assert users.find("ann") is ann
+    users.answered(ann, False)  # the second is refused before the first is over
+    assert "1 of 1 seats taken" in repr(users)
+    monkeypatch.setattr("itslab.serving.limits.IDLE", 0.0)
+    with pytest.raises(SeatsTaken):
+        users.find("eve")
+    users.answered(ann, True)
+    assert users.find("eve").name == "eve"
 
 
 def test_who_was_never_answered_has_no_seat() -> None:

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
     from starlette.routing import Route
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 SILENCE = 30.0
 """Seconds that a client may leave what it is sent unread."""
@@ -88,8 +89,8 @@ def application(desk: Desk, more: More = lambda endpoint: ()) -> Starlette:
     endpoint = Endpoint(desk)
     routes = [
         Route("/v1/chat/completions", endpoint.guarded(endpoint.chat), methods=["POST"]),
-        Route("/v1/models", endpoint.guarded(endpoint.models)),
-        Route("/v1/models/{name:path}", endpoint.guarded(endpoint.model)),
+        Route("/v1/models", endpoint.guarded(endpoint.models, seat=False)),
+        Route("/v1/models/{name:path}", endpoint.guarded(endpoint.model, seat=False)),
         Route("/health", endpoint.health),
         Route("/metrics", endpoint.measured),
         *more(endpoint),
@@ -125,23 +126,34 @@ class Endpoint:
     # -- requests ----------------------------------------------------------------------------------
 
     def guarded(
-        self, answer: Callable[[Request, User], Awaitable[Response]]
-    ) -> Callable[[Request], Awaitable[Response]]:
-        """Let a request through if its key is right; errors become what OpenAI's clients read."""
+        self, answer: Callable[[Request, User], Awaitable[Response]], seat: bool = True
+    ) -> Callable[[Request], Awaitable[ASGIApp]]:
+        """Let a request through if its key is right; errors become what OpenAI's clients read.
+
+        Args:
+            answer: what is asked.
+            seat: whether a guest who was answered keeps its seat.
+        """
         from starlette.requests import ClientDisconnect
         from starlette.responses import JSONResponse, Response
 
-        async def seated(request: Request) -> Response:
-            user, well = self._user(request), False
+        async def seated(request: Request) -> ASGIApp:
+            user = self._user(request)
             try:
                 told = await answer(request, user)
-                well = True
-                return told
-            finally:
-                if self.desk.users is not None:
-                    self.desk.users.answered(user, well)
+            except BaseException:
+                self._over(user, False)
+                raise
 
-        async def respond(request: Request) -> Response:
+            async def sent(scope: Scope, receive: Receive, send: Send) -> None:
+                try:  # a stream is under way until its last word
+                    await told(scope, receive, send)
+                finally:
+                    self._over(user, seat)
+
+            return sent
+
+        async def respond(request: Request) -> ASGIApp:
             try:
                 return await seated(request)
             except ClientDisconnect:  # before all of its body was here
@@ -159,6 +171,10 @@ class Endpoint:
         asked = f"{request.method} {request.url.path}"
         status, body, _ = wire.error(BadPath(asked, reason.status_code))
         return JSONResponse(body, status, reason.headers)
+
+    def _over(self, user: User, well: bool) -> None:
+        if self.desk.users is not None:
+            self.desk.users.answered(user, well)
 
     def _user(self, request: Request) -> User:
         users = self.desk.users

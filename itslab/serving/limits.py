@@ -211,10 +211,12 @@ class SeatsTaken(ItslabError):
 
 @dataclass
 class _Seat:
-    """Of a guest: who, when it asked last, and whether it was ever answered."""
+    """Of a guest: who, when it was last heard of, its requests under way, and whether any was
+    answered for which a seat is kept."""
 
     user: User
     seen: float
+    asking: int = 0
     kept: bool = False
 
 
@@ -225,8 +227,8 @@ class Users:
         users: of different names and keys.
         guests: seats for those whose key is nobody's, as for a class whose names nobody types in.
             Such a key is its guest's name, percent-encoded: who comes with the same one is the same
-            guest. A seat is kept, but where another has none it gets that of who has not asked for
-            ``IDLE`` seconds. All weigh the same.
+            guest. A seat is kept, but where another has none it gets that of who has asked nothing,
+            and has had nothing under way, for ``IDLE`` seconds. All weigh the same.
 
     Raises:
         OptionError: two have the same name, or the same key; the text says who.
@@ -252,6 +254,8 @@ class Users:
     def find(self, key: str) -> User | None:
         """Return whose key it is, in a time that tells nothing of any named user's.
 
+        A guest's seat is in use until ``answered`` is told of it, once for each time.
+
         Raises:
             SeatsTaken: it is a new guest's, and there is no seat left.
         """
@@ -275,12 +279,14 @@ class Users:
                 self._guests[name] = _Seat(User(name, "a guest has none"), now)
             seat = self._guests[name]
             seat.seen = now
+            seat.asking += 1
             return seat.user
 
     def _free(self, name: str, now: float) -> None:
         """Free the seat of who was away for longest."""
-        away = min(self._guests, key=lambda one: self._guests[one].seen)
-        if now - self._guests[away].seen < IDLE:
+        seen = {one: math.inf if seat.asking else seat.seen for one, seat in self._guests.items()}
+        away = min(seen, key=lambda one: seen[one])
+        if now - seen[away] < IDLE:
             raise SeatsTaken(
                 f"all {self.seats} seats are taken, and {name!r} has none: come with a name that "
                 f"has one, wait until one was not used for {IDLE / MINUTE:.0f} minutes, or ask who "
@@ -289,17 +295,19 @@ class Users:
         del self._guests[away]
 
     def answered(self, user: User, well: bool) -> None:
-        """Take a seat back if all that its guest asked so far was refused.
+        """Tell that a request is over; a seat for which nothing was answered is taken back.
 
         Args:
             user: as ``find`` returned it.
-            well: whether its request was answered.
+            well: whether it was answered, and a seat is kept for what was asked.
         """
         with self._seating:
             seat = self._guests.get(user.name)
             if seat and seat.user is user:
+                seat.seen = time.monotonic()
+                seat.asking -= 1
                 seat.kept = seat.kept or well
-                if not seat.kept:
+                if not (seat.kept or seat.asking):
                     del self._guests[user.name]
 
     def limits(self, default: Sequence[Limit] = ()) -> Limits:

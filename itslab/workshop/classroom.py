@@ -19,6 +19,7 @@ import secrets
 import socket
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -36,6 +37,7 @@ from itslab.serving.limits import User, Users
 from itslab.serving.lobby import Admission
 from itslab.serving.server import Server, bound
 from itslab.serving.tiers import Menu
+from itslab.share import key
 from itslab.workshop import page
 from itslab.workshop.gathered import MOST_BYTES, MOST_ENTRIES, gather, sound
 from itslab.workshop.journal import Entry, read, written
@@ -54,7 +56,8 @@ about as fast as its participant's share of the machine lets it."""
 WAITING = 64
 """Requests of one participant that may wait: a notebook has 16 on their way."""
 JOURNALS = 4
-"""Files of journals that are kept for each seat: a participant's, and what her folder came with."""
+"""Files of journals that are kept of each guest, and for each seat: a participant's, and what her
+folder came with."""
 FILES = 64
 """That the process may open for each seat: half of them are for connections, and a notebook has 16
 at once."""
@@ -117,6 +120,7 @@ class Classroom:
         desk = Desk(menu, admission, Users([], guests=seats))
         self.server = Server(desk, host, port, self._routes)
         self._names, self._page, self._of, self._again = names, "", object(), 0.0
+        self._brought: Counter[str] = Counter()  # by each guest, files that were new
         self._keeping, self._drawing = threading.Lock(), asyncio.Lock()
 
     @property
@@ -171,10 +175,11 @@ class Classroom:
         from starlette.responses import JSONResponse
 
         lines = [line for line in (await raw(request, MOST_BYTES)).splitlines() if line.strip()]
-        told = await asyncio.to_thread(self._kept, lines)
+        told = await asyncio.to_thread(self._kept, lines, key(user.name))
         return JSONResponse(told)
 
-    def _kept(self, lines: Sequence[bytes]) -> dict[str, Any]:
+    def _kept(self, lines: Sequence[bytes], guest: str) -> dict[str, Any]:
+        """Keep what can be kept; what cannot is left out, unless it is all that the guest wrote."""
         entries, damaged = sound(lines)
         if not entries:
             raise wire.BadBody(
@@ -182,29 +187,59 @@ class Classroom:
             )
         by: dict[str, list[Entry]] = {}
         for entry in entries:
-            of = entry.of
-            require(
-                bool(_OF.fullmatch(of)), "of", of[:40], "12 digits of 0-9a-f, as a journal has them"
-            )
-            by.setdefault(of, []).append(entry)
+            by.setdefault(entry.of, []).append(entry)
+        hers = {of for of, wrote in by.items() if any(key(one.by) == guest for one in wrote)}
+        # Who gave no name is one guest with all others who gave none.
+        own = JOURNALS + (self.seats if guest == key("") else 0)
+        whole: dict[str, bytes] = {}
+        refused: dict[str, ItslabError] = {}
         with self._keeping:
-            for of, theirs in by.items():
-                self._keep(self.folder / f"{of}.txt", theirs)
-        return {"entries": len(entries), "left_out": damaged}
+            there = {path.stem for path in self.folder.glob("*.txt")}
+            free = min(JOURNALS * self.seats - len(there), own - self._brought[guest])
+            # Hers first, and of those what was written last: a folder comes with what is older.
+            for of in sorted(by, key=lambda of: (of in hers, by[of][-1].time), reverse=True):
+                try:
+                    whole[of] = self._whole(of, by[of], of in there or free > 0)
+                    free -= of not in there
+                except ItslabError as error:
+                    refused[of] = error
+            if not whole or (hers and hers <= set(refused)):
+                raise next(iter(refused.values()))
+            for of, held in whole.items():
+                if held:
+                    _write(self.folder / f"{of}.txt", held)
+                self._brought[guest] += of not in there
+        kept = sum(len(by[of]) for of in whole)
+        return {"entries": kept, "left_out": damaged + len(entries) - kept}
 
-    def _keep(self, path: Path, entries: Sequence[Entry]) -> None:
-        """Keep what one participant wrote; what is there already stays, whoever sends the rest."""
-        earlier, most = {}, JOURNALS * self.seats
-        if path.exists():
-            earlier = {repr(entry): entry for entry in read(path)}
-        elif sum(1 for _ in self.folder.glob("*.txt")) >= most:
-            raise NotKept(f"{most} journals are kept, and no more: bring yours by hand")
-        whole = [*(earlier | {repr(entry): entry for entry in entries}).values()]
-        if len(whole) > MOST_ENTRIES or len(written(whole)) > MOST_BYTES:
+    def _whole(self, of: str, entries: Sequence[Entry], may: bool) -> bytes:
+        """What one participant wrote; what is there already stays, whoever sends the rest.
+
+        Args:
+            of: names the participant.
+            entries: that are sent.
+            may: whether there may be one more file.
+
+        Returns:
+            The lines of the whole; nothing where all of it is there.
+
+        Raises:
+            OptionError: ``of`` names nobody.
+            NotKept: it is too much, or there are too many.
+        """
+        fits = bool(_OF.fullmatch(of))
+        require(fits, "of", of[:40], "12 digits of 0-9a-f, as a journal has them")
+        if not may:
+            said = f"{JOURNALS * self.seats} journals are kept, {JOURNALS} of each who hands in"
+            raise NotKept(f"{said}, and no more: bring yours by hand")
+        path = self.folder / f"{of}.txt"
+        earlier = {repr(entry): entry for entry in read(path)} if path.exists() else {}
+        whole = earlier | {repr(entry): entry for entry in entries}
+        held = written([*whole.values()])
+        if len(whole) > MOST_ENTRIES or len(held) > MOST_BYTES:
             said = f"{MOST_ENTRIES:,} entries of {MOST_BYTES:,} bytes together are kept of each"
             raise NotKept(f"{said}, and no more: bring yours by hand")
-        if len(whole) > len(earlier):
-            _write(path, written(whole))
+        return held if len(whole) > len(earlier) else b""
 
     async def _shown(self, request: Request) -> Response:
         """The page of what was handed in so far; others than its readers do not wait for it."""

@@ -15,7 +15,7 @@ import hashlib
 import json
 import math
 import os
-import platform
+import sys
 import threading
 import time
 import uuid
@@ -39,6 +39,7 @@ WORDS = 50
 """Of which one may be chosen, at most."""
 LARGE = 1e15
 """Numbers are smaller than that: they are to be drawn."""
+_FRESH = uuid.uuid4().hex.encode()
 _SETTLED: dict[Path, str] = {}
 """Whose journals this process wrote: who changes her name in a notebook stays who she is."""
 
@@ -58,7 +59,7 @@ class Entry:
         of: names the participant, for two may have one name.
         asked: the question, as it was asked; empty of tries.
         between: the least and the greatest number, or the words, of which one was to be chosen.
-        at: stands for the machine and the folder.
+        at: stands for the machine's user and the folder.
     """
 
     session: int
@@ -92,9 +93,9 @@ class Journal:
 
     def __init__(self, folder: Path, by: str = "") -> None:
         self.path = folder.resolve() / NAME
-        self.by, self.unkept = by, ""
-        where = f"{platform.node().partition('.')[0]} {self.path}"  # the rest is the network's
-        self._at = hashlib.sha256(where.encode(errors="surrogatepass")).hexdigest()[:12]
+        self.by, self.unkept = _joined(by), ""
+        where = f"{self.path}".encode(errors="surrogatepass")
+        self._at = hashlib.sha256(_token() + where).hexdigest()[:12]
         self._lock = threading.Lock()
         self._waiting: list[str] = []  # lines that could not be written yet
         self.of, self.entries = self._settled()
@@ -103,9 +104,10 @@ class Journal:
         """Who writes, and what she wrote here before: under this name, or where one has none."""
         there: dict[str, list[Entry]] = {}
         for entry in read(self.path) if self.path.is_file() else ():
-            if entry.at == self._at:
+            old = not entry.at and entry.of  # of a journal that did not say where
+            if entry.at == self._at or (old and self.by and _joined(entry.by) == self.by):
                 there.setdefault(entry.of, []).append(entry)
-        names = {of: {one.by for one in entries} for of, entries in there.items()}
+        names = {of: {_joined(one.by) for one in entries} for of, entries in there.items()}
         fits = [of for of in there if not self.by or self.by in names[of] or names[of] == {""}]
         fits.sort(key=lambda of: there[of][-1].time)
         of = _SETTLED.get(self.path) or (fits[-1] if fits else uuid.uuid4().hex[:12])
@@ -157,6 +159,31 @@ class Journal:
             if (entry.session, entry.kind, entry.name) == (session, kind, name)
         )
         return next(about, None)
+
+
+def _joined(name: str) -> str:
+    """A name without surplus blanks, as a server's seats have it."""
+    return " ".join(name.split())
+
+
+def _token() -> bytes:
+    """What tells this user of this machine from others, whose folder and host may have one name.
+
+    Where it cannot be kept, it is this process's.
+    """
+    if sys.platform == "emscripten":  # the folder is the browser's own, and outlives all else
+        return b""
+    from platformdirs import user_cache_path
+
+    path = user_cache_path("itslab", appauthor=False) / "token"
+    with suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.is_file() or not path.stat().st_size:
+            with path.open("ab") as file:  # another may do so now: the first line is for both
+                file.write(_FRESH + b"\n")
+        with path.open("rb") as file:
+            return file.readline(len(_FRESH))
+    return _FRESH
 
 
 def _append(path: Path, lines: Sequence[str]) -> None:
