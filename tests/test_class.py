@@ -459,7 +459,8 @@ def test_a_folder_is_read_whatever_the_files_are_called_and_each_entry_once(tmp_
     put(tmp_path, *late)
     put(tmp_path, entry("expected", "greedy", 20, of=2, by="Ann K", time=4.0))
     put(tmp_path, entry("expected", "greedy", 30, of=3, time=5.0), name="x/y/journal (1).txt")
-    (tmp_path / "questions.txt").write_text('{"question": "?"}\n')
+    (tmp_path / "notes.txt").write_text('{"question": "?"}\n')
+    (tmp_path / "ten_questions.txt").write_text('{"question": "?"}\n')  # of a whole folder
     (tmp_path / "empty.txt").touch()
     (tmp_path / "large.txt").write_bytes(b"\n" * (MOST_BYTES + 1))
     with (tmp_path / f"{id_(2)}.txt").open("ab") as file:
@@ -474,7 +475,7 @@ def test_a_folder_is_read_whatever_the_files_are_called_and_each_entry_once(tmp_
     assert found.left_out == (
         f"{id_(2)}.txt: 1 line, damaged or too many",
         "large.txt: larger than 2,000,000 bytes",
-        "questions.txt: no journal",
+        "notes.txt: no journal",
     )
     said = answers(found, 1, "expected", "greedy")
     assert [*said.given.values()] == [10, 20, 30]

@@ -14,6 +14,7 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
+from itslab import notebooks
 from itslab.core import ItslabError
 from itslab.printable import printable
 from itslab.workshop.journal import Entry, Kind, number, parsed, sign
@@ -113,7 +114,7 @@ def gather(folder: str | Path, names: bool = True) -> Gathered:
         shown = printable(path.relative_to(root).as_posix())
         entries, damaged, why = _entries(path)
         if why:
-            left_out.append(f"{shown}: {why}")
+            left_out += [] if path.match(notebooks.QUESTIONS) else [f"{shown}: {why}"]
             continue
         if damaged:
             left_out.append(f"{shown}: {damaged:,} line{'s' * (damaged > 1)}, damaged or too many")
