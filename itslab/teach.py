@@ -12,9 +12,10 @@ from urllib.parse import quote
 import typer
 
 from itslab.core import ItslabError, require
+from itslab.notebooks import QUESTIONS
 
 SESSIONS = ("1", "2", "3", "teacher")
-KINDS = ("session_*.ipynb", "*questions.txt")
+KINDS = ("session_*.ipynb", QUESTIONS)
 """Of files that participants get."""
 JOURNALS = "journals"
 """The folder of what is handed in, among the copies."""
@@ -204,7 +205,7 @@ def _begin(source: Path, folder: Path, session: str) -> None:
 
     _check_folders(source, folder)
     name = _named(session)
-    kinds = (name, *KINDS[1:]) if session == "teacher" else KINDS
+    kinds = (name, QUESTIONS) if session == "teacher" else KINDS
     stays = ": what was there stays as it is" if folder.exists() else ""
     notebooks.copy(source, folder, kinds, blank=True)
     typer.echo(f"your copies are in {folder}{stays}")

@@ -609,6 +609,9 @@ def test_a_session_opens_as_a_copy_of_ones_own(tmp_path, monkeypatch):
     assert "stays as it is" in workshop("2", "--folder", str(folder))[1]
     assert (folder / "ten_questions.txt").is_file()
     assert not (folder / "teacher.ipynb").exists()
+    assert workshop("teacher", "--folder", str(tmp_path / "hers"))[0] == 0
+    hers = {path.name for path in (tmp_path / "hers").iterdir()}
+    assert hers == {"teacher.ipynb", "ten_questions.txt"}
 
 
 @pytest.mark.slow
